@@ -1,0 +1,1 @@
+"""A Dagster code location that keeps a warehouse in step with five REST APIs."""

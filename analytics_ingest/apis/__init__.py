@@ -1,0 +1,24 @@
+"""What to read: one module per API, nearly pure data."""
+
+from collections.abc import Mapping
+
+from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION
+from analytics_ingest.apis.declaration import Api, Endpoint, Paginator, RetryPolicy
+from analytics_ingest.apis.experimentation import EXPERIMENTATION
+from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT
+from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
+from analytics_ingest.apis.project_planning import PROJECT_PLANNING
+
+APIS: Mapping[str, Api] = {
+    api.name: api
+    for api in (
+        EXPERIMENTATION,
+        INCIDENT_RESPONSE,
+        PROJECT_PLANNING,
+        CONTINUOUS_INTEGRATION,
+        FEATURE_MANAGEMENT,
+    )
+}
+"""The registry: every API by name. Jobs, assets, checks and tests are made from it."""
+
+__all__ = ["APIS", "Api", "Endpoint", "Paginator", "RetryPolicy"]

@@ -1,0 +1,143 @@
+"""The continuous integration API: pipelines, their workflows and jobs, projects and insights.
+
+Lists sit at ``items``, single records and some lists are the whole body. A body names the next page in
+``next_page_token``. Nothing lists all workflows, so they are read pipeline by pipeline; a job's number is unique
+only within its project.
+"""
+
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, cursor
+from analytics_ingest.apis.feeds import From, Row
+
+PAGES = cursor(cursor_param="page-token", cursor_path="next_page_token")
+UPDATED = ("updated_at",)
+
+
+def org_and_project(row: Row) -> Row:
+    """The last two parts of ``project_slug``: ``gh/acme/shop`` and ``acme/shop`` both give acme, shop."""
+    parts = str(row["project_slug"] or "").split("/")
+    org, project = parts[-2:] if len(parts) >= 2 else (None, None)
+    return {"org_id": org, "project_id": project}
+
+
+PROJECT = From("projects", org_id="username", project_id="reponame")
+
+CONTINUOUS_INTEGRATION = Api(
+    name="continuous_integration",
+    title="Continuous integration",
+    auth={"type": "api_key", "name": "api_key", "location": "header"},
+    headers={"Accept": "application/json"},
+    retry=RetryPolicy(max_retries=3, backoff_factor=2),
+    endpoints=(
+        Endpoint(
+            "context",
+            "/v2/context",
+            "items",
+            PAGES,
+            cursor_path=UPDATED,
+            description="Contexts: named sets of secrets that jobs may use.",
+        ),
+        Endpoint(
+            "self_ids",
+            "/v2/me",
+            "$",
+            PAGES,
+            description="The user whom the API key belongs to, as version 2 of the API tells it.",
+        ),
+        Endpoint(
+            "self_collaborations",
+            "/v2/me/collaborations",
+            "$",
+            PAGES,
+            description="The organisations that the key's user works with.",
+        ),
+        Endpoint(
+            "me",
+            "/v1.1/me",
+            "$",
+            PAGES,
+            primary_key=("analytics_id",),
+            description="The user whom the API key belongs to, as version 1.1 of the API tells it.",
+        ),
+        Endpoint(
+            "projects",
+            "/v1.1/projects",
+            "$",
+            PAGES,
+            primary_key=("vcs_url",),
+            description="The projects that the key's user follows.",
+        ),
+        Endpoint(
+            "pipelines",
+            "/v2/pipeline",
+            "items",
+            PAGES,
+            cursor_path=UPDATED,
+            description="Pipelines: one row for each time that a project's configuration was run.",
+        ),
+        Endpoint(
+            "pipeline_workflows",
+            "/v2/pipeline/{pipeline_id}/workflow",
+            "items",
+            PAGES,
+            parents=From("pipelines", pipeline_id="id"),
+            description="The workflows of each pipeline, as its list shows them.",
+        ),
+        Endpoint(
+            "specific_project",
+            "/v2/project/{org_id}/{project_id}",
+            "$",
+            PAGES,
+            parents=PROJECT,
+            description="Each project's own record: its name, organisation and version control.",
+        ),
+        Endpoint(
+            "workflow",
+            "/v2/workflow/{workflow_id}",
+            "$",
+            PAGES,
+            parents=From("pipeline_workflows", workflow_id="id"),
+            description="Each workflow's own record: its status and the times of its course.",
+        ),
+        Endpoint(
+            "workflow_jobs",
+            "/v2/workflow/{workflow_id}/job",
+            "items",
+            PAGES,
+            parents=From("pipeline_workflows", workflow_id="id"),
+            description="The jobs of each workflow, approvals included.",
+        ),
+        Endpoint(
+            "jobs",
+            "/v2/project/{org_id}/{project_id}/job/{job_number}",
+            "$",
+            PAGES,
+            primary_key=("project_slug", "number"),
+            parents=From(
+                "workflow_jobs",
+                project_slug="project_slug",
+                job_number="job_number",
+                derive=org_and_project,
+                derived=("org_id", "project_id"),
+            ),
+            description="Each numbered job's own record: executor, duration, parallel runs. Approvals have none.",
+        ),
+        Endpoint(
+            "insights_metrics",
+            "/v2/insights/pages/{org_id}/{project_id}/summary",
+            "$",
+            PAGES,
+            primary_key=("org_id", "project_id"),
+            parents=PROJECT,
+            description="Each project's success rate, throughput and durations over the reporting window.",
+        ),
+        Endpoint(
+            "insights_branches",
+            "/v2/insights/{org_id}/{project_id}/branches",
+            "$",
+            PAGES,
+            primary_key=("org_id", "project_id"),
+            parents=PROJECT,
+            description="The branches of each project that have insights.",
+        ),
+    ),
+)

@@ -1,0 +1,201 @@
+"""The terms in which an API is declared: what to read, and nothing about how.
+
+Names are those of dlt's ``RESTAPIConfig`` (``path``, ``data_selector``, ``paginator``, ``params``,
+``primary_key``, ``write_disposition``, ``cursor_path``) wherever dlt has the term. What dlt has no term for
+(the parents that feed a child, an API's retry policy) is declared beside them.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from analytics_ingest.apis.feeds import Feed
+
+TOTAL_PATHS = (
+    "total",
+    "totalCount",
+    "total_count",
+    "meta.total_count",
+    "pagination.totalItems",
+)
+"""Where envelopes state how many rows there are in all; the first that holds a whole number counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paginator:
+    """One of dlt's paginators with its arguments, and the page size that goes with it.
+
+    Attributes:
+        config: dlt's paginator configuration, its ``type`` included.
+        limit: Rows asked for per page, sent as ``limit_param``; ``None`` if the API has no such parameter.
+        limit_param: The query parameter that carries ``limit``.
+        cursor_required: True if a body in which no page names the cursor is an error, not the end.
+    """
+
+    config: Mapping[str, Any]
+    limit: int | None = None
+    limit_param: str = "limit"
+    cursor_required: bool = False
+
+
+def page_number(*, limit: int, page_param: str = "page", limit_param: str = "limit") -> Paginator:
+    """Pages numbered from 1, read until one is empty (dlt counts from 0 and insists on a total)."""
+    config = {"type": "page_number", "base_page": 1, "page_param": page_param, "total_path": None}
+    return Paginator(config=config, limit=limit, limit_param=limit_param)
+
+
+def offset(*, limit: int, offset_param: str = "offset", limit_param: str = "limit") -> Paginator:
+    """Pages that begin at a row number, read until one is empty."""
+    config = {
+        "type": "offset",
+        "limit": limit,
+        "offset_param": offset_param,
+        "limit_param": limit_param,
+        "total_path": None,
+    }
+    return Paginator(config=config, limit=limit, limit_param=limit_param)
+
+
+def cursor(
+    *, cursor_param: str, cursor_path: str, limit: int | None = None, cursor_required: bool = False
+) -> Paginator:
+    """Pages that name the next one in their body at ``cursor_path`` (JSONPath), read until none is named."""
+    config = {"type": "cursor", "cursor_param": cursor_param, "cursor_path": cursor_path}
+    return Paginator(config=config, limit=limit, cursor_required=cursor_required)
+
+
+SINGLE_PAGE = Paginator(config={"type": "single_page"})
+"""The whole collection in one answer."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint: one dlt resource, one table, one asset.
+
+    Attributes:
+        name: Name of the resource, the table and the last part of the asset key.
+        path: Path below the API's base URL; ``{placeholders}`` are bound to ``parents``.
+        data_selector: JSONPath to the rows in the body. ``$`` is the whole body: an array is its rows, an
+            object is one row. The part before the first wildcard must be there.
+        paginator: How the endpoint pages.
+        description: One sentence for people, shown as the asset's description.
+        primary_key: Columns that identify a row; empty for a snapshot, whose table is replaced.
+        parents: Where the path's placeholders get their values; ``None`` for an endpoint without any.
+        cursor_path: Dotted paths of the field that moves when a row changes, the first that has a value
+            counts; empty if there is none.
+        timestamps: Dotted paths of fields that are turned into UTC timestamps.
+        params: Query parameters sent with every request.
+        missing: What a 404 for one parent means: its row is gone, or this child is not defined there.
+        retry_status_codes: Status codes retried here beside those of the API.
+    """
+
+    name: str
+    path: str
+    data_selector: str
+    paginator: Paginator
+    description: str = field(kw_only=True)
+    primary_key: tuple[str, ...] = field(default=("id",), kw_only=True)
+    parents: Feed | None = field(default=None, kw_only=True)
+    cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
+    timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
+    params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    missing: Literal["parent gone", "not defined"] = field(default="parent gone", kw_only=True)
+    retry_status_codes: tuple[int, ...] = field(default=(), kw_only=True)
+
+    @property
+    def write_disposition(self) -> Literal["merge", "replace"]:
+        """``merge`` by key, so that a fetch that fails half-way keeps what was there; else ``replace``."""
+        return "merge" if self.primary_key else "replace"
+
+    @cached_property
+    def path_params(self) -> tuple[str, ...]:
+        """Names of the placeholders in the path, in order."""
+        return tuple(name for _, name, _, _ in string.Formatter().parse(self.path) if name)
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the resources whose tables feed this one, in the order of their declaration."""
+        return self.parents.resources if self.parents else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """When and how often a request is sent again.
+
+    Attributes:
+        status_codes: Codes that are retried. 5xx, connection errors and time-outs are retried as well.
+        max_retries: Tries after the first.
+        backoff_factor: Seconds before the first retry.
+        constant: True waits ``backoff_factor`` each time; else each wait is twice the one before.
+    """
+
+    status_codes: tuple[int, ...] = (429,)
+    max_retries: int = 3
+    backoff_factor: float = 2
+    constant: bool = False
+
+    def seconds(self, attempt: int) -> float:
+        """Seconds to wait after the ``attempt``-th try (from 1) has failed."""
+        return self.backoff_factor if self.constant else self.backoff_factor * 2 ** (attempt - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """One API: one pipeline, one dataset, one asset group, one op.
+
+    Attributes:
+        name: Name of the group, the dataset, the op and the settings' section.
+        title: Name for people.
+        auth: dlt's ``AuthConfig`` without the secret, which comes from the settings in the run.
+        retry: The API's retry policy.
+        endpoints: Every endpoint, parents before their children.
+        headers: Headers sent with every request.
+    """
+
+    name: str
+    title: str
+    auth: Mapping[str, str]
+    retry: RetryPolicy
+    endpoints: tuple[Endpoint, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for endpoint in self.endpoints:
+            unknown = set(endpoint.upstream) - seen
+            if endpoint.name in seen or unknown:
+                raise ValueError(
+                    f"{self.name}/{endpoint.name}: declared twice, or before its parents {sorted(unknown)}"
+                )
+            given = set(endpoint.parents.params) if endpoint.parents else set()
+            if not set(endpoint.path_params) <= given:
+                raise ValueError(
+                    f"{self.name}/{endpoint.name}: the path asks for {endpoint.path_params}, "
+                    f"the parents give {sorted(given)}"
+                )
+            seen.add(endpoint.name)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Endpoint]:
+        """The endpoints by name."""
+        return {endpoint.name: endpoint for endpoint in self.endpoints}
+
+    def levels(self, selected: set[str] | None = None) -> list[list[Endpoint]]:
+        """The selected endpoints (default: all) in groups: parents in an earlier group than their children.
+
+        A child's level is one more than the highest of its parents, selected or not.
+        """
+        level: dict[str, int] = {}
+        for endpoint in self.endpoints:
+            level[endpoint.name] = 1 + max((level[name] for name in endpoint.upstream), default=-1)
+        groups: list[list[Endpoint]] = [[] for _ in range(1 + max(level.values()))]
+        for endpoint in self.endpoints:
+            if selected is None or endpoint.name in selected:
+                groups[level[endpoint.name]].append(endpoint)
+        return [group for group in groups if group]

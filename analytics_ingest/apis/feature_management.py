@@ -1,0 +1,118 @@
+"""The feature management API: workspaces, environments, feature flags, segments and their keys.
+
+Lists sit at ``objects`` or ``data`` or are the whole body, and page by offset, 50 rows a page. A segment's name is
+unique only within its workspace; its keys are asked for in each environment of that workspace, and a 404 there
+means that the segment is not defined in the environment.
+"""
+
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, offset
+from analytics_ingest.apis.feeds import From, Join
+
+PAGES = offset(offset_param="offset", limit=50)
+UPDATED = ("updated_at",)
+WORKSPACE = From("workspaces", workspace_id="id")
+
+FEATURE_MANAGEMENT = Api(
+    name="feature_management",
+    title="Feature management",
+    auth={"type": "bearer"},
+    retry=RetryPolicy(max_retries=3, backoff_factor=2),
+    endpoints=(
+        Endpoint(
+            "change_requests",
+            "/v2/changeRequests",
+            "data",
+            PAGES,
+            cursor_path=UPDATED,
+            description="Changes to flags and segments that wait for, or went through, approval.",
+        ),
+        Endpoint(
+            "workspaces",
+            "/v2/workspaces",
+            "objects",
+            PAGES,
+            cursor_path=UPDATED,
+            description="Workspaces: the projects that flags, segments and environments belong to.",
+        ),
+        Endpoint(
+            "flag_sets",
+            "/v3/flag-sets",
+            "data",
+            PAGES,
+            cursor_path=UPDATED,
+            description="Named sets of flags that are delivered together.",
+        ),
+        Endpoint(
+            "users",
+            "/v2/users",
+            "data",
+            PAGES,
+            cursor_path=UPDATED,
+            description="People with access, their status and groups.",
+        ),
+        Endpoint(
+            "segments",
+            "/v2/segments/ws/{workspace_id}",
+            "objects",
+            PAGES,
+            primary_key=("workspace_id", "name"),
+            parents=WORKSPACE,
+            description="The segments of each workspace: named lists of keys that flags can target.",
+        ),
+        Endpoint(
+            "environments",
+            "/v2/environments/ws/{workspace_id}",
+            "$",
+            PAGES,
+            parents=WORKSPACE,
+            description="The environments of each workspace, such as staging and production.",
+        ),
+        Endpoint(
+            "segments_keys",
+            "/v2/segments/{environment_id}/{segment_name}/keys",
+            "$",
+            PAGES,
+            primary_key=("environment_id", "segment_name", "key"),
+            parents=Join(
+                From("environments", environment_id="id", workspace_id="workspace_id"),
+                From("segments", segment_name="name", workspace_id="workspace_id"),
+                on="workspace_id",
+            ),
+            missing="not defined",
+            retry_status_codes=(404,),
+            description="The keys in each segment, per environment of the segment's workspace.",
+        ),
+        Endpoint(
+            "rollout_statuses",
+            "/v2/rolloutStatuses",
+            "$",
+            PAGES,
+            cursor_path=UPDATED,
+            description="The stages that a flag's roll-out can be in.",
+        ),
+        Endpoint(
+            "traffic_types",
+            "/v2/trafficTypes/ws/{workspace_id}",
+            "$",
+            PAGES,
+            parents=WORKSPACE,
+            description="The kinds of keys, such as user or account, that each workspace's flags decide on.",
+        ),
+        Endpoint(
+            "groups",
+            "/v2/groups",
+            "objects",
+            PAGES,
+            cursor_path=UPDATED,
+            description="Groups of users that permissions are given to.",
+        ),
+        Endpoint(
+            "feature_flags",
+            "/v2/splits/ws/{workspace_id}",
+            "objects",
+            PAGES,
+            parents=WORKSPACE,
+            description="The feature flags of each workspace, with owner, traffic type and roll-out status.",
+        ),
+    ),
+)

@@ -1,0 +1,38 @@
+"""The incident response API: incidents and the dashboards that are kept over them.
+
+Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Records may carry their fields under
+``attributes``, the cursor too.
+"""
+
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, page_number
+
+PAGES = page_number(page_param="page[number]", limit_param="page[size]", limit=50)
+UPDATED = ("updated_at", "attributes.updated_at")
+TIMESTAMPS = ("created_at", "updated_at", "attributes.created_at", "attributes.updated_at")
+
+INCIDENT_RESPONSE = Api(
+    name="incident_response",
+    title="Incident response",
+    auth={"type": "bearer"},
+    retry=RetryPolicy(max_retries=2, backoff_factor=5, constant=True),
+    endpoints=(
+        Endpoint(
+            "dashboards",
+            "/dashboards",
+            "data",
+            PAGES,
+            cursor_path=UPDATED,
+            timestamps=TIMESTAMPS,
+            description="Dashboards over incidents: their owner, period and layout.",
+        ),
+        Endpoint(
+            "incidents",
+            "/incidents",
+            "data",
+            PAGES,
+            cursor_path=UPDATED,
+            timestamps=TIMESTAMPS,
+            description="Incidents with severity, status, services concerned and the times of their course.",
+        ),
+    ),
+)

@@ -1,0 +1,223 @@
+"""The project planning API: stories, epics, iterations, objectives and the people who work on them.
+
+Every list comes whole, at ``data``; only the search of epics pages, by a token. A story is reached through its
+epic, its group or its iteration: comments and history are read for the stories of all three. One epic can stand
+under several objectives, one objective under several categories.
+"""
+
+from analytics_ingest.apis.declaration import SINGLE_PAGE, Api, Endpoint, RetryPolicy, cursor
+from analytics_ingest.apis.feeds import From, Union
+
+SEARCH = cursor(cursor_param="next", cursor_path="response.next | next", limit=1, cursor_required=True)
+UPDATED = ("updated_at",)
+STORIES = Union(
+    (
+        From("epics_stories", story_id="id"),
+        From("groups_stories", story_id="id"),
+        From("iterations_stories", story_id="id"),
+    )
+)
+
+PROJECT_PLANNING = Api(
+    name="project_planning",
+    title="Project planning",
+    auth={"type": "api_key", "name": "api_key", "location": "header"},
+    retry=RetryPolicy(max_retries=3, backoff_factor=2),
+    endpoints=(
+        Endpoint(
+            "categories",
+            "/v1/categories",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Categories that group milestones and objectives.",
+        ),
+        Endpoint(
+            "categories_milestones",
+            "/v1/categories/{category_id}/milestones",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("category_id", "id"),
+            parents=From("categories", category_id="id"),
+            description="The milestones under each category.",
+        ),
+        Endpoint(
+            "categories_objectives",
+            "/v1/categories/{category_id}/objectives",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("category_id", "id"),
+            parents=From("categories", category_id="id"),
+            description="The objectives under each category.",
+        ),
+        Endpoint(
+            "custom_fields",
+            "/v1/custom-fields",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Fields that the organisation added to its stories, with their values.",
+        ),
+        Endpoint(
+            "epic_workflow",
+            "/v1/epic-workflow",
+            "data",
+            SINGLE_PAGE,
+            description="The workflow that epics go through: its states and their order.",
+        ),
+        Endpoint(
+            "epics",
+            "/v1/epics",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Epics: larger pieces of work, made of stories.",
+        ),
+        Endpoint(
+            "epics_comments",
+            "/v1/epics/{epic_id}/comments",
+            "data",
+            SINGLE_PAGE,
+            parents=From("epics", epic_id="id"),
+            description="The comments on each epic.",
+        ),
+        Endpoint(
+            "epics_stories",
+            "/v1/epics/{epic_id}/stories",
+            "data",
+            SINGLE_PAGE,
+            parents=From("epics", epic_id="id"),
+            description="The stories of each epic.",
+        ),
+        Endpoint(
+            "files",
+            "/v1/files",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Files that were uploaded to stories.",
+        ),
+        Endpoint(
+            "groups",
+            "/v1/groups",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Groups: the teams that stories are given to.",
+        ),
+        Endpoint(
+            "groups_stories",
+            "/v1/groups/{group_id}/stories",
+            "data",
+            SINGLE_PAGE,
+            parents=From("groups", group_id="id"),
+            description="The stories of each group.",
+        ),
+        Endpoint(
+            "iterations",
+            "/v1/iterations",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Iterations: the time boxes that stories are planned into.",
+        ),
+        Endpoint(
+            "iterations_stories",
+            "/v1/iterations/{iteration_id}/stories",
+            "data",
+            SINGLE_PAGE,
+            parents=From("iterations", iteration_id="id"),
+            description="The stories of each iteration.",
+        ),
+        Endpoint(
+            "labels",
+            "/v1/labels",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Labels on stories and epics.",
+        ),
+        Endpoint(
+            "member",
+            "/v1/member",
+            "data",
+            SINGLE_PAGE,
+            description="The member whom the API key belongs to.",
+        ),
+        Endpoint(
+            "members",
+            "/v1/members",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Everyone in the organisation, with role and state.",
+        ),
+        Endpoint(
+            "milestones",
+            "/v1/milestones",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Milestones: dates or goals that epics lead to.",
+        ),
+        Endpoint(
+            "milestones_epics",
+            "/v1/milestones/{milestone_id}/epics",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("milestone_id", "id"),
+            parents=From("milestones", milestone_id="id"),
+            description="The epics under each milestone.",
+        ),
+        Endpoint(
+            "objectives",
+            "/v1/objectives",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="Objectives that the organisation pursues, with their key results.",
+        ),
+        Endpoint(
+            "objectives_epics",
+            "/v1/objectives/{objective_id}/epics",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("objective_id", "id"),
+            parents=From("objectives", objective_id="id"),
+            description="The epics under each objective.",
+        ),
+        Endpoint(
+            "workflows",
+            "/v1/workflows",
+            "data",
+            SINGLE_PAGE,
+            cursor_path=UPDATED,
+            description="The workflows that stories go through, with their states.",
+        ),
+        Endpoint(
+            "stories_comments",
+            "/v1/stories/{story_id}/comments",
+            "data",
+            SINGLE_PAGE,
+            parents=STORIES,
+            description="The comments on each story, whichever of epic, group or iteration it was found in.",
+        ),
+        Endpoint(
+            "story_history",
+            "/v1/stories/{story_id}/history",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("story_id", "id"),
+            parents=STORIES,
+            description="What happened to each story: every change, who made it and when.",
+        ),
+        Endpoint(
+            "search_epics",
+            "/v1/search/epics",
+            "data",
+            SEARCH,
+            cursor_path=UPDATED,
+            description="All epics as the search finds them.",
+        ),
+    ),
+)

@@ -1,0 +1,143 @@
+"""dlt's paginators with what they lack: an end that is certain, and no page skipped when the server caps its size.
+
+Paging ends at an empty page, at the paginator's own end, or where the envelope states a total that is reached by
+a page that is not full. A short page alone never ends it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dlt.common.jsonpath import compile_path, find_values
+from dlt.sources.helpers.rest_client.paginators import (
+    BasePaginator,
+    JSONResponseCursorPaginator,
+    OffsetPaginator,
+    RangePaginator,
+    SinglePagePaginator,
+)
+from dlt.sources.rest_api.config_setup import create_paginator
+
+from analytics_ingest.apis.declaration import TOTAL_PATHS, Paginator
+from analytics_ingest.extract.errors import ReadError
+
+if TYPE_CHECKING:
+    from requests import Request, Response
+
+    from analytics_ingest.extract.selector import RowSelector
+
+TOTALS = [compile_path(path) for path in TOTAL_PATHS]
+
+
+class GuardedPaginator(BasePaginator):
+    """One of dlt's paginators, watched.
+
+    Attributes:
+        pages: Pages read.
+        rows: Elements on these pages.
+        total: How many there are, as the envelope last stated; ``None`` if it does not say or is proven wrong.
+        repeated: True if the last page was the one before it once more; its rows count once.
+    """
+
+    def __init__(
+        self, declared: Paginator, selector: RowSelector, *, limit: int | None, max_pages: int
+    ) -> None:
+        super().__init__()
+        config = dict(declared.config)
+        if config["type"] == "offset":
+            config["limit"] = limit
+        inner = create_paginator(config)  # type: ignore[arg-type]
+        if inner is None:
+            raise ValueError(f"{config['type']}: not a paginator that states when it ends")
+        self._inner = inner
+        self._declared = declared
+        self._selector = selector
+        self._limit = limit
+        self._max_pages = max_pages
+        self._previous: list[Any] | None = None
+        self._requests: set[str] = set()
+        self._cursor_seen = False
+        self.pages = 0
+        self.rows = 0
+        self.total: int | None = None
+        self.repeated = False
+
+    def init_request(self, request: Request) -> None:
+        """Sets the first page's parameters."""
+        if self._limit is not None and not isinstance(self._inner, OffsetPaginator):
+            request.params[self._declared.limit_param] = self._limit
+        self._inner.init_request(request)
+        self._remember(request)
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Takes note of a page.
+
+        Raises:
+            ReadError: The read would not end, or the body does not say where the next page is.
+        """
+        body = response.json()
+        page = self._selector.page(body)
+        self.pages += 1
+        if self.pages > self._max_pages:
+            raise ReadError(f"no end after {self._max_pages} pages (MAX_PAGES)")
+        if self._repeats(page, body):
+            self.repeated = True
+            self._has_next_page = False
+            return
+        self._previous = page
+        self.rows += len(page)
+        if isinstance(self._inner, OffsetPaginator):
+            # the server may send fewer rows than asked for: go on after those that came
+            self._inner.value_step = len(page)
+        self._inner.update_state(response, page)
+        self._has_next_page = self._inner.has_next_page
+        self._read_total(body)
+        if isinstance(self._inner, RangePaginator) and self._total_reached(page):
+            self._has_next_page = False
+        self._check_cursor(body)
+
+    def update_request(self, request: Request) -> None:
+        """Sets the next page's parameters.
+
+        Raises:
+            ReadError: The same page was asked for before.
+        """
+        if not self._has_next_page or isinstance(self._inner, SinglePagePaginator):
+            return
+        self._inner.update_request(request)
+        self._remember(request)
+
+    def _remember(self, request: Request) -> None:
+        signature = f"{request.url} {sorted((request.params or {}).items())}"
+        if signature in self._requests:
+            raise ReadError(f"page {self.pages} points to a page that was read before: paging would not end")
+        self._requests.add(signature)
+
+    def _repeats(self, page: list[Any], body: Any) -> bool:
+        if not page or page != self._previous:
+            return False
+        if isinstance(body, list) or (self._limit is not None and len(page) < self._limit):
+            return True
+        raise ReadError(f"page {self.pages} is the page before it once more: the paging parameter is ignored")
+
+    def _read_total(self, body: Any) -> None:
+        if not isinstance(body, dict):
+            return
+        for path in TOTALS:
+            for value in find_values(path, body):
+                if isinstance(value, int) and not isinstance(value, bool):
+                    self.total = value if value >= self.rows else None
+                    return
+        self.total = None
+
+    def _total_reached(self, page: list[Any]) -> bool:
+        full = self._limit is not None and len(page) >= self._limit
+        return self.total is not None and self.rows >= self.total and not full
+
+    def _check_cursor(self, body: Any) -> None:
+        if not self._declared.cursor_required or not isinstance(self._inner, JSONResponseCursorPaginator):
+            return
+        self._cursor_seen = self._cursor_seen or bool(find_values(self._inner.cursor_path, body))
+        if not self._has_next_page and not self._cursor_seen and self.rows:
+            path = self._declared.config["cursor_path"]
+            raise ReadError(f"no page has '{path}', so there is no telling whether more pages follow")

@@ -1,0 +1,124 @@
+"""From what the API sends to a row of the table: path parameters, UTC timestamps, a hash of the content."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pendulum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from analytics_ingest.apis import Endpoint
+
+ROW_HASH = "_row_hash"
+"""Column with a 64-bit hash of the row's content, by which an unchanged row is told from a changed one."""
+DELETED_AT = "_deleted_at"
+"""Column with the time of the sync that found the row gone upstream; null while it is there."""
+MILLISECONDS = 100_000_000_000
+"""Epoch numbers above this are milliseconds: as seconds they would be later than the year 5000."""
+
+
+class RowRejectedError(ValueError):
+    """A row that cannot be kept in the table: its key is not complete."""
+
+
+def to_utc(value: Any) -> Any:
+    """``value`` as a UTC timestamp: ISO 8601 with any offset (none: UTC), epoch seconds or milliseconds.
+
+    What is none of these comes back as it was.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lstrip("-").isdigit() and len(text) >= 9:
+            return to_utc(int(text))
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return _parse_other(value)
+        return _in_utc(moment, value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return value
+    seconds = value / 1000 if abs(value) >= MILLISECONDS else value
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (OverflowError, OSError, ValueError):
+        return value
+
+
+def _parse_other(value: str) -> Any:
+    try:
+        moment = pendulum.parse(value, strict=True)
+    except (ValueError, OverflowError):
+        return value
+    return _in_utc(moment, value) if isinstance(moment, datetime) else value
+
+
+def _in_utc(moment: datetime, value: str) -> Any:
+    try:
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+    except OverflowError:
+        return value
+
+
+def content_hash(row: Mapping[str, Any]) -> int:
+    """A signed 64-bit hash of the row's content, the same for the same content in any order of fields."""
+    text = orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
+
+
+class RowFinisher:
+    """Turns what an endpoint sends into rows of its table."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._key = endpoint.primary_key
+        self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
+        self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
+
+    def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with the path parameters of its request, unless it has these fields, and its hash.
+
+        Args:
+            sent: What stands at the selector. A bare value becomes the last column of the key.
+            params: The feed's row for this request.
+
+        Raises:
+            RowRejectedError: A column of the key has no value.
+        """
+        # a copy: the paginator compares the page with the next one
+        row = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
+        for name, value in params.items():
+            if row.get(name) is None:
+                row[name] = value
+        for path in self._timestamps:
+            _normalise(row, path)
+        if lacking := [name for name in self._key if row.get(name) is None]:
+            raise RowRejectedError(f"no value for {', '.join(lacking)}")
+        row[ROW_HASH] = content_hash(row)
+        return row
+
+    def cursor(self, row: Mapping[str, Any]) -> datetime | None:
+        """The finished row's cursor value; ``None`` if it has none that is a time."""
+        for path in self._cursors:
+            value: Any = row
+            for name in path:
+                value = value.get(name) if isinstance(value, dict) else None
+            if isinstance(value, datetime):
+                return value
+        return None
+
+
+def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:
+    for name in path[:-1]:
+        inner = row.get(name)
+        if not isinstance(inner, dict):
+            return
+        row[name] = dict(inner)
+        row = row[name]
+    if row.get(path[-1]) is not None:
+        row[path[-1]] = to_utc(row[path[-1]])

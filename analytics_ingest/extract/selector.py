@@ -1,0 +1,65 @@
+"""Where the rows are in a body, checked: a selector that no longer matches is an error, not zero rows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dlt.common.jsonpath import compile_path
+from jsonpath_ng import DatumInContext, JSONPath
+
+from analytics_ingest.extract.errors import ReadError
+
+WILDCARD = re.compile(r"\[\*\]|\.\*")
+
+
+class RowSelector(JSONPath):
+    """A compiled ``data_selector`` for dlt's ``RESTClient`` (given as text it is parsed anew for each page).
+
+    Everything before the first wildcard is the page: it must be in the body, and paging ends when it is empty.
+    What comes after only spreads the page's elements into rows.
+    """
+
+    def __init__(self, path: str, *, record_key: tuple[str, ...] = ()) -> None:
+        """Args:
+        path: The JSONPath as declared.
+        record_key: Fields that a body must have to be a row itself, where ``path`` is ``$``.
+        """
+        self._path = path
+        head = WILDCARD.split(path, maxsplit=1)[0]
+        self._whole = head == "$"
+        self._record_key = record_key
+        self._head = compile_path(head)
+        self._tail = compile_path("$" + path[len(head) :]) if head != path else None
+
+    def __str__(self) -> str:
+        return self._path
+
+    def page(self, body: Any) -> list[Any]:
+        """The elements of the page: rows, or what holds them.
+
+        Raises:
+            ReadError: The body has no such part, or something else than records is there.
+        """
+        if self._whole:
+            found = body
+            if isinstance(body, dict) and (lacking := [key for key in self._record_key if key not in body]):
+                raise ReadError(f"the body is no record, it lacks {', '.join(lacking)}")
+        else:
+            matches = self._head.find(body)
+            if not matches:
+                raise ReadError(f"the body has no '{self._head}'")
+            found = matches[0].value
+        if isinstance(found, list):
+            return found
+        if isinstance(found, dict):
+            return [found]
+        where = "the body" if self._whole else f"'{self._head}' in the body"
+        raise ReadError(f"{where} holds {type(found).__name__}, not records")
+
+    def find(self, datum: Any) -> list[DatumInContext]:
+        """The rows in a body, as matches: jsonpath-ng's interface."""
+        page = self.page(datum)
+        if self._tail is None:
+            return [DatumInContext(page)]
+        return [DatumInContext([match.value for match in self._tail.find(page)])]

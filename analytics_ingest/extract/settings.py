@@ -1,0 +1,136 @@
+"""An API's settings, from dlt's configuration: environment, ``.dlt/secrets.toml``, ``.dlt/config.toml``.
+
+They are looked up when a sync runs, never when definitions load, and only under ``sources.<api>``: dlt's own
+resolution would fall back to a bare ``api_key`` and so send one vendor's key to another.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import dlt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
+
+from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
+
+if TYPE_CHECKING:
+    from analytics_ingest.apis import Api, Endpoint
+
+
+def _words(value: Any) -> Any:
+    """A list given as text, as an environment variable must: JSON, or names separated by commas."""
+    if isinstance(value, str):
+        text = value.strip()
+        return json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word]
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
+class Settings(BaseModel):
+    """Everything that can be set for one API under ``SOURCES__<API>__``; counts are whole, times in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base_url: HttpUrl = Field(description="Where the API is, without the endpoints' paths.")
+    api_key: SecretStr = Field(description="The key that is sent with every request.")
+    max_in_flight: PositiveInt = Field(16, description="Requests that may be under way at once.")
+    requests_per_minute: PositiveInt | None = Field(
+        None, description="Requests sent per minute at most, spread evenly; no limit of ours if not set."
+    )
+    connect_timeout: PositiveFloat = Field(10, description="Seconds to wait for a connection.")
+    read_timeout: PositiveFloat = Field(60, description="Seconds to wait for the next bytes of an answer.")
+    max_wait: PositiveFloat = Field(
+        900, description="Seconds: a server that asks for a longer pause than this fails the request at once."
+    )
+    max_pages: PositiveInt = Field(100_000, description="Pages of one list after which reading it fails.")
+    fan_out_chunk: PositiveInt = Field(500, description="Parents whose children go into one load package.")
+    mark_deleted: bool = Field(
+        True, description="Whether rows that are gone upstream get a time in _deleted_at."
+    )
+    lock_timeout: PositiveFloat = Field(
+        3_600, description="Seconds to wait for another sync of the same API to end."
+    )
+    progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
+    skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")
+
+
+def environment_name(api: str, field: str) -> str:
+    """The environment variable that sets ``field`` of an API."""
+    return f"SOURCES__{api}__{field}".upper()
+
+
+def _configured(api: Api, field: str) -> Any:
+    # dlt.secrets, also for what is none: values looked up through dlt.config end up in dlt's trace file
+    value: Any = dlt.secrets.get(f"sources.{api.name}.{field}")
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def missing_settings(api: Api) -> list[str]:
+    """Environment variables that must be set before the API can be read; empty if it is configured."""
+    return [
+        environment_name(api.name, field) for field in ("base_url", "api_key") if _configured(api, field) is None
+    ]
+
+
+def load_settings(api: Api) -> Settings:
+    """Looks up and validates the settings of ``api``.
+
+    Raises:
+        NotConfiguredError: The base URL or the key is missing.
+        ConfigurationError: A value is not valid.
+    """
+    if missing := missing_settings(api):
+        raise NotConfiguredError(
+            f"{api.name} is not configured: set {' and '.join(missing)} "
+            f"(or [sources.{api.name}] in .dlt/secrets.toml)"
+        )
+    values = {field: _configured(api, field) for field in Settings.model_fields}
+    try:
+        settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
+    except (ValidationError, ValueError) as error:
+        raise ConfigurationError(_explain(api, error)) from None
+    if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):
+        name = environment_name(api.name, "skip_endpoints")
+        raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have")
+    return settings
+
+
+def page_limit(api: Api, endpoint: Endpoint) -> int | None:
+    """Rows to ask for per page: ``SOURCES__<API>__<ENDPOINT>__LIMIT``, or what the endpoint declares.
+
+    Raises:
+        ConfigurationError: The value is no whole number above zero.
+    """
+    field = f"{endpoint.name}.limit"
+    value = _configured(api, field)
+    if value is None or endpoint.paginator.limit is None:
+        return endpoint.paginator.limit
+    try:
+        return TypeAdapter(PositiveInt).validate_python(value)
+    except ValidationError:
+        name = environment_name(api.name, field.replace(".", "__"))
+        raise ConfigurationError(f"{name} must be a whole number above zero, not {value!r}") from None
+
+
+def _explain(api: Api, error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return f"a setting of {api.name} cannot be read: {error}"
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = environment_name(api.name, str(problem["loc"][0]))
+        lines.append(f"{name}: {problem['msg']}")
+    return f"settings of {api.name} are not valid: " + "; ".join(lines)

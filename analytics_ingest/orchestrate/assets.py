@@ -1,0 +1,84 @@
+"""The assets: one ``@dlt_assets`` definition per API, subsettable down to one endpoint."""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, Failure, MaterializeResult, MetadataValue
+from dagster_dlt import dlt_assets
+
+from analytics_ingest.apis import Api
+from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.tables import declared_source
+from analytics_ingest.orchestrate.metadata import result_metadata
+from analytics_ingest.orchestrate.translator import ApiTranslator
+from analytics_ingest.sync.sync import ApiSync, EndpointResult
+from analytics_ingest.warehouse.destination import build_pipeline
+from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.warehouse import WarehouseError
+
+
+def build_assets(api: Api) -> AssetsDefinition:
+    """The API's assets. Needs no settings, opens no connection: both happen in the run."""
+
+    @dlt_assets(
+        dlt_source=declared_source(api),
+        dlt_pipeline=build_pipeline(api.name, folder=_definitions_folder()),
+        name=api.name,
+        dagster_dlt_translator=ApiTranslator(api),
+    )
+    def assets(context: AssetExecutionContext) -> Iterator[MaterializeResult[None]]:
+        yield from materialize(context, api)
+
+    return assets
+
+
+def materialize(context: AssetExecutionContext, api: Api) -> Iterator[MaterializeResult[None]]:
+    """Syncs what is selected, and gives a result for each endpoint that was read completely and loaded.
+
+    Why not ``DagsterDltResource.run()``: it restores the pipeline at each call and joins extraction to the load,
+    so it can neither go level by level nor keep what was read when one endpoint fails.
+
+    Raises:
+        Failure: An endpoint was not read completely; the others are materialised by then.
+    """
+    selected = {key.path[-1] for key in context.selected_asset_keys}
+    failed: list[EndpointResult] = []
+    try:
+        for result in ApiSync(api, selected=selected, log=context.log).run():
+            if result.status == "complete":
+                yield MaterializeResult(
+                    asset_key=AssetKey([api.name, result.endpoint.name]), metadata=result_metadata(api, result)
+                )
+            else:
+                context.log.warning(f"{api.name}/{result.endpoint.name} {result.status}: {result.reason}")
+                failed.append(result)
+    except (IngestError, LockTimeoutError, WarehouseError) as error:
+        raise Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError)) from None
+    if any(result.status == "failed" for result in failed):
+        raise Failure(
+            description=_summary(api, failed), metadata={"endpoints": MetadataValue.md(_table(failed))}
+        )
+
+
+def _summary(api: Api, failed: Sequence[EndpointResult]) -> str:
+    if len(failed) == 1:
+        return failed[0].reason
+    lines = [f"  {result.endpoint.name} {result.status}: {result.reason}" for result in failed]
+    return "\n".join([f"{len(failed)} endpoints of {api.name} were not read completely:", *lines])
+
+
+def _table(failed: Sequence[EndpointResult]) -> str:
+    rows = [f"| {result.endpoint.name} | {result.status} | {result.reason} |" for result in failed]
+    return "\n".join(["| endpoint | | why |", "|---|---|---|", *rows])
+
+
+@cache
+def _definitions_folder() -> Path:
+    """A working folder for pipelines that only describe assets, apart from those that run."""
+    folder = Path(tempfile.mkdtemp(prefix="analytics_ingest-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

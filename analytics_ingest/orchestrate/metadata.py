@@ -1,0 +1,74 @@
+"""What a materialisation tells: counts that plot over time, the table and its columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableSchema
+
+from analytics_ingest.extract.tables import first_columns, known_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dagster import RawMetadataValue
+    from dlt.common.schema.typing import TColumnSchema
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.sync.sync import EndpointResult
+
+
+def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
+    """The columns that the endpoint's table has whatever comes."""
+    columns = first_columns(endpoint, {}) | known_columns(endpoint)
+    return {name: {**column, "name": name} for name, column in columns.items()}
+
+
+def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
+    """dlt's columns as Dagster shows them.
+
+    Why not ``DagsterDltResource.extract_resource_metadata``: it takes the properties off the live schema, so
+    that a second run in one process fails (``KeyError: 'name'``), and it has nothing to go by where a sync
+    loaded nothing.
+    """
+    return TableSchema(
+        columns=[
+            TableColumn(
+                name=name,
+                type=column.get("data_type") or "text",
+                constraints=TableColumnConstraints(
+                    nullable=bool(column.get("nullable", True)),
+                    other=["primary key"] if column.get("primary_key") else [],
+                ),
+            )
+            for name, column in columns.items()
+            if column.get("data_type")
+        ]
+    )
+
+
+def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadataValue]:
+    """The metadata of a materialisation: rows, requests and seconds as numbers, the table and its columns."""
+    metadata: dict[str, Any] = {"dagster/table_name": f"{api.name}.{result.endpoint.name}"}
+    if result.table_rows is not None:
+        metadata["dagster/row_count"] = MetadataValue.int(result.table_rows)
+    if result.columns:
+        metadata["dagster/column_schema"] = column_schema(result.columns)
+    if result.cursor:
+        metadata["highest_cursor"] = MetadataValue.timestamp(result.cursor)
+    if result.reading:
+        reading = result.reading
+        metadata |= {
+            "rows_read": reading.rows_read,
+            "rows_loaded": reading.rows_loaded,
+            "rows_deleted": result.rows_deleted,
+            "rows_rejected": len(reading.rejected),
+            "pages": reading.pages,
+            "requests": reading.meter.requests,
+            "retries": reading.meter.retries,
+            "wait_seconds": round(reading.meter.wait_seconds, 3),
+            "duration_seconds": round(reading.seconds, 3),
+        }
+        if result.endpoint.parents:
+            metadata |= {"parents": reading.parents, "parents_missing": reading.parents_missing}
+    return metadata

@@ -1,0 +1,44 @@
+"""From an endpoint to its asset: key, dependencies, group, description, kinds, the table's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dagster import AssetKey, AssetSpec
+from dagster_dlt import DagsterDltTranslator
+
+from analytics_ingest.orchestrate.metadata import column_schema, declared_columns
+from analytics_ingest.warehouse.destination import destination_name
+
+if TYPE_CHECKING:
+    from dagster_dlt.translator import DltResourceTranslatorData
+
+    from analytics_ingest.apis import Api
+
+
+@dataclass
+class ApiTranslator(DagsterDltTranslator):
+    """The asset of each of an API's resources. The only place where asset specs are made."""
+
+    api: Api
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
+        """The spec: ``<api>/<resource>``, fed by the endpoints whose rows its path is filled from."""
+        endpoint = self.api.by_name[data.resource.name]
+        return AssetSpec(
+            key=AssetKey([self.api.name, endpoint.name]),
+            deps=[AssetKey([self.api.name, parent]) for parent in endpoint.upstream],
+            description=endpoint.description,
+            group_name=self.api.name,
+            kinds={"dlt", destination_name()},
+            # a failed or skipped endpoint gives no result, its siblings do
+            skippable=True,
+            metadata={
+                "dagster/table_name": f"{self.api.name}.{endpoint.name}",
+                "dagster/column_schema": column_schema(declared_columns(endpoint)),
+                "path": endpoint.path,
+                "primary_key": ", ".join(endpoint.primary_key) or "none: a snapshot, replaced by each sync",
+                "cursor": endpoint.cursor_path[0] if endpoint.cursor_path else "none: compared by content",
+            },
+        )

@@ -1,0 +1,72 @@
+"""The parents that a child endpoint is asked for, read from the warehouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from analytics_ingest.extract.errors import IngestError, MissingParentError
+from analytics_ingest.extract.rows import DELETED_AT
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.warehouse.warehouse import Tables
+
+UNADDRESSABLE = {".", ".."}
+"""Values that no path can carry: clients and servers resolve them away."""
+
+
+def read_parents(api: Api, endpoint: Endpoint, tables: Tables, log: logging.Logger) -> list[dict[str, Any]]:
+    """One row per request to make, each once, in a fixed order; one empty row if the path has no placeholders.
+
+    Raises:
+        MissingParentError: A parent's table is not there yet.
+        IngestError: Two parents lead to the same path.
+    """
+    if endpoint.parents is None:
+        return [{}]
+    columns = tables.columns(endpoint.upstream)
+    if missing := [name for name in endpoint.upstream if name not in columns]:
+        names = ", ".join(f"{api.name}/{name}" for name in missing)
+        raise MissingParentError(
+            f"{api.name}/{endpoint.name} is read for each row of {names}, which has no table yet: "
+            f"materialise {names} first, or together with it"
+        )
+
+    def read(resource: str, wanted: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        present = [name for name in wanted if name in columns[resource]]
+        live = DELETED_AT if DELETED_AT in columns[resource] else None
+        for values in tables.read(resource, present, where_null=live):
+            row = dict(zip(present, values, strict=True))
+            # a column that no row ever filled does not exist
+            yield tuple(row.get(name) for name in wanted)
+
+    by_path: dict[str, dict[str, Any]] = {}
+    left_out = 0
+    for row in endpoint.parents.rows(read):
+        values = [row[name] for name in endpoint.path_params]
+        if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values):
+            left_out += 1
+            continue
+        path = endpoint.path.format_map({name: quote(str(value), safe="") for name, value in row.items()})
+        if by_path.setdefault(path, row) != row:
+            raise IngestError(
+                f"{api.name}/{endpoint.name}: two parents lead to the same path {path}: "
+                f"{_shown(by_path[path])} and {_shown(row)}"
+            )
+    if left_out:
+        log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
+    return [by_path[path] for path in sorted(by_path)]
+
+
+def _shown(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in row.items())
+
+
+def chunks(rows: Sequence[dict[str, Any]], size: int) -> Iterator[Sequence[dict[str, Any]]]:
+    """``rows`` in parts of ``size``; one empty part if there are none."""
+    for start in range(0, max(len(rows), 1), size):
+        yield rows[start : start + size]

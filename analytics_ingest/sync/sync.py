@@ -1,0 +1,217 @@
+"""One sync of one API: level by level, parents before children, each level extracted together and loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Literal
+
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from analytics_ingest.extract.errors import AuthenticationError, IngestError
+from analytics_ingest.extract.reader import CURSOR, EndpointReader, Reading, Stored
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.session import ApiSession
+from analytics_ingest.extract.settings import load_settings, page_limit
+from analytics_ingest.extract.tables import REJECTED, build_resource, build_source, rejected_resource
+from analytics_ingest.sync.parents import chunks, read_parents
+from analytics_ingest.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator, Sequence
+
+    from dlt.common.schema.typing import TTableSchemaColumns
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.settings import Settings
+    from analytics_ingest.warehouse.warehouse import Tables
+
+LOAD_WORKERS = 4
+"""Jobs that write into the destination at once; more gain nothing with DuckDB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointResult:
+    """How one endpoint's part of a sync ended.
+
+    Attributes:
+        endpoint: The endpoint.
+        status: ``complete``: read completely and loaded. ``failed``: not read completely; the rows that came
+            are loaded. ``skipped``: not read, as something it needs failed, or as a setting says.
+        reason: Why it failed or was skipped.
+        reading: What came, and what it cost.
+        rows_deleted: Rows found gone upstream by this sync.
+        table_rows: Rows in its table now; ``None`` if it was not loaded.
+        columns: The table's columns, in dlt's terms.
+        cursor: The highest cursor value seen by any sync.
+    """
+
+    endpoint: Endpoint
+    status: Literal["complete", "failed", "skipped"]
+    reason: str = ""
+    reading: Reading | None = None
+    rows_deleted: int = 0
+    table_rows: int | None = None
+    columns: TTableSchemaColumns | None = None
+    cursor: datetime | None = None
+
+
+class ApiSync:
+    """A sync of an API, or of some of its endpoints."""
+
+    def __init__(self, api: Api, *, selected: set[str] | None = None, log: logging.Logger) -> None:
+        """Args:
+        api: What to read.
+        selected: Names of the endpoints to sync; all by default.
+        log: Gets progress and waits.
+        """
+        self._api = api
+        self._selected = set(api.by_name) if selected is None else selected
+        self._log = log
+        self._unread: dict[str, str] = {}
+
+    def run(self) -> Iterator[EndpointResult]:
+        """Syncs, and gives a result for each selected endpoint as soon as its level is loaded.
+
+        Raises:
+            IngestError: Nothing (more) of this API can be read: a setting, the key.
+            WarehouseError: The warehouse cannot be used.
+            LockTimeoutError: Another sync of this API, or of this file, does not end.
+        """
+        settings = load_settings(self._api)
+        warehouse = Warehouse(self._api.name, log=self._log, lock_timeout=settings.lock_timeout)
+        session = ApiSession(self._api, settings, log=self._log)
+        try:
+            with warehouse.sync():
+                self._started = datetime.now(UTC)
+                for level in self._api.levels(self._selected):
+                    yield from self._level(level, warehouse, session)
+        finally:
+            session.close()
+
+    def _level(
+        self, level: Sequence[Endpoint], warehouse: Warehouse, session: ApiSession
+    ) -> Iterator[EndpointResult]:
+        readers: list[EndpointReader] = []
+        unread: list[EndpointResult] = []
+        with warehouse.open() as tables:
+            for endpoint in level:
+                try:
+                    self._check_readable(endpoint, session.settings)
+                    readers.append(self._reader(endpoint, tables, warehouse, session))
+                except IngestError as error:
+                    status: Literal["failed", "skipped"] = "skipped" if isinstance(error, _Skip) else "failed"
+                    self._unread[endpoint.name] = str(error)
+                    unread.append(EndpointResult(endpoint=endpoint, status=status, reason=str(error)))
+        yield from unread
+        if not readers:
+            return
+        parts = [chunks(reader.parents, session.settings.fan_out_chunk) for reader in readers]
+        for turn in zip_longest(*parts):
+            package = [
+                (reader, part) for reader, part in zip(readers, turn, strict=True) if part is not None
+            ]
+            self._extract(package, warehouse, session.settings)
+            with warehouse.open():
+                warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+        with warehouse.open() as tables:
+            results = [self._result(reader, tables, warehouse, session.settings) for reader in readers]
+        yield from results
+
+    def _check_readable(self, endpoint: Endpoint, settings: Settings) -> None:
+        if endpoint.name in settings.skip_endpoints:
+            raise _Skip("left out by SKIP_ENDPOINTS")
+        if failed := [name for name in endpoint.upstream if name in self._unread]:
+            raise _Skip(f"skipped, as {self._api.name}/{failed[0]} was not read")
+
+    def _reader(
+        self, endpoint: Endpoint, tables: Tables, warehouse: Warehouse, session: ApiSession
+    ) -> EndpointReader:
+        return EndpointReader(
+            endpoint,
+            session,
+            limit=page_limit(self._api, endpoint),
+            stored=self._stored(endpoint, tables, warehouse),
+            started=self._started,
+            parents=read_parents(self._api, endpoint, tables, self._log),
+            log=self._log,
+        )
+
+    def _stored(self, endpoint: Endpoint, tables: Tables, warehouse: Warehouse) -> Stored:
+        columns = tables.columns([endpoint.name]).get(endpoint.name, frozenset())
+        if not columns:
+            return Stored()
+        live = DELETED_AT if DELETED_AT in columns else None
+        hashes = [row[0] for row in tables.read(endpoint.name, [ROW_HASH], where_null=live)]
+        return Stored(hashes=hashes, columns=columns, cursor=self._cursor(endpoint, warehouse))
+
+    def _cursor(self, endpoint: Endpoint, warehouse: Warehouse) -> datetime | None:
+        sources: Any = warehouse.pipeline.state.get("sources", {})
+        state = sources.get(self._api.name, {}).get("resources", {}).get(endpoint.name, {})
+        return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
+
+    def _extract(
+        self,
+        package: Sequence[tuple[EndpointReader, Sequence[dict[str, Any]]]],
+        warehouse: Warehouse,
+        settings: Settings,
+    ) -> None:
+        def resource(reader: EndpointReader, part: Sequence[dict[str, Any]]) -> Any:
+            return build_resource(reader.endpoint, lambda: reader.items(part))
+
+        pipeline = warehouse.pipeline
+        source = build_source(self._api, [resource(reader, part) for reader, part in package])
+        try:
+            pipeline.extract(
+                source,
+                workers=settings.max_in_flight,
+                max_parallel_items=2 * settings.max_in_flight,
+                loader_file_format="parquet",
+            )
+            rejected = {reader.endpoint.name: reader.reading.rejected for reader, _ in package}
+            if any(rejected.values()):
+                self._log.warning(f"{self._api.name}: rows without a complete key went to {REJECTED}")
+                pipeline.extract(build_source(self._api, [rejected_resource(rejected)]))
+            pipeline.normalize()
+        except PipelineStepFailed as error:
+            raise _cause(error) from None
+
+    def _result(
+        self, reader: EndpointReader, tables: Tables, warehouse: Warehouse, settings: Settings
+    ) -> EndpointResult:
+        name = reader.endpoint.name
+        reading = reader.reading
+        there = tables.columns([name])
+        if not reader.complete:
+            first = reading.failures[0]
+            more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
+            self._unread[name] = f"{first.path} {first.reason}{more}"
+        vanished = reader.vanished if settings.mark_deleted else []
+        if vanished:
+            tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
+        return EndpointResult(
+            endpoint=reader.endpoint,
+            status="complete" if reader.complete else "failed",
+            reason=self._unread.get(name, ""),
+            reading=reading,
+            rows_deleted=len(vanished),
+            table_rows=tables.count(name) if name in there else None,
+            columns=warehouse.pipeline.default_schema.get_table_columns(name) if name in there else None,
+            cursor=self._cursor(reader.endpoint, warehouse),
+        )
+
+
+class _Skip(IngestError):
+    """An endpoint is not read, and that is no failure of its own."""
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error of ours behind dlt's wrapping, or what dlt raised."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AuthenticationError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return error

@@ -1,0 +1,55 @@
+"""Where the data goes: the dlt destination that the environment picks, DuckDB in a file by default."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dlt
+from dlt.common.pipeline import get_dlt_pipelines_dir
+
+if TYPE_CHECKING:
+    from dlt.common.destination import AnyDestination
+
+DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
+DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
+"""The default DuckDB file, relative to the folder that Dagster is started in."""
+
+
+def destination_name() -> str:
+    """The name of the dlt destination in use, such as ``duckdb`` or ``postgres``."""
+    return os.environ.get(DESTINATION_VARIABLE, "").strip() or "duckdb"
+
+
+def build_destination() -> AnyDestination:
+    """The destination, with its credentials left to dlt's configuration. Opens no connection."""
+    name = destination_name()
+    arguments: dict[str, Any] = {"replace_strategy": "insert-from-staging"}
+    if name == "duckdb" and not dlt.secrets.get("destination.duckdb.credentials"):
+        arguments["credentials"] = str(DEFAULT_FILE.absolute())
+    return dlt.destination(name, **arguments)
+
+
+def build_pipeline(api: str, *, folder: Path | None = None) -> dlt.Pipeline:
+    """The API's pipeline: its name and its dataset are the API's, always, as its state is found by them.
+
+    Args:
+        api: The API's name.
+        folder: Where the pipeline works; by default dlt's folder of pipelines, apart for each destination.
+    """
+    return dlt.pipeline(
+        pipeline_name=api,
+        dataset_name=api,
+        destination=build_destination(),
+        pipelines_dir=str(folder or Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{_fingerprint()}"),
+    )
+
+
+def _fingerprint() -> str:
+    """Tells destinations apart, so that two projects of one user do not share a working folder."""
+    configured: Any = dlt.secrets.get("destination")
+    variables = sorted(item for item in os.environ.items() if item[0].upper().startswith("DESTINATION__"))
+    text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,181 @@
+"""What a sync needs of the warehouse: one writer at a time, and what the tables hold."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
+from analytics_ingest.warehouse.destination import build_pipeline
+from analytics_ingest.warehouse.locks import held
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from dlt.common.configuration.specs import CredentialsConfiguration
+    from dlt.destinations.job_client_impl import SqlJobClientBase
+
+FOREIGN_SECONDS = 30
+"""Seconds for which a DuckDB file that a foreign process holds is tried again."""
+FETCH_ROWS = 10_000
+STAMP_ROWS = 1_000
+LOCKED = "Could not set lock on file"
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be used as it is. The message says what is in the way."""
+
+
+class Tables:
+    """The tables of one dataset, over an open connection."""
+
+    def __init__(self, client: SqlJobClientBase) -> None:
+        self._client = client
+        self._sql = client.sql_client
+
+    def columns(self, tables: Sequence[str]) -> dict[str, frozenset[str]]:
+        """The columns of each table that is there."""
+        found = self._client.get_storage_tables(tables)
+        return {name: frozenset(columns) for name, columns in found if columns}
+
+    def read(
+        self, table: str, columns: Sequence[str], *, where_null: str | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
+        names = ", ".join(self._sql.escape_column_name(name) for name in columns)
+        where = f" WHERE {self._sql.escape_column_name(where_null)} IS NULL" if where_null else ""
+        with self._sql.execute_query(f"SELECT {names} FROM {self._name(table)}{where}") as cursor:  # noqa: S608
+            while rows := cursor.fetchmany(FETCH_ROWS):
+                yield from rows
+
+    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> None:
+        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none."""
+        column, key = self._sql.escape_column_name(column), self._sql.escape_column_name(key)
+        with self._sql.begin_transaction():
+            for start in range(0, len(values), STAMP_ROWS):
+                listed = ", ".join(map(str, values[start : start + STAMP_ROWS]))
+                self._sql.execute_sql(
+                    f"UPDATE {self._name(table)} SET {column} = %s WHERE {key} IN ({listed})",  # noqa: S608
+                    moment,
+                )
+
+    def count(self, table: str) -> int:
+        """Rows in a table."""
+        with self._sql.execute_query(f"SELECT count(*) FROM {self._name(table)}") as cursor:  # noqa: S608
+            row = cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    def _name(self, table: str) -> str:
+        return self._sql.make_qualified_table_name(table)
+
+
+class Warehouse:
+    """One API's pipeline and its part of the warehouse."""
+
+    def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
+        """Args:
+        api: The API's name, which is the pipeline's and the dataset's too.
+        log: Gets waits for locks.
+        lock_timeout: Seconds to wait for a lock.
+
+        Raises:
+            WarehouseError: The destination's settings cannot work.
+        """
+        self.api = api
+        self.pipeline = build_pipeline(api)
+        self._log = log
+        self._timeout = lock_timeout
+        credentials = self._job_client().config.credentials
+        self._file = _duckdb_file(credentials, api)
+        self._locks = self._file.parent if self._file else Path(self.pipeline.pipelines_dir)
+
+    @contextmanager
+    def sync(self) -> Iterator[None]:
+        """Keeps every other sync of this API out, and begins with what the warehouse holds of its state.
+
+        Raises:
+            LockTimeoutError: Another sync of the API did not end in time.
+        """
+        path = self._locks / f".{self._file.name if self._file else 'pipeline'}.{self.api}.lock"
+        with held(path, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
+            # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
+            self.pipeline.drop()
+            with self.open():
+                self.pipeline.sync_destination()
+            yield
+
+    @contextmanager
+    def open(self) -> Iterator[Tables]:
+        """The tables, over a connection that stays open; for DuckDB as the file's only writer.
+
+        Raises:
+            LockTimeoutError: Another sync writes for too long.
+            WarehouseError: A foreign process holds the DuckDB file.
+        """
+        with self._writing(), self._connected() as client:
+            yield Tables(client)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        if not self._file:
+            yield
+            return
+        path = self._locks / f".{self._file.name}.lock"
+        with held(path, what=f"the DuckDB file {self._file.name}", timeout=self._timeout, log=self._log):
+            yield
+
+    @contextmanager
+    def _connected(self) -> Iterator[SqlJobClientBase]:
+        client = self._job_client()
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: LOCKED in str(error)),
+            stop=stop_after_delay(FOREIGN_SECONDS),
+            wait=wait_fixed(0.5),
+            reraise=True,
+        )
+        try:
+            retrying(client.__enter__)
+        except Exception as error:
+            if LOCKED in str(error):
+                raise WarehouseError(self._held_by(str(error))) from None
+            raise
+        try:
+            yield client
+        finally:
+            client.__exit__(None, None, None)  # type: ignore[arg-type]
+
+    def _job_client(self) -> SqlJobClientBase:
+        client: Any = self.pipeline.destination_client()
+        return client  # type: ignore[no-any-return]
+
+    def _held_by(self, message: str) -> str:
+        holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
+        who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
+        return (
+            f"the DuckDB file {self._file} has been held by {who} for {FOREIGN_SECONDS} s: "
+            "close it there, or open it read-only between syncs"
+        )
+
+
+def _duckdb_file(credentials: CredentialsConfiguration | None, api: str) -> Path | None:
+    """The DuckDB file; ``None`` for any other destination."""
+    if not isinstance(credentials, DuckDbCredentials):
+        return None
+    if credentials.database.startswith(":") or "://" in credentials.database:
+        raise WarehouseError(
+            f"DESTINATION__DUCKDB__CREDENTIALS is {credentials.database}: it must be the path of a file"
+        )
+    file = Path(credentials.database).absolute()
+    if file.stem == api:
+        raise WarehouseError(
+            f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
+            "ambiguous to DuckDB: rename the file (DESTINATION__DUCKDB__CREDENTIALS)"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file

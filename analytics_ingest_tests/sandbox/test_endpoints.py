@@ -1,0 +1,81 @@
+import pytest
+
+from analytics_ingest.sandbox import KEYS, ROUTES, Options, World
+from analytics_ingest_tests.sandbox.reader import Reader
+
+
+@pytest.fixture(scope="module")
+def whole(running):
+    return Reader(running)
+
+
+def as_set(rows):
+    return sorted(repr(sorted(row.items())) for row in rows)
+
+
+def test_there_are_71_endpoints_of_five_apis():
+    assert len(ROUTES) == len(KEYS) == 71
+    assert {api: sum(of == api for of, _ in ROUTES) for api, _ in ROUTES} == {
+        "experimentation": 21,
+        "incident_response": 2,
+        "project_planning": 24,
+        "continuous_integration": 13,
+        "feature_management": 11,
+    }
+
+
+@pytest.mark.parametrize(("api", "endpoint"), ROUTES)
+def test_a_complete_read_gives_the_expected_rows(running, whole, api, endpoint):
+    rows = whole.read(api, endpoint)
+    assert as_set(rows) == as_set(running.world.expected(api, endpoint))
+
+
+@pytest.mark.parametrize(("api", "endpoint"), ROUTES)
+def test_every_row_has_a_key_of_its_own(running, api, endpoint):
+    key = KEYS[api, endpoint]
+    rows = running.world.expected(api, endpoint)
+    if key:
+        keys = {tuple(row[name] for name in key) for row in rows}
+        assert len(keys) == len(rows)
+        assert all(part is not None for each in keys for part in each)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(order="shuffled"),
+        Options(order="updated_desc"),
+        Options(page_cap=7),
+        Options(totals="absent"),
+        Options(totals="null"),
+    ],
+    ids=["shuffled", "updated_desc", "page_cap", "no_totals", "null_totals"],
+)
+@pytest.mark.parametrize(
+    ("api", "endpoint"),
+    [
+        ("experimentation", "audit_logs"),
+        ("experimentation", "gates_rules"),
+        ("incident_response", "incidents"),
+        ("project_planning", "search_epics"),
+        ("continuous_integration", "workflow_jobs"),
+        ("feature_management", "feature_flags"),
+        ("feature_management", "segments_keys"),
+    ],
+)
+def test_the_same_rows_come_in_any_order_page_size_and_envelope(server, reader, options, api, endpoint):
+    server.options.update(options.simple())
+    assert as_set(reader.read(api, endpoint)) == as_set(server.world.expected(api, endpoint))
+
+
+def test_a_full_read_at_scale_1_needs_as_many_requests_as_planned():
+    world = World()
+    stories = {
+        row["id"] for name in ("epics", "groups", "iterations") for row in listed(world, f"{name}_stories")
+    }
+    assert 950 <= len(stories) <= 1050
+    assert 19_000 <= world.rows() <= 23_000
+
+
+def listed(world, endpoint):
+    return world.expected("project_planning", endpoint)
