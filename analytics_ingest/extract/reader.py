@@ -193,7 +193,9 @@ class EndpointReader:
 
     def path(self, params: Params) -> str:
         """The endpoint's path for one parent, percent-encoded."""
-        return self.endpoint.path.format_map({name: quote(str(value), safe="") for name, value in params.items()})
+        return self.endpoint.path.format_map(
+            {name: quote(str(value), safe="") for name, value in params.items()}
+        )
 
     def _pages(self, params: Params) -> Iterator[PageData[Any]]:
         return self._client.paginate(
@@ -288,7 +290,9 @@ class EndpointReader:
         gone = reading.parents_missing
         if gone and gone == reading.parents and self.endpoint.missing == "parent gone":
             reading.failures.append(
-                Failure(self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404)
+                Failure(
+                    self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404
+                )
             )
         self._report(final=True)
         if not self.complete:

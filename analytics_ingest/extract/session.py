@@ -193,9 +193,13 @@ class ApiSession:
             check(body)
         except orjson.JSONDecodeError:
             what = "a body that is not JSON" if response.content.strip() else "an empty body"
-            raise RetriableError(f"{what}: {self._described(response)}", status=response.status_code) from None
+            raise RetriableError(
+                f"{what}: {self._described(response)}", status=response.status_code
+            ) from None
         except ReadError as error:
-            raise RetriableError(f"{error}: {self._described(response)}", status=response.status_code) from None
+            raise RetriableError(
+                f"{error}: {self._described(response)}", status=response.status_code
+            ) from None
         # parsed once, for the selector and the paginator alike
         response.json = lambda **_: body  # type: ignore[method-assign]
 

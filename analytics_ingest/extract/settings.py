@@ -33,7 +33,9 @@ def _words(value: Any) -> Any:
     """A list given as text, as an environment variable must: JSON, or names separated by commas."""
     if isinstance(value, str):
         text = value.strip()
-        return json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word]
+        return (
+            json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word]
+        )
     return value
 
 
@@ -64,7 +66,9 @@ class Settings(BaseModel):
     lock_timeout: PositiveFloat = Field(
         3_600, description="Seconds to wait for another sync of the same API to end."
     )
-    progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
+    progress_interval: PositiveFloat = Field(
+        5, description="Seconds between two lines of progress in the log."
+    )
     skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")
 
 
@@ -82,7 +86,9 @@ def _configured(api: Api, field: str) -> Any:
 def missing_settings(api: Api) -> list[str]:
     """Environment variables that must be set before the API can be read; empty if it is configured."""
     return [
-        environment_name(api.name, field) for field in ("base_url", "api_key") if _configured(api, field) is None
+        environment_name(api.name, field)
+        for field in ("base_url", "api_key")
+        if _configured(api, field) is None
     ]
 
 
@@ -100,7 +106,9 @@ def load_settings(api: Api) -> Settings:
         )
     values = {field: _configured(api, field) for field in Settings.model_fields}
     try:
-        settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
+        settings = Settings.model_validate(
+            {field: value for field, value in values.items() if value is not None}
+        )
     except (ValidationError, ValueError) as error:
         raise ConfigurationError(_explain(api, error)) from None
     if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):

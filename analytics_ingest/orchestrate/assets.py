@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from dagster import AssetExecutionContext, AssetKey, AssetsDefinition, Failure, MaterializeResult, MetadataValue
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+)
 from dagster_dlt import dlt_assets
 
 from analytics_ingest.apis import Api
@@ -51,7 +58,8 @@ def materialize(context: AssetExecutionContext, api: Api) -> Iterator[Materializ
         for result in ApiSync(api, selected=selected, log=context.log).run():
             if result.status == "complete":
                 yield MaterializeResult(
-                    asset_key=AssetKey([api.name, result.endpoint.name]), metadata=result_metadata(api, result)
+                    asset_key=AssetKey([api.name, result.endpoint.name]),
+                    metadata=result_metadata(api, result),
                 )
             else:
                 context.log.warning(f"{api.name}/{result.endpoint.name} {result.status}: {result.reason}")

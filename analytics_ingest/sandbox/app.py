@@ -32,62 +32,6 @@ if TYPE_CHECKING:
 _JSON = "application/json"
 
 
-class _Answer:
-    """A response that is ready to be sent."""
-
-    def __init__(
-        self,
-        status: int,
-        body: Any = None,
-        *,
-        headers: dict[str, str] | None = None,
-        content_type: str = _JSON,
-    ) -> None:
-        self.status = status
-        self.body: bytes = body if isinstance(body, bytes) else orjson.dumps(body)
-        if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-            self.body = b""
-        self.headers = {"content-type": content_type, **(headers or {})}
-
-    def encoded(self, length: int) -> list[tuple[bytes, bytes]]:
-        headers = {**self.headers, "content-length": str(length)}
-        return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-
-
-def _error(status: int, message: str, **more: Any) -> _Answer:
-    return _Answer(status, {"error": message, "status": status, **more})
-
-
-class _RateLimit:
-    """A fixed window of requests for one API."""
-
-    def __init__(self) -> None:
-        self._began = -math.inf
-        self._count = 0
-
-    def refuse(self, options: Options) -> _Answer | None:
-        """Count a request; give the 429 if there are too many in this window."""
-        if options.rate_limit is None:
-            return None
-        now = time.monotonic()
-        if now - self._began >= options.rate_window:
-            self._began, self._count = now, 0
-        self._count += 1
-        if self._count <= options.rate_limit:
-            return None
-        wait = self._began + options.rate_window - now
-        seconds = max(1, math.ceil(wait))
-        reset = math.ceil(time.time() + wait)
-        headers = {
-            "retry-after": {"retry-after": str(seconds)},
-            "retry-after-date": {"retry-after": formatdate(reset, usegmt=True)},
-            "x-ratelimit-reset": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(reset)},
-            "x-ratelimit-reset-delta": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(seconds)},
-            "none": {},
-        }[options.rate_headers]
-        return _Answer(429, {"error": "rate limit exceeded", "status": 429}, headers=headers)
-
-
 class _Api:
     """One API: authentication, limits, faults, and the rows."""
 
@@ -97,7 +41,7 @@ class _Api:
         self._options = options
         self._journal = journal
         self._router = Router(api)
-        self._limit = _RateLimit()
+        self._limit = RateLimit()
         self._base = BASE_PATHS[api].rstrip("/")
         self._depth = self._base.count("/")
         self._reads: dict[str, int] = {}
@@ -133,29 +77,30 @@ class _Api:
             await asyncio.sleep(options.latency)
         refusal = self._unauthorised(Headers(scope=scope)) or self._limit.refuse(options)
         if refusal is not None:
-            await _send(record, refusal, send)
+            await send_answer(record, refusal, send)
             return
         below = record.path.removeprefix(self._base) or "/"
         fault = options.strike(self.api, below)
         if fault is not None and fault.kind in {"hang", "delay"}:
-            await asyncio.sleep(fault.seconds)
+            if not await _pause(fault.seconds, receive):
+                return
         if fault is not None and fault.kind == "reset":
             scope["sandbox.transport"].abort()
             await _gone(receive)
         elif fault is not None and fault.kind in {"status", "hang"}:
-            await _send(record, _faulty(fault), send)
+            await send_answer(record, fault_answer(fault), send)
         else:
             answer = self._resource(record, found)
             if fault is not None and fault.kind == "truncate":
-                await _send_half(record, answer, send)
+                await send_half(record, answer, send)
                 scope["sandbox.transport"].close()
                 await _gone(receive)
                 return
             if fault is not None and fault.kind == "half":
                 answer.body = answer.body[: len(answer.body) // 2]
-            await _send(record, answer, send)
+            await send_answer(record, answer, send)
 
-    def _unauthorised(self, headers: Headers) -> _Answer | None:
+    def _unauthorised(self, headers: Headers) -> Answer | None:
         """Give the 401, which repeats the key that came as some real servers do, unless the key is right."""
         key = self._options.api_keys[self.api]
         if self.api in BEARER_APIS:
@@ -164,13 +109,13 @@ class _Api:
             given, right = headers.get("api_key"), key
         if given == right:
             return None
-        return _error(401, f"invalid API key: {given}" if given else "no API key")
+        return error_answer(401, f"invalid API key: {given}" if given else "no API key")
 
-    def _resource(self, record: Record, found: tuple[Route, tuple[str, ...]] | None) -> _Answer:
+    def _resource(self, record: Record, found: tuple[Route, tuple[str, ...]] | None) -> Answer:
         if found is None:
-            return _error(404, "no such path", path=record.path)
+            return error_answer(404, "no such path", path=record.path)
         if record.method != "GET":
-            answer = _error(405, f"method not allowed: {record.method}")
+            answer = error_answer(405, f"method not allowed: {record.method}")
             answer.headers["allow"] = "GET"
             return answer
         route, values = found
@@ -178,22 +123,24 @@ class _Api:
         if values:
             stored = stored.get(values)
             if stored is None:
-                return _error(404, f"not found: {'/'.join(values)}")
+                return error_answer(404, f"not found: {'/'.join(values)}")
         try:
-            asked = paging.window(route, dict(parse_qsl(record.query)), record.path, self._options)
+            asked = paging.window(
+                route, dict(parse_qsl(record.query, keep_blank_values=True)), record.path, self._options
+            )
         except paging.BadPagingError as error:
-            return _error(400, str(error))
+            return error_answer(400, str(error))
         convert = conversion(route.name, self._options)
         if route.single:
             row = stored if values else stored[0]
             row = convert(row) if convert else row
-            return _Answer(200, row if route.rows == "$" else {route.rows: row})
+            return Answer(200, row if route.rows == "$" else {route.rows: row})
         ordered = self._ordered(stored, record.path, first=asked.start == 0)
         start = 0 if self._options.ignore_offset and route.paging != "cursor" else asked.start
         rows = ordered if asked.size is None else ordered[start : start + asked.size]
         if convert:
             rows = [convert(row) for row in rows]
-        return _Answer(
+        return Answer(
             200,
             paging.envelope(
                 route, rows, asked=asked, total=len(ordered), path=record.path, options=self._options
@@ -213,33 +160,16 @@ class _Api:
         return mixed
 
 
-def _faulty(fault: Fault) -> _Answer:
-    body = fault.body
-    if body is None:
-        body = {"error": HTTPStatus(fault.status).phrase, "status": fault.status}
-    if isinstance(body, str):
-        body = body.encode()
-    return _Answer(fault.status, body, headers=fault.headers, content_type=fault.content_type)
-
-
-async def _send(record: Record, answer: _Answer, send: Send) -> None:
-    record.status = answer.status
-    headers = answer.encoded(len(answer.body))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
-
-
-async def _send_half(record: Record, answer: _Answer, send: Send) -> None:
-    record.status = answer.status
-    headers = answer.encoded(len(answer.body))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send(
-        {"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True}
-    )
+async def _pause(seconds: float, receive: Receive) -> bool:
+    """Wait, and tell whether the client is still there."""
+    gone = asyncio.ensure_future(_gone(receive))
+    done, _ = await asyncio.wait({gone}, timeout=seconds)
+    gone.cancel()
+    return not done
 
 
 async def _gone(receive: Receive) -> None:
-    """Wait until the server has noticed that the connection is closed; it would answer 500 otherwise."""
+    """Wait until the connection is closed; the server answers 500 if it has not noticed before."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

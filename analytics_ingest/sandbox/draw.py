@@ -82,8 +82,8 @@ REMARKS = (
 class Draw:
     """A source of values for one API, at a moment `now`.
 
-    All it gives depends on its seed and the calls so far. `since` is the moment before the last change of `now`:
-    what changes then gets a time in between.
+    All it gives depends on its seed and the calls so far. `since` is the moment before the last change of
+    `now`: what changes then gets a time in between.
     """
 
     def __init__(self, seed: str, *, now: datetime) -> None:

@@ -110,9 +110,7 @@ class ApiSync:
             return
         parts = [chunks(reader.parents, session.settings.fan_out_chunk) for reader in readers]
         for turn in zip_longest(*parts):
-            package = [
-                (reader, part) for reader, part in zip(readers, turn, strict=True) if part is not None
-            ]
+            package = [(reader, part) for reader, part in zip(readers, turn, strict=True) if part is not None]
             self._extract(package, warehouse, session.settings)
             with warehouse.open():
                 warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()

@@ -109,23 +109,11 @@ class Reader:
         ]
 
     def pages(self, api, endpoint, path):
-        """Read all pages of one list: until an empty page, a page that is not full at the total, or no cursor."""
+        """Read a list until an empty page, a page that is not full at the total, or no cursor."""
         route = ROUTES[api, endpoint]
-        size = PAGE_SIZES.get(api)
         token, got = None, 0
         for page in itertools.count(1):
-            params = {}
-            if api == "experimentation" and endpoint != "ingestion_status":
-                params = {"page": page, "limit": size}
-            elif api == "incident_response":
-                params = {"page[number]": page, "page[size]": size}
-            elif api == "feature_management":
-                params = {"offset": got, "limit": size}
-            elif endpoint == "search_epics":
-                params = {"limit": size} | ({"next": token} if token else {})
-            elif token:
-                params = {"page-token": token}
-            answer = self.get(api, path, **params)
+            answer = self.get(api, path, **asked(route, page, got, token))
             if endpoint == "segments_keys" and answer.status_code == 404:
                 return
             assert answer.status_code == 200, answer.text
@@ -136,19 +124,40 @@ class Reader:
                 return
             yield from rows
             got += len(rows)
-            if route.paging == "single_page" or (route.paging == "cursor" and route.rows == "$"):
-                return
-            if route.paging == "cursor":
-                token = body["response"]["next"] if endpoint == "search_epics" else body["next_page_token"]
+            token = following(route, body)
+            if route.paging in {"single_page", "cursor"}:
                 if token is None:
                     return
-                continue
-            total = None
-            if api == "experimentation":
-                total = body["pagination"]["totalItems"]
-            elif api == "incident_response":
-                total = body["meta"]["total_count"]
-            elif route.rows != "$":
-                total = body["totalCount"]
-            if not rows or (total is not None and got >= total and len(rows) < size):
+            elif not rows or (got == total(route, body) and len(rows) < PAGE_SIZES[api]):
                 return
+
+
+def asked(route, page, got, token):
+    size = PAGE_SIZES.get(route.api)
+    if route.name == "search_epics":
+        return {"limit": size} | ({"next": token} if token else {})
+    if route.paging == "cursor":
+        return {"page-token": token} if token else {}
+    if route.paging == "offset":
+        return {"offset": got, "limit": size}
+    if route.paging == "single_page":
+        return {}
+    if route.api == "experimentation":
+        return {"page": page, "limit": size}
+    return {"page[number]": page, "page[size]": size}
+
+
+def following(route, body):
+    if route.paging != "cursor" or route.rows == "$":
+        return None
+    return body["response"]["next"] if route.name == "search_epics" else body["next_page_token"]
+
+
+def total(route, body):
+    if route.rows == "$":
+        return None
+    if route.paging == "offset":
+        return body.get("totalCount")
+    if route.api == "experimentation":
+        return body["pagination"].get("totalItems")
+    return body["meta"].get("total_count")

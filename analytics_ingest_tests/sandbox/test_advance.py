@@ -100,5 +100,5 @@ def test_changed_rows_are_newer_and_now_moves_on():
 
 def test_a_small_world_outlives_many_advances():
     world = World(scale=0.01)
-    for _ in range(60):
+    for _ in range(25):
         assert world.advance().endpoints

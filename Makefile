@@ -1,0 +1,52 @@
+# The first target that runs builds .venv from constraints.txt. Nothing else needs to be installed.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+PORT ?= 8700
+
+# the Dagster instance: dagster.yaml here, its files in data/dagster
+export DAGSTER_HOME := $(CURDIR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check format clean
+
+help:
+	@echo "make demo    sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
+	@echo "make dev     the Dagster UI, with the sandbox behind it"
+	@echo "make test    the test suite"
+	@echo "make check   lint, format, types, layers"
+	@echo "make format  put the code into shape"
+	@echo "make clean   remove the demo's data and Dagster's files"
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; name another with make PYTHON=..." >&2; exit 1; }
+	@echo "building .venv (a minute or two)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/analytics-ingest demo
+
+dev: $(READY)
+	@$(BIN)/analytics-ingest sandbox --port $(PORT) --run '$(BIN)/dagster dev'
+
+test: $(READY)
+	@$(BIN)/pytest
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf data

@@ -1,0 +1,95 @@
+"""The command line: the demo and the sandbox. Everything else is Dagster's own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from analytics_ingest.sandbox.server import SandboxServer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dagster dev`.",
+)
+console = Console()
+Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is some 20,000 rows.")]
+
+
+@app.command()
+def demo(
+    scale: Scale = 1.0,
+    folder: Annotated[Path, typer.Option(help="Where the DuckDB file goes.")] = Path("data"),
+) -> None:
+    """Syncs all five APIs from the sandbox into DuckDB through Dagster, lets a day pass, syncs again."""
+    # Dagster takes seconds to import: not for --help
+    from analytics_ingest.demo import DemoError, run_demo  # noqa: PLC0415
+
+    try:
+        run_demo(folder=folder, scale=scale, console=console)
+    except DemoError as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8700,
+    scale: Scale = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed gives other data.")] = 7,
+    hours: Annotated[float, typer.Option(help="Hours that have passed in the data since its beginning.")] = 0,
+    latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0,
+    rate_limit: Annotated[
+        int | None, typer.Option(help="Requests per second and API; more get a 429.")
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Runs this command with the sandbox configured as its upstream, and ends with it."),
+    ] = None,
+) -> None:
+    """Serves the five APIs with made-up data, as an upstream to try things on."""
+    from analytics_ingest.sandbox.options import Options  # noqa: PLC0415
+    from analytics_ingest.sandbox.server import SandboxServer, serve_until_stopped  # noqa: PLC0415
+    from analytics_ingest.sandbox.world import World  # noqa: PLC0415
+
+    world = World(seed=seed, scale=scale)
+    if hours:
+        world.advance(hours)
+    server = SandboxServer(world, Options(latency=latency, rate_limit=rate_limit), port=port)
+    try:
+        with server:
+            _announce(server)
+            if run is None:
+                serve_until_stopped()
+            else:
+                sys.exit(_run(run, server))
+    except OSError as error:
+        console.print(f"[red]port {port} cannot be used ({error.strerror}): choose another with --port[/red]")
+        raise typer.Exit(1) from None
+
+
+def _announce(server: SandboxServer) -> None:
+    console.print(f"The sandbox answers at {server.url}. To use it as the upstream of all five APIs:")
+    for name, value in server.environment().items():
+        console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
+
+
+def _run(command: str, server: SandboxServer) -> int:
+    configured = sorted(name for name in server.environment() if os.environ.get(name))
+    if configured:
+        console.print(
+            f"[red]{configured[0]} is set: with an API of your own, run `{command}` without the sandbox[/red]"
+        )
+        return 1
+    # the caller's own command line, as a shell would run it
+    return subprocess.run(
+        shlex.split(command), env={**os.environ, **server.environment()}, check=False
+    ).returncode  # noqa: S603

@@ -1,0 +1,115 @@
+"""What all tests share: a world of their own in ``tmp_path``, the sandbox over real HTTP, a clock that can be faked."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.extract import session as session_module
+from analytics_ingest.extract.gate import Clock
+from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.sandbox.options import Options
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.world import World
+from analytics_ingest.sync.sync import ApiSync, EndpointResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SCALE = 0.05
+
+
+class FakeClock(Clock):
+    """A clock that never waits: ``sleep`` moves it on and notes how long it would have taken."""
+
+    def __init__(self) -> None:
+        self.moment = 1_800_000_000.0
+        self.slept: list[float] = []
+        super().__init__(now=lambda: self.moment, sleep=self._sleep)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.moment += seconds
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine, no state of another test: everything is in ``tmp_path``."""
+    for name in os.environ:
+        if name.startswith(("SOURCES__", "DESTINATION__", "ANALYTICS_INGEST", "DAGSTER_HOME")):
+            monkeypatch.delenv(name)
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "warehouse.duckdb"))
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "ERROR")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of every session made from now on."""
+    fake = FakeClock()
+    monkeypatch.setattr(session_module, "Clock", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServer]]:
+    """Starts sandboxes: ``serve(world=..., **options)``. The last one started is the configured upstream."""
+    servers: list[SandboxServer] = []
+
+    def start(world: World | None = None, **options: Any) -> SandboxServer:
+        server = SandboxServer(world or World(scale=SCALE), Options(**options))
+        server.start()
+        servers.append(server)
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def sandbox(serve: Callable[..., SandboxServer], clock: FakeClock) -> SandboxServer:
+    """A sandbox as it comes, configured as the upstream, with a clock that never waits."""
+    return serve()
+
+
+def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:
+    """Syncs an API, or some of its endpoints, and gives the results by endpoint."""
+    selected = set(endpoints) or None
+    results = ApiSync(APIS[api], selected=selected, log=logging.getLogger("test")).run()
+    return {result.endpoint.name: result for result in results}
+
+
+def query(tmp_path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a query on the test's warehouse."""
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        return connection.sql(sql).fetchall()
+
+
+def live_keys(tmp_path: Path, api: str, endpoint: str) -> list[tuple[Any, ...]]:
+    """Keys of an endpoint's rows that are not marked as deleted, sorted."""
+    key = APIS[api].by_name[endpoint].primary_key
+    names = ", ".join(f'"{name}"' for name in key)
+    return sorted(query(tmp_path, f'SELECT {names} FROM {api}."{endpoint}" WHERE {DELETED_AT} IS NULL'))
+
+
+def expected_keys(world: World, api: str, endpoint: str, **options: Any) -> list[tuple[Any, ...]]:
+    """Keys that the world holds for an endpoint, sorted."""
+    key = APIS[api].by_name[endpoint].primary_key
+    return sorted(tuple(row[name] for name in key) for row in world.expected(api, endpoint, **options))

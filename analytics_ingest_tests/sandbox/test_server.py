@@ -1,0 +1,189 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from analytics_ingest.sandbox import APIS, SandboxServer, World, serve
+from analytics_ingest_tests.sandbox.reader import Reader
+
+
+def control(server, path, **body):
+    url = f"{server.url}{path}"
+    answer = requests.post(url, json=body, timeout=5) if body else requests.get(url, timeout=5)
+    return answer.status_code, answer.json()
+
+
+def test_the_root_says_what_this_is(server):
+    status, body = control(server, "/")
+    assert status == 200
+    assert body["base_urls"] == {api: server.base_url(api) for api in APIS}
+    assert body["base_urls"]["incident_response"] == f"{server.url}/incident_response/v1/"
+
+
+def test_health(server):
+    assert control(server, "/_sandbox/health") == (200, {"status": "ok"})
+
+
+def test_requests_are_counted_by_api_and_endpoint(server, reader):
+    reader.get("experimentation", "/v1/gates", limit=5)
+    reader.get("experimentation", "/v1/gates")
+    reader.get("project_planning", "/v1/nothing")
+    status, body = control(server, "/_sandbox/requests")
+    assert status == 200
+    assert body == {
+        "total": 3,
+        "endpoints": {"experimentation": {"gates": 2}, "project_planning": {"unknown": 1}},
+        "max_in_flight": {"experimentation": 1, "project_planning": 1},
+    }
+    assert (server.requests.count(), server.requests.count("experimentation"), len(server.requests)) == (
+        3,
+        2,
+        3,
+    )
+    assert server.requests.count("experimentation", "gates", 200) == 2
+    first = next(iter(server.requests))
+    assert (first.api, first.method, first.path, first.query, first.status, first.endpoint) == (
+        "experimentation",
+        "GET",
+        "/experimentation/v1/gates",
+        "limit=5",
+        200,
+        "gates",
+    )
+    server.requests.reset()
+    assert server.requests.count() == 0
+
+
+def test_truth_over_http(server):
+    status, rows = control(server, "/_sandbox/expected/project_planning/epics")
+    assert (status, rows) == (200, server.world.expected("project_planning", "epics"))
+    assert control(server, "/_sandbox/expected/project_planning/nothing")[0] == 404
+
+
+def test_options_over_http(server):
+    status, body = control(server, "/_sandbox/options", latency=0.001, totals="null", page_cap=5)
+    assert status == 200
+    assert (body["latency"], body["totals"], body["page_cap"]) == (0.001, "null", 5)
+    assert (server.options.latency, server.options.totals, server.options.page_cap) == (0.001, "null", 5)
+    assert control(server, "/_sandbox/options") == (200, body)
+    assert not any("key" in name for name in body)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"nothing": 1},
+        {"api_keys": {}},
+        {"latency": -1},
+        {"latency": "1"},
+        {"totals": "wrong"},
+        {"page_cap": 0},
+        {"page_cap": True},
+        {"slug_prefix": 1},
+        {"latency": 0.5, "order": "wrong"},
+    ],
+)
+def test_wrong_options_change_nothing(server, values):
+    before = server.options.simple()
+    assert control(server, "/_sandbox/options", **values)[0] == 400
+    assert server.options.simple() == before
+
+
+def test_advance_over_http(own_server):
+    twin = World(scale=0.05)
+    changes = twin.advance(12)
+    status, body = control(own_server, "/_sandbox/advance", hours=12)
+    assert status == 200
+    assert body == {"changes": changes.as_dict(), "now": twin.now.isoformat()}
+    rows = Reader(own_server).read("incident_response", "incidents")
+    assert rows == twin.expected("incident_response", "incidents")
+
+
+@pytest.mark.parametrize("body", [{"hours": 0}, {"hours": "1"}, {"hours": 1, "seed": "x"}, {"hours": 1e9}])
+def test_wrong_advances_are_refused(server, body):
+    now = server.world.now
+    assert control(server, "/_sandbox/advance", **body)[0] == 400
+    assert server.world.now == now
+
+
+def test_control_bodies_must_be_objects(server):
+    for text in ("[]", "{"):
+        assert requests.post(f"{server.url}/_sandbox/options", data=text, timeout=5).status_code == 400
+
+
+def test_edited_rows_are_served(own_server):
+    rows = own_server.world.collection("feature_management", "change_requests")
+    rows[0]["title"] = "edited"
+    del rows[1:]
+    assert Reader(own_server).read("feature_management", "change_requests") == rows
+
+
+def test_the_environment_configures_all_apis(server):
+    environment = server.environment()
+    assert len(environment) == 10
+    url = f"{server.url}/incident_response/v1/"
+    assert environment["SOURCES__INCIDENT_RESPONSE__BASE_URL"] == url
+    assert environment["SOURCES__INCIDENT_RESPONSE__API_KEY"] == "sandbox-incident_response-key"
+
+
+def test_a_server_stops_and_starts_again_on_its_port():
+    server = SandboxServer(World(scale=0.01))
+    with server:
+        port = server.port
+        assert requests.get(f"{server.url}/_sandbox/health", timeout=5).ok
+        with pytest.raises(RuntimeError, match="already"):
+            server.start()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{server.url}/_sandbox/health", timeout=5)
+    server.stop()
+    with server:
+        assert server.port == port
+        assert requests.get(f"{server.url}/_sandbox/health", timeout=5).ok
+
+
+def test_a_server_stops_while_requests_hang(own_server):
+    own_server.options.latency = 60
+    with pytest.raises(requests.Timeout):
+        requests.get(own_server.base_url("experimentation"), timeout=0.05)
+    own_server.stop()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(own_server.url, timeout=5)
+
+
+def test_a_taken_port_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = SandboxServer(World(scale=0.01), port=taken.getsockname()[1])
+        with pytest.raises(OSError, match="in use"):
+            server.start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_ends_with_a_signal(number):
+    before = signal.getsignal(number)
+    seen = []
+
+    def announce(server):
+        seen.append(
+            (server.world.scale, server.options.rate_limit, requests.get(server.url, timeout=5).status_code)
+        )
+        os.kill(os.getpid(), number)
+
+    serve(port=0, scale=0.01, rate_limit=9, announce=announce)
+    assert seen == [(0.01, 9, 200)]
+    assert signal.getsignal(number) == before
+
+
+def test_the_sandbox_needs_nothing_of_what_it_tests():
+    code = (
+        "import sys, analytics_ingest.sandbox; "
+        "print([name for name in sys.modules if name.split('.')[0] in {'dlt', 'dagster', 'dagster_dlt'}"
+        " or (name.startswith('analytics_ingest.') and not name.startswith('analytics_ingest.sandbox'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
