@@ -35,13 +35,14 @@ class Paginator:
         config: dlt's paginator configuration, its ``type`` included.
         limit: Rows asked for per page, sent as ``limit_param``; ``None`` if the API has no such parameter.
         limit_param: The query parameter that carries ``limit``.
-        cursor_required: True if a body in which no page names the cursor is an error, not the end.
+        cursor_path_else: Where the next page is named if not at the ``cursor_path``: a paginator with this one
+            reads either, and fails if no page has either.
     """
 
     config: Mapping[str, Any]
     limit: int | None = None
     limit_param: str = "limit"
-    cursor_required: bool = False
+    cursor_path_else: str | None = None
 
 
 def page_number(*, limit: int, page_param: str = "page", limit_param: str = "limit") -> Paginator:
@@ -63,11 +64,11 @@ def offset(*, limit: int, offset_param: str = "offset", limit_param: str = "limi
 
 
 def cursor(
-    *, cursor_param: str, cursor_path: str, limit: int | None = None, cursor_required: bool = False
+    *, cursor_param: str, cursor_path: str, limit: int | None = None, cursor_path_else: str | None = None
 ) -> Paginator:
     """Pages that name the next one in their body at ``cursor_path`` (JSONPath), read until none is named."""
     config = {"type": "cursor", "cursor_param": cursor_param, "cursor_path": cursor_path}
-    return Paginator(config=config, limit=limit, cursor_required=cursor_required)
+    return Paginator(config=config, limit=limit, cursor_path_else=cursor_path_else)
 
 
 SINGLE_PAGE = Paginator(config={"type": "single_page"})

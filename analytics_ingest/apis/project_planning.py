@@ -8,7 +8,7 @@ under several objectives, one objective under several categories.
 from analytics_ingest.apis.declaration import SINGLE_PAGE, Api, Endpoint, RetryPolicy, cursor
 from analytics_ingest.apis.feeds import From, Union
 
-SEARCH = cursor(cursor_param="next", cursor_path="response.next | next", limit=1, cursor_required=True)
+SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
 UPDATED = ("updated_at",)
 STORIES = Union(
     (

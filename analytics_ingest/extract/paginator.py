@@ -56,6 +56,7 @@ class GuardedPaginator(BasePaginator):
         self._max_pages = max_pages
         self._previous: list[Any] | None = None
         self._requests: set[str] = set()
+        self._cursor_else = compile_path(declared.cursor_path_else) if declared.cursor_path_else else None
         self._cursor_seen = False
         self.pages = 0
         self.rows = 0
@@ -89,12 +90,17 @@ class GuardedPaginator(BasePaginator):
         if isinstance(self._inner, OffsetPaginator):
             # the server may send fewer rows than asked for: go on after those that came
             self._inner.value_step = len(page)
+        self._find_cursor(body)
         self._inner.update_state(response, page)
         self._has_next_page = self._inner.has_next_page
         self._read_total(body)
         if isinstance(self._inner, RangePaginator) and self._total_reached(page):
             self._has_next_page = False
-        self._check_cursor(body)
+        if self._cursor_else and not self._has_next_page and not self._cursor_seen and self.rows:
+            raise ReadError(
+                f"no page has '{self._declared.config['cursor_path']}' or '{self._declared.cursor_path_else}', "
+                "so there is no telling whether more pages follow"
+            )
 
     def update_request(self, request: Request) -> None:
         """Sets the next page's parameters.
@@ -134,10 +140,11 @@ class GuardedPaginator(BasePaginator):
         full = self._limit is not None and len(page) >= self._limit
         return self.total is not None and self.rows >= self.total and not full
 
-    def _check_cursor(self, body: Any) -> None:
-        if not self._declared.cursor_required or not isinstance(self._inner, JSONResponseCursorPaginator):
+    def _find_cursor(self, body: Any) -> None:
+        if self._cursor_else is None or not isinstance(self._inner, JSONResponseCursorPaginator):
             return
-        self._cursor_seen = self._cursor_seen or bool(find_values(self._inner.cursor_path, body))
-        if not self._has_next_page and not self._cursor_seen and self.rows:
-            path = self._declared.config["cursor_path"]
-            raise ReadError(f"no page has '{path}', so there is no telling whether more pages follow")
+        for path in (self._inner.cursor_path, self._cursor_else):
+            if path.find(body):
+                self._inner.cursor_path = path
+                self._cursor_seen = True
+                return

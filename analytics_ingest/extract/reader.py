@@ -109,7 +109,11 @@ class Stored:
 
 
 class EndpointReader:
-    """Reads one endpoint in one sync. Requests run in dlt's workers, everything else in the calling thread."""
+    """Reads one endpoint in one sync. Requests run in dlt's workers, everything else in the calling thread.
+
+    Attributes:
+        gave: Whether there is anything to load: rows, a new table, a cursor that moved.
+    """
 
     def __init__(
         self,
@@ -156,6 +160,7 @@ class EndpointReader:
         )
         self._snapshot: list[dict[str, Any]] = []
         self._table_ready = bool(stored.columns)
+        self.gave = False
         self._outstanding = 0
         self._forbidden = 0
         self._stopped = False
@@ -262,6 +267,7 @@ class EndpointReader:
             self._snapshot += taken.rows
         elif taken.rows:
             reading.rows_loaded += len(taken.rows)
+            self.gave = True
             yield self._with_columns(taken.rows)
         if following:
             yield following
@@ -304,12 +310,14 @@ class EndpointReader:
             reading.rows_loaded = len(self._snapshot)
             replace = dlt.mark.make_hints(write_disposition="replace")
             rows: Any = self._snapshot or dlt.mark.materialize_table_schema()
+            self.gave = self._table_ready = True
             yield dlt.mark.with_hints(rows, replace)
-            self._table_ready = True
         if not self._table_ready:
+            self.gave = True
             yield schema_only(self.endpoint, self.parents)
         highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
         if highest is not None and highest != stored.cursor:
+            self.gave = True
             dlt.current.resource_state(self.endpoint.name)[CURSOR] = highest.isoformat()
 
     def _with_columns(self, rows: list[dict[str, Any]]) -> Any:

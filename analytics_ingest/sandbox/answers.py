@@ -1,3 +1,25 @@
+"""Responses of the APIs: errors, rate limits, what faults answer, and how an answer is sent."""
+
+from __future__ import annotations
+
+import math
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from http.client import responses
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from starlette.types import Send
+
+    from analytics_ingest.sandbox.journal import Record
+    from analytics_ingest.sandbox.options import Fault, Options
+
+_JSON = "application/json"
+
+
 class Answer:
     """A response that is ready to be sent."""
 
@@ -15,13 +37,15 @@ class Answer:
             self.body = b""
         self.headers = {"content-type": content_type, **(headers or {})}
 
-    def encoded(self, length: int) -> list[tuple[bytes, bytes]]:
-        headers = {**self.headers, "content-length": str(length)}
-        return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    @property
+    def half(self) -> int:
+        """The length of half of the body, in bytes."""
+        return len(self.body) // 2
 
 
-def error_answer(status: int, message: str, **more: Any) -> Answer:
-    return Answer(status, {"error": message, "status": status, **more})
+def error_answer(status: int, message: str, *, headers: dict[str, str] | None = None) -> Answer:
+    """Give an error as all five APIs state it."""
+    return Answer(status, {"error": message, "status": status}, headers=headers)
 
 
 class RateLimit:
@@ -51,31 +75,26 @@ class RateLimit:
             "x-ratelimit-reset-delta": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(seconds)},
             "none": {},
         }[options.rate_headers]
-        return Answer(429, {"error": "rate limit exceeded", "status": 429}, headers=headers)
+        return error_answer(429, "rate limit exceeded", headers=headers)
 
 
 def fault_answer(fault: Fault) -> Answer:
+    """Give the status, body and headers of a fault."""
     body = fault.body
     if body is None:
-        body = {"error": HTTPStatus(fault.status).phrase, "status": fault.status}
-    if isinstance(body, str):
-        body = body.encode()
-    return Answer(fault.status, body, headers=fault.headers, content_type=fault.content_type)
+        return error_answer(fault.status, responses.get(fault.status, "fault"), headers=fault.headers)
+    content = body.encode() if isinstance(body, str) else body
+    return Answer(fault.status, content, headers=fault.headers, content_type=fault.content_type)
 
 
-async def send_answer(record: Record, answer: Answer, send: Send) -> None:
+async def send_answer(record: Record, answer: Answer, send: Send, *, part: int | None = None) -> None:
+    """Send an answer and record its status.
+
+    With `part`, only so many bytes of the announced body are sent, and no end.
+    """
     record.status = answer.status
-    headers = answer.encoded(len(answer.body))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
-
-
-async def send_half(record: Record, answer: Answer, send: Send) -> None:
-    record.status = answer.status
-    headers = answer.encoded(len(answer.body))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send(
-        {"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True}
-    )
-
-
+    headers = {**answer.headers, "content-length": str(len(answer.body))}
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    body = answer.body if part is None else answer.body[:part]
+    await send({"type": "http.response.body", "body": body, "more_body": part is not None})

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-import time
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-import orjson
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 
 from analytics_ingest.sandbox import paging
+from analytics_ingest.sandbox.answers import Answer, RateLimit, error_answer, fault_answer, send_answer
 from analytics_ingest.sandbox.control import Control
 from analytics_ingest.sandbox.dialects import conversion
-from analytics_ingest.sandbox.journal import Journal, Record
-from analytics_ingest.sandbox.options import Fault, Options
+from analytics_ingest.sandbox.journal import Journal
+from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.routes import APIS, BASE_PATHS, BEARER_APIS, Route, Router
 
 if TYPE_CHECKING:
@@ -27,9 +23,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from analytics_ingest.sandbox.journal import Record
     from analytics_ingest.sandbox.world import World
-
-_JSON = "application/json"
 
 
 class _Api:
@@ -81,9 +76,9 @@ class _Api:
             return
         below = record.path.removeprefix(self._base) or "/"
         fault = options.strike(self.api, below)
-        if fault is not None and fault.kind in {"hang", "delay"}:
-            if not await _pause(fault.seconds, receive):
-                return
+        late = fault is not None and fault.kind in {"hang", "delay"}
+        if fault is not None and late and not await _pause(fault.seconds, receive):
+            return
         if fault is not None and fault.kind == "reset":
             scope["sandbox.transport"].abort()
             await _gone(receive)
@@ -92,12 +87,12 @@ class _Api:
         else:
             answer = self._resource(record, found)
             if fault is not None and fault.kind == "truncate":
-                await send_half(record, answer, send)
+                await send_answer(record, answer, send, part=answer.half)
                 scope["sandbox.transport"].close()
                 await _gone(receive)
                 return
             if fault is not None and fault.kind == "half":
-                answer.body = answer.body[: len(answer.body) // 2]
+                answer.body = answer.body[: answer.half]
             await send_answer(record, answer, send)
 
     def _unauthorised(self, headers: Headers) -> Answer | None:
@@ -113,7 +108,7 @@ class _Api:
 
     def _resource(self, record: Record, found: tuple[Route, tuple[str, ...]] | None) -> Answer:
         if found is None:
-            return error_answer(404, "no such path", path=record.path)
+            return error_answer(404, f"no such path: {record.path}")
         if record.method != "GET":
             answer = error_answer(405, f"method not allowed: {record.method}")
             answer.headers["allow"] = "GET"
@@ -152,7 +147,8 @@ class _Api:
         if self._options.order == "stable":
             return rows
         if self._options.order == "updated_desc":
-            return sorted(rows, key=lambda row: row.get("updated_at") or "", reverse=True)
+            # Without the Z, a whole second comes before its fractions.
+            return sorted(rows, key=lambda row: (row.get("updated_at") or "").rstrip("Z"), reverse=True)
         if first:
             self._reads[path] = self._reads.get(path, 0) + 1
         mixed = list(rows)
@@ -193,7 +189,7 @@ class SandboxApp(Starlette):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of an API, or leave it to the control endpoints."""
         if scope["type"] == "http":
-            api = self._apis.get(scope["raw_path"].decode("latin-1").split("/", 2)[1])
+            api = self._apis.get(scope["raw_path"].decode("latin-1").lstrip("/").split("/", 1)[0])
             if api is not None:
                 # uvicorn hands out no transport, but `send` is a method of the object that has it.
                 scope["sandbox.transport"] = getattr(getattr(send, "__self__", None), "transport", None)

@@ -27,7 +27,6 @@ APIS: tuple[str, ...] = tuple(BASE_PATHS)
 #: APIs that take the key as a bearer token; the others take it in the header `api_key`.
 BEARER_APIS: frozenset[str] = frozenset({"incident_response", "feature_management"})
 
-#: Row fields that differ from the name of the path parameter.
 _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _COLUMNS = {"wsId": "workspace_id"}
 

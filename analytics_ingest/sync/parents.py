@@ -10,7 +10,7 @@ from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.warehouse.warehouse import Tables
@@ -19,8 +19,22 @@ UNADDRESSABLE = {".", ".."}
 """Values that no path can carry: clients and servers resolve them away."""
 
 
-def read_parents(api: Api, endpoint: Endpoint, tables: Tables, log: logging.Logger) -> list[dict[str, Any]]:
+def read_parents(
+    api: Api,
+    endpoint: Endpoint,
+    tables: Tables,
+    *,
+    columns: Mapping[str, frozenset[str]],
+    log: logging.Logger,
+) -> list[dict[str, Any]]:
     """One row per request to make, each once, in a fixed order; one empty row if the path has no placeholders.
+
+    Args:
+        api: The API.
+        endpoint: The child.
+        tables: Where the parents are.
+        columns: The columns of each table that is there.
+        log: Told of parents that are passed over.
 
     Raises:
         MissingParentError: A parent's table is not there yet.
@@ -28,7 +42,6 @@ def read_parents(api: Api, endpoint: Endpoint, tables: Tables, log: logging.Logg
     """
     if endpoint.parents is None:
         return [{}]
-    columns = tables.columns(endpoint.upstream)
     if missing := [name for name in endpoint.upstream if name not in columns]:
         names = ", ".join(f"{api.name}/{name}" for name in missing)
         raise MissingParentError(

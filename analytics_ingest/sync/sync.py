@@ -20,7 +20,7 @@ from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dlt.common.schema.typing import TTableSchemaColumns
 
@@ -97,10 +97,23 @@ class ApiSync:
         readers: list[EndpointReader] = []
         unread: list[EndpointResult] = []
         with warehouse.open() as tables:
+            columns = tables.columns(
+                [name for endpoint in level for name in (endpoint.name, *endpoint.upstream)]
+            )
             for endpoint in level:
                 try:
                     self._check_readable(endpoint, session.settings)
-                    readers.append(self._reader(endpoint, tables, warehouse, session))
+                    parents = read_parents(self._api, endpoint, tables, columns=columns, log=self._log)
+                    reader = EndpointReader(
+                        endpoint,
+                        session,
+                        limit=page_limit(self._api, endpoint),
+                        stored=self._stored(endpoint, tables, columns, warehouse),
+                        started=self._started,
+                        parents=parents,
+                        log=self._log,
+                    )
+                    readers.append(reader)
                 except IngestError as error:
                     status: Literal["failed", "skipped"] = "skipped" if isinstance(error, _Skip) else "failed"
                     self._unread[endpoint.name] = str(error)
@@ -111,11 +124,24 @@ class ApiSync:
         parts = [chunks(reader.parents, session.settings.fan_out_chunk) for reader in readers]
         for turn in zip_longest(*parts):
             package = [(reader, part) for reader, part in zip(readers, turn, strict=True) if part is not None]
-            self._extract(package, warehouse, session.settings)
-            with warehouse.open():
-                warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+            if self._extract(package, warehouse, session.settings):
+                with warehouse.open():
+                    warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
         with warehouse.open() as tables:
-            results = [self._result(reader, tables, warehouse, session.settings) for reader in readers]
+            there = tables.columns([reader.endpoint.name for reader in readers])
+            schema = warehouse.pipeline.default_schema
+            results = [
+                self._result(
+                    reader,
+                    tables,
+                    columns=schema.get_table_columns(reader.endpoint.name)
+                    if reader.endpoint.name in there
+                    else None,
+                    cursor=self._cursor(reader.endpoint, warehouse),
+                    mark_deleted=session.settings.mark_deleted,
+                )
+                for reader in readers
+            ]
         yield from results
 
     def _check_readable(self, endpoint: Endpoint, settings: Settings) -> None:
@@ -124,26 +150,19 @@ class ApiSync:
         if failed := [name for name in endpoint.upstream if name in self._unread]:
             raise _Skip(f"skipped, as {self._api.name}/{failed[0]} was not read")
 
-    def _reader(
-        self, endpoint: Endpoint, tables: Tables, warehouse: Warehouse, session: ApiSession
-    ) -> EndpointReader:
-        return EndpointReader(
-            endpoint,
-            session,
-            limit=page_limit(self._api, endpoint),
-            stored=self._stored(endpoint, tables, warehouse),
-            started=self._started,
-            parents=read_parents(self._api, endpoint, tables, self._log),
-            log=self._log,
-        )
-
-    def _stored(self, endpoint: Endpoint, tables: Tables, warehouse: Warehouse) -> Stored:
-        columns = tables.columns([endpoint.name]).get(endpoint.name, frozenset())
-        if not columns:
+    def _stored(
+        self,
+        endpoint: Endpoint,
+        tables: Tables,
+        columns: Mapping[str, frozenset[str]],
+        warehouse: Warehouse,
+    ) -> Stored:
+        there = columns.get(endpoint.name, frozenset())
+        if not there:
             return Stored()
-        live = DELETED_AT if DELETED_AT in columns else None
+        live = DELETED_AT if DELETED_AT in there else None
         hashes = [row[0] for row in tables.read(endpoint.name, [ROW_HASH], where_null=live)]
-        return Stored(hashes=hashes, columns=columns, cursor=self._cursor(endpoint, warehouse))
+        return Stored(hashes=hashes, columns=there, cursor=self._cursor(endpoint, warehouse))
 
     def _cursor(self, endpoint: Endpoint, warehouse: Warehouse) -> datetime | None:
         sources: Any = warehouse.pipeline.state.get("sources", {})
@@ -155,7 +174,9 @@ class ApiSync:
         package: Sequence[tuple[EndpointReader, Sequence[dict[str, Any]]]],
         warehouse: Warehouse,
         settings: Settings,
-    ) -> None:
+    ) -> bool:
+        """Reads a package and makes it ready to load. False if there is nothing to load."""
+
         def resource(reader: EndpointReader, part: Sequence[dict[str, Any]]) -> Any:
             return build_resource(reader.endpoint, lambda: reader.items(part))
 
@@ -172,32 +193,42 @@ class ApiSync:
             if any(rejected.values()):
                 self._log.warning(f"{self._api.name}: rows without a complete key went to {REJECTED}")
                 pipeline.extract(build_source(self._api, [rejected_resource(rejected)]))
+            if not any(rejected.values()) and not any(reader.gave for reader, _ in package):
+                pipeline.abort_packages()
+                return False
             pipeline.normalize()
         except PipelineStepFailed as error:
             raise _cause(error) from None
+        for reader, _ in package:
+            reader.gave = False
+        return True
 
     def _result(
-        self, reader: EndpointReader, tables: Tables, warehouse: Warehouse, settings: Settings
+        self,
+        reader: EndpointReader,
+        tables: Tables,
+        *,
+        columns: TTableSchemaColumns | None,
+        cursor: datetime | None,
+        mark_deleted: bool,
     ) -> EndpointResult:
         name = reader.endpoint.name
         reading = reader.reading
-        there = tables.columns([name])
         if not reader.complete:
             first = reading.failures[0]
             more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
             self._unread[name] = f"{first.path} {first.reason}{more}"
-        vanished = reader.vanished if settings.mark_deleted else []
-        if vanished:
-            tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
+        vanished = reader.vanished if mark_deleted else []
+        deleted = tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
         return EndpointResult(
             endpoint=reader.endpoint,
             status="complete" if reader.complete else "failed",
             reason=self._unread.get(name, ""),
             reading=reading,
-            rows_deleted=len(vanished),
-            table_rows=tables.count(name) if name in there else None,
-            columns=warehouse.pipeline.default_schema.get_table_columns(name) if name in there else None,
-            cursor=self._cursor(reader.endpoint, warehouse),
+            rows_deleted=deleted,
+            table_rows=tables.count(name) if columns else None,
+            columns=columns,
+            cursor=cursor,
         )
 
 

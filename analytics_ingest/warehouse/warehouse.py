@@ -15,7 +15,7 @@ from analytics_ingest.warehouse.locks import held
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from dlt.common.configuration.specs import CredentialsConfiguration
@@ -39,37 +39,44 @@ class Tables:
         self._client = client
         self._sql = client.sql_client
 
-    def columns(self, tables: Sequence[str]) -> dict[str, frozenset[str]]:
+    def columns(self, tables: Iterable[str]) -> dict[str, frozenset[str]]:
         """The columns of each table that is there."""
-        found = self._client.get_storage_tables(tables)
+        found = self._client.get_storage_tables(dict.fromkeys(tables))
         return {name: frozenset(columns) for name, columns in found if columns}
 
     def read(
         self, table: str, columns: Sequence[str], *, where_null: str | None = None
     ) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
-        names = ", ".join(self._sql.escape_column_name(name) for name in columns)
-        where = f" WHERE {self._sql.escape_column_name(where_null)} IS NULL" if where_null else ""
+        names = ", ".join(map(self._quoted, columns))
+        where = f" WHERE {self._quoted(where_null)} IS NULL" if where_null else ""
         with self._sql.execute_query(f"SELECT {names} FROM {self._name(table)}{where}") as cursor:  # noqa: S608
             while rows := cursor.fetchmany(FETCH_ROWS):
                 yield from rows
 
-    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> None:
-        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none."""
-        column, key = self._sql.escape_column_name(column), self._sql.escape_column_name(key)
+    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
+        name, column, key = self._name(table), self._quoted(column), self._quoted(key)
+        stamped = 0
         with self._sql.begin_transaction():
             for start in range(0, len(values), STAMP_ROWS):
-                listed = ", ".join(map(str, values[start : start + STAMP_ROWS]))
-                self._sql.execute_sql(
-                    f"UPDATE {self._name(table)} SET {column} = %s WHERE {key} IN ({listed})",  # noqa: S608
-                    moment,
-                )
+                where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + STAMP_ROWS]))})"
+                found = self._number(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
+                if found:
+                    self._sql.execute_sql(f"UPDATE {name} SET {column} = %s {where}", moment)  # noqa: S608
+                stamped += found
+        return stamped
 
     def count(self, table: str) -> int:
         """Rows in a table."""
-        with self._sql.execute_query(f"SELECT count(*) FROM {self._name(table)}") as cursor:  # noqa: S608
-            row = cursor.fetchone()
-        return int(row[0]) if row else 0
+        return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
+
+    def _number(self, sql: str) -> int:
+        rows = self._sql.execute_sql(sql)
+        return int(rows[0][0]) if rows else 0
+
+    def _quoted(self, column: str) -> str:
+        return self._sql.escape_column_name(column)
 
     def _name(self, table: str) -> str:
         return self._sql.make_qualified_table_name(table)
@@ -91,7 +98,9 @@ class Warehouse:
         self.pipeline = build_pipeline(api)
         self._log = log
         self._timeout = lock_timeout
-        credentials = self._job_client().config.credentials
+        # made once: resolving its configuration takes as long as opening the connection
+        self._client: Any = self.pipeline.destination_client()
+        credentials = self._client.config.credentials
         self._file = _duckdb_file(credentials, api)
         self._locks = self._file.parent if self._file else Path(self.pipeline.pipelines_dir)
 
@@ -132,7 +141,7 @@ class Warehouse:
 
     @contextmanager
     def _connected(self) -> Iterator[SqlJobClientBase]:
-        client = self._job_client()
+        client: SqlJobClientBase = self._client
         retrying = Retrying(
             retry=retry_if_exception(lambda error: LOCKED in str(error)),
             stop=stop_after_delay(FOREIGN_SECONDS),
@@ -149,10 +158,6 @@ class Warehouse:
             yield client
         finally:
             client.__exit__(None, None, None)  # type: ignore[arg-type]
-
-    def _job_client(self) -> SqlJobClientBase:
-        client: Any = self.pipeline.destination_client()
-        return client  # type: ignore[no-any-return]
 
     def _held_by(self, message: str) -> str:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)

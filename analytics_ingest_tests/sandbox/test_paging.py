@@ -1,4 +1,5 @@
 import base64
+from datetime import datetime
 
 import pytest
 
@@ -196,7 +197,8 @@ def test_newest_first(server, reader):
     server.options.order = "updated_desc"
     times = [row["updated_at"] for row in reader.get("experimentation", "/v1/autotunes").json()["data"]]
     assert times[-1] is None
-    times = [row["updated_at"] for row in reader.get(*GROUPS, limit=50).json()["objects"]]
+    groups = reader.get(*GROUPS, limit=50).json()["objects"]
+    times = [datetime.fromisoformat(row["updated_at"]) for row in groups]
     assert times == sorted(times, reverse=True)
 
 
