@@ -55,6 +55,7 @@ class GuardedPaginator(BasePaginator):
         self._limit = limit
         self._max_pages = max_pages
         self._previous: list[Any] | None = None
+        self._largest = 0
         self._requests: set[str] = set()
         self._cursor_else = compile_path(declared.cursor_path_else) if declared.cursor_path_else else None
         self._cursor_seen = False
@@ -81,7 +82,7 @@ class GuardedPaginator(BasePaginator):
         self.pages += 1
         if self.pages > self._max_pages:
             raise ReadError(f"no end after {self._max_pages} pages (MAX_PAGES)")
-        if self._repeats(page, body):
+        if data and self._repeats(page, body):
             self.repeated = True
             self._has_next_page = False
             return
@@ -137,7 +138,9 @@ class GuardedPaginator(BasePaginator):
         self.total = None
 
     def _total_reached(self, page: list[Any]) -> bool:
-        full = self._limit is not None and len(page) >= self._limit
+        # a server that caps its pages below the limit fills them to its own size
+        full = len(page) >= (self._largest or self._limit or 1)
+        self._largest = max(self._largest, len(page))
         return self.total is not None and self.rows >= self.total and not full
 
     def _find_cursor(self, body: Any) -> None:

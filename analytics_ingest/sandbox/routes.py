@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+Rows = Literal["data", "items", "objects", "$"]
 Paging = Literal["page_number", "offset", "cursor", "single_page"]
 
 #: Path of each API's base URL below the server's root, as the APIs' clients are given it.
@@ -43,7 +44,7 @@ class Route:
     api: str
     name: str
     path: str
-    rows: Literal["data", "items", "objects", "$"]
+    rows: Rows
     paging: Paging
     single: bool = False
 
@@ -58,16 +59,14 @@ class Route:
         return tuple(column(parameter) for parameter in re.findall(r"{(\w+)}", self.path))
 
 
-def _routes(api: str, rows: str, paging: str, paths: str) -> list[Route]:
+def _routes(api: str, rows: Rows, paging: Paging, paths: str) -> list[Route]:
     """Read lines of `name path [single]`."""
     made = []
     for line in paths.split("\n"):
         if not line.strip():
             continue
         name, path, *marks = line.split()
-        made.append(
-            Route(api=api, name=name, path=path, rows=rows, paging=paging, single="single" in marks)  # type: ignore[arg-type]
-        )
+        made.append(Route(api=api, name=name, path=path, rows=rows, paging=paging, single="single" in marks))
     return made
 
 

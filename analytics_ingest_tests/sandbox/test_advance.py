@@ -29,10 +29,10 @@ def test_changes_are_as_reported(steps):
         assert found == ((counts.added, counts.changed, counts.removed) if counts else (0, 0, 0))
 
 
-@pytest.mark.parametrize("scale", [0.05, 1])
-def test_every_api_gains_changes_and_loses_rows(scale):
+@pytest.mark.parametrize(("scale", "days"), [(0.05, 5), (1, 1)])
+def test_every_api_gains_changes_and_loses_rows(scale, days):
     world = World(scale=scale)
-    for _ in range(3):
+    for _ in range(days):
         rows = {api: world.rows(api) for api in APIS}
         changes = world.advance()
         for api in APIS:

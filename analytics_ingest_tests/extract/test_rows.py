@@ -1,0 +1,187 @@
+"""From what an API sends to a row: timestamps, path parameters, key, hash and cursor."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.apis.declaration import SINGLE_PAGE, Endpoint
+from analytics_ingest.extract.rows import ROW_HASH, RowFinisher, RowRejectedError, content_hash, to_utc
+from analytics_ingest_tests.conftest import sync
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+
+
+def finisher(**more):
+    return RowFinisher(Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.", **more))
+
+
+def without_hash(row):
+    return {name: value for name, value in row.items() if name != ROW_HASH}
+
+
+@pytest.mark.parametrize(
+    ("sent", "moment"),
+    [
+        ("2026-01-15T12:00:00Z", NOON),
+        ("2026-01-15T12:00:00.5Z", NOON.replace(microsecond=500_000)),
+        ("2026-01-15T12:00:00.123456Z", NOON.replace(microsecond=123_456)),
+        ("2026-01-15T12:00:00.123456789Z", NOON.replace(microsecond=123_456)),
+        ("2026-01-15T05:00:00-07:00", NOON),
+        ("2026-01-15T05:00:00.250-0700", NOON.replace(microsecond=250_000)),
+        ("2026-01-15T12:00:00", NOON),
+        ("2026-01-15 12:00:00", NOON),
+        ("2026-01-15", NOON.replace(hour=0)),
+        (1768478400, NOON),
+        (1768478400.25, NOON.replace(microsecond=250_000)),
+        (1768478400123, NOON.replace(microsecond=123_000)),
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        ("1768478400", NOON),
+        ("1768478400123", NOON.replace(microsecond=123_000)),
+        (" 1768478400 ", NOON),
+    ],
+)
+def test_every_form_of_a_timestamp_becomes_utc(sent, moment):
+    got = to_utc(sent)
+    assert got == moment
+    assert got.utcoffset() == moment.utcoffset()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "soon",
+        "",
+        "12",
+        "P1D",
+        "2024-02-30",
+        "0001-01-01T00:00:00+14:00",
+        True,
+        False,
+        None,
+        [1768478400],
+        {"at": 1768478400},
+        1e300,
+        float("inf"),
+        pytest.param(
+            "now", marks=pytest.mark.xfail(strict=True, reason="pendulum.parse takes it for the present")
+        ),
+        pytest.param(
+            "12:30", marks=pytest.mark.xfail(strict=True, reason="pendulum.parse gives it today's date")
+        ),
+        pytest.param(
+            "--123456789", marks=pytest.mark.xfail(strict=True, raises=ValueError, reason="int() fails")
+        ),
+    ],
+)
+def test_what_is_no_timestamp_stays_as_it_is(sent):
+    got = to_utc(sent)
+    assert got is sent
+
+
+def test_nested_timestamps_are_normalised_and_what_was_sent_is_left_alone():
+    sent = {"id": 1, "attributes": {"updated_at": "2026-01-15T05:00:00-07:00", "title": "x"}}
+    row = finisher(timestamps=("updated_at", "attributes.updated_at")).finish(sent, {})
+    assert without_hash(row) == {"id": 1, "attributes": {"updated_at": NOON, "title": "x"}}
+    assert sent["attributes"]["updated_at"] == "2026-01-15T05:00:00-07:00"
+
+
+@pytest.mark.parametrize("attributes", [None, "none", [], {"updated_at": None}, {}])
+def test_a_nested_timestamp_that_is_not_there_is_passed_over(attributes):
+    row = finisher(timestamps=("attributes.updated_at",)).finish({"id": 1, "attributes": attributes}, {})
+    assert without_hash(row) == {"id": 1, "attributes": attributes}
+
+
+def test_path_parameters_are_added_unless_the_row_has_them():
+    finish = finisher(primary_key=("gate_id", "id")).finish
+    params = {"gate_id": "g1", "workspace_id": "w1"}
+    assert without_hash(finish({"id": 1}, params)) == {"id": 1, "gate_id": "g1", "workspace_id": "w1"}
+    assert without_hash(finish({"id": 1, "gate_id": "own"}, params))["gate_id"] == "own"
+    assert without_hash(finish({"id": 1, "gate_id": None}, params))["gate_id"] == "g1"
+
+
+def test_a_bare_value_becomes_the_last_column_of_the_key():
+    finish = finisher(primary_key=("environment_id", "key")).finish
+    assert without_hash(finish("user-1", {"environment_id": "e1"})) == {
+        "environment_id": "e1",
+        "key": "user-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ({"id": None, "gate_id": "g1"}, "no value for id"),
+        ({"name": "x", "gate_id": "g1"}, "no value for id"),
+        ({}, "no value for gate_id, id"),
+        (None, "no value for gate_id, id"),
+    ],
+)
+def test_a_row_without_a_complete_key_is_rejected(sent, reason):
+    with pytest.raises(RowRejectedError) as error:
+        finisher(primary_key=("gate_id", "id")).finish(sent, {})
+    assert str(error.value) == reason
+
+
+@pytest.mark.parametrize("key", [0, "", False])
+def test_an_empty_key_is_a_key(key):
+    assert finisher().finish({"id": key}, {})["id"] == key
+
+
+def test_the_hash_does_not_depend_on_the_order_of_fields():
+    one = {"id": 1, "tags": {"a": 1, "b": [1, 2]}, "at": NOON}
+    other = {"at": NOON, "tags": {"b": [1, 2], "a": 1}, "id": 1}
+    assert content_hash(one) == content_hash(other)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": 1, "name": "x", "tags": [2, 1]},
+        {"id": 1, "name": "x", "tags": [1, 2], "more": None},
+        {"id": 1, "name": "X", "tags": [1, 2]},
+        {"id": "1", "name": "x", "tags": [1, 2]},
+        {"id": 1, "name": None, "tags": [1, 2]},
+    ],
+)
+def test_the_hash_is_another_one_for_other_content(changed):
+    assert content_hash(changed) != content_hash({"id": 1, "name": "x", "tags": [1, 2]})
+
+
+def test_the_same_moment_in_another_form_is_the_same_content():
+    finish = finisher().finish
+    forms = ["2026-01-15T12:00:00Z", "2026-01-15T05:00:00-07:00", 1768478400, 1768478400000, "1768478400"]
+    assert len({finish({"id": 1, "updated_at": form}, {})[ROW_HASH] for form in forms}) == 1
+
+
+def test_the_hash_fits_a_signed_64_bit_column():
+    hashes = [content_hash({"id": number}) for number in range(200)]
+    assert all(-(2**63) <= value < 2**63 for value in hashes)
+    assert len(set(hashes)) == 200
+    assert min(hashes) < 0 < max(hashes)
+
+
+@pytest.mark.parametrize(
+    ("row", "cursor"),
+    [
+        ({"id": 1, "updated_at": "2026-01-15T12:00:00Z"}, NOON),
+        ({"id": 1, "attributes": {"updated_at": 1768478400}}, NOON),
+        ({"id": 1, "updated_at": None, "attributes": {"updated_at": 1768478400}}, NOON),
+        ({"id": 1, "updated_at": "soon"}, None),
+        ({"id": 1}, None),
+    ],
+)
+def test_the_cursor_is_the_first_path_that_holds_a_time(row, cursor):
+    finish = RowFinisher(APIS["incident_response"].by_name["incidents"])
+    assert finish.cursor(finish.finish(row, {})) == cursor
+
+
+def test_a_row_of_the_year_2099_does_not_move_the_cursor(sandbox):
+    rows = sandbox.world.collection("experimentation", "gates")
+    highest = max(datetime.fromisoformat(row["updated_at"]) for row in rows[1:] if row["updated_at"])
+    rows[0]["updated_at"] = "2099-01-01T00:00:00Z"
+    result = sync("experimentation", "gates")["gates"]
+    assert (result.reading.highest, result.cursor) == (highest, highest)
+    assert (result.status, result.reading.rows_loaded) == ("complete", len(rows))

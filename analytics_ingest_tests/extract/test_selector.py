@@ -1,0 +1,81 @@
+"""Where rows are in a body, and what is an error rather than zero rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from analytics_ingest.extract.errors import ReadError
+from analytics_ingest.extract.selector import RowSelector
+
+RULES = "data[*].rules[*]"
+
+
+def rows(selector, body):
+    return [row for match in selector.find(body) for row in match.value]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("data", {"data": [{"id": 1}, {"id": 2}], "total": 2}, [{"id": 1}, {"id": 2}]),
+        ("data", {"data": []}, []),
+        ("data", {"data": {"id": 1}}, [{"id": 1}]),
+        ("data", {"data": ["a", "b"]}, ["a", "b"]),
+        ("data", {"data": [[1, 2]]}, [[1, 2]]),
+        ("$", [{"id": 1}, {"id": 2}], [{"id": 1}, {"id": 2}]),
+        ("$", {"id": 1}, [{"id": 1}]),
+        ("$", ["a"], ["a"]),
+        ("$", [], []),
+        (RULES, {"data": [{"rules": [1, 2]}, {"rules": []}, {"rules": [3]}]}, [1, 2, 3]),
+        (RULES, {"data": {"rules": [1, 2]}}, [1, 2]),
+        (RULES, {"data": [{"rules": []}]}, []),
+        (RULES, {"data": []}, []),
+    ],
+)
+def test_rows_are_what_stands_at_the_selector(path, body, expected):
+    assert rows(RowSelector(path), body) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        (RULES, {"data": [{"rules": []}, {"rules": [1]}]}, [{"rules": []}, {"rules": [1]}]),
+        (RULES, {"data": []}, []),
+        ("data", {"data": [1]}, [1]),
+        ("$", {"id": 1}, [{"id": 1}]),
+    ],
+)
+def test_a_page_is_what_stands_before_the_first_wildcard(path, body, expected):
+    assert RowSelector(path).page(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("data", {"items": []}, "the body has no 'data'"),
+        ("data", [], "the body has no 'data'"),
+        ("data", {"data": None}, "'data' in the body holds NoneType, not records"),
+        ("data", {"data": "none"}, "'data' in the body holds str, not records"),
+        (RULES, {"rules": []}, "the body has no 'data'"),
+        ("$", None, "the body holds NoneType, not records"),
+        ("$", "maintenance", "the body holds str, not records"),
+        ("$", 3, "the body holds int, not records"),
+    ],
+)
+def test_a_body_without_what_is_selected_is_an_error(path, body, reason):
+    with pytest.raises(ReadError) as error:
+        RowSelector(path).page(body)
+    assert str(error.value) == reason
+
+
+def test_an_object_that_lacks_the_key_is_no_record():
+    selector = RowSelector("$", record_key=("project_slug", "number"))
+    with pytest.raises(ReadError, match=r"^the body is no record, it lacks number$"):
+        selector.page({"project_slug": "gh/a/b", "message": "try later"})
+    assert selector.page({"project_slug": "gh/a/b", "number": None}) == [
+        {"project_slug": "gh/a/b", "number": None}
+    ]
+
+
+def test_the_elements_of_an_array_need_no_key_to_be_records():
+    assert RowSelector("$", record_key=("id",)).page([{"name": "a"}]) == [{"name": "a"}]

@@ -1,0 +1,265 @@
+"""When a request is sent again, after how long, and what is said when it is not answered rightly."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+
+import pytest
+
+from analytics_ingest.extract.errors import ReadError
+from analytics_ingest.extract.gate import Clock
+from analytics_ingest_tests.extract.upstream import KEY, Answer
+
+POLICIES = {
+    "experimentation": [2, 4, 8],
+    "incident_response": [5, 5],
+    "project_planning": [2, 4, 8],
+    "continuous_integration": [2, 4, 8],
+    "feature_management": [2, 4, 8],
+}
+ROWS = {"data": [{"id": 1}]}
+GOOD = Answer(body=ROWS)
+every_api = pytest.mark.parametrize(("api", "waits"), POLICIES.items(), ids=POLICIES)
+
+
+@every_api
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_status_that_is_retried_is_retried_by_the_policy_of_the_api(
+    upstream, client, clock, api, waits, status
+):
+    server = upstream(Answer(status=status, body={"error": "not now"}))
+    asking = client(api, server.url)
+    with pytest.raises(ReadError) as error:
+        asking.get()
+    assert (len(server.asked), clock.slept) == (1 + len(waits), waits)
+    assert error.value.status == status
+    said = f'answered {status}: {status}, application/json, \'{{"error": "not now"}}\''
+    assert str(error.value) == said
+    meter = asking.meter
+    assert (meter.requests, meter.retries, meter.wait_seconds) == (1 + len(waits), len(waits), sum(waits))
+
+
+@every_api
+def test_the_last_try_may_succeed(upstream, client, clock, api, waits):
+    server = upstream(*[Answer(status=429)] * len(waits), GOOD)
+    assert client(api, server.url).get() == ROWS
+    assert (len(server.asked), clock.slept) == (1 + len(waits), waits)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 422])
+def test_a_status_that_is_final_is_not_retried(upstream, client, clock, status):
+    server = upstream(Answer(status=status, body="no such thing", content_type="text/plain"), GOOD)
+    with pytest.raises(ReadError) as error:
+        client("experimentation", server.url).get()
+    assert (len(server.asked), clock.slept) == (1, [])
+    assert (str(error.value), error.value.status) == (
+        f"answered {status}: {status}, text/plain, 'no such thing'",
+        status,
+    )
+
+
+def test_an_endpoint_may_retry_more_statuses_than_its_api(upstream, client, clock):
+    server = upstream(Answer(status=404))
+    with pytest.raises(ReadError) as error:
+        client("feature_management", server.url, status_codes=(404,)).get()
+    assert (len(server.asked), clock.slept, error.value.status) == (4, [2, 4, 8], 404)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Answer(fault="reset"),
+        Answer(fault="hang"),
+        Answer(body=ROWS, fault="truncate"),
+        Answer(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
+    ],
+    ids=["reset", "time-out", "truncated", "undecodable"],
+)
+def test_no_answer_is_retried_by_every_api(upstream, client, clock, broken):
+    server = upstream(broken, broken, GOOD)
+    assert client("incident_response", server.url, read_timeout=0.2).get() == ROWS
+    assert (len(server.asked), clock.slept) == (3, [5, 5])
+
+
+@pytest.mark.parametrize("fault", ["reset", "hang", "truncate"])
+def test_no_answer_at_the_last_try_is_an_error_without_a_status(upstream, client, clock, fault):
+    server = upstream(Answer(body=ROWS, fault=fault))
+    with pytest.raises(ReadError, match=r"^no answer: .") as error:
+        client("experimentation", server.url, read_timeout=0.1).get()
+    assert (len(server.asked), clock.slept, error.value.status) == (4, [2, 4, 8], None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(body=b""), "an empty body: 200, application/json"),
+        (Answer(status=204, body=b"", content_type=None), "an empty body: 204, no content type"),
+        (
+            Answer(body="<html>\n <b>down</b></html>", content_type="text/html"),
+            "a body that is not JSON: 200, text/html, '<html> <b>down</b></html>'",
+        ),
+        (
+            Answer(body='{"data": [{"id"'),
+            'a body that is not JSON: 200, application/json, \'{"data": [{"id"\'',
+        ),
+        (Answer(body={"items": []}), "the body has no 'data': 200, application/json, '{\"items\": []}'"),
+        (
+            Answer(body={"data": None}),
+            "'data' in the body holds NoneType, not records: 200, application/json, '{\"data\": null}'",
+        ),
+    ],
+    ids=["empty", "204", "html", "half", "no selector", "null"],
+)
+def test_a_success_without_the_rows_is_retried_and_then_described(upstream, client, clock, answer, said):
+    server = upstream(answer)
+    with pytest.raises(ReadError) as error:
+        client("experimentation", server.url).get()
+    assert (len(server.asked), clock.slept) == (4, [2, 4, 8])
+    assert (str(error.value), error.value.status) == (said, answer.status)
+    again = upstream(answer, GOOD)
+    assert client("experimentation", again.url).get() == ROWS
+
+
+def test_an_error_shows_the_first_200_characters_of_a_body(upstream, client):
+    server = upstream(Answer(status=400, body="x" * 200 + "y" * 800, content_type="text/plain"))
+    with pytest.raises(ReadError) as error:
+        client("experimentation", server.url).get()
+    assert str(error.value) == f"answered 400: 400, text/plain, '{'x' * 200}…'"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(status=status, body={"error": f"bad key {KEY}"}) for status in (400, 500)]
+    + [Answer(body=f"<p>{KEY}</p>"), Answer(body={"your key": KEY})],
+)
+def test_a_key_that_the_server_repeats_is_masked_in_errors_and_in_the_log(upstream, client, caplog, answer):
+    caplog.set_level(logging.DEBUG, logger="test")
+    server = upstream(answer)
+    with pytest.raises(ReadError) as error:
+        client("experimentation", server.url).get()
+    assert server.asked[0].headers["api_key"] == KEY
+    assert "***" in str(error.value)
+    assert KEY not in str(error.value) + caplog.text
+
+
+def test_each_wait_is_logged_with_its_reason(upstream, client, caplog):
+    caplog.set_level(logging.INFO, logger="test")
+    server = upstream(Answer(status=503, body={}), GOOD)
+    client("experimentation", server.url).get("/v1/gates?page=2")
+    assert caplog.messages == [
+        "experimentation: waiting 2.0 s after try 1 of 4 of GET /v1/gates: "
+        "answered 503: 503, application/json, '{}'"
+    ]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("value", "wait"), [("7", 7), ("1", 2), ("0", 2), ("120", 120), ("-3", 2), ("soon", 2), ("", 2)]
+)
+def test_a_longer_retry_after_wins_over_the_policy(upstream, client, clock, status, value, wait):
+    server = upstream(Answer(status=status, headers={"Retry-After": value}), GOOD)
+    assert client("experimentation", server.url).get() == ROWS
+    assert clock.slept == [wait]
+
+
+@pytest.mark.parametrize(("ahead", "wait"), [(30, 30), (1, 2), (-60, 2)])
+def test_retry_after_may_be_a_date(upstream, client, clock, ahead, wait):
+    date = formatdate(clock.moment + ahead, usegmt=True)
+    server = upstream(Answer(status=429, headers={"Retry-After": date}), GOOD)
+    assert client("experimentation", server.url).get() == ROWS
+    assert clock.slept == [wait]
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"X-RateLimit-Reset": "1800000042"}, 42),
+        ({"X-RateLimit-Reset": "1799999000"}, 2),
+        ({"X-RateLimit-Reset": "17"}, 17),
+        ({"RateLimit-Reset": "17"}, 17),
+        ({"x-ratelimit-reset": "17.5"}, 17.5),
+        ({"X-RateLimit-Reset": "later"}, 2),
+        ({"X-RateLimit-Reset-Seconds-Org": "6", "X-RateLimit-Reset-Seconds-IP": "9"}, 9),
+        ({"X-RateLimit-Reset-Seconds-Org": "11", "X-RateLimit-Reset-Seconds-IP": "9"}, 11),
+        ({"X-RateLimit-Reset-Seconds-Org": "6", "X-RateLimit-Reset-Seconds-IP": ""}, 6),
+        ({"Retry-After": "3", "X-RateLimit-Reset": "8"}, 8),
+        ({"X-RateLimit-Remaining": "70", "X-RateLimit-Limit": "80"}, 2),
+    ],
+)
+def test_a_429_is_waited_out_in_every_dialect(upstream, client, clock, headers, wait):
+    server = upstream(Answer(status=429, headers=headers), GOOD)
+    assert client("experimentation", server.url).get() == ROWS
+    assert (len(server.asked), clock.slept) == (2, [wait])
+
+
+@pytest.mark.xfail(strict=True, reason="_pause reads the reset of the rate limit for any status")
+def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(upstream, client, clock):
+    standing = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "600"}
+    server = upstream(Answer(status=502, headers=standing), GOOD)
+    assert client("experimentation", server.url).get() == ROWS
+    assert clock.slept == [2]
+
+
+def test_a_pause_longer_than_max_wait_fails_at_once(upstream, client, clock):
+    server = upstream(Answer(status=429, headers={"Retry-After": "61"}), GOOD)
+    with pytest.raises(ReadError) as error:
+        client("experimentation", server.url, max_wait=60).get()
+    assert (len(server.asked), clock.slept, error.value.status) == (1, [], 429)
+    assert str(error.value) == (
+        "answered 429 and asks for a pause of 61 s, longer than SOURCES__EXPERIMENTATION__MAX_WAIT (60 s) allows"
+    )
+
+
+def test_a_pause_of_max_wait_is_waited_for(upstream, client, clock):
+    server = upstream(Answer(status=429, headers={"Retry-After": "60"}), GOOD)
+    assert client("experimentation", server.url, max_wait=60).get() == ROWS
+    assert clock.slept == [60]
+
+
+def test_while_paused_only_the_429_of_the_probe_counts_as_a_try(upstream, client, clock):
+    together = threading.Barrier(4)
+    refused = threading.Semaphore(4)
+
+    def reply(asked):
+        if asked.path != "/first" and refused.acquire(blocking=False):
+            together.wait(10)
+            return Answer(status=429)
+        return GOOD
+
+    server = upstream(reply)
+    asking = client("incident_response", server.url)
+    asking.get("/first")
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(asking.get, ["/rows"] * 4)) == [ROWS] * 4
+    assert (len(server.asked), clock.slept) == (1 + 4 + 4, [5])
+    assert (asking.meter.requests, asking.meter.retries) == (9, 4)
+
+
+def test_a_request_that_waits_for_its_next_try_holds_no_slot(upstream, client):
+    server = upstream(Answer(status=500), GOOD)
+    asking = client(
+        "experimentation",
+        server.url,
+        max_in_flight=1,
+        clock=Clock(sleep=lambda _: asking.get("/meanwhile")),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asking.get, "/rows").result(timeout=10) == ROWS
+    assert [asked.path for asked in server.asked] == ["/rows", "/meanwhile", "/rows"]
+
+
+def test_no_more_requests_are_under_way_than_allowed(serve, client):
+    server = serve(latency=0.02)
+    asking = client(
+        "experimentation",
+        server.base_url("experimentation"),
+        max_in_flight=3,
+        api_key=server.options.api_keys["experimentation"],
+    )
+    with ThreadPoolExecutor(12) as pool:
+        bodies = list(pool.map(asking.get, ["/v1/gates"] * 24))
+    assert [len(body["data"]) for body in bodies] == [6] * 24
+    assert server.requests.max_in_flight["experimentation"] == 3

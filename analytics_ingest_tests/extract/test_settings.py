@@ -1,0 +1,203 @@
+"""Settings: where they come from, what is refused, and that no message shows a key."""
+
+from __future__ import annotations
+
+import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
+from analytics_ingest.extract.settings import load_settings, missing_settings, page_limit
+
+API = APIS["experimentation"]
+PREFIX = "SOURCES__EXPERIMENTATION__"
+URL = PREFIX + "BASE_URL"
+KEY = PREFIX + "API_KEY"
+SECRET = "s3cr3t-k3y"
+
+
+@pytest.fixture
+def configure(monkeypatch):
+    """Sets the API's URL and key, and more by the names of the settings."""
+
+    def set_all(**more):
+        for name, value in {"base_url": "http://127.0.0.1:1", "api_key": SECRET, **more}.items():
+            monkeypatch.setenv(PREFIX + name.upper(), value)
+
+    return set_all
+
+
+def test_defaults_hold_where_nothing_is_set(configure):
+    configure()
+    settings = load_settings(API)
+    assert settings.api_key.get_secret_value() == SECRET
+    assert settings.model_dump(exclude={"base_url", "api_key"}) == {
+        "max_in_flight": 16,
+        "requests_per_minute": None,
+        "connect_timeout": 10,
+        "read_timeout": 60,
+        "max_wait": 900,
+        "max_pages": 100_000,
+        "fan_out_chunk": 500,
+        "mark_deleted": True,
+        "lock_timeout": 3_600,
+        "progress_interval": 5,
+        "skip_endpoints": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, [URL, KEY]),
+        ({URL: "http://127.0.0.1:1"}, [KEY]),
+        ({KEY: SECRET}, [URL]),
+        ({URL: "  ", KEY: SECRET}, [URL]),
+        ({URL: "http://127.0.0.1:1", KEY: ""}, [KEY]),
+    ],
+)
+def test_what_is_missing_or_blank_is_named(monkeypatch, given, missing):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert missing_settings(API) == missing
+    with pytest.raises(NotConfiguredError) as error:
+        load_settings(API)
+    assert str(error.value) == (
+        f"experimentation is not configured: set {' and '.join(missing)} "
+        "(or [sources.experimentation] in .dlt/secrets.toml)"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["API_KEY", "SOURCES__API_KEY", "EXPERIMENTATION__API_KEY", "SOURCES__INCIDENT_RESPONSE__API_KEY"],
+)
+def test_the_key_of_something_else_is_never_used(monkeypatch, name):
+    monkeypatch.setenv(URL, "http://127.0.0.1:1")
+    monkeypatch.setenv(name, "of-another-vendor")
+    assert missing_settings(API) == [KEY]
+    monkeypatch.setenv(KEY, SECRET)
+    assert load_settings(API).api_key.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize("key", ["12345", "007", "1e5", "true", "2026-01-01", '{"a": 1}', "a b=c#d"])
+def test_a_key_that_looks_like_something_else_stays_text(configure, key):
+    configure(api_key=key)
+    assert load_settings(API).api_key.get_secret_value() == key
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("max_in_flight", "many", "Input should be a valid integer, unable to parse string as an integer"),
+        ("max_in_flight", "0", "Input should be greater than 0"),
+        ("requests_per_minute", "-1", "Input should be greater than 0"),
+        ("max_wait", "0", "Input should be greater than 0"),
+        ("base_url", "somewhere", "Input should be a valid URL, relative URL without a base"),
+        ("base_url", "ftp://127.0.0.1", "URL scheme should be 'http' or 'https'"),
+    ],
+)
+def test_a_value_that_is_not_valid_is_named_as_its_variable(configure, name, value, reason):
+    configure(**{name: value})
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(API)
+    assert str(error.value) == f"settings of experimentation are not valid: {PREFIX}{name.upper()}: {reason}"
+
+
+def test_all_values_that_are_not_valid_are_named_at_once(configure):
+    configure(max_pages="x", read_timeout="y")
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(API)
+    assert f"{PREFIX}MAX_PAGES: " in str(error.value)
+    assert f"{PREFIX}READ_TIMEOUT: " in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["base_url", "max_in_flight", "max_wait", "mark_deleted"])
+def test_a_key_pasted_into_another_setting_is_not_shown(configure, name):
+    configure(**{name: SECRET})
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(API)
+    assert f"{PREFIX}{name.upper()}" in str(error.value)
+    assert SECRET not in str(error.value)
+
+
+def test_settings_do_not_show_the_key(configure):
+    configure()
+    settings = load_settings(API)
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("gates", ("gates",)),
+        ("gates, users", ("gates", "users")),
+        ("gates,users,", ("gates", "users")),
+        ('["gates", "users"]', ("gates", "users")),
+        ("[]", ()),
+        ("  ", ()),
+    ],
+)
+def test_a_list_is_given_as_text(configure, text, names):
+    configure(skip_endpoints=text)
+    assert load_settings(API).skip_endpoints == names
+
+
+def test_a_list_that_is_not_json_is_named(configure):
+    configure(skip_endpoints='["gates"')
+    with pytest.raises(ConfigurationError, match=f"{PREFIX}SKIP_ENDPOINTS: "):
+        load_settings(API)
+
+
+def test_endpoints_to_skip_that_the_api_does_not_have_are_named(configure):
+    configure(skip_endpoints="gates,doors,walls")
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(API)
+    assert (
+        str(error.value) == f"{PREFIX}SKIP_ENDPOINTS names doors, walls, which experimentation does not have"
+    )
+
+
+@pytest.mark.parametrize(
+    ("api", "endpoint", "limit"),
+    [
+        ("experimentation", "gates", 100),
+        ("experimentation", "ingestion_status", None),
+        ("incident_response", "incidents", 50),
+        ("project_planning", "search_epics", 1),
+        ("continuous_integration", "context", None),
+        ("feature_management", "users", 50),
+    ],
+)
+def test_the_page_size_is_the_declared_one_unless_set(monkeypatch, api, endpoint, limit):
+    declared = APIS[api].by_name[endpoint]
+    assert page_limit(APIS[api], declared) == limit
+    monkeypatch.setenv(f"SOURCES__{api}__{endpoint}__LIMIT".upper(), "25")
+    assert page_limit(APIS[api], declared) == (limit and 25)
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "all", "2.5"])
+def test_a_page_size_that_is_no_whole_number_above_zero_is_refused(monkeypatch, value):
+    monkeypatch.setenv(PREFIX + "GATES__LIMIT", value)
+    with pytest.raises(ConfigurationError) as error:
+        page_limit(API, API.by_name["gates"])
+    assert str(error.value) == f"{PREFIX}GATES__LIMIT must be a whole number above zero, not {value!r}"
+
+
+def test_settings_may_stand_in_a_secrets_file(tmp_path, monkeypatch):
+    folder = tmp_path / "project" / ".dlt"
+    folder.mkdir(parents=True)
+    (folder / "secrets.toml").write_text(
+        "[sources]\nread_timeout = 1\n"
+        "[sources.experimentation]\n"
+        'base_url = "http://127.0.0.1:1"\napi_key = "from-the-file"\nmax_pages = 7\nskip_endpoints = ["gates"]\n'
+    )
+    project = Container()[PluggableRunContext]
+    project.reload(str(folder.parent))
+    try:
+        settings = load_settings(API)
+    finally:
+        project.reload(".")
+    assert settings.api_key.get_secret_value() == "from-the-file"
+    assert (settings.max_pages, settings.skip_endpoints, settings.read_timeout) == (7, ("gates",), 60)

@@ -1,0 +1,141 @@
+"""A local server that answers as a test says, for what the sandbox does not do, and a session that asks it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import struct
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.extract.selector import RowSelector
+from analytics_ingest.extract.session import ApiSession, EndpointSession, Meter
+from analytics_ingest.extract.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analytics_ingest.extract.gate import Clock
+
+KEY = "k3y-of-the-tests"
+AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER that makes ``close`` reset the connection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is answered, or how an answer is kept back. A body that is no text is sent as JSON."""
+
+    status: int = 200
+    body: Any = field(default_factory=lambda: {"data": []})
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str | None = "application/json"
+    fault: Literal["", "reset", "truncate", "hang"] = ""
+
+    @cached_property
+    def content(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return (self.body if isinstance(self.body, str) else json.dumps(self.body)).encode()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+
+
+class Upstream:
+    """The server. ``reply`` gives the answer to a request; ``asked`` are the requests so far."""
+
+    def __init__(self, reply: Callable[[Asked], Answer]) -> None:
+        self.asked: list[Asked] = []
+        self.over = threading.Event()
+        self._reply = reply
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                upstream._answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.over.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(handler.path)
+        asked = Asked(parts.path, dict(parse_qsl(parts.query)), dict(handler.headers))
+        self.asked.append(asked)
+        answer = self._reply(asked)
+        if answer.fault == "hang":
+            self.over.wait(5)
+        if answer.fault in ("reset", "hang"):
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            handler.connection.close()
+            handler.close_connection = True
+            return
+        handler.send_response(answer.status)
+        if answer.content_type:
+            handler.send_header("Content-Type", answer.content_type)
+        handler.send_header("Content-Length", str(len(answer.content)))
+        for name, value in answer.headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        if answer.fault == "truncate":
+            handler.wfile.write(answer.content[: len(answer.content) // 2])
+            handler.close_connection = True
+        else:
+            handler.wfile.write(answer.content)
+
+
+def script(*answers: Answer) -> Callable[[Asked], Answer]:
+    """One answer after the other; the last one for ever."""
+    left = deque(answers)
+    return lambda _: left.popleft() if len(left) > 1 else left[0]
+
+
+class Client:
+    """One endpoint's session of an API, whose rows are at ``data``, with what it cost and logged."""
+
+    def __init__(
+        self, api: str, url: str, *, clock: Clock, status_codes: tuple[int, ...] = (), **settings: Any
+    ) -> None:
+        self.url = url
+        self.meter = Meter()
+        self._key = settings.get("api_key", KEY)
+        self.api_session = ApiSession(
+            APIS[api],
+            Settings(**{"base_url": url, "api_key": KEY, **settings}),
+            log=logging.getLogger("test"),
+            clock=clock,
+        )
+        self._session = EndpointSession(
+            self.api_session, meter=self.meter, check=RowSelector("data").page, status_codes=status_codes
+        )
+
+    def get(self, path: str = "/rows") -> Any:
+        return self._session.get(self.url + path, headers={"api_key": self._key}).json()
+
+    def close(self) -> None:
+        self.api_session.close()
