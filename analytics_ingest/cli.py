@@ -20,7 +20,6 @@ app = typer.Typer(
     add_completion=False,
     help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dagster dev`.",
 )
-console = Console()
 Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is some 20,000 rows.")]
 
 
@@ -34,9 +33,9 @@ def demo(
     from analytics_ingest.demo import DemoError, run_demo  # noqa: PLC0415
 
     try:
-        run_demo(folder=folder, scale=scale, console=console)
+        run_demo(folder=folder, scale=scale, console=Console())
     except DemoError as error:
-        console.print(f"[red]{error}[/red]")
+        _say(str(error))
         raise typer.Exit(1) from None
 
 
@@ -57,7 +56,7 @@ def sandbox(
 ) -> None:
     """Serves the five APIs with made-up data, as an upstream to try things on."""
     from analytics_ingest.sandbox.options import Options  # noqa: PLC0415
-    from analytics_ingest.sandbox.server import SandboxServer, serve_until_stopped  # noqa: PLC0415
+    from analytics_ingest.sandbox.server import SandboxServer, wait_for_stop  # noqa: PLC0415
     from analytics_ingest.sandbox.world import World  # noqa: PLC0415
 
     world = World(seed=seed, scale=scale)
@@ -68,28 +67,31 @@ def sandbox(
         with server:
             _announce(server)
             if run is None:
-                serve_until_stopped()
+                wait_for_stop()
             else:
                 sys.exit(_run(run, server))
     except OSError as error:
-        console.print(f"[red]port {port} cannot be used ({error.strerror}): choose another with --port[/red]")
+        _say(f"port {port} cannot be used ({error.strerror}): choose another with --port")
         raise typer.Exit(1) from None
 
 
+def _say(problem: str) -> None:
+    typer.secho(problem, fg="red", err=True)
+
+
 def _announce(server: SandboxServer) -> None:
-    console.print(f"The sandbox answers at {server.url}. To use it as the upstream of all five APIs:")
+    typer.echo(f"The sandbox answers at {server.url}. To use it as the upstream of all five APIs:")
     for name, value in server.environment().items():
-        console.print(f"export {name}={shlex.quote(value)}", highlight=False, soft_wrap=True)
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _run(command: str, server: SandboxServer) -> int:
-    configured = sorted(name for name in server.environment() if os.environ.get(name))
-    if configured:
-        console.print(
-            f"[red]{configured[0]} is set: with an API of your own, run `{command}` without the sandbox[/red]"
-        )
+    from analytics_ingest.apis import APIS  # noqa: PLC0415
+    from analytics_ingest.extract.settings import missing_settings  # noqa: PLC0415
+
+    if configured := [name for name, api in APIS.items() if len(missing_settings(api)) < 2]:
+        _say(f"{configured[0]} has settings of its own: run `{command}` without the sandbox")
         return 1
     # the caller's own command line, as a shell would run it
-    return subprocess.run(
-        shlex.split(command), env={**os.environ, **server.environment()}, check=False
-    ).returncode  # noqa: S603
+    environment = {**os.environ, **server.environment()}
+    return subprocess.run(shlex.split(command), env=environment, check=False).returncode  # noqa: S603

@@ -16,7 +16,6 @@ from analytics_ingest.sandbox.routes import APIS, BASE_PATHS
 from analytics_ingest.sandbox.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
     from analytics_ingest.sandbox.journal import Journal
@@ -126,34 +125,16 @@ class SandboxServer:
         self.stop()
 
 
-def serve(
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8700,
-    seed: int = 7,
-    scale: float = 1.0,
-    latency: float = 0.0,
-    rate_limit: int | None = None,
-    rate_window: float = 1.0,
-    announce: Callable[[SandboxServer], None] | None = None,
-) -> None:
-    """Serve a world until SIGINT or SIGTERM; `announce` is called with the server once it answers.
-
-    `latency` and `rate_window` are in seconds; `rate_limit` is in requests per window and API. Must run in
-    the main thread, as only that one is given signals. Raises `OSError` if the port is taken.
-    """
+def wait_for_stop() -> None:
+    """Block until SIGINT or SIGTERM. Must run in the main thread, as only that one is given signals."""
     over = threading.Event()
 
     def leave(_: int, __: FrameType | None) -> None:
         over.set()
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-    options = Options(latency=latency, rate_limit=rate_limit, rate_window=rate_window)
     try:
-        with SandboxServer(World(seed=seed, scale=scale), options, host=host, port=port) as server:
-            if announce is not None:
-                announce(server)
-            over.wait()
+        over.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from analytics_ingest.sandbox.options import Options
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.world import World
+from analytics_ingest_tests.conftest import SCALE
 from analytics_ingest_tests.extract.upstream import Answer, Asked, Client, Upstream, script
 
 if TYPE_CHECKING:
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def upstream() -> Iterator[Callable[..., Upstream]]:
-    """Starts servers: ``upstream(answer, ...)`` answers these in turn, ``upstream(function)`` what it says."""
+    """Starts servers: ``upstream(answer, ...)`` answers these in turn, ``upstream(function)`` as it says."""
     started: list[Upstream] = []
 
     def start(*answers: Answer | Callable[[Asked], Answer]) -> Upstream:
@@ -42,3 +46,21 @@ def client(clock: FakeClock) -> Iterator[Callable[..., Client]]:
     yield make
     for each in made:
         each.close()
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[SandboxServer]:
+    """The server behind ``shared``."""
+    with SandboxServer(World(scale=SCALE)) as server:
+        yield server
+
+
+@pytest.fixture
+def shared(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> SandboxServer:
+    """A sandbox as it comes, as ``sandbox`` is, for tests that leave its rows alone: it is started once."""
+    running.requests.reset()
+    running.options.update(Options().simple())
+    running.options.faults = []
+    for name, value in running.environment().items():
+        monkeypatch.setenv(name, value)
+    return running

@@ -191,7 +191,8 @@ def test_settings_may_stand_in_a_secrets_file(tmp_path, monkeypatch):
     (folder / "secrets.toml").write_text(
         "[sources]\nread_timeout = 1\n"
         "[sources.experimentation]\n"
-        'base_url = "http://127.0.0.1:1"\napi_key = "from-the-file"\nmax_pages = 7\nskip_endpoints = ["gates"]\n'
+        'base_url = "http://127.0.0.1:1"\napi_key = "from-the-file"\n'
+        'max_pages = 7\nskip_endpoints = ["gates"]\n'
     )
     project = Container()[PluggableRunContext]
     project.reload(str(folder.parent))

@@ -1,4 +1,4 @@
-"""A local server that answers as a test says, for what the sandbox does not do, and a session that asks it."""
+"""A local server that answers as a test says, for what the sandbox does not do, and sessions that ask it."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ class Upstream:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet
 
             def do_GET(self) -> None:
                 upstream._answer(self)

@@ -56,16 +56,22 @@ def test_job_number_1_of_two_projects_is_two_rows(tmp_path: Path, sandbox: Sandb
     sync("continuous_integration")
 
     assert_table_exact(tmp_path, sandbox, "continuous_integration", "jobs")
-    ones = query(tmp_path, "SELECT project_slug, org_id, project_id FROM continuous_integration.jobs WHERE number = 1")
+    ones = query(
+        tmp_path, "SELECT project_slug, org_id, project_id FROM continuous_integration.jobs WHERE number = 1"
+    )
     assert len(ones) == len(set(ones)) > 1
     assert all(slug.split("/")[-2:] == [org, project] for slug, org, project in ones)
 
 
-def test_event_names_with_reserved_characters_reach_their_own_metrics(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_event_names_with_reserved_characters_reach_their_own_metrics(
+    tmp_path: Path, sandbox: SandboxServer
+) -> None:
     sync("experimentation", "events", "events_metrics")
 
     assert_table_exact(tmp_path, sandbox, "experimentation", "events_metrics")
-    names = "".join(row[0] for row in query(tmp_path, "SELECT DISTINCT event_name FROM experimentation.events_metrics"))
+    names = "".join(
+        row[0] for row in query(tmp_path, "SELECT DISTINCT event_name FROM experimentation.events_metrics")
+    )
     assert set("/?# ü%+") <= set(names)
 
 
@@ -88,7 +94,8 @@ def test_workspace_with_120_flags_at_50_a_page(tmp_path: Path, sandbox: SandboxS
     sync("feature_management", "workspaces", "feature_flags")
 
     per_workspace = query(
-        tmp_path, "SELECT workspace_id, count(*) FROM feature_management.feature_flags GROUP BY 1 HAVING count(*) = 120"
+        tmp_path,
+        "SELECT workspace_id, count(*) FROM feature_management.feature_flags GROUP BY 1 HAVING count(*) = 120",
     )
     assert len(per_workspace) == 1
     path = f"/v2/splits/ws/{per_workspace[0][0]}"
@@ -98,7 +105,11 @@ def test_workspace_with_120_flags_at_50_a_page(tmp_path: Path, sandbox: SandboxS
 
 @pytest.mark.parametrize(
     ("api", "name", "rows", "requests"),
-    [("experimentation", "tags", 100, 2), ("feature_management", "groups", 50, 2), ("experimentation", "holdouts", 0, 1)],
+    [
+        ("experimentation", "tags", 100, 2),
+        ("feature_management", "groups", 50, 2),
+        ("experimentation", "holdouts", 0, 1),
+    ],
 )
 def test_one_full_page_and_none(
     tmp_path: Path, sandbox: SandboxServer, api: str, name: str, rows: int, requests: int

@@ -61,12 +61,16 @@ def test_slugs_without_the_name_of_the_version_control(
     server = serve(slug_prefix=False)
 
     assert_exact(tmp_path, server, "continuous_integration", slug_prefix=False)
-    slugs = {row[0] for row in query(tmp_path, "SELECT DISTINCT project_slug FROM continuous_integration.jobs")}
+    slugs = {
+        row[0] for row in query(tmp_path, "SELECT DISTINCT project_slug FROM continuous_integration.jobs")
+    }
     assert slugs
     assert {slug.count("/") for slug in slugs} == {1}
 
 
-@pytest.mark.parametrize(("api", "name"), [("experimentation", "segments_ids"), ("feature_management", "segments_keys")])
+@pytest.mark.parametrize(
+    ("api", "name"), [("experimentation", "segments_ids"), ("feature_management", "segments_keys")]
+)
 def test_lists_of_bare_values_become_rows(
     tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, name: str
 ) -> None:
@@ -78,7 +82,8 @@ def test_lists_of_bare_values_become_rows(
 
 @pytest.mark.parametrize("form", ["offset", "epoch_ms", "epoch_s"])
 @pytest.mark.parametrize(
-    ("api", "name"), [("experimentation", "gates"), ("incident_response", "incidents"), ("project_planning", "epics")]
+    ("api", "name"),
+    [("experimentation", "gates"), ("incident_response", "incidents"), ("project_planning", "epics")],
 )
 def test_every_form_of_timestamp_is_the_same_moment_in_utc(
     tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, name: str, form: str
@@ -91,8 +96,12 @@ def test_every_form_of_timestamp_is_the_same_moment_in_utc(
     serve(timestamps=form)
     again = sync(api, name)[name]
 
-    truncated = {(key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in before}
+    truncated = {
+        (key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in before
+    }
     after = query(tmp_path, moments)
-    assert {(key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in after} == truncated
+    assert {
+        (key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in after
+    } == truncated
     assert again.cursor is not None
     assert again.cursor.replace(microsecond=0) == cursor.replace(microsecond=0)

@@ -1,0 +1,272 @@
+"""Where paging ends: every page once, no request too many, and an error where there is no telling."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
+from analytics_ingest_tests.extract.upstream import KEY, Answer, script
+
+EXPERIMENTATION = "experimentation"
+INCIDENTS = "incident_response"
+PLANNING = "project_planning"
+BUILDS = "continuous_integration"
+FEATURES = "feature_management"
+
+
+def queries(server, api, endpoint):
+    return [
+        dict(parse_qsl(record.query))
+        for record in server.requests
+        if (record.api, record.endpoint) == (api, endpoint)
+    ]
+
+
+def outcome(result):
+    reading = result.reading
+    return (result.status, reading.rows_read, reading.pages, reading.meter.requests)
+
+
+@pytest.fixture
+def asked_of(upstream, clock, monkeypatch):
+    """Reads endpoints from a server that replies as given; gives the results and the server."""
+
+    def read(api, reply, *endpoints):
+        server = upstream(reply)
+        monkeypatch.setenv(f"SOURCES__{api.upper()}__BASE_URL", server.url)
+        monkeypatch.setenv(f"SOURCES__{api.upper()}__API_KEY", KEY)
+        return sync(api, *endpoints), server
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("api", "options", "expected"),
+    [
+        (
+            EXPERIMENTATION,
+            {"totals": "right"},
+            {
+                "audit_logs": (150, 2),  # ends at the total
+                "autotunes": (2, 1),
+                "tags": (100, 2),  # a full page may not be the last one, whatever the total
+                "holdouts": (0, 1),
+            },
+        ),
+        *(
+            (
+                EXPERIMENTATION,
+                {"totals": totals},
+                {
+                    "audit_logs": (150, 3),  # ends at an empty page
+                    "autotunes": (2, 2),  # a short page alone is no end
+                    "tags": (100, 2),
+                    "holdouts": (0, 1),
+                },
+            )
+            for totals in ("absent", "low", "high")
+        ),
+        (
+            EXPERIMENTATION,
+            {"page_cap": 30},
+            {
+                "audit_logs": (150, 6),  # five pages as full as the server makes them
+                "autotunes": (2, 1),
+                "tags": (100, 4),
+            },
+        ),
+        (EXPERIMENTATION, {"page_cap": 25, "totals": "low"}, {"audit_logs": (150, 7), "tags": (100, 5)}),
+        (INCIDENTS, {}, {"incidents": (120, 3), "dashboards": (5, 1)}),
+        (INCIDENTS, {"page_cap": 20}, {"incidents": (120, 7), "dashboards": (5, 1)}),
+        (
+            FEATURES,
+            {},
+            {
+                "change_requests": (22, 1),
+                "groups": (50, 2),
+                "rollout_statuses": (8, 2),  # a bare array states no total
+            },
+        ),
+        (
+            FEATURES,
+            {"page_cap": 4},
+            {"change_requests": (22, 6), "groups": (50, 13), "rollout_statuses": (8, 3)},
+        ),
+        (
+            BUILDS,
+            {"page_cap": 7},
+            {"context": (22, 4), "pipelines": (4, 1), "self_ids": (1, 1), "projects": (2, 1)},
+        ),
+        (PLANNING, {}, {"search_epics": (4, 4), "epics": (4, 1), "member": (1, 1)}),
+    ],
+)
+def test_every_row_is_read_and_no_page_too_many(tmp_path, shared, api, options, expected):
+    shared.options.update(options)
+    results = sync(api, *expected)
+    assert {name: outcome(result) for name, result in results.items()} == {
+        name: ("complete", rows, pages, pages) for name, (rows, pages) in expected.items()
+    }
+    for name, (rows, pages) in expected.items():
+        asked = queries(shared, api, name)
+        assert len(asked) == pages
+        if api == EXPERIMENTATION:
+            assert asked == [{"limit": "100", "page": str(1 + page)} for page in range(pages)]
+        elif api == INCIDENTS:
+            assert asked == [{"page[size]": "50", "page[number]": str(1 + page)} for page in range(pages)]
+        elif api == FEATURES:
+            step = options.get("page_cap", 50)
+            offsets = [str(min(page * step, rows)) for page in range(pages)]
+            assert asked == [{"limit": "50", "offset": offset} for offset in offsets]
+        assert live_keys(tmp_path, api, name) == expected_keys(shared.world, api, name)
+
+
+def test_a_page_whose_elements_hold_no_rows_is_not_the_end(tmp_path, sandbox):
+    lists = sandbox.world.collection(EXPERIMENTATION, "gates_rules")
+    elements = max(lists.values(), key=len)
+    assert len(elements) == 231
+    for element in elements[:100]:
+        element["rules"] = []
+    result = sync(EXPERIMENTATION, "gates", "gates_rules")["gates_rules"]
+    expected = expected_keys(sandbox.world, EXPERIMENTATION, "gates_rules")
+    assert live_keys(tmp_path, EXPERIMENTATION, "gates_rules") == expected
+    assert (result.status, result.reading.rows_read) == ("complete", len(expected))
+    assert [query for query in queries(sandbox, EXPERIMENTATION, "gates_rules") if query["page"] == "3"]
+
+
+@pytest.mark.parametrize(
+    ("api", "endpoint", "rows"), [(EXPERIMENTATION, "users", 12), (FEATURES, "rollout_statuses", 8)]
+)
+def test_a_short_page_that_comes_again_is_the_end_and_counts_once(tmp_path, shared, api, endpoint, rows):
+    shared.options.update({"ignore_offset": True, "totals": "absent"})
+    result = sync(api, endpoint)[endpoint]
+    assert outcome(result) == ("complete", rows, 2, 2)
+    assert live_keys(tmp_path, api, endpoint) == expected_keys(shared.world, api, endpoint)
+
+
+def test_a_full_bare_array_that_comes_again_is_the_end_and_counts_once(sandbox):
+    sandbox.options.ignore_offset = True
+    rows = sandbox.world.collection(FEATURES, "rollout_statuses")
+    rows[:] = [{**rows[0], "id": f"status-{number}"} for number in range(50)]
+    result = sync(FEATURES, "rollout_statuses")["rollout_statuses"]
+    assert outcome(result) == ("complete", 50, 2, 2)
+    assert result.table_rows == 50
+
+
+@pytest.mark.parametrize(
+    ("api", "endpoint", "options", "rows"),
+    [
+        (EXPERIMENTATION, "audit_logs", {"ignore_offset": True}, 100),
+        (FEATURES, "groups", {"ignore_offset": True}, 50),
+        (BUILDS, "context", {"repeat_cursor": True}, 20),
+    ],
+)
+def test_a_full_page_in_an_envelope_that_comes_again_fails(shared, api, endpoint, options, rows):
+    shared.options.update(options)
+    result = sync(api, endpoint)[endpoint]
+    assert outcome(result) == ("failed", rows, 1, 2)
+    assert [failure.reason for failure in result.reading.failures] == [
+        "page 2 is the page before it once more: the paging parameter is ignored"
+    ]
+    assert result.table_rows == rows
+
+
+def test_cursors_that_lead_in_a_circle_fail(asked_of):
+    def reply(asked):
+        page = {None: 1, "b": 2, "c": 3}[asked.query.get("page-token")]
+        return Answer(body={"items": [{"id": page}], "next_page_token": {1: "b", 2: "c", 3: "b"}[page]})
+
+    results, server = asked_of(BUILDS, reply, "context")
+    assert (results["context"].status, len(server.asked)) == ("failed", 3)
+    assert results["context"].reason == (
+        "/v2/context page 3 points to a page that was read before: paging would not end"
+    )
+
+
+@pytest.mark.parametrize(("most", "status"), [("3", "complete"), ("2", "failed")])
+def test_a_list_of_more_than_max_pages_fails(shared, monkeypatch, most, status):
+    shared.options.update({"totals": "absent"})
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_PAGES", most)
+    result = sync(EXPERIMENTATION, "audit_logs")["audit_logs"]
+    assert outcome(result) == (status, 150, int(most), 3)
+    assert shared.requests.count(EXPERIMENTATION, "audit_logs") == 3
+    assert result.reason == (
+        "" if status == "complete" else "/v1/audit_logs no end after 2 pages (MAX_PAGES)"
+    )
+
+
+def test_a_total_counts_where_it_is_a_whole_number_that_is_not_proven_wrong(asked_of):
+    expected = {
+        "audit_logs": ({"total": 3}, 1),
+        "autotunes": ({"totalCount": 3}, 1),
+        "dynamic_configs": ({"total_count": 3}, 1),
+        "events": ({"meta": {"total_count": 3}}, 1),
+        "experiments": ({"pagination": {"totalItems": 3}}, 1),
+        "gates": ({"total": None, "pagination": {"totalItems": 3}}, 1),
+        "holdouts": ({"total": "3"}, 2),
+        "layers": ({"total": True}, 2),
+        "segments": ({"total": 0}, 2),
+        "tags": ({"total": 2}, 2),
+        "users": ({"total": 4}, 2),
+        "ingestion_runs": ({"totals": 3}, 2),
+        "metrics": ({"total": None}, 2),
+    }
+    paths = {APIS[EXPERIMENTATION].by_name[name].path: envelope for name, (envelope, _) in expected.items()}
+    rows = [{"id": number, "name": number} for number in range(3)]
+
+    def reply(asked):
+        return Answer(body={"data": rows if asked.query["page"] == "1" else [], **paths[asked.path]})
+
+    results, server = asked_of(EXPERIMENTATION, reply, *expected)
+    assert {name: outcome(result) for name, result in results.items()} == {
+        name: ("complete", 3, requests, requests) for name, (_, requests) in expected.items()
+    }
+    assert len(server.asked) == 6 + 7 * 2
+
+
+@pytest.mark.parametrize(("limit", "asked"), [("3", ["3", "3"]), ("250", ["250"])])
+def test_a_setting_raises_the_page_size_of_the_search(tmp_path, shared, monkeypatch, limit, asked):
+    monkeypatch.setenv("SOURCES__PROJECT_PLANNING__SEARCH_EPICS__LIMIT", limit)
+    result = sync(PLANNING, "search_epics")["search_epics"]
+    assert outcome(result) == ("complete", 4, len(asked), len(asked))
+    assert [query["limit"] for query in queries(shared, PLANNING, "search_epics")] == asked
+    assert live_keys(tmp_path, PLANNING, "search_epics") == expected_keys(shared.world, PLANNING, "epics")
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ({"response": {"next": "t2"}}, {"response": {"next": None}}),
+        ({"next": "t2"}, {}),
+        ({"response": None, "next": "t2"}, {"response": None, "next": None}),
+    ],
+)
+def test_the_search_goes_on_with_response_next_or_next(asked_of, first, last):
+    pages = [Answer(body={"data": [{"id": n}], **more}) for n, more in ((1, first), (2, last))]
+    results, server = asked_of(PLANNING, script(*pages), "search_epics")
+    assert outcome(results["search_epics"]) == ("complete", 2, 2, 2)
+    assert [asked.query for asked in server.asked] == [{"limit": "1"}, {"limit": "1", "next": "t2"}]
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason"),
+    [
+        ([], "complete", ""),
+        (
+            [{"id": 1}],
+            "failed",
+            "/v1/search/epics no page has 'response.next' or 'next', so there is no telling ",
+        ),
+    ],
+)
+def test_a_search_that_finds_something_must_name_a_next_page_or_none(asked_of, found, status, reason):
+    def reply(asked):
+        return Answer(body={"data": found, "cursor": "t2"} if "search" in asked.path else {"data": []})
+
+    results, server = asked_of(PLANNING, reply, "search_epics", "labels")
+    result = results["search_epics"]
+    assert (result.status, result.reason.startswith(reason)) == (status, True)
+    assert bool(result.reason) == bool(reason)
+    assert len(server.asked) == 2

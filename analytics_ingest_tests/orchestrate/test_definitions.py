@@ -1,0 +1,157 @@
+"""The code location as Dagster and its users see it, with an empty environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from dagster import AssetKey, AssetSpec
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.definitions import defs
+
+EDGES = {
+    "experimentation": {
+        "dynamic_configs_versions": {"dynamic_configs"},
+        "dynamic_configs_rules": {"dynamic_configs"},
+        "events_metrics": {"events"},
+        "gates_rules": {"gates"},
+        "segments_ids": {"segments"},
+    },
+    "incident_response": {},
+    "project_planning": {
+        "categories_milestones": {"categories"},
+        "categories_objectives": {"categories"},
+        "epics_comments": {"epics"},
+        "epics_stories": {"epics"},
+        "groups_stories": {"groups"},
+        "iterations_stories": {"iterations"},
+        "milestones_epics": {"milestones"},
+        "objectives_epics": {"objectives"},
+        "stories_comments": {"epics_stories", "groups_stories", "iterations_stories"},
+        "story_history": {"epics_stories", "groups_stories", "iterations_stories"},
+    },
+    "continuous_integration": {
+        "pipeline_workflows": {"pipelines"},
+        "specific_project": {"projects"},
+        "workflow": {"pipeline_workflows"},
+        "workflow_jobs": {"pipeline_workflows"},
+        "jobs": {"workflow_jobs"},
+        "insights_metrics": {"projects"},
+        "insights_branches": {"projects"},
+    },
+    "feature_management": {
+        "segments": {"workspaces"},
+        "environments": {"workspaces"},
+        "segments_keys": {"environments", "segments"},
+        "traffic_types": {"workspaces"},
+        "feature_flags": {"workspaces"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[AssetKey, AssetSpec]:
+    return {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_there_is_one_asset_per_endpoint(specs: dict[AssetKey, AssetSpec]) -> None:
+    expected = {AssetKey([api.name, endpoint.name]) for api in APIS.values() for endpoint in api.endpoints}
+
+    assert set(specs) == expected
+    assert len(specs) == 71
+
+
+def test_edges_are_those_of_the_data_and_no_others(specs: dict[AssetKey, AssetSpec]) -> None:
+    found = {
+        (key.path[0], key.path[1]): {tuple(dep.asset_key.path) for dep in spec.deps}
+        for key, spec in specs.items()
+        if spec.deps
+    }
+    expected = {
+        (api, child): {(api, parent) for parent in parents}
+        for api, children in EDGES.items()
+        for child, parents in children.items()
+    }
+
+    assert found == expected
+
+
+def test_specs_carry_what_people_look_for(specs: dict[AssetKey, AssetSpec]) -> None:
+    for key, spec in specs.items():
+        api, endpoint = key.path
+        assert spec.group_name == api
+        assert spec.description == APIS[api].by_name[endpoint].description
+        assert spec.kinds == {"dlt", "duckdb"}
+        assert spec.metadata["dagster/table_name"] == f"{api}.{endpoint}"
+        declared = {column.name for column in spec.metadata["dagster/column_schema"].columns}
+        assert {"created_at", "updated_at", *APIS[api].by_name[endpoint].primary_key} <= declared
+
+
+def test_one_subsettable_definition_per_api() -> None:
+    repository = defs.get_repository_def()
+    by_op = {definition.node_def.name: definition for definition in repository.asset_graph.assets_defs}
+
+    assert set(by_op) == set(APIS)
+    for name, definition in by_op.items():
+        assert definition.can_subset
+        assert len(definition.keys) == len(APIS[name].endpoints)
+
+
+def test_jobs() -> None:
+    repository = defs.get_repository_def()
+    jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
+
+    assert set(jobs) == {"all_sync", *(f"{name}_sync" for name in APIS)}
+    for name, api in APIS.items():
+        selected = jobs[f"{name}_sync"].asset_layer.executable_asset_keys
+        assert selected == {AssetKey([name, endpoint.name]) for endpoint in api.endpoints}
+    assert len(jobs["all_sync"].asset_layer.executable_asset_keys) == 71
+
+
+def empty_environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "DLT_DATA_DIR")}
+    return {**kept, "HOME": os.environ["DLT_DATA_DIR"]}
+
+
+def test_definitions_validate_with_an_empty_environment() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "definitions",
+        "validate",
+        "-m",
+        "analytics_ingest.definitions",
+    ]
+    done = subprocess.run(command, env=empty_environment(), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "Validation successful" in done.stdout + done.stderr
+
+
+def test_loading_definitions_warns_of_nothing_of_ours_and_makes_no_file(tmp_path) -> None:
+    code = (
+        "import warnings; warnings.simplefilter('always');\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    from analytics_ingest.definitions import defs\n"
+        "    defs.resolve_all_asset_specs(); defs.get_repository_def()\n"
+        "ours = [w for w in caught if 'analytics_ingest' in w.filename or 'Supersession' in w.category.__name__]\n"
+        "print([str(w.message) for w in ours])"
+    )
+    here = os.getcwd()
+    environment = {**empty_environment(), "PYTHONPATH": here}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,113 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[1]
+ANALYTICS_INGEST = [sys.executable, "-m", "analytics_ingest"]
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ANALYTICS_INGEST, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
+    done = run("demo", "--scale", "0.05", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"all +│ +71 │", done.stdout)
+    assert "Every table holds exactly the rows that the sandbox serves." in done.stdout
+    query = done.stdout.partition("'''\n")[2].partition("'''")[0]
+    with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb"), read_only=True) as connection:
+        assert connection.sql(query).fetchall()
+        schemas = (
+            "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
+        )
+        assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(71,)]
+
+
+def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "analytics_ingest.duckdb"
+    file.parent.mkdir()
+    file.write_bytes(b"precious")
+    done = run("demo", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "holds data that the demo did not write" in done.stderr
+    assert file.read_bytes() == b"precious"
+
+
+@pytest.fixture
+def served() -> Iterator[subprocess.Popen[str]]:
+    command = [*ANALYTICS_INGEST, "sandbox", "--port", "0", "--scale", "0.05"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().strip() for _ in range(count)]
+
+
+def test_sandbox_serves_until_it_is_stopped_and_says_how_to_use_it(served: subprocess.Popen[str]) -> None:
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in lines(served, 11)[1:])
+    url = exported["SOURCES__INCIDENT_RESPONSE__BASE_URL"] + "incidents"
+    key = exported["SOURCES__INCIDENT_RESPONSE__API_KEY"]
+    answer = requests.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+    served.send_signal(signal.SIGTERM)
+
+    assert served.wait(timeout=20) == 0
+    assert answer.json()["data"]
+
+
+def test_sandbox_runs_a_command_with_itself_as_the_upstream(tmp_path: Path) -> None:
+    code = "import os, urllib.request as r; print(len(os.environ['SOURCES__EXPERIMENTATION__API_KEY'])); raise SystemExit(3)"
+    done = run(
+        "sandbox", "--port", "0", "--scale", "0.05", "--run", f'{sys.executable} -c "{code}"', cwd=tmp_path
+    )
+
+    assert done.returncode == 3
+    assert str(len("sandbox-experimentation-key")) in done.stdout.splitlines()
+
+
+def test_sandbox_does_not_stand_in_for_an_api_that_is_configured(tmp_path: Path) -> None:
+    setting = {"SOURCES__EXPERIMENTATION__BASE_URL": "http://127.0.0.1:9/mine"}
+    done = run("sandbox", "--port", "0", "--scale", "0.05", "--run", "true", cwd=tmp_path, **setting)
+
+    assert done.returncode == 1
+    assert "experimentation has settings of its own" in done.stderr
+
+
+def test_port_that_is_taken(tmp_path: Path, served: subprocess.Popen[str]) -> None:
+    port = re.search(r":(\d+)\.", lines(served, 1)[0])
+    assert port is not None
+    done = run("sandbox", "--port", port[1], "--scale", "0.05", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "choose another with --port" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "sandbox"])
+def test_help(tmp_path: Path, command: str) -> None:
+    assert run(command, "--help", cwd=tmp_path).returncode == 0
