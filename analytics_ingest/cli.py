@@ -46,9 +46,7 @@ def sandbox(
     seed: Annotated[int, typer.Option(help="Another seed gives other data.")] = 7,
     hours: Annotated[float, typer.Option(help="Hours that have passed in the data since its beginning.")] = 0,
     latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0,
-    rate_limit: Annotated[
-        int | None, typer.Option(help="Requests per second and API; more get a 429.")
-    ] = None,
+    rate_limit: Annotated[int | None, typer.Option(help="Requests per second and API; more get a 429.")] = None,
     run: Annotated[
         str | None,
         typer.Option(help="Runs this command with the sandbox configured as its upstream, and ends with it."),

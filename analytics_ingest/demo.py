@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-import time
 import uuid
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from dagster import (
     execute_job,
     reconstructable,
 )
+from rich import box
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -38,9 +40,12 @@ from analytics_ingest.sandbox.world import World
 from analytics_ingest.warehouse.destination import DESTINATION_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
 FILE = "analytics_ingest.duckdb"
+LOG = "demo.log"
 MARK = ".demo"
 """Beside the DuckDB file: it holds the demo's data and nothing else, so the demo may replace it."""
 TAG = "analytics_ingest/demo"
@@ -87,19 +92,37 @@ def run_demo(*, folder: Path, scale: float, console: Console) -> None:
     os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = str(file)
     with DagsterInstance.get() as instance, SandboxServer(World(scale=scale)) as server:
         os.environ.update(server.environment())
-        console.print(f"The sandbox serves five APIs at {server.url}; syncing them into {file}")
-        first = _sync(instance, console, "First sync")
+        console.print(f"The sandbox serves five APIs at {server.url}; they go into {file}", soft_wrap=True)
+        first = _sync(instance, console, "First sync", folder / LOG)
         changes = server.world.advance(HOURS)
         console.print(f"{HOURS} hours pass in the sandbox: {_told(changes)}")
-        second = _sync(instance, console, "Second sync")
+        second = _sync(instance, console, "Second sync", folder / LOG)
         live = _check(file, server.world)
     console.print(_table(first, second, live))
+    shown = os.path.relpath(file)
     console.print(
         "Every table holds exactly the rows that the sandbox serves.\n\n"
-        "[bold]What to try next[/bold]\n"
-        "  make dev    the same in the Dagster UI: the graph, the runs, each asset's plots\n"
-        f"  {Path('.venv/bin/python')} -c \"import duckdb; duckdb.connect('{os.path.relpath(file)}').sql('''\n{QUERY}''').show()\""
+        "[bold]What to try next[/bold]\n\n"
+        "The same in the Dagster UI, with the graph, the runs and each asset's plots:\n\n  make dev\n\n"
+        "The epics that are talked about most, straight from the file:\n\n"
+        f"  .venv/bin/python -c \"import duckdb; duckdb.connect('{shown}').sql('''\n{QUERY}''').show()\"",
+        soft_wrap=True,
+        highlight=False,
     )
+
+
+@contextmanager
+def _stderr_to(file: Path) -> Iterator[None]:
+    """Sends what this process and its children write to standard error into ``file``: it would tear the bars."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with file.open("ab") as log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _fresh_file(folder: Path) -> Path:
@@ -116,7 +139,7 @@ def _fresh_file(folder: Path) -> Path:
     return file
 
 
-def _sync(instance: DagsterInstance, console: Console, title: str) -> dict[str, ApiFigures]:
+def _sync(instance: DagsterInstance, console: Console, title: str, log: Path) -> dict[str, ApiFigures]:
     tag = uuid.uuid4().hex
     progress = Progress(
         SpinnerColumn(),
@@ -132,18 +155,21 @@ def _sync(instance: DagsterInstance, console: Console, title: str) -> dict[str, 
         watcher = threading.Thread(target=_watch, args=(instance, tag, progress, done), daemon=True)
         watcher.start()
         console.print(f"[bold]{title}[/bold]")
-        with execute_job(
-            reconstructable(all_sync),
-            instance=instance,
-            tags={TAG: tag},
-            # the bars tell the progress here; the log is in the Dagster UI
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        ) as result:
+        with (
+            _stderr_to(log),
+            execute_job(
+                reconstructable(all_sync),
+                instance=instance,
+                tags={TAG: tag},
+                # the bars tell the progress here; the log is in the Dagster UI
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            ) as result,
+        ):
             succeeded, run_id = result.success, result.run_id
         done.set()
         watcher.join()
     if not succeeded:
-        raise DemoError(f"run {run_id} failed: `make dev` shows why")
+        raise DemoError(f"run {run_id} failed: `make dev` shows why, and so does {log}")
     return _figures(instance, run_id)
 
 
@@ -205,13 +231,9 @@ def _check(file: Path, world: World) -> dict[str, int]:
                 where = f"WHERE {DELETED_AT} IS NULL" if endpoint.primary_key else ""
                 found = connection.sql(f'SELECT {names} FROM {api.name}."{endpoint.name}" {where}').fetchall()  # noqa: S608
                 keys = [tuple(row[name] for name in endpoint.primary_key) for row in expected]
-                same = (
-                    Counter(found) == Counter(keys) if endpoint.primary_key else found == [(len(expected),)]
-                )
+                same = Counter(found) == Counter(keys) if endpoint.primary_key else found == [(len(expected),)]
                 if not same:
-                    raise DemoError(
-                        f"{api.name}.{endpoint.name} does not hold the sandbox's rows: this is a bug"
-                    )
+                    raise DemoError(f"{api.name}.{endpoint.name} does not hold the sandbox's rows: this is a bug")
                 rows[api.name] += len(expected)
     return rows
 
@@ -225,17 +247,17 @@ def _told(changes: Any) -> str:
 
 
 def _table(first: dict[str, ApiFigures], second: dict[str, ApiFigures], live: dict[str, int]) -> Table:
-    table = Table(title="Two syncs of five APIs", show_footer=True)
-    table.add_column("API", footer="all")
+    table = Table(title="Two syncs of five APIs", show_footer=True, box=box.SIMPLE_HEAD)
+    table.add_column("API", footer="all", no_wrap=True)
     sums = {
         "endpoints": sum(len(figure.endpoints) for figure in first.values()),
         "rows": sum(live.values()),
-        "changed by the second sync": sum(figure.loaded for figure in second.values()),
+        "changed by\n2nd sync": sum(figure.loaded for figure in second.values()),
         "requests": sum(figure.requests for run in (first, second) for figure in run.values()),
     }
     for name, value in sums.items():
-        table.add_column(name, footer=f"{value:,}", justify="right")
-    table.add_column("seconds", justify="right")
+        table.add_column(name, footer=f"{value:,}", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
     for name, api in APIS.items():
         one, two = first[name], second[name]
         table.add_row(

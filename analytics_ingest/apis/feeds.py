@@ -42,11 +42,13 @@ class From:
         derived: tuple[str, ...] = (),
         **columns: str,
     ) -> None:
-        """Args:
-        resource: The parent.
-        derive: Computes the values named in ``derived`` from a row of the feed.
-        derived: Names that ``derive`` adds.
-        columns: Names in the feed's row, and the column that each comes from.
+        """Declares a feed from one table.
+
+        Args:
+            resource: The parent.
+            derive: Computes the values named in ``derived`` from a row of the feed.
+            derived: Names that ``derive`` adds.
+            columns: Names in the feed's row, and the column that each comes from.
         """
         self.resources = (resource,)
         self.params = (*columns, *derived)

@@ -39,9 +39,7 @@ class GuardedPaginator(BasePaginator):
         repeated: True if the last page was the one before it once more; its rows count once.
     """
 
-    def __init__(
-        self, declared: Paginator, selector: RowSelector, *, limit: int | None, max_pages: int
-    ) -> None:
+    def __init__(self, declared: Paginator, selector: RowSelector, *, limit: int | None, max_pages: int) -> None:
         super().__init__()
         config = dict(declared.config)
         if config["type"] == "offset":

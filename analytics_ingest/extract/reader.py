@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,9 +19,10 @@ from dlt.sources.rest_api.config_setup import create_auth
 
 from analytics_ingest.extract.errors import ReadError
 from analytics_ingest.extract.paginator import GuardedPaginator
+from analytics_ingest.extract.reading import Failure, Reading, Stored, Taken
 from analytics_ingest.extract.rows import ROW_HASH, RowFinisher, RowRejectedError
 from analytics_ingest.extract.selector import RowSelector
-from analytics_ingest.extract.session import EndpointSession, Meter
+from analytics_ingest.extract.session import EndpointSession
 from analytics_ingest.extract.tables import first_columns, schema_only
 
 if TYPE_CHECKING:
@@ -40,72 +40,6 @@ PROBATION = 5
 """Parents asked first: if each of them answers 403, the endpoint is not for this account."""
 CURSOR = "cursor"
 """Key in the resource's state: the highest cursor value seen, ISO 8601 in UTC."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One request, with its retries, that did not give what was asked for."""
-
-    path: str
-    reason: str
-    status: int | None
-
-
-@dataclass
-class Reading:
-    """What reading an endpoint gave and cost.
-
-    Attributes:
-        meter: Requests, retries, seconds waited.
-        rows_read: Rows that came.
-        rows_loaded: Rows among them that are new or changed.
-        pages: Pages read.
-        parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
-        highest: The highest cursor value that came, no later than the start of the sync.
-        rejected: Rows without a complete key, with the reason.
-        failures: What could not be read. Empty: the endpoint was read completely.
-        seconds: From the first request to the last answer.
-    """
-
-    meter: Meter = field(default_factory=Meter)
-    rows_read: int = 0
-    rows_loaded: int = 0
-    pages: int = 0
-    parents: int = 0
-    parents_done: int = 0
-    parents_missing: int = 0
-    highest: datetime | None = None
-    rejected: list[tuple[str, Any]] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-@dataclass
-class _Taken:
-    """What one page came to."""
-
-    pages: int = 0
-    read: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[tuple[str, Any]] = field(default_factory=list)
-    highest: datetime | None = None
-    failure: ReadError | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """What the warehouse holds of an endpoint before it is read.
-
-    Attributes:
-        hashes: Content hashes of the rows in the table that are not marked as deleted; rows read that have one
-            of these are not loaded again.
-        columns: Names of the table's columns; empty if there is no table yet.
-        cursor: The highest cursor value seen by earlier syncs.
-    """
-
-    hashes: Sequence[int] = ()
-    columns: frozenset[str] = frozenset()
-    cursor: datetime | None = None
 
 
 class EndpointReader:
@@ -126,14 +60,16 @@ class EndpointReader:
         parents: Sequence[Params],
         log: logging.Logger,
     ) -> None:
-        """Args:
-        endpoint: What to read.
-        session: The API's session.
-        limit: Rows per page.
-        stored: What the warehouse holds of it.
-        started: When the sync began.
-        parents: The feed's rows; one empty row for an endpoint without parents.
-        log: Gets a line of progress now and then.
+        """Prepares the reading of an endpoint.
+
+        Args:
+            endpoint: What to read.
+            session: The API's session.
+            limit: Rows per page.
+            stored: What the warehouse holds of it.
+            started: When the sync began.
+            parents: The feed's rows; one empty row for an endpoint without parents.
+            log: Gets a line of progress now and then.
         """
         self.endpoint = endpoint
         self.reading = Reading(parents=len(parents))
@@ -198,9 +134,7 @@ class EndpointReader:
 
     def path(self, params: Params) -> str:
         """The endpoint's path for one parent, percent-encoded."""
-        return self.endpoint.path.format_map(
-            {name: quote(str(value), safe="") for name, value in params.items()}
-        )
+        return self.endpoint.path.format_map({name: quote(str(value), safe="") for name, value in params.items()})
 
     def _pages(self, params: Params) -> Iterator[PageData[Any]]:
         return self._client.paginate(
@@ -220,20 +154,20 @@ class EndpointReader:
     def _next_page(self, params: Params, pages: Iterator[PageData[Any]] | None) -> Iterator[Any]:
         """Reads one page, in a worker."""
         if self._stopped:
-            return self._hand_over(_Taken(), params)
+            return self._hand_over(Taken(), params)
         pages = pages or self._pages(params)
         try:
             page = next(pages)
             taken = self._take(page, params)
         except ReadError as error:
-            return self._hand_over(_Taken(failure=error), params)
+            return self._hand_over(Taken(failure=error), params)
         if page.paginator.has_next_page:
             return self._hand_over(taken, params, following=partial(self._next_page, params, pages))
         return self._hand_over(taken, params)
 
-    def _take(self, page: PageData[Any], params: Params) -> _Taken:
+    def _take(self, page: PageData[Any], params: Params) -> Taken:
         """The page's rows as they go into the table, without those that are there already."""
-        taken = _Taken(pages=1)
+        taken = Taken(pages=1)
         if getattr(page.paginator, "repeated", False):
             return taken
         taken.read = len(page)
@@ -253,7 +187,7 @@ class EndpointReader:
         return taken
 
     def _hand_over(
-        self, taken: _Taken, params: Params, *, following: Callable[[], Iterator[Any]] | None = None
+        self, taken: Taken, params: Params, *, following: Callable[[], Iterator[Any]] | None = None
     ) -> Iterator[Any]:
         """Books a page and gives its rows to dlt, in the calling thread; then the page after it to a worker."""
         reading = self.reading
@@ -285,9 +219,7 @@ class EndpointReader:
         if error.status == 403:
             self._forbidden += 1
             all_forbidden = self._forbidden == self.reading.parents_done + 1
-            self._stopped = self._stopped or (
-                all_forbidden and self._forbidden >= min(PROBATION, self.reading.parents)
-            )
+            self._stopped = self._stopped or (all_forbidden and self._forbidden >= min(PROBATION, self.reading.parents))
 
     def _close(self) -> Iterator[Any]:
         """What is left to do when all was asked: the snapshot, the empty table, the cursor."""
@@ -296,17 +228,13 @@ class EndpointReader:
         gone = reading.parents_missing
         if gone and gone == reading.parents and self.endpoint.missing == "parent gone":
             reading.failures.append(
-                Failure(
-                    self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404
-                )
+                Failure(self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404)
             )
         self._report(final=True)
         if not self.complete:
             return
         stored = self._stored
-        if not self.endpoint.primary_key and Counter(row[ROW_HASH] for row in self._snapshot) != Counter(
-            stored.hashes
-        ):
+        if not self.endpoint.primary_key and Counter(row[ROW_HASH] for row in self._snapshot) != Counter(stored.hashes):
             reading.rows_loaded = len(self._snapshot)
             replace = dlt.mark.make_hints(write_disposition="replace")
             rows: Any = self._snapshot or dlt.mark.materialize_table_schema()

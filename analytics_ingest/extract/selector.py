@@ -21,9 +21,11 @@ class RowSelector(JSONPath):
     """
 
     def __init__(self, path: str, *, record_key: tuple[str, ...] = ()) -> None:
-        """Args:
-        path: The JSONPath as declared.
-        record_key: Fields that a body must have to be a row itself, where ``path`` is ``$``.
+        """Compiles a selector.
+
+        Args:
+            path: The JSONPath as declared.
+            record_key: Fields that a body must have to be a row itself, where ``path`` is ``$``.
         """
         self._path = path
         head = WILDCARD.split(path, maxsplit=1)[0]

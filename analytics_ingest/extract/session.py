@@ -66,9 +66,7 @@ class RetriableError(ReadError):
 class ApiSession:
     """The requests session behind all endpoints of one API."""
 
-    def __init__(
-        self, api: Api, settings: Settings, *, log: logging.Logger, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, api: Api, settings: Settings, *, log: logging.Logger, clock: Clock | None = None) -> None:
         self.api = api
         self.settings = settings
         self._log = log
@@ -193,13 +191,9 @@ class ApiSession:
             check(body)
         except orjson.JSONDecodeError:
             what = "a body that is not JSON" if response.content.strip() else "an empty body"
-            raise RetriableError(
-                f"{what}: {self._described(response)}", status=response.status_code
-            ) from None
+            raise RetriableError(f"{what}: {self._described(response)}", status=response.status_code) from None
         except ReadError as error:
-            raise RetriableError(
-                f"{error}: {self._described(response)}", status=response.status_code
-            ) from None
+            raise RetriableError(f"{error}: {self._described(response)}", status=response.status_code) from None
         # parsed once, for the selector and the paginator alike
         response.json = lambda **_: body  # type: ignore[method-assign]
 

@@ -33,9 +33,7 @@ def _words(value: Any) -> Any:
     """A list given as text, as an environment variable must: JSON, or names separated by commas."""
     if isinstance(value, str):
         text = value.strip()
-        return (
-            json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word]
-        )
+        return json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word]
     return value
 
 
@@ -60,15 +58,9 @@ class Settings(BaseModel):
     )
     max_pages: PositiveInt = Field(100_000, description="Pages of one list after which reading it fails.")
     fan_out_chunk: PositiveInt = Field(500, description="Parents whose children go into one load package.")
-    mark_deleted: bool = Field(
-        True, description="Whether rows that are gone upstream get a time in _deleted_at."
-    )
-    lock_timeout: PositiveFloat = Field(
-        3_600, description="Seconds to wait for another sync of the same API to end."
-    )
-    progress_interval: PositiveFloat = Field(
-        5, description="Seconds between two lines of progress in the log."
-    )
+    mark_deleted: bool = Field(True, description="Whether rows that are gone upstream get a time in _deleted_at.")
+    lock_timeout: PositiveFloat = Field(3_600, description="Seconds to wait for another sync of the same API to end.")
+    progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
     skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")
 
 
@@ -85,11 +77,7 @@ def _configured(api: Api, field: str) -> Any:
 
 def missing_settings(api: Api) -> list[str]:
     """Environment variables that must be set before the API can be read; empty if it is configured."""
-    return [
-        environment_name(api.name, field)
-        for field in ("base_url", "api_key")
-        if _configured(api, field) is None
-    ]
+    return [environment_name(api.name, field) for field in ("base_url", "api_key") if _configured(api, field) is None]
 
 
 def load_settings(api: Api) -> Settings:
@@ -101,14 +89,11 @@ def load_settings(api: Api) -> Settings:
     """
     if missing := missing_settings(api):
         raise NotConfiguredError(
-            f"{api.name} is not configured: set {' and '.join(missing)} "
-            f"(or [sources.{api.name}] in .dlt/secrets.toml)"
+            f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
     values = {field: _configured(api, field) for field in Settings.model_fields}
     try:
-        settings = Settings.model_validate(
-            {field: value for field, value in values.items() if value is not None}
-        )
+        settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
     except (ValidationError, ValueError) as error:
         raise ConfigurationError(_explain(api, error)) from None
     if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):

@@ -23,9 +23,7 @@ REJECTED = "_rejected_rows"
 def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     """Columns whose type does not depend on what comes: timestamps in UTC, the content hash, the mark of deletion."""
     columns: dict[str, TColumnSchema] = {
-        name: {"data_type": "timestamp"}
-        for name in ("created_at", "updated_at")
-        if name in endpoint.timestamps
+        name: {"data_type": "timestamp"} for name in ("created_at", "updated_at") if name in endpoint.timestamps
     }
     columns[ROW_HASH] = {"data_type": "bigint"}
     if endpoint.primary_key:

@@ -1,0 +1,1 @@
+"""When, and with what guarantees: assets and jobs. The only layer that knows Dagster."""

@@ -67,9 +67,7 @@ def materialize(context: AssetExecutionContext, api: Api) -> Iterator[Materializ
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         raise Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError)) from None
     if any(result.status == "failed" for result in failed):
-        raise Failure(
-            description=_summary(api, failed), metadata={"endpoints": MetadataValue.md(_table(failed))}
-        )
+        raise Failure(description=_summary(api, failed), metadata={"endpoints": MetadataValue.md(_table(failed))})
 
 
 def _summary(api: Api, failed: Sequence[EndpointResult]) -> str:

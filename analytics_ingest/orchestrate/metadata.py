@@ -25,7 +25,7 @@ def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
 
 
 def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
-    """dlt's columns as Dagster shows them.
+    """Columns in dlt's terms, as Dagster shows them.
 
     Why not ``DagsterDltResource.extract_resource_metadata``: it takes the properties off the live schema, so
     that a second run in one process fails (``KeyError: 'name'``), and it has nothing to go by where a sync

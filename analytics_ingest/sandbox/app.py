@@ -137,9 +137,7 @@ class _Api:
             rows = [convert(row) for row in rows]
         return Answer(
             200,
-            paging.envelope(
-                route, rows, asked=asked, total=len(ordered), path=record.path, options=self._options
-            ),
+            paging.envelope(route, rows, asked=asked, total=len(ordered), path=record.path, options=self._options),
         )
 
     def _ordered(self, rows: list[Any], path: str, *, first: bool) -> list[Any]:

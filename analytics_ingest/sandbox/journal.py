@@ -51,9 +51,7 @@ class Journal:
     def count(self, api: str | None = None, endpoint: str | None = None, status: int | None = None) -> int:
         """Count the requests, of one API, one endpoint or one status where given."""
         return sum(
-            api in (None, record.api)
-            and endpoint in (None, record.endpoint)
-            and status in (None, record.status)
+            api in (None, record.api) and endpoint in (None, record.endpoint) and status in (None, record.status)
             for record in self
         )
 
@@ -76,9 +74,7 @@ class Journal:
         self._under_way[api] += 1
         in_flight = self._under_way[api]
         self.max_in_flight[api] = max(self.max_in_flight[api], in_flight)
-        record = Record(
-            api=api, method=method, path=path, query=query, endpoint=endpoint, in_flight=in_flight
-        )
+        record = Record(api=api, method=method, path=path, query=query, endpoint=endpoint, in_flight=in_flight)
         self.records.append(record)
         return record
 

@@ -14,9 +14,7 @@ from analytics_ingest.sandbox.routes import APIS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RateHeaders = Literal[
-    "retry-after", "retry-after-date", "x-ratelimit-reset", "x-ratelimit-reset-delta", "none"
-]
+RateHeaders = Literal["retry-after", "retry-after-date", "x-ratelimit-reset", "x-ratelimit-reset-delta", "none"]
 Order = Literal["stable", "shuffled", "updated_desc"]
 Totals = Literal["right", "absent", "null", "low", "high"]
 Timestamps = Literal["iso", "offset", "epoch_ms", "epoch_s"]

@@ -46,9 +46,7 @@ _DIALECTS = {
     "experimentation": _Dialect(place="page", size="limit", default=10, most=1000),
     "incident_response": _Dialect(place="page[number]", size="page[size]", default=10, most=200),
     "project_planning": _Dialect(place="next", size="limit", default=1, most=250),
-    "continuous_integration": _Dialect(
-        place="page-token", size="", default=CURSOR_PAGE_SIZE, most=CURSOR_PAGE_SIZE
-    ),
+    "continuous_integration": _Dialect(place="page-token", size="", default=CURSOR_PAGE_SIZE, most=CURSOR_PAGE_SIZE),
     "feature_management": _Dialect(place="offset", size="limit", default=20, most=200),
 }
 
@@ -111,19 +109,13 @@ def envelope(route: Route, rows: list[Any], *, asked: Window, total: int, path: 
     if route.paging == "cursor":
         return body | _cursor_fields(route, following, total=total, path=path, options=options)
     if route.paging == "offset":
-        return (
-            body
-            | {"offset": asked.start, "limit": size}
-            | _totals(options, totalCount=_stated(total, options))
-        )
+        return body | {"offset": asked.start, "limit": size} | _totals(options, totalCount=_stated(total, options))
     if route.paging == "page_number":
         return body | _page_fields(route, asked, following, total=total, size=size, options=options)
     return body
 
 
-def _cursor_fields(
-    route: Route, following: int | None, *, total: int, path: str, options: Options
-) -> dict[str, Any]:
+def _cursor_fields(route: Route, following: int | None, *, total: int, path: str, options: Options) -> dict[str, Any]:
     token = None if following is None else cursor(path, following)
     if options.repeat_cursor:
         token = cursor(path, 0)

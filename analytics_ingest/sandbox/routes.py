@@ -216,11 +216,7 @@ class Router:
         if static is not None:
             return static, ()
         for route in self._templates.get(len(segments), []):
-            if all(
-                part is None or part == segment for part, segment in zip(route.parts, segments, strict=True)
-            ):
-                values = (
-                    segment for part, segment in zip(route.parts, segments, strict=True) if part is None
-                )
+            if all(part is None or part == segment for part, segment in zip(route.parts, segments, strict=True)):
+                values = (segment for part, segment in zip(route.parts, segments, strict=True) if part is None)
                 return route, tuple(values)
         return None

@@ -110,9 +110,7 @@ FEEDS: dict[tuple[str, str], Callable[[Store], Iterator[Row]]] = {
     ("project_planning", "objectives_epics"): _each("project_planning", "objectives", objective_id="id"),
     ("project_planning", "stories_comments"): _stories,
     ("project_planning", "story_history"): _stories,
-    ("continuous_integration", "pipeline_workflows"): _each(
-        "continuous_integration", "pipelines", pipeline_id="id"
-    ),
+    ("continuous_integration", "pipeline_workflows"): _each("continuous_integration", "pipelines", pipeline_id="id"),
     ("continuous_integration", "workflow"): _WORKFLOW,
     ("continuous_integration", "workflow_jobs"): _WORKFLOW,
     ("continuous_integration", "jobs"): _jobs,

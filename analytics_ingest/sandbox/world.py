@@ -55,9 +55,7 @@ class Changes:
 
     def of(self, api: str, endpoint: str | None = None) -> Counts:
         """Give the changes of one endpoint, or of a whole API."""
-        chosen = [
-            counts for (of, name), counts in self.endpoints.items() if of == api and endpoint in (None, name)
-        ]
+        chosen = [counts for (of, name), counts in self.endpoints.items() if of == api and endpoint in (None, name)]
         return Counts(
             sum(each.added for each in chosen),
             sum(each.changed for each in chosen),
@@ -89,9 +87,7 @@ class World:
         self.scale = scale
         self.now = (now or _NOW).replace(microsecond=0)
         self._draws = {api: Draw(f"{seed} {api}", now=self.now) for api in _GENERATORS}
-        self.store: truth.Store = {
-            api: module.build(self._draws[api], scale) for api, module in _GENERATORS.items()
-        }
+        self.store: truth.Store = {api: module.build(self._draws[api], scale) for api, module in _GENERATORS.items()}
 
     def collection(self, api: str, endpoint: str) -> Any:
         """Give the live rows that are served, to be edited in place.
@@ -129,8 +125,7 @@ class World:
         """Keep every row as text under its key, as rows are edited in place."""
         return {
             each: Counter(
-                (tuple(row[name] for name in truth.KEYS[each]), orjson.dumps(row))
-                for row in self.expected(*each)
+                (tuple(row[name] for name in truth.KEYS[each]), orjson.dumps(row)) for row in self.expected(*each)
             )
             for each in ROUTES
         }

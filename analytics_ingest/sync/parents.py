@@ -71,9 +71,7 @@ def read_parents(
                 f"{_shown(by_path[path])} and {_shown(row)}"
             )
     if left_out:
-        log.info(
-            f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over"
-        )
+        log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
     return [by_path[path] for path in sorted(by_path)]
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError
-from analytics_ingest.extract.reader import CURSOR, EndpointReader, Reading, Stored
+from analytics_ingest.extract.reader import CURSOR, EndpointReader
+from analytics_ingest.extract.reading import Reading, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, page_limit
@@ -62,10 +63,12 @@ class ApiSync:
     """A sync of an API, or of some of its endpoints."""
 
     def __init__(self, api: Api, *, selected: set[str] | None = None, log: logging.Logger) -> None:
-        """Args:
-        api: What to read.
-        selected: Names of the endpoints to sync; all by default.
-        log: Gets progress and waits.
+        """Prepares a sync.
+
+        Args:
+            api: What to read.
+            selected: Names of the endpoints to sync; all by default.
+            log: Gets progress and waits.
         """
         self._api = api
         self._selected = set(api.by_name) if selected is None else selected
@@ -91,15 +94,11 @@ class ApiSync:
         finally:
             session.close()
 
-    def _level(
-        self, level: Sequence[Endpoint], warehouse: Warehouse, session: ApiSession
-    ) -> Iterator[EndpointResult]:
+    def _level(self, level: Sequence[Endpoint], warehouse: Warehouse, session: ApiSession) -> Iterator[EndpointResult]:
         readers: list[EndpointReader] = []
         unread: list[EndpointResult] = []
         with warehouse.open() as tables:
-            columns = tables.columns(
-                [name for endpoint in level for name in (endpoint.name, *endpoint.upstream)]
-            )
+            columns = tables.columns([name for endpoint in level for name in (endpoint.name, *endpoint.upstream)])
             for endpoint in level:
                 try:
                     self._check_readable(endpoint, session.settings)
@@ -115,7 +114,7 @@ class ApiSync:
                     )
                     readers.append(reader)
                 except IngestError as error:
-                    status: Literal["failed", "skipped"] = "skipped" if isinstance(error, _Skip) else "failed"
+                    status: Literal["failed", "skipped"] = "skipped" if isinstance(error, _SkippedError) else "failed"
                     self._unread[endpoint.name] = str(error)
                     unread.append(EndpointResult(endpoint=endpoint, status=status, reason=str(error)))
         yield from unread
@@ -134,9 +133,7 @@ class ApiSync:
                 self._result(
                     reader,
                     tables,
-                    columns=schema.get_table_columns(reader.endpoint.name)
-                    if reader.endpoint.name in there
-                    else None,
+                    columns=schema.get_table_columns(reader.endpoint.name) if reader.endpoint.name in there else None,
                     cursor=self._cursor(reader.endpoint, warehouse),
                     mark_deleted=session.settings.mark_deleted,
                 )
@@ -146,9 +143,9 @@ class ApiSync:
 
     def _check_readable(self, endpoint: Endpoint, settings: Settings) -> None:
         if endpoint.name in settings.skip_endpoints:
-            raise _Skip("left out by SKIP_ENDPOINTS")
+            raise _SkippedError("left out by SKIP_ENDPOINTS")
         if failed := [name for name in endpoint.upstream if name in self._unread]:
-            raise _Skip(f"skipped, as {self._api.name}/{failed[0]} was not read")
+            raise _SkippedError(f"skipped, as {self._api.name}/{failed[0]} was not read")
 
     def _stored(
         self,
@@ -232,7 +229,7 @@ class ApiSync:
         )
 
 
-class _Skip(IngestError):
+class _SkippedError(IngestError):
     """An endpoint is not read, and that is no failure of its own."""
 
 

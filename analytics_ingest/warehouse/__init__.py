@@ -1,0 +1,1 @@
+"""Where it goes: the destination, its locks, and what its tables hold. Knows dlt, not Dagster."""

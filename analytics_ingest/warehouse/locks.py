@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -13,6 +12,7 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
+    from pathlib import Path
 
 POLL_SECONDS = 0.1
 

@@ -44,9 +44,7 @@ class Tables:
         found = self._client.get_storage_tables(dict.fromkeys(tables))
         return {name: frozenset(columns) for name, columns in found if columns}
 
-    def read(
-        self, table: str, columns: Sequence[str], *, where_null: str | None = None
-    ) -> Iterator[tuple[Any, ...]]:
+    def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
         where = f" WHERE {self._quoted(where_null)} IS NULL" if where_null else ""
@@ -86,10 +84,12 @@ class Warehouse:
     """One API's pipeline and its part of the warehouse."""
 
     def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
-        """Args:
-        api: The API's name, which is the pipeline's and the dataset's too.
-        log: Gets waits for locks.
-        lock_timeout: Seconds to wait for a lock.
+        """Prepares the pipeline; opens no connection.
+
+        Args:
+            api: The API's name, which is the pipeline's and the dataset's too.
+            log: Gets waits for locks.
+            lock_timeout: Seconds to wait for a lock.
 
         Raises:
             WarehouseError: The destination's settings cannot work.
@@ -102,7 +102,8 @@ class Warehouse:
         self._client: Any = self.pipeline.destination_client()
         credentials = self._client.config.credentials
         self._file = _duckdb_file(credentials, api)
-        self._locks = self._file.parent if self._file else Path(self.pipeline.pipelines_dir)
+        beside = self._file.with_name(f".{self._file.name}.locks") if self._file else None
+        self._locks = beside or Path(self.pipeline.pipelines_dir) / ".locks"
 
     @contextmanager
     def sync(self) -> Iterator[None]:
@@ -111,8 +112,9 @@ class Warehouse:
         Raises:
             LockTimeoutError: Another sync of the API did not end in time.
         """
-        path = self._locks / f".{self._file.name if self._file else 'pipeline'}.{self.api}.lock"
-        with held(path, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
+        with held(
+            self._locks / f"{self.api}.lock", what=f"the sync of {self.api}", timeout=self._timeout, log=self._log
+        ):
             # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
             self.pipeline.drop()
             with self.open():
@@ -135,8 +137,9 @@ class Warehouse:
         if not self._file:
             yield
             return
-        path = self._locks / f".{self._file.name}.lock"
-        with held(path, what=f"the DuckDB file {self._file.name}", timeout=self._timeout, log=self._log):
+        with held(
+            self._locks / "file.lock", what=f"the DuckDB file {self._file.name}", timeout=self._timeout, log=self._log
+        ):
             yield
 
     @contextmanager

@@ -19,9 +19,7 @@ def asking(client):
 
     def make(server, **settings):
         key = server.options.api_keys[API]
-        return client(
-            API, server.base_url(API), clock=Clock(), api_key=key, max_in_flight=WORKERS, **settings
-        )
+        return client(API, server.base_url(API), clock=Clock(), api_key=key, max_in_flight=WORKERS, **settings)
 
     return make
 
@@ -46,9 +44,7 @@ def test_after_a_pause_one_request_probes_before_the_others_follow(serve, asking
     records = list(server.requests)
     refused = server.requests.count(status=429)
     assert len(records) == session.meter.requests == 50 + refused
-    pauses = [
-        number for number in range(1, len(records)) if records[number].at - records[number - 1].at > 1.5
-    ]
+    pauses = [number for number in range(1, len(records)) if records[number].at - records[number - 1].at > 1.5]
     assert len(pauses) >= 1
     for number in pauses:
         probe, follower = records[number], records[number + 1]

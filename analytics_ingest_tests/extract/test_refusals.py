@@ -22,7 +22,7 @@ UP_TO_KEYS = ("workspaces", "environments", "segments", "segments_keys")
 
 @pytest.mark.parametrize(
     ("api", "given"),
-    [(API, "***"), ("incident_response", "Bearer ***"), ("feature_management", "Bearer ***")],
+    [(API, "***"), ("incident_response", "Bearer ***")],
 )
 def test_a_refused_key_ends_the_sync_after_one_request(shared, monkeypatch, api, given):
     name = f"SOURCES__{api.upper()}__API_KEY"
@@ -104,9 +104,7 @@ def test_a_list_that_is_forbidden_fails_at_its_first_request_and_alone(tmp_path,
     assert live_keys(tmp_path, API, "users") == expected_keys(shared.world, API, "users")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=SchemaNotFoundError, reason="nothing was loaded, so there is no schema"
-)
+@pytest.mark.xfail(strict=True, raises=SchemaNotFoundError, reason="nothing was loaded, so there is no schema")
 def test_a_first_sync_that_reads_nothing_says_why(shared):
     shared.options.faults = [Fault(api=API, path="^/v1/gates$", status=403)]
     result = sync(API, "gates")["gates"]
@@ -150,15 +148,11 @@ def test_children_that_no_parent_has_are_a_failure(shared, clock):
     shared.options.faults = [Fault(api=API, path=METRICS, status=404)]
     result = sync(API, "events", "events_metrics")["events_metrics"]
     assert (result.status, result.reading.parents_missing) == ("failed", 8)
-    assert result.reason == (
-        "/v1/events/{event_name}/metrics every one of 8 parents answered 404: is the path right?"
-    )
+    assert result.reason == ("/v1/events/{event_name}/metrics every one of 8 parents answered 404: is the path right?")
     assert (shared.requests.count(API, "events_metrics"), clock.slept) == (8, [])
 
 
-def test_a_segment_that_is_not_defined_in_an_environment_is_skipped_after_the_retries(
-    tmp_path, shared, clock
-):
+def test_a_segment_that_is_not_defined_in_an_environment_is_skipped_after_the_retries(tmp_path, shared, clock):
     api = "feature_management"
     result = sync(api, *UP_TO_KEYS)["segments_keys"]
     assert (result.status, result.reading.parents, result.reading.parents_missing) == ("complete", 8, 1)

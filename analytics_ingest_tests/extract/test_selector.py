@@ -72,9 +72,7 @@ def test_an_object_that_lacks_the_key_is_no_record():
     selector = RowSelector("$", record_key=("project_slug", "number"))
     with pytest.raises(ReadError, match=r"^the body is no record, it lacks number$"):
         selector.page({"project_slug": "gh/a/b", "message": "try later"})
-    assert selector.page({"project_slug": "gh/a/b", "number": None}) == [
-        {"project_slug": "gh/a/b", "number": None}
-    ]
+    assert selector.page({"project_slug": "gh/a/b", "number": None}) == [{"project_slug": "gh/a/b", "number": None}]
 
 
 def test_the_elements_of_an_array_need_no_key_to_be_records():

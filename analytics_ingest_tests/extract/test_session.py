@@ -205,8 +205,7 @@ def test_a_pause_longer_than_max_wait_fails_at_once(upstream, client, clock):
         client("experimentation", server.url, max_wait=60).get()
     assert (len(server.asked), clock.slept, error.value.status) == (1, [], 429)
     assert str(error.value) == (
-        "answered 429 and asks for a pause of 61 s, "
-        "longer than SOURCES__EXPERIMENTATION__MAX_WAIT (60 s) allows"
+        "answered 429 and asks for a pause of 61 s, longer than SOURCES__EXPERIMENTATION__MAX_WAIT (60 s) allows"
     )
 
 

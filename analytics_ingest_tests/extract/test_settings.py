@@ -154,9 +154,7 @@ def test_endpoints_to_skip_that_the_api_does_not_have_are_named(configure):
     configure(skip_endpoints="gates,doors,walls")
     with pytest.raises(ConfigurationError) as error:
         load_settings(API)
-    assert (
-        str(error.value) == f"{PREFIX}SKIP_ENDPOINTS names doors, walls, which experimentation does not have"
-    )
+    assert str(error.value) == f"{PREFIX}SKIP_ENDPOINTS names doors, walls, which experimentation does not have"
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,7 @@ def _pipeline(
         }
         listed.append(workflow)
         store["workflow"][workflow["id"],] = workflow
-        store["workflow_jobs"][workflow["id"],] = _jobs(
-            draw, store, workflow, names=names, times=times, counts=counts
-        )
+        store["workflow_jobs"][workflow["id"],] = _jobs(draw, store, workflow, names=names, times=times, counts=counts)
 
 
 def build(draw: Draw, scale: float) -> dict[str, Any]:

@@ -70,10 +70,7 @@ def rule(draw: Draw, identifier: str, name: str, *, value: Any = None) -> Row:
 def rules(draw: Draw, *, config: bool = False) -> Rows:
     """Give the rule that everybody has and a few of one's own."""
     value = {"columns": draw.whole(2, 5), "sticky": draw.chance(0.5)} if config else None
-    own = [
-        rule(draw, draw.code(), f"{draw.pick(_COUNTRIES)} shoppers", value=value)
-        for _ in range(draw.whole(0, 5))
-    ]
+    own = [rule(draw, draw.code(), f"{draw.pick(_COUNTRIES)} shoppers", value=value) for _ in range(draw.whole(0, 5))]
     return [*own, rule(draw, "everyone", "Everyone", value=value)]
 
 
@@ -195,9 +192,7 @@ def audit_log(draw: Draw, users: Rows, times: Row) -> Row:
             ("Gate updated", "Experiment started", "Config created", "Segment edited", "Metric archived")
         ),
         "changeLog": draw.title(),
-        "actionType": draw.pick(
-            ("gate_update", "experiment_start", "dynamic_config_create", "segment_update")
-        ),
+        "actionType": draw.pick(("gate_update", "experiment_start", "dynamic_config_create", "segment_update")),
         "updatedBy": user["name"],
         "updatedByUserID": user["id"],
         "modifierEmail": draw.maybe(user["email"], 0.9),

@@ -94,17 +94,13 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
             ]
             for each in configs
         },
-        "dynamic_configs_rules": {
-            (each["id"],): [{"rules": make.rules(draw, config=True)}] for each in configs
-        },
+        "dynamic_configs_rules": {(each["id"],): [{"rules": make.rules(draw, config=True)}] for each in configs},
         "events": events,
         "events_metrics": {
             (each["name"],): [] if n == 1 else [metrics[0], *draw.some(metrics[1:], 0, 4)]
             for n, each in enumerate(events)
         },
-        "experiments": [
-            make.experiment(draw, n, users, metrics, layers) for n in range(scaled(150, scale, 5))
-        ],
+        "experiments": [make.experiment(draw, n, users, metrics, layers) for n in range(scaled(150, scale, 5))],
         "gates": gates,
         "gates_rules": gates_rules,
         "holdouts": [],

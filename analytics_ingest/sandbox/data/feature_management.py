@@ -144,8 +144,7 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
         key = (workspace["id"],)
         kinds[key] = _traffic_types(draw)
         environments[key] = [
-            _environment(draw, name)
-            for name in _ENVIRONMENTS[: min(4, scaled(3, scale, 2 if place == 0 else 1))]
+            _environment(draw, name) for name in _ENVIRONMENTS[: min(4, scaled(3, scale, 2 if place == 0 else 1))]
         ]
         names = _SEGMENTS[: min(8, scaled(7, scale, 3 if place == 0 else 2))]
         segments[key] = [_segment(draw, name, draw.pick(kinds[key])) for name in names]

@@ -175,11 +175,7 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
                 "field_type": "enum",
                 "enabled": True,
             }
-            | {
-                "values": [
-                    {"id": draw.uuid(), "value": area, "position": p} for p, area in enumerate(AREAS[:3])
-                ]
-            }
+            | {"values": [{"id": draw.uuid(), "value": area, "position": p} for p, area in enumerate(AREAS[:3])]}
             | draw.span()
             for n in range(scaled(8, scale, 2))
         ],
@@ -188,17 +184,13 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
                 "id": draw.serial(),
                 "entity_type": "epic-workflow",
                 "default_epic_state_id": 1,
-                "epic_states": [
-                    {"id": n + 1, "name": name, "position": n} for n, name in enumerate(_EPIC_STATES)
-                ],
+                "epic_states": [{"id": n + 1, "name": name, "position": n} for n, name in enumerate(_EPIC_STATES)],
                 **draw.span(),
             }
         ],
         "epics": epics,
         "epics_comments": {
-            (str(epic["id"]),): [
-                stories.comment(draw, members, draw.span(90)) for _ in range(draw.whole(0, 4))
-            ]
+            (str(epic["id"]),): [stories.comment(draw, members, draw.span(90)) for _ in range(draw.whole(0, 4))]
             for epic in epics
         },
         "files": [

@@ -92,9 +92,7 @@ def _place(store: dict[str, Any], draw: Draw, story: Row, where: set[str]) -> No
 
 def _somewhere(draw: Draw) -> set[str]:
     """Give the kinds of parents of a story, at least one."""
-    where = {
-        children for (children, _, _), share in zip(_PARENTS, _SHARES, strict=True) if draw.chance(share)
-    }
+    where = {children for (children, _, _), share in zip(_PARENTS, _SHARES, strict=True) if draw.chance(share)}
     return where or {"iterations_stories"}
 
 

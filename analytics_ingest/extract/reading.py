@@ -1,0 +1,80 @@
+"""What reading an endpoint gives and costs, and what the warehouse held of it before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.extract.session import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from analytics_ingest.extract.errors import ReadError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One request, with its retries, that did not give what was asked for."""
+
+    path: str
+    reason: str
+    status: int | None
+
+
+@dataclass
+class Reading:
+    """What reading an endpoint gave and cost.
+
+    Attributes:
+        meter: Requests, retries, seconds waited.
+        rows_read: Rows that came.
+        rows_loaded: Rows among them that are new or changed.
+        pages: Pages read.
+        parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
+        highest: The highest cursor value that came, no later than the start of the sync.
+        rejected: Rows without a complete key, with the reason.
+        failures: What could not be read. Empty: the endpoint was read completely.
+        seconds: From the first request to the last answer.
+    """
+
+    meter: Meter = field(default_factory=Meter)
+    rows_read: int = 0
+    rows_loaded: int = 0
+    pages: int = 0
+    parents: int = 0
+    parents_done: int = 0
+    parents_missing: int = 0
+    highest: datetime | None = None
+    rejected: list[tuple[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class Taken:
+    """What one page came to: rows to load, and what is booked on the reading."""
+
+    pages: int = 0
+    read: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[tuple[str, Any]] = field(default_factory=list)
+    highest: datetime | None = None
+    failure: ReadError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What the warehouse holds of an endpoint before it is read.
+
+    Attributes:
+        hashes: Content hashes of the rows in the table that are not marked as deleted; rows read that have one
+            of these are not loaded again.
+        columns: Names of the table's columns; empty if there is no table yet.
+        cursor: The highest cursor value seen by earlier syncs.
+    """
+
+    hashes: Sequence[int] = ()
+    columns: frozenset[str] = frozenset()
+    cursor: datetime | None = None
