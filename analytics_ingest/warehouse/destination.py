@@ -43,13 +43,14 @@ def build_pipeline(api: str, *, folder: Path | None = None) -> dlt.Pipeline:
         pipeline_name=api,
         dataset_name=api,
         destination=build_destination(),
-        pipelines_dir=str(folder or Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{_fingerprint()}"),
+        pipelines_dir=str(folder or pipelines_folder()),
     )
 
 
-def _fingerprint() -> str:
-    """Tells destinations apart, so that two projects of one user do not share a working folder."""
+def pipelines_folder() -> Path:
+    """Where pipelines work: in dlt's folder, apart for each destination, so that two projects do not share one."""
     configured: Any = dlt.secrets.get("destination")
     variables = sorted(item for item in os.environ.items() if item[0].upper().startswith("DESTINATION__"))
     text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    fingerprint = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.destination import build_pipeline
+from analytics_ingest.warehouse.destination import build_destination, build_pipeline, pipelines_folder
 from analytics_ingest.warehouse.locks import held
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from dlt.common.configuration.specs import CredentialsConfiguration
+    import dlt
     from dlt.destinations.job_client_impl import SqlJobClientBase
 
 FOREIGN_SECONDS = 30
@@ -84,7 +84,7 @@ class Warehouse:
     """One API's pipeline and its part of the warehouse."""
 
     def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
-        """Prepares the pipeline; opens no connection.
+        """Finds out where the locks are; opens no connection.
 
         Args:
             api: The API's name, which is the pipeline's and the dataset's too.
@@ -95,15 +95,19 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work.
         """
         self.api = api
-        self.pipeline = build_pipeline(api)
         self._log = log
         self._timeout = lock_timeout
-        # made once: resolving its configuration takes as long as opening the connection
-        self._client: Any = self.pipeline.destination_client()
-        credentials = self._client.config.credentials
-        self._file = _duckdb_file(credentials, api)
-        beside = self._file.with_name(f".{self._file.name}.locks") if self._file else None
-        self._locks = beside or Path(self.pipeline.pipelines_dir) / ".locks"
+        self._file = _duckdb_file(api)
+        self._locks = self._file.with_name(f".{self._file.name}.locks") if self._file else pipelines_folder() / ".locks"
+        self._pipeline: dlt.Pipeline | None = None
+        self._client: Any = None
+
+    @property
+    def pipeline(self) -> dlt.Pipeline:
+        """The API's pipeline, within ``sync``."""
+        if self._pipeline is None:
+            raise RuntimeError("the pipeline is there within sync() only: another process may be using its folder")
+        return self._pipeline
 
     @contextmanager
     def sync(self) -> Iterator[None]:
@@ -112,13 +116,14 @@ class Warehouse:
         Raises:
             LockTimeoutError: Another sync of the API did not end in time.
         """
-        with held(
-            self._locks / f"{self.api}.lock", what=f"the sync of {self.api}", timeout=self._timeout, log=self._log
-        ):
+        path = self._locks / f"{self.api}.lock"
+        with held(path, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
             # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
-            self.pipeline.drop()
+            self._pipeline = build_pipeline(self.api).drop()
+            # made once: resolving its configuration takes as long as opening the connection
+            self._client = self._pipeline.destination_client()
             with self.open():
-                self.pipeline.sync_destination()
+                self._pipeline.sync_destination()
             yield
 
     @contextmanager
@@ -171,8 +176,11 @@ class Warehouse:
         )
 
 
-def _duckdb_file(credentials: CredentialsConfiguration | None, api: str) -> Path | None:
+def _duckdb_file(api: str) -> Path | None:
     """The DuckDB file; ``None`` for any other destination."""
+    destination = build_destination()
+    configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    credentials = configuration.credentials
     if not isinstance(credentials, DuckDbCredentials):
         return None
     if credentials.database.startswith(":") or "://" in credentials.database:
