@@ -32,8 +32,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/analytics-ingest demo
 
+# 24 hours on, as the demo leaves the warehouse
 dev: $(READY)
-	@$(BIN)/analytics-ingest sandbox --port $(PORT) --run '$(BIN)/dagster dev'
+	@$(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dagster dev'
 
 test: $(READY)
 	@$(BIN)/pytest

@@ -61,6 +61,4 @@ def test_a_join_pairs_rows_of_the_same_workspace_only():
 def test_the_path_of_a_job_comes_from_the_last_two_parts_of_its_project_slug(slug):
     feed = APIS["continuous_integration"].by_name["jobs"].parents
     read = reading({"workflow_jobs": [{"project_slug": slug, "job_number": 12}]})
-    assert list(feed.rows(read)) == [
-        {"project_slug": slug, "job_number": 12, "org_id": "acme", "project_id": "shop"}
-    ]
+    assert list(feed.rows(read)) == [{"project_slug": slug, "job_number": 12, "org_id": "acme", "project_id": "shop"}]

@@ -151,9 +151,7 @@ def test_every_endpoint_states_paginator_and_selector(endpoint):
 @pytest.mark.xfail(strict=True, reason="continuous_integration/jobs is described in two sentences")
 def test_every_description_is_one_sentence():
     sentence = re.compile(r"[A-Z](?!.*[.!?] [A-Z])[^\n]*[^.\n]\.")
-    others = [
-        f"{api.name}/{each.name}" for api, each in ENDPOINTS if not sentence.fullmatch(each.description)
-    ]
+    others = [f"{api.name}/{each.name}" for api, each in ENDPOINTS if not sentence.fullmatch(each.description)]
     assert others == []
 
 
@@ -165,9 +163,7 @@ def test_pages_are_asked_for_in_the_words_of_the_api(api):
 
 
 def test_the_page_size_goes_into_the_parameter_that_the_api_has():
-    names = {
-        (api.name, endpoint.paginator.limit_param) for api, endpoint in ENDPOINTS if endpoint.paginator.limit
-    }
+    names = {(api.name, endpoint.paginator.limit_param) for api, endpoint in ENDPOINTS if endpoint.paginator.limit}
     assert names == {
         ("experimentation", "limit"),
         ("incident_response", "page[size]"),

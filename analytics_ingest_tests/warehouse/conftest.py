@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def holder() -> Iterator[Callable[[str, Path], subprocess.Popen[str]]]:
-    """Starts processes: ``holder("lock" or "duckdb", path)`` gives one that holds it, until it is let go."""
+def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
+    """Starts processes: ``holder(kind, what)`` gives one that holds it by now (see the module ``holder``)."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(kind: str, path: Path) -> subprocess.Popen[str]:
+    def start(kind: str, what: Path | str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "analytics_ingest_tests.warehouse.holder", kind, str(path)],
+            [sys.executable, "-m", "analytics_ingest_tests.warehouse.holder", kind, str(what)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,20 +1,31 @@
-"""Holds what a test wants until its input ends: ``holder.py lock PATH`` or ``holder.py duckdb PATH``."""
+"""Holds what a test wants until its input ends: ``holder.py (lock PATH | duckdb PATH | sync API | write API)``."""
+
+from __future__ import annotations
 
 import logging
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
 
 from analytics_ingest.warehouse.locks import held
+from analytics_ingest.warehouse.warehouse import Warehouse
+
+LOG = logging.getLogger("holder")
 
 if __name__ == "__main__":
-    kind, path = sys.argv[1:]
-    if kind == "lock":
-        holding = held(Path(path), what="it", timeout=1, log=logging.getLogger())
-    else:
-        holding = duckdb.connect(path)
-    with holding:
+    kind, what = sys.argv[1:]
+    with ExitStack() as holding:
+        if kind == "lock":
+            holding.enter_context(held(Path(what), what="it", timeout=1, log=LOG))
+        elif kind == "duckdb":
+            holding.enter_context(duckdb.connect(what))
+        else:
+            warehouse = Warehouse(what, log=LOG, lock_timeout=1)
+            holding.enter_context(warehouse.sync())
+            if kind == "write":
+                holding.enter_context(warehouse.open())
         sys.stdout.write("holding\n")
         sys.stdout.flush()
         sys.stdin.read()
