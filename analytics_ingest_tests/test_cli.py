@@ -39,9 +39,7 @@ def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
     query = done.stdout.partition("'''\n")[2].partition("'''")[0]
     with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb"), read_only=True) as connection:
         assert connection.sql(query).fetchall()
-        schemas = (
-            "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
-        )
+        schemas = "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
         assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(71,)]
 
 
@@ -83,9 +81,7 @@ def test_sandbox_serves_until_it_is_stopped_and_says_how_to_use_it(served: subpr
 
 def test_sandbox_runs_a_command_with_itself_as_the_upstream(tmp_path: Path) -> None:
     code = "import os, urllib.request as r; print(len(os.environ['SOURCES__EXPERIMENTATION__API_KEY'])); raise SystemExit(3)"
-    done = run(
-        "sandbox", "--port", "0", "--scale", "0.05", "--run", f'{sys.executable} -c "{code}"', cwd=tmp_path
-    )
+    done = run("sandbox", "--port", "0", "--scale", "0.05", "--run", f'{sys.executable} -c "{code}"', cwd=tmp_path)
 
     assert done.returncode == 3
     assert str(len("sandbox-experimentation-key")) in done.stdout.splitlines()

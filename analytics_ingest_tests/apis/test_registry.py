@@ -148,7 +148,6 @@ def test_every_endpoint_states_paginator_and_selector(endpoint):
     assert endpoint.data_selector
 
 
-@pytest.mark.xfail(strict=True, reason="continuous_integration/jobs is described in two sentences")
 def test_every_description_is_one_sentence():
     sentence = re.compile(r"[A-Z](?!.*[.!?] [A-Z])[^\n]*[^.\n]\.")
     others = [f"{api.name}/{each.name}" for api, each in ENDPOINTS if not sentence.fullmatch(each.description)]

@@ -191,7 +191,6 @@ def test_a_429_is_waited_out_in_every_dialect(upstream, client, clock, headers, 
     assert (len(server.asked), clock.slept) == (2, [wait])
 
 
-@pytest.mark.xfail(strict=True, reason="_pause reads the reset of the rate limit for any status")
 def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(upstream, client, clock):
     standing = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "600"}
     server = upstream(Answer(status=502, headers=standing), GOOD)

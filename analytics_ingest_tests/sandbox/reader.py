@@ -72,9 +72,7 @@ class Reader:
     def _rows(self, api, endpoint):
         path = ROUTES[api, endpoint].path
         for own in self._parents(api, endpoint):
-            filled = re.sub(r"{\w+}", "{}", path).format(
-                *(quote(str(own[name]), safe="") for name in columns(path))
-            )
+            filled = re.sub(r"{\w+}", "{}", path).format(*(quote(str(own[name]), safe="") for name in columns(path)))
             for row in self.pages(api, endpoint, filled):
                 if endpoint in {"gates_rules", "dynamic_configs_rules"}:
                     yield from ({**own, **rule} for rule in row["rules"])
@@ -86,9 +84,7 @@ class Reader:
         if not names:
             return [{}]
         if endpoint in {"stories_comments", "story_history"}:
-            return [
-                {"story_id": i} for i in {row["id"]: 0 for name in STORIES for row in self.read(api, name)}
-            ]
+            return [{"story_id": i} for i in {row["id"]: 0 for name in STORIES for row in self.read(api, name)}]
         if endpoint == "jobs":
             return [
                 dict(zip(names, (*row["project_slug"].split("/")[-2:], row["job_number"]), strict=True))
@@ -104,9 +100,7 @@ class Reader:
                 if environment["workspace_id"] == segment["workspace_id"]
             ]
         parent, fields = PARENTS[endpoint]
-        return [
-            dict(zip(names, (row[field] for field in fields), strict=True)) for row in self.read(api, parent)
-        ]
+        return [dict(zip(names, (row[field] for field in fields), strict=True)) for row in self.read(api, parent)]
 
     def pages(self, api, endpoint, path):
         """Read a list until an empty page, a page that is not full at the total, or no cursor."""

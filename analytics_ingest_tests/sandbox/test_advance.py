@@ -65,9 +65,7 @@ def test_children_change_under_parents_that_do_not():
     rules = {key: orjson.dumps(row) for key, row in rules.items()}
     world.advance()
     still = {
-        row["id"]
-        for row in world.expected("experimentation", "gates")
-        if gates.get(row["id"]) == row["updated_at"]
+        row["id"] for row in world.expected("experimentation", "gates") if gates.get(row["id"]) == row["updated_at"]
     }
     changed = {
         row["gate_id"]

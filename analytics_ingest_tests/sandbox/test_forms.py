@@ -69,9 +69,7 @@ def test_project_slugs_without_a_prefix(server, reader):
 
 def test_the_truth_without_a_prefix_is_what_is_read(server, reader):
     server.options.slug_prefix = False
-    read = {
-        (row["project_slug"], row["number"]): row for row in reader.read("continuous_integration", "jobs")
-    }
+    read = {(row["project_slug"], row["number"]): row for row in reader.read("continuous_integration", "jobs")}
     rows = server.world.expected("continuous_integration", "jobs", slug_prefix=False)
     assert read == {(row["project_slug"], row["number"]): row for row in rows}
 
@@ -80,9 +78,7 @@ def test_bare_values(server, reader):
     segment = server.world.collection("experimentation", "segments")[0]["id"]
     path = f"/v1/segments/{segment}/id_list"
     objects = reader.get("experimentation", path, limit=200).json()["data"]
-    (environment, name), keys = next(
-        iter(server.world.collection("feature_management", "segments_keys").items())
-    )
+    (environment, name), keys = next(iter(server.world.collection("feature_management", "segments_keys").items()))
     server.options.bare_values = True
     assert reader.get("experimentation", path, limit=200).json()["data"] == [row["id"] for row in objects]
     served = reader.get("feature_management", f"/v2/segments/{environment}/{name}/keys", limit=200).json()

@@ -138,9 +138,7 @@ def test_totals_as_the_options_say(server, reader, totals, stated):
     assert reader.get(*GROUPS, limit=50).json().get("totalCount", "absent") == stated
 
 
-@pytest.mark.parametrize(
-    ("totals", "number", "pages"), [("low", 2, 1), ("high", 14, 2), ("null", None, None)]
-)
+@pytest.mark.parametrize(("totals", "number", "pages"), [("low", 2, 1), ("high", 14, 2), ("null", None, None)])
 def test_totals_of_the_other_envelopes(server, reader, totals, number, pages):
     server.options.totals = totals
     dashboards = reader.get(*INCIDENTS[:1], "/dashboards").json()["meta"]

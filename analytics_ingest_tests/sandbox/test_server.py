@@ -178,7 +178,5 @@ def test_the_sandbox_needs_nothing_of_what_it_tests():
         "print([name for name in sys.modules if name.split('.')[0] in {'dlt', 'dagster', 'dagster_dlt'}"
         " or (name.startswith('analytics_ingest.') and not name.startswith('analytics_ingest.sandbox'))])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

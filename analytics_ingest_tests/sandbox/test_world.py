@@ -28,9 +28,7 @@ def test_rows_grow_with_the_scale():
 
 def test_now_may_be_given():
     world = World(scale=0.05, now=datetime(2025, 3, 1, tzinfo=UTC))
-    assert (
-        max(row["updated_at"] for row in world.expected("incident_response", "incidents")) <= "2025-03-01T00"
-    )
+    assert max(row["updated_at"] for row in world.expected("incident_response", "incidents")) <= "2025-03-01T00"
 
 
 def test_no_row_is_served_twice_under_one_key(world):
@@ -66,9 +64,7 @@ def test_one_rule_id_is_under_several_gates_and_configs(world):
 
 
 def test_the_first_page_of_one_gate_has_no_rules_and_a_later_one_has(world):
-    elements = world.collection("experimentation", "gates_rules")[
-        world.expected("experimentation", "gates")[0]["id"],
-    ]
+    elements = world.collection("experimentation", "gates_rules")[world.expected("experimentation", "gates")[0]["id"],]
     assert not any(element["rules"] for element in elements[:100])
     assert all(element["rules"] for element in elements[110:])
     assert len(elements) > 200

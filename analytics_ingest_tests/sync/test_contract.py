@@ -108,11 +108,7 @@ def test_plain_fields_arrive_as_they_were_sent(passes: Passes, api: str, name: s
 
     truth = passes.first.truth[api, name]
     columns = set(passes.first.tables[api, name][0])
-    kinds = {
-        field: {type(row[field]) for row in truth if row.get(field) is not None}
-        for row in truth
-        for field in row
-    }
+    kinds = {field: {type(row[field]) for row in truth if row.get(field) is not None} for row in truth for field in row}
     fields = {
         field
         for field, types in kinds.items()

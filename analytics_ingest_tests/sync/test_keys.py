@@ -56,22 +56,16 @@ def test_job_number_1_of_two_projects_is_two_rows(tmp_path: Path, sandbox: Sandb
     sync("continuous_integration")
 
     assert_table_exact(tmp_path, sandbox, "continuous_integration", "jobs")
-    ones = query(
-        tmp_path, "SELECT project_slug, org_id, project_id FROM continuous_integration.jobs WHERE number = 1"
-    )
+    ones = query(tmp_path, "SELECT project_slug, org_id, project_id FROM continuous_integration.jobs WHERE number = 1")
     assert len(ones) == len(set(ones)) > 1
     assert all(slug.split("/")[-2:] == [org, project] for slug, org, project in ones)
 
 
-def test_event_names_with_reserved_characters_reach_their_own_metrics(
-    tmp_path: Path, sandbox: SandboxServer
-) -> None:
+def test_event_names_with_reserved_characters_reach_their_own_metrics(tmp_path: Path, sandbox: SandboxServer) -> None:
     sync("experimentation", "events", "events_metrics")
 
     assert_table_exact(tmp_path, sandbox, "experimentation", "events_metrics")
-    names = "".join(
-        row[0] for row in query(tmp_path, "SELECT DISTINCT event_name FROM experimentation.events_metrics")
-    )
+    names = "".join(row[0] for row in query(tmp_path, "SELECT DISTINCT event_name FROM experimentation.events_metrics"))
     assert set("/?# ü%+") <= set(names)
 
 

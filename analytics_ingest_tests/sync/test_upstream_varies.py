@@ -61,9 +61,7 @@ def test_slugs_without_the_name_of_the_version_control(
     server = serve(slug_prefix=False)
 
     assert_exact(tmp_path, server, "continuous_integration", slug_prefix=False)
-    slugs = {
-        row[0] for row in query(tmp_path, "SELECT DISTINCT project_slug FROM continuous_integration.jobs")
-    }
+    slugs = {row[0] for row in query(tmp_path, "SELECT DISTINCT project_slug FROM continuous_integration.jobs")}
     assert slugs
     assert {slug.count("/") for slug in slugs} == {1}
 
@@ -96,12 +94,8 @@ def test_every_form_of_timestamp_is_the_same_moment_in_utc(
     serve(timestamps=form)
     again = sync(api, name)[name]
 
-    truncated = {
-        (key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in before
-    }
+    truncated = {(key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in before}
     after = query(tmp_path, moments)
-    assert {
-        (key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in after
-    } == truncated
+    assert {(key, made.replace(microsecond=0), moved.replace(microsecond=0)) for key, made, moved in after} == truncated
     assert again.cursor is not None
     assert again.cursor.replace(microsecond=0) == cursor.replace(microsecond=0)

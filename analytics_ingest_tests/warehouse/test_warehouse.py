@@ -10,7 +10,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.warehouse import warehouse as warehouse_module
@@ -92,14 +91,8 @@ def test_a_sync_that_was_killed_while_it_wrote_holds_nothing(holder):
     [
         "experimentation.duckdb",
         "experimentation",
-        pytest.param(
-            "Experimentation.duckdb",
-            marks=pytest.mark.xfail(strict=True, reason="DuckDB's names do not tell case apart"),
-        ),
-        pytest.param(
-            "experimentation.v2.duckdb",
-            marks=pytest.mark.xfail(strict=True, reason="DuckDB names a file by what is before the first dot"),
-        ),
+        "Experimentation.duckdb",
+        "experimentation.v2.duckdb",
     ],
 )
 def test_a_file_with_the_name_of_the_dataset_is_refused(tmp_path, monkeypatch, name):
@@ -115,11 +108,6 @@ def test_a_file_with_the_name_of_another_dataset_serves(tmp_path, sandbox, monke
     assert (result.status, result.table_rows) == ("complete", 5)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=InvalidInMemoryDuckdbCredentials,
-    reason="dlt refuses it first, without naming the setting",
-)
 def test_a_warehouse_in_memory_is_refused(monkeypatch):
     monkeypatch.setenv(CREDENTIALS, ":memory:")
     with pytest.raises(WarehouseError) as error:
