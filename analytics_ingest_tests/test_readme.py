@@ -11,7 +11,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_every_setting_is_listed_with_its_default() -> None:
-    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", README, flags=re.MULTILINE))
+    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| ?(.*?) ?\|", README, flags=re.MULTILINE))
     shown = {None: "no limit", True: "true", (): "none"}
     expected = {
         name.upper(): "" if field.is_required() else shown.get(field.default, str(field.default))

@@ -119,7 +119,7 @@ CONTINUOUS_INTEGRATION = Api(
                 derive=org_and_project,
                 derived=("org_id", "project_id"),
             ),
-            description="Each numbered job's own record: executor, duration, parallel runs. Approvals have none.",
+            description="Each numbered job's own record: executor, duration, parallel runs; approvals have none.",
         ),
         Endpoint(
             "insights_metrics",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from urllib.parse import quote
+
 SHOWN = 200
 """Characters of a body that an error shows."""
 
 
 def excerpt(text: str, *secrets: str) -> str:
     """The first ``SHOWN`` characters of ``text`` on one line, with each secret in it masked."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+    for secret in filter(None, secrets):
+        quoted = json.dumps(secret)[1:-1]
+        # as it is, and as JSON and URLs escape it
+        for form in (secret, quoted, quoted.replace("/", "\\/"), quote(secret, safe=""), quote(secret)):
+            text = text.replace(form, "***")
     flat = " ".join(text.split())
     return flat if len(flat) <= SHOWN else flat[:SHOWN] + "…"
 

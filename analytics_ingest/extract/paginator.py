@@ -1,7 +1,7 @@
 """dlt's paginators with what they lack: an end that is certain, and no page skipped when the server caps its size.
 
-Paging ends at an empty page, at the paginator's own end, or where the envelope states a total that is reached by
-a page that is not full. A short page alone never ends it.
+Paging by number or offset ends at an empty page, or where the envelope states a total that is reached by a page that
+is not full; paging by cursor where no next page is named. A short page alone never ends it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class GuardedPaginator(BasePaginator):
         rows: Elements on these pages.
         total: How many there are, as the envelope last stated; ``None`` if it does not say or is proven wrong.
         repeated: True if the last page was the one before it once more; its rows count once.
+        problem: Why the read cannot go on after the last page; ``None`` if it can, or is over.
     """
 
     def __init__(self, declared: Paginator, selector: RowSelector, *, limit: int | None, max_pages: int) -> None:
@@ -61,6 +62,12 @@ class GuardedPaginator(BasePaginator):
         self.rows = 0
         self.total: int | None = None
         self.repeated = False
+        self.problem: ReadError | None = None
+
+    @property
+    def short(self) -> int:
+        """Rows that the envelope stated and that did not come, once the read is over."""
+        return max(0, (self.total or 0) - self.rows)
 
     def init_request(self, request: Request) -> None:
         """Sets the first page's parameters."""
@@ -102,11 +109,7 @@ class GuardedPaginator(BasePaginator):
             )
 
     def update_request(self, request: Request) -> None:
-        """Sets the next page's parameters.
-
-        Raises:
-            ReadError: The same page was asked for before.
-        """
+        """Sets the next page's parameters, or notes the ``problem`` that it was asked for before."""
         if not self._has_next_page or isinstance(self._inner, SinglePagePaginator):
             return
         self._inner.update_request(request)
@@ -115,7 +118,7 @@ class GuardedPaginator(BasePaginator):
     def _remember(self, request: Request) -> None:
         signature = f"{request.url} {sorted((request.params or {}).items())}"
         if signature in self._requests:
-            raise ReadError(f"page {self.pages} points to a page that was read before: paging would not end")
+            self.problem = ReadError(f"page {self.pages} points to a page that was read before: paging would not end")
         self._requests.add(signature)
 
     def _repeats(self, page: list[Any], body: Any) -> bool:

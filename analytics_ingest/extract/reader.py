@@ -111,7 +111,7 @@ class EndpointReader:
     @property
     def vanished(self) -> list[int]:
         """Hashes of stored rows that a complete read did not give, once the rows that changed are loaded."""
-        if not self.complete or not self.endpoint.primary_key:
+        if not self.complete or self.reading.rows_short or not self.endpoint.primary_key:
             return []
         return [value for value, seen in self._known.items() if not seen]
 
@@ -158,11 +158,14 @@ class EndpointReader:
         pages = pages or self._pages(params)
         try:
             page = next(pages)
-            taken = self._take(page, params)
         except ReadError as error:
             return self._hand_over(Taken(failure=error), params)
-        if page.paginator.has_next_page:
+        taken = self._take(page, params)
+        paginator: Any = page.paginator
+        taken.failure = paginator.problem
+        if paginator.has_next_page and not paginator.problem:
             return self._hand_over(taken, params, following=partial(self._next_page, params, pages))
+        taken.short = paginator.short
         return self._hand_over(taken, params)
 
     def _take(self, page: PageData[Any], params: Params) -> Taken:
@@ -194,6 +197,7 @@ class EndpointReader:
         reading.pages += taken.pages
         reading.rows_read += taken.read
         reading.rejected += taken.rejected
+        reading.rows_short += taken.short
         reading.highest = max(filter(None, (reading.highest, taken.highest)), default=None)
         if taken.failure:
             self._failed(params, taken.failure)
@@ -231,6 +235,11 @@ class EndpointReader:
                 Failure(self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404)
             )
         self._report(final=True)
+        if reading.rows_short:
+            self._log.warning(
+                f"{self._session.api.name}/{self.endpoint.name}: {reading.rows_short} rows fewer came than the API "
+                "states; no row is marked as deleted"
+            )
         if not self.complete:
             return
         stored = self._stored

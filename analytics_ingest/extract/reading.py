@@ -30,6 +30,7 @@ class Reading:
     Attributes:
         meter: Requests, retries, seconds waited.
         rows_read: Rows that came.
+        rows_short: Rows that envelopes stated and that did not come.
         rows_loaded: Rows among them that are new or changed.
         pages: Pages read.
         parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
@@ -41,6 +42,7 @@ class Reading:
 
     meter: Meter = field(default_factory=Meter)
     rows_read: int = 0
+    rows_short: int = 0
     rows_loaded: int = 0
     pages: int = 0
     parents: int = 0
@@ -58,6 +60,7 @@ class Taken:
 
     pages: int = 0
     read: int = 0
+    short: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[tuple[str, Any]] = field(default_factory=list)
     highest: datetime | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import re
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pendulum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +18,7 @@ ROW_HASH = "_row_hash"
 """Column with a 64-bit hash of the row's content, by which an unchanged row is told from a changed one."""
 DELETED_AT = "_deleted_at"
 """Column with the time of the sync that found the row gone upstream; null while it is there."""
+EPOCH_TEXT = re.compile(r"-?[0-9]{9,16}(\.[0-9]+)?")
 MILLISECONDS = 100_000_000_000
 """Epoch numbers above this are milliseconds: as seconds they would be later than the year 5000."""
 
@@ -34,35 +34,23 @@ def to_utc(value: Any) -> Any:
     """
     if isinstance(value, str):
         text = value.strip()
-        if text.lstrip("-").isdigit() and len(text) >= 9:
-            return to_utc(int(text))
+        if EPOCH_TEXT.fullmatch(text):
+            return _from_epoch(float(text), value)
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError:
-            return _parse_other(value)
-        return _in_utc(moment, value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    seconds = value / 1000 if abs(value) >= MILLISECONDS else value
+    return _from_epoch(value, value)
+
+
+def _from_epoch(number: float, value: Any) -> Any:
+    seconds = number / 1000 if abs(number) >= MILLISECONDS else number
     try:
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (OverflowError, OSError, ValueError):
-        return value
-
-
-def _parse_other(value: str) -> Any:
-    try:
-        moment = pendulum.parse(value, strict=True)
-    except (ValueError, OverflowError):
-        return value
-    return _in_utc(moment, value) if isinstance(moment, datetime) else value
-
-
-def _in_utc(moment: datetime, value: str) -> Any:
-    try:
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return aware.astimezone(UTC)
-    except OverflowError:
         return value
 
 

@@ -17,7 +17,7 @@ class RowSelector(JSONPath):
     """A compiled ``data_selector`` for dlt's ``RESTClient`` (given as text it is parsed anew for each page).
 
     Everything before the first wildcard is the page: it must be in the body, and paging ends when it is empty.
-    What comes after only spreads the page's elements into rows.
+    What comes after spreads the page's elements into rows; at least one of them must have it.
     """
 
     def __init__(self, path: str, *, record_key: tuple[str, ...] = ()) -> None:
@@ -33,6 +33,8 @@ class RowSelector(JSONPath):
         self._record_key = record_key
         self._head = compile_path(head)
         self._tail = compile_path("$" + path[len(head) :]) if head != path else None
+        parts = WILDCARD.split(path)
+        self._within = parts[1].strip(".") if len(parts) > 1 else ""
 
     def __str__(self) -> str:
         return self._path
@@ -53,6 +55,8 @@ class RowSelector(JSONPath):
                 raise ReadError(f"the body has no '{self._head}'")
             found = matches[0].value
         if isinstance(found, list):
+            if self._within and found and not any(isinstance(one, dict) and self._within in one for one in found):
+                raise ReadError(f"no element of '{self._head}' in the body has '{self._within}'")
             return found
         if isinstance(found, dict):
             return [found]

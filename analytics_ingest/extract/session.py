@@ -35,7 +35,8 @@ BROKEN = (
     requests.exceptions.ContentDecodingError,
 )
 EPOCH = 1_000_000_000
-"""A reset header above this is a time in epoch seconds; below, it is seconds to go."""
+"""A reset header above this is a time in epoch seconds (or milliseconds); below, it is seconds to go."""
+RESETS = ("ratelimit-reset", "x-ratelimit-reset")
 
 
 @dataclass
@@ -166,7 +167,7 @@ class ApiSession:
         if status != 429:
             self._gate.reopen(ticket)
         if status in codes or status >= 500:
-            after = self._pause(response.headers)
+            after = self._pause(response.headers, limited=status == 429)
             if after > self.settings.max_wait:
                 name = environment_name(self.api.name, "max_wait")
                 raise ReadError(
@@ -202,25 +203,32 @@ class ApiSession:
         text = excerpt(response.text, self._secret)
         return f"{response.status_code}, {kind}, {text!r}" if text else f"{response.status_code}, {kind}"
 
-    def _pause(self, headers: Mapping[str, str]) -> float:
-        """Seconds that the server asks to wait, in any of the dialects in use; 0 if it does not say."""
+    def _pause(self, headers: Mapping[str, str], *, limited: bool) -> float:
+        """Seconds that the server asks to wait, in any of the dialects in use; 0 if it does not say.
+
+        The headers that tell when a limit is reset come with any answer: they count only where it is ``limited``.
+        """
         waits = [0.0]
         for name, value in headers.items():
             lower = name.lower()
-            if lower == "retry-after" and not value.strip().isdigit():
-                waits.append(self._seconds_until(value))
-            elif lower in ("retry-after", "ratelimit-reset", "x-ratelimit-reset") or lower.startswith(
-                "x-ratelimit-reset-seconds"
-            ):
-                number = _number(value)
-                waits.append(number - self._clock.now() if number > EPOCH else number)
+            resets = lower in RESETS or lower.startswith("x-ratelimit-reset-seconds")
+            if lower == "retry-after" or (resets and limited):
+                waits.append(self._seconds(value))
         return max(waits)
 
-    def _seconds_until(self, date: str) -> float:
+    def _seconds(self, value: str) -> float:
+        """From seconds to go, epoch seconds, epoch milliseconds or an HTTP date to seconds to go."""
+        now = self._clock.now()
         try:
-            return parsedate_to_datetime(date).timestamp() - self._clock.now()
+            number = float(value)
         except ValueError:
-            return 0.0
+            try:
+                return parsedate_to_datetime(value).timestamp() - now
+            except ValueError:
+                return 0.0
+        if number > 1000 * EPOCH:
+            number /= 1000
+        return number - now if number > EPOCH else number
 
     def _wait(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome else None
@@ -263,10 +271,3 @@ class EndpointSession(requests.Session):
         return self._session.send(
             request, meter=self._meter, check=self._check, status_codes=self._status_codes, **kwargs
         )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import dlt
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -37,6 +38,14 @@ def _words(value: Any) -> Any:
     return value
 
 
+def _header_value(value: SecretStr) -> SecretStr:
+    """A key without the line break that files of secrets end in."""
+    text = value.get_secret_value().strip()
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("the key holds characters that no HTTP header can carry, such as a line break")
+    return SecretStr(text)
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
@@ -46,7 +55,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     base_url: HttpUrl = Field(description="Where the API is, without the endpoints' paths.")
-    api_key: SecretStr = Field(description="The key that is sent with every request.")
+    api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
+        description="The key that is sent with every request."
+    )
     max_in_flight: PositiveInt = Field(16, description="Requests that may be under way at once.")
     requests_per_minute: PositiveInt | None = Field(
         None, description="Requests sent per minute at most, spread evenly; no limit of ours if not set."

@@ -128,12 +128,15 @@ class ApiSync:
                     warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
         with warehouse.open() as tables:
             there = tables.columns([reader.endpoint.name for reader in readers])
-            schema = warehouse.pipeline.default_schema
+            # read once: the property parses the stored schema at each access
+            schema = warehouse.pipeline.default_schema if there else None
             results = [
                 self._result(
                     reader,
                     tables,
-                    columns=schema.get_table_columns(reader.endpoint.name) if reader.endpoint.name in there else None,
+                    columns=schema.get_table_columns(reader.endpoint.name)
+                    if schema and reader.endpoint.name in there
+                    else None,
                     cursor=self._cursor(reader.endpoint, warehouse),
                     mark_deleted=session.settings.mark_deleted,
                 )

@@ -40,12 +40,12 @@ def held(path: Path, *, what: str, timeout: float, log: logging.Logger) -> Itera
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info(f"waiting up to {timeout:.0f} s for {what}, held by {_holder(holder)}")
+        log.info(f"waiting up to {timeout:g} s for {what}, held by {_holder(holder)}")
         try:
             lock.acquire(timeout=timeout, poll_interval=POLL_SECONDS)
         except Timeout:
             raise LockTimeoutError(
-                f"{what} is still held by {_holder(holder)} after {timeout:.0f} s: wait for it or end it"
+                f"{what} is still held by {_holder(holder)} after {timeout:g} s: wait for it or end it"
             ) from None
         log.info(f"got {what}")
     try:

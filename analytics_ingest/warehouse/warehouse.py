@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from analytics_ingest.warehouse.destination import build_destination, build_pipeline, pipelines_folder
@@ -25,6 +26,7 @@ FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
 FETCH_ROWS = 10_000
 STAMP_ROWS = 1_000
+NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
 LOCKED = "Could not set lock on file"
 
 
@@ -179,16 +181,18 @@ class Warehouse:
 def _duckdb_file(api: str) -> Path | None:
     """The DuckDB file; ``None`` for any other destination."""
     destination = build_destination()
-    configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    try:
+        configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    except InvalidInMemoryDuckdbCredentials:
+        raise WarehouseError(NO_FILE.format(":memory:")) from None
     credentials = configuration.credentials
     if not isinstance(credentials, DuckDbCredentials):
         return None
     if credentials.database.startswith(":") or "://" in credentials.database:
-        raise WarehouseError(
-            f"DESTINATION__DUCKDB__CREDENTIALS is {credentials.database}: it must be the path of a file"
-        )
+        raise WarehouseError(NO_FILE.format(credentials.database))
     file = Path(credentials.database).absolute()
-    if file.stem == api:
+    # DuckDB names the catalog after what stands before the first dot, and ignores case
+    if file.name.partition(".")[0].lower() == api:
         raise WarehouseError(
             f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
             "ambiguous to DuckDB: rename the file (DESTINATION__DUCKDB__CREDENTIALS)"

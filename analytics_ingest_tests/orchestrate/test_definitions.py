@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from dagster import AssetKey, AssetSpec
@@ -142,8 +143,7 @@ def test_loading_definitions_warns_of_nothing_of_ours_and_makes_no_file(tmp_path
         "ours = [w for w in caught if 'analytics_ingest' in w.filename or 'Supersession' in w.category.__name__]\n"
         "print([str(w.message) for w in ours])"
     )
-    here = os.getcwd()
-    environment = {**empty_environment(), "PYTHONPATH": here}
+    environment = {**empty_environment(), "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,

@@ -80,7 +80,7 @@ def test_a_lock_that_stays_held_is_an_error_that_names_the_holder(tmp_path, hold
     with pytest.raises(LockTimeoutError) as error, held(path, what=WHAT, timeout=0.3, log=LOG):
         pytest.fail("held twice")
     assert re.fullmatch(
-        rf"{WHAT} is still held by process {process.pid} since [-\d]+ [:\d]+ UTC after 0 s: "
+        rf"{WHAT} is still held by process {process.pid} since [-\d]+ [:\d]+ UTC after 0.3 s: "
         "wait for it or end it",
         str(error.value),
     )
