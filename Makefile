@@ -37,7 +37,7 @@ dev: $(READY)
 	@$(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dagster dev'
 
 test: $(READY)
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(READY)
 	@$(BIN)/ruff check .
