@@ -247,12 +247,12 @@ def _told(changes: Any) -> str:
 
 
 def _table(first: dict[str, ApiFigures], second: dict[str, ApiFigures], live: dict[str, int]) -> Table:
-    table = Table(title="Two syncs of five APIs", show_footer=True, box=box.SIMPLE_HEAD)
+    table = Table(title="Two syncs of five APIs", show_footer=True, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("API", footer="all", no_wrap=True)
     sums = {
         "endpoints": sum(len(figure.endpoints) for figure in first.values()),
         "rows": sum(live.values()),
-        "changed by\n2nd sync": sum(figure.loaded for figure in second.values()),
+        "changed by\nsecond sync": sum(figure.loaded for figure in second.values()),
         "requests": sum(figure.requests for run in (first, second) for figure in run.values()),
     }
     for name, value in sums.items():
@@ -266,6 +266,6 @@ def _table(first: dict[str, ApiFigures], second: dict[str, ApiFigures], live: di
             f"{live[name]:,}",
             f"{two.loaded:,}",
             f"{one.requests + two.requests:,}",
-            f"{one.seconds:.1f} + {two.seconds:.1f}",
+            f"{one.seconds:.0f} + {two.seconds:.0f}",
         )
     return table
