@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import dlt
@@ -27,10 +27,11 @@ from analytics_ingest.extract.tables import first_columns, schema_only
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from dlt.sources.helpers.rest_client.client import PageData
+    from dlt.sources.rest_api.typing import AuthConfig
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.session import ApiSession
@@ -86,7 +87,7 @@ class EndpointReader:
         self._selector = RowSelector(endpoint.data_selector, record_key=own_key)
         self._client = RESTClient(
             base_url=str(session.settings.base_url),
-            auth=create_auth({**endpoint_auth(session)}),  # type: ignore[arg-type]
+            auth=create_auth(auth_config(session)),
             session=EndpointSession(
                 session,
                 meter=self.reading.meter,
@@ -160,8 +161,8 @@ class EndpointReader:
             page = next(pages)
         except ReadError as error:
             return self._hand_over(Taken(failure=error), params)
-        taken = self._take(page, params)
-        paginator: Any = page.paginator
+        paginator = cast("GuardedPaginator", page.paginator)
+        taken = Taken(pages=1) if paginator.repeated else self._take(page, params)
         taken.failure = paginator.problem
         if paginator.has_next_page and not paginator.problem:
             return self._hand_over(taken, params, following=partial(self._next_page, params, pages))
@@ -170,10 +171,7 @@ class EndpointReader:
 
     def _take(self, page: PageData[Any], params: Params) -> Taken:
         """The page's rows as they go into the table, without those that are there already."""
-        taken = Taken(pages=1)
-        if getattr(page.paginator, "repeated", False):
-            return taken
-        taken.read = len(page)
+        taken = Taken(pages=1, read=len(page))
         for sent in page:
             try:
                 row = self._finisher.finish(sent, params)
@@ -280,7 +278,8 @@ class EndpointReader:
         )
 
 
-def endpoint_auth(session: ApiSession) -> Mapping[str, str]:
+def auth_config(session: ApiSession) -> AuthConfig:
     """The API's auth in dlt's terms, with the key from the settings."""
+    declared = session.api.auth
     secret = session.settings.api_key.get_secret_value()
-    return {**session.api.auth, ("token" if session.api.auth["type"] == "bearer" else "api_key"): secret}
+    return cast("AuthConfig", {**declared, "token" if declared["type"] == "bearer" else "api_key": secret})

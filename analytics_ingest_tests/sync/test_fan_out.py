@@ -1,0 +1,133 @@
+"""Children: asked for every parent, in chunks, whatever becomes of some of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analytics_ingest.sandbox.options import Fault
+from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+API = "experimentation"
+
+
+def test_fan_out_in_small_chunks_is_exact(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__PROJECT_PLANNING__FAN_OUT_CHUNK", "7")
+    results = sync("project_planning")
+
+    for name, result in results.items():
+        assert result.status == "complete"
+        assert result.reading is not None
+        assert result.reading.parents_done == result.reading.parents
+        assert live_keys(tmp_path, "project_planning", name) == expected_keys(sandbox.world, "project_planning", name)
+    again = sync("project_planning")
+    assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
+    packages = query(tmp_path, "SELECT count(*) FROM project_planning._dlt_loads")[0][0]
+    stories = results["story_history"].reading
+    assert stories is not None
+    assert packages >= -(-stories.parents // 7)
+
+
+def test_each_parent_is_asked_once(sandbox: SandboxServer) -> None:
+    sync(API, "gates", "gates_rules")
+    paths = [
+        record.path for record in sandbox.requests if record.endpoint == "gates_rules" and "page=1&" in record.query
+    ]
+    paths += [r.path for r in sandbox.requests if r.endpoint == "gates_rules" and r.query.endswith("page=1")]
+
+    assert len(paths) == len(set(paths)) == len(sandbox.world.expected(API, "gates"))
+
+
+def test_parent_that_fails_leaves_the_rows_of_the_others(tmp_path: Path, sandbox: SandboxServer) -> None:
+    gate = sandbox.world.expected(API, "gates")[2]["id"]
+    sandbox.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
+    result = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    assert result.status == "failed"
+    assert f"/v1/gates/{gate}/rules answered 500" in result.reason
+    expected = [key for key in expected_keys(sandbox.world, API, "gates_rules") if key[0] != gate]
+    assert live_keys(tmp_path, API, "gates_rules") == expected
+
+
+def test_rows_of_a_parent_that_fails_later_are_not_marked_as_deleted(tmp_path: Path, sandbox: SandboxServer) -> None:
+    sync(API, "gates", "gates_rules")
+    before = live_keys(tmp_path, API, "gates_rules")
+    gate = sandbox.world.expected(API, "gates")[2]["id"]
+    sandbox.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
+    sync(API, "gates", "gates_rules")
+
+    assert live_keys(tmp_path, API, "gates_rules") == before
+
+
+def test_row_that_comes_back_loses_its_mark(tmp_path: Path, sandbox: SandboxServer) -> None:
+    rules = sandbox.world.collection(API, "gates_rules")
+    gate, elements = next((key, value) for key, value in rules.items() if any(each["rules"] for each in value))
+    element = next(each for each in elements if each["rules"])
+    sync(API, "gates", "gates_rules")
+    whole = live_keys(tmp_path, API, "gates_rules")
+    taken_off = element["rules"].pop()
+    gone = sync(API, "gates", "gates_rules")["gates_rules"]
+    assert gone.rows_deleted == 1
+    assert live_keys(tmp_path, API, "gates_rules") == [key for key in whole if key != (gate[0], taken_off["id"])]
+    element["rules"].append(taken_off)
+    back = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    assert back.reading is not None
+    assert back.reading.rows_loaded == 1
+    assert live_keys(tmp_path, API, "gates_rules") == whole
+
+
+def test_children_of_a_parent_that_is_gone_are_marked_and_not_asked_for(tmp_path: Path, sandbox: SandboxServer) -> None:
+    sync(API, "gates", "gates_rules")
+    gates = sandbox.world.collection(API, "gates")
+    gone = gates.pop(0)["id"]
+    sandbox.requests.reset()
+    sync(API, "gates", "gates_rules")
+
+    assert not [record.path for record in sandbox.requests if f"/{gone}/" in record.path]
+    for name in ("gates", "gates_rules"):
+        assert live_keys(tmp_path, API, name) == expected_keys(sandbox.world, API, name)
+
+
+def test_nothing_is_marked_where_a_setting_says_so(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MARK_DELETED", "false")
+    sync(API, "gates")
+    before = live_keys(tmp_path, API, "gates")
+    sandbox.world.collection(API, "gates").pop()
+
+    assert sync(API, "gates")["gates"].rows_deleted == 0
+    assert live_keys(tmp_path, API, "gates") == before
+
+
+def test_fewer_rows_than_the_api_states_mark_nothing(tmp_path: Path, sandbox: SandboxServer) -> None:
+    sync(API, "gates")
+    before = live_keys(tmp_path, API, "gates")
+    sandbox.world.collection(API, "gates").pop()
+    sandbox.options.totals = "high"
+    result = sync(API, "gates")["gates"]
+
+    assert result.reading is not None
+    assert result.reading.rows_short > 0
+    assert result.rows_deleted == 0
+    assert live_keys(tmp_path, API, "gates") == before
+
+
+def test_row_without_its_key_is_kept_aside_with_the_reason(tmp_path: Path, sandbox: SandboxServer) -> None:
+    sandbox.world.collection(API, "tags")[3]["id"] = None
+    for _ in range(2):
+        result = sync(API, "tags")["tags"]
+        assert result.status == "complete"
+        assert result.table_rows == 99
+
+    rows = query(tmp_path, f"SELECT endpoint, reason, row ->> '$.sent.name' FROM {API}._rejected_rows")
+    assert rows == [("tags", "no value for id", sandbox.world.collection(API, "tags")[3]["name"])]
