@@ -48,14 +48,17 @@ class Gate:
         self._slots = settings.max_in_flight
         self._closed = True
         self._starting = True
+        self._pauses = 0
         self._prober: Ticket | None = None
         self._refused: AuthenticationError | None = None
         limit = settings.requests_per_minute
         self._limiter = rate_limiter(limit) if limit else None
 
     @contextmanager
-    def slot(self, ticket: Ticket) -> Iterator[None]:
+    def slot(self, ticket: Ticket) -> Iterator[int]:
         """Holds one of the API's slots, once there is one and the gate is open for ``ticket``.
+
+        Gives the number of pauses there have been so far.
 
         Raises:
             AuthenticationError: The API refused the key meanwhile.
@@ -71,18 +74,26 @@ class Gate:
             if self._closed:
                 self._prober = ticket
             self._slots -= 1
+            pauses = self._pauses
         try:
-            yield
+            yield pauses
         finally:
             with self._changed:
                 self._slots += 1
                 self._changed.notify_all()
 
-    def close_for(self, ticket: Ticket) -> bool:
-        """Reports that the server told ``ticket`` to slow down. True if it is this request's turn to probe."""
+    def close_for(self, ticket: Ticket, *, left_after: int) -> bool:
+        """Reports that the server told ``ticket`` to slow down. True if it is this request's turn to probe.
+
+        Args:
+            ticket: The request, which was sent when there had been ``left_after`` pauses. If there was another
+                one since, its 429 tells nothing new.
+            left_after: What ``slot`` gave.
+        """
         with self._changed:
-            if self._closed and self._prober is not ticket:
+            if self._prober is not ticket and (self._closed or left_after != self._pauses):
                 return False
+            self._pauses += 1
             self._closed = True
             self._starting = False
             self._prober = ticket

@@ -6,6 +6,7 @@ in the shape that dlt's ``RESTClient`` asks for.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -22,7 +23,6 @@ from analytics_ingest.extract.gate import Clock, Gate, Ticket
 from analytics_ingest.extract.settings import environment_name
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Mapping
 
     from analytics_ingest.apis import Api
@@ -136,14 +136,14 @@ class ApiSession:
         **kwargs: Any,
     ) -> requests.Response:
         while True:
-            with self._gate.slot(ticket):
+            with self._gate.slot(ticket) as left_after:
                 meter.add(requests=1)
                 try:
                     response = self._http.send(request, **kwargs)
                 except BROKEN as error:
                     self._gate.unanswered(ticket)
                     raise RetriableError(f"no answer: {excerpt(str(error), self._secret)}") from None
-            if response.status_code != 429 or self._gate.close_for(ticket):
+            if response.status_code != 429 or self._gate.close_for(ticket, left_after=left_after):
                 break
             # another request is the probe: this 429 tells nothing new, so it does not count as a try
             meter.add(retries=1)
@@ -240,9 +240,12 @@ class ApiSession:
         meter.add(retries=1, wait_seconds=seconds)
         failure = state.outcome.exception() if state.outcome else None
         tries = 1 + self.api.retry.max_retries
-        self._log.warning(
+        # where a 404 is retried it is a likely answer, not one to look into
+        expected = isinstance(failure, ReadError) and failure.status == 404
+        self._log.log(
+            logging.INFO if expected else logging.WARNING,
             f"{self.api.name}: waiting {seconds:.1f} s after try {state.attempt_number} of {tries} of "
-            f"{request.method} {urlsplit(str(request.url)).path}: {failure}"
+            f"{request.method} {urlsplit(str(request.url)).path}: {failure}",
         )
 
 
