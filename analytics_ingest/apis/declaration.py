@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from analytics_ingest.apis.feeds import Feed
 
@@ -92,6 +94,8 @@ class Endpoint:
             counts; empty if there is none.
         timestamps: Dotted paths of fields that are turned into UTC timestamps.
         params: Query parameters sent with every request.
+        start_param: Query parameter by which the API itself filters on the cursor; ``None`` if it cannot.
+        convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
         missing: What a 404 for one parent means: its row is gone, or this child is not defined there.
         retry_status_codes: Status codes retried here beside those of the API.
     """
@@ -108,6 +112,8 @@ class Endpoint:
     params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     missing: Literal["parent gone", "not defined"] = field(default="parent gone", kw_only=True)
     retry_status_codes: tuple[int, ...] = field(default=(), kw_only=True)
+    start_param: str | None = field(default=None, kw_only=True)
+    convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:
@@ -118,6 +124,10 @@ class Endpoint:
     def path_params(self) -> tuple[str, ...]:
         """Names of the placeholders in the path, in order."""
         return tuple(name for _, name, _, _ in string.Formatter().parse(self.path) if name)
+
+    def path_for(self, values: Mapping[str, Any]) -> str:
+        """The path with ``values`` in place of its placeholders, percent-encoded: also ``/``, ``?`` and ``#``."""
+        return self.path.format_map({name: quote(str(values[name]), safe="") for name in self.path_params})
 
     @property
     def upstream(self) -> tuple[str, ...]:

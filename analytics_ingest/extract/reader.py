@@ -11,19 +11,15 @@ import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 import dlt
-from dlt.sources.helpers.rest_client.client import RESTClient
-from dlt.sources.rest_api.config_setup import create_auth
 
+from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import ReadError
-from analytics_ingest.extract.paginator import GuardedPaginator
 from analytics_ingest.extract.reading import Failure, Reading, Stored, Taken
-from analytics_ingest.extract.rows import ROW_HASH, RowFinisher, RowRejectedError
-from analytics_ingest.extract.selector import RowSelector
-from analytics_ingest.extract.session import EndpointSession
+from analytics_ingest.extract.rows import ROW_HASH, RowFinisher, RowRejectedError, excluded_fields
 from analytics_ingest.extract.tables import first_columns, schema_only
+from analytics_ingest.extract.wanted import Wanted
 
 if TYPE_CHECKING:
     import logging
@@ -31,12 +27,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dlt.sources.helpers.rest_client.client import PageData
-    from dlt.sources.rest_api.typing import AuthConfig
 
     from analytics_ingest.apis import Endpoint
+    from analytics_ingest.extract.mode import Mode
+    from analytics_ingest.extract.paginator import GuardedPaginator
+    from analytics_ingest.extract.reading import Parent
     from analytics_ingest.extract.session import ApiSession
+    from analytics_ingest.extract.sweep import Sweep
 
-Params = dict[str, Any]
 PROBATION = 5
 """Parents asked first: if each of them answers 403, the endpoint is not for this account."""
 CURSOR = "cursor"
@@ -57,8 +55,9 @@ class EndpointReader:
         *,
         limit: int | None,
         stored: Stored,
+        sweep: Sweep,
+        mode: Mode,
         started: datetime,
-        parents: Sequence[Params],
         log: logging.Logger,
     ) -> None:
         """Prepares the reading of an endpoint.
@@ -68,39 +67,32 @@ class EndpointReader:
             session: The API's session.
             limit: Rows per page.
             stored: What the warehouse holds of it.
+            sweep: The parents to ask.
+            mode: What the sync is asked to do.
             started: When the sync began.
-            parents: The feed's rows; one empty row for an endpoint without parents.
             log: Gets a line of progress now and then.
         """
         self.endpoint = endpoint
-        self.reading = Reading(parents=len(parents))
-        self.parents = parents
+        self.sweep = sweep
+        self.reading = Reading(parents=len(sweep.parents))
         self._session = session
-        self._limit = limit
         self._stored = stored
-        self._known = dict.fromkeys(stored.hashes, False)
+        self._unseen: dict[int, str | None] = dict(stored.hashes)
+        self._mode = mode
+        self._wanted = Wanted(endpoint, mode, session.settings, cursor=stored.cursor)
         self._started = started
         self._log = log
-        self._finisher = RowFinisher(endpoint)
-        given = endpoint.parents.params if endpoint.parents else ()
-        own_key = tuple(name for name in endpoint.primary_key if name not in given)
-        self._selector = RowSelector(endpoint.data_selector, record_key=own_key)
-        self._client = RESTClient(
-            base_url=str(session.settings.base_url),
-            auth=create_auth(auth_config(session)),
-            session=EndpointSession(
-                session,
-                meter=self.reading.meter,
-                check=self._check,
-                status_codes=endpoint.retry_status_codes,
-            ),
-        )
+        settings = session.settings
+        self._finisher = RowFinisher(endpoint, exclude=excluded_fields(endpoint, settings.exclude_columns))
+        self._client = EndpointClient(endpoint, session, limit=limit, meter=self.reading.meter)
         self._snapshot: list[dict[str, Any]] = []
+        self._rejected: list[tuple[str, Any]] = []
         self._table_ready = bool(stored.columns)
         self.gave = False
         self._outstanding = 0
         self._forbidden = 0
         self._stopped = False
+        self._whole: set[str] = set()
         self._begun = time.monotonic()
         self._reported = self._begun
 
@@ -109,96 +101,100 @@ class EndpointReader:
         """True once every parent was asked and nothing failed."""
         return self.reading.parents_done == self.reading.parents and not self.reading.failures
 
-    @property
-    def vanished(self) -> list[int]:
-        """Hashes of stored rows that a complete read did not give, once the rows that changed are loaded."""
-        if not self.complete or self.reading.rows_short or not self.endpoint.primary_key:
-            return []
-        return [value for value, seen in self._known.items() if not seen]
+    def take_vanished(self) -> list[int]:
+        """Hashes of stored rows that the parents read completely since the last call did not give.
 
-    def items(self, parents: Sequence[Params]) -> Iterator[Any]:
+        Only once the rows that changed are loaded: the hash that such a row had is among them.
+        """
+        if not self.endpoint.primary_key or not self._wanted.everything:
+            return []
+        orphans = self.complete and self.sweep.whole
+        there = {parent.path for parent in self.sweep.parents} if orphans else set()
+        vanished = [
+            value
+            for value, path in self._unseen.items()
+            if path is not None and (path in self._whole or (orphans and path not in there))
+        ]
+        self._whole.clear()
+        return vanished
+
+    def take_rejected(self) -> list[tuple[str, Any]]:
+        """Rows rejected since the last call, with the reason."""
+        rejected, self._rejected = self._rejected, []
+        return rejected
+
+    def items(self, parents: Sequence[Parent]) -> Iterator[Any]:
         """What dlt extracts for some of the parents: callables for its workers, and what these come to."""
         reading = self.reading
         last = reading.parents_done + len(parents)
-        for params in parents:
+        for parent in parents:
             while reading.parents_done < PROBATION <= reading.parents_done + self._outstanding:
                 yield None
             if self._stopped:
                 reading.parents_done += 1
                 continue
             self._outstanding += 1
-            yield partial(self._next_page, params, None)
+            yield partial(self._next_page, parent, None)
         while reading.parents_done < last:
             yield None
         if reading.parents_done == reading.parents:
             yield from self._close()
+        elif not self._stopped:
+            self.gave = True
+            self.sweep.reach(self._state(), parents[-1].path)
 
-    def path(self, params: Params) -> str:
-        """The endpoint's path for one parent, percent-encoded."""
-        return self.endpoint.path.format_map({name: quote(str(value), safe="") for name, value in params.items()})
+    def _pages(self, parent: Parent) -> Iterator[PageData[Any]]:
+        params = dict(self.endpoint.params)
+        if self.endpoint.start_param and self._wanted.since:
+            params[self.endpoint.start_param] = self.endpoint.convert(self._wanted.since)
+        return self._client.pages(parent.path, params)
 
-    def _pages(self, params: Params) -> Iterator[PageData[Any]]:
-        return self._client.paginate(
-            self.path(params),
-            params=dict(self.endpoint.params),
-            paginator=GuardedPaginator(
-                self.endpoint.paginator,
-                self._selector,
-                limit=self._limit,
-                max_pages=self._session.settings.max_pages,
-            ),
-            data_selector=self._selector,
-            # the session judges answers itself
-            hooks={"response": []},
-        )
-
-    def _next_page(self, params: Params, pages: Iterator[PageData[Any]] | None) -> Iterator[Any]:
+    def _next_page(self, parent: Parent, pages: Iterator[PageData[Any]] | None) -> Iterator[Any]:
         """Reads one page, in a worker."""
         if self._stopped:
-            return self._hand_over(Taken(), params)
-        pages = pages or self._pages(params)
+            return self._hand_over(Taken(), parent)
+        pages = pages or self._pages(parent)
         try:
             page = next(pages)
         except ReadError as error:
-            return self._hand_over(Taken(failure=error), params)
+            return self._hand_over(Taken(failure=error), parent)
         paginator = cast("GuardedPaginator", page.paginator)
-        taken = Taken(pages=1) if paginator.repeated else self._take(page, params)
+        taken = Taken(pages=1) if paginator.repeated else self._take(page, parent)
         taken.failure = paginator.problem
         if paginator.has_next_page and not paginator.problem:
-            return self._hand_over(taken, params, following=partial(self._next_page, params, pages))
+            return self._hand_over(taken, parent, following=partial(self._next_page, parent, pages))
         taken.short = paginator.short
-        return self._hand_over(taken, params)
+        return self._hand_over(taken, parent)
 
-    def _take(self, page: PageData[Any], params: Params) -> Taken:
+    def _take(self, page: PageData[Any], parent: Parent) -> Taken:
         """The page's rows as they go into the table, without those that are there already."""
         taken = Taken(pages=1, read=len(page))
         for sent in page:
             try:
-                row = self._finisher.finish(sent, params)
+                row = self._finisher.finish(sent, parent.params)
             except RowRejectedError as error:
                 taken.rejected.append((str(error), sent))
                 continue
             value = self._finisher.cursor(row)
             if value is not None and value <= self._started and (not taken.highest or value > taken.highest):
                 taken.highest = value
-            stored = row[ROW_HASH] in self._known
-            self._known[row[ROW_HASH]] = True
-            if not stored or not self.endpoint.primary_key:
+            stored = row[ROW_HASH] in self._unseen
+            self._unseen[row[ROW_HASH]] = None
+            if self._wanted.holds(value, stored=stored):
                 taken.rows.append(row)
         return taken
 
     def _hand_over(
-        self, taken: Taken, params: Params, *, following: Callable[[], Iterator[Any]] | None = None
+        self, taken: Taken, parent: Parent, *, following: Callable[[], Iterator[Any]] | None = None
     ) -> Iterator[Any]:
         """Books a page and gives its rows to dlt, in the calling thread; then the page after it to a worker."""
         reading = self.reading
         reading.pages += taken.pages
         reading.rows_read += taken.read
-        reading.rejected += taken.rejected
+        reading.rows_rejected += len(taken.rejected)
+        self._rejected += taken.rejected
         reading.rows_short += taken.short
         reading.highest = max(filter(None, (reading.highest, taken.highest)), default=None)
-        if taken.failure:
-            self._failed(params, taken.failure)
         if not self.endpoint.primary_key:
             self._snapshot += taken.rows
         elif taken.rows:
@@ -208,27 +204,41 @@ class EndpointReader:
         if following:
             yield following
         else:
-            self._outstanding -= 1
-            reading.parents_done += 1
+            self._ended(parent, taken)
         self._report()
 
-    def _failed(self, params: Params, error: ReadError) -> None:
-        child = self.endpoint.parents is not None
-        if child and error.status == 404:
-            self.reading.parents_missing += 1
+    def _ended(self, parent: Parent, taken: Taken) -> None:
+        """Books the end of one parent's pages."""
+        reading = self.reading
+        self._outstanding -= 1
+        reading.parents_done += 1
+        if taken.failure and not (self.endpoint.parents and taken.failure.status == 404):
+            self._failed(parent, taken.failure)
             return
-        self.reading.failures.append(Failure(self.path(params), str(error), error.status))
+        if taken.failure:
+            reading.parents_missing += 1
+        self.sweep.failed.discard(parent.path)
+        if not taken.short and not self._stopped:
+            self._whole.add(parent.path)
+
+    def _failed(self, parent: Parent, error: ReadError) -> None:
+        reading = self.reading
+        reading.failures.append(Failure(parent.path, str(error), error.status))
+        self.sweep.failed.add(parent.path)
         if error.status == 403:
             self._forbidden += 1
-            all_forbidden = self._forbidden == self.reading.parents_done + 1
-            self._stopped = self._stopped or (all_forbidden and self._forbidden >= min(PROBATION, self.reading.parents))
+            forbidden = self._forbidden == reading.parents_done and self._forbidden >= min(PROBATION, reading.parents)
+            self._stopped = self._stopped or forbidden
+
+    def _state(self) -> dict[str, Any]:
+        return dlt.current.resource_state(self.endpoint.name)
 
     def _close(self) -> Iterator[Any]:
         """What is left to do when all was asked: the snapshot, the empty table, the cursor."""
         reading = self.reading
         reading.seconds = time.monotonic() - self._begun
         gone = reading.parents_missing
-        if gone and gone == reading.parents and self.endpoint.missing == "parent gone":
+        if gone and gone == reading.parents and self.sweep.whole and self.endpoint.missing == "parent gone":
             reading.failures.append(
                 Failure(self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404)
             )
@@ -238,10 +248,12 @@ class EndpointReader:
                 f"{self._session.api.name}/{self.endpoint.name}: {reading.rows_short} rows fewer came than the API "
                 "states; no row is marked as deleted"
             )
+        if self.endpoint.parents and not self._stopped and self.sweep.end(self._state()):
+            self.gave = True
         if not self.complete:
             return
         stored = self._stored
-        if not self.endpoint.primary_key and Counter(row[ROW_HASH] for row in self._snapshot) != Counter(stored.hashes):
+        if not self.endpoint.primary_key and Counter(row[ROW_HASH] for row in self._snapshot) != Counter(stored.rows):
             reading.rows_loaded = len(self._snapshot)
             replace = dlt.mark.make_hints(write_disposition="replace")
             rows: Any = self._snapshot or dlt.mark.materialize_table_schema()
@@ -249,11 +261,11 @@ class EndpointReader:
             yield dlt.mark.with_hints(rows, replace)
         if not self._table_ready:
             self.gave = True
-            yield schema_only(self.endpoint, self.parents)
+            yield schema_only(self.endpoint, [parent.params for parent in self.sweep.parents[:1]])
         highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
-        if highest is not None and highest != stored.cursor:
+        if highest is not None and highest != stored.cursor and not self._mode.windowed:
             self.gave = True
-            dlt.current.resource_state(self.endpoint.name)[CURSOR] = highest.isoformat()
+            self._state()[CURSOR] = highest.isoformat()
 
     def _with_columns(self, rows: list[dict[str, Any]]) -> Any:
         """The rows, with the types of key columns in front of the first of all (see ``first_columns``)."""
@@ -261,9 +273,6 @@ class EndpointReader:
             return rows
         self._table_ready = True
         return dlt.mark.with_hints(rows, dlt.mark.make_hints(columns=first_columns(self.endpoint, rows[0])))
-
-    def _check(self, body: Any) -> None:
-        self._selector.page(body)
 
     def _report(self, *, final: bool = False) -> None:
         now = time.monotonic()
@@ -276,10 +285,3 @@ class EndpointReader:
             f"{self._session.api.name}/{self.endpoint.name}: {of}{reading.pages} pages, "
             f"{reading.rows_read} rows{', done' if final and self.complete else ''}"
         )
-
-
-def auth_config(session: ApiSession) -> AuthConfig:
-    """The API's auth in dlt's terms, with the key from the settings."""
-    declared = session.api.auth
-    secret = session.settings.api_key.get_secret_value()
-    return cast("AuthConfig", {**declared, "token" if declared["type"] == "bearer" else "api_key": secret})

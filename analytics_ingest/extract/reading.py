@@ -5,13 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from analytics_ingest.apis.feeds import Mark
 from analytics_ingest.extract.session import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from analytics_ingest.extract.errors import ReadError
+
+
+NO_MARK = Mark(None, 0.0, settled=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """One request to make: for a child one row of its feed.
+
+    Attributes:
+        path: The endpoint's path with the values in it, percent-encoded.
+        params: The path parameters, and what else the child's rows carry from the parent.
+        mark: By which a change of the parent is told.
+    """
+
+    path: str
+    params: Mapping[str, Any]
+    mark: Mark
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,7 @@ class Reading:
         pages: Pages read.
         parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
         highest: The highest cursor value that came, no later than the start of the sync.
-        rejected: Rows without a complete key, with the reason.
+        rows_rejected: Rows without a complete key.
         failures: What could not be read. Empty: the endpoint was read completely.
         seconds: From the first request to the last answer.
     """
@@ -49,7 +68,7 @@ class Reading:
     parents_done: int = 0
     parents_missing: int = 0
     highest: datetime | None = None
-    rejected: list[tuple[str, Any]] = field(default_factory=list)
+    rows_rejected: int = 0
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -72,12 +91,14 @@ class Stored:
     """What the warehouse holds of an endpoint before it is read.
 
     Attributes:
-        hashes: Content hashes of the rows in the table that are not marked as deleted; rows read that have one
-            of these are not loaded again.
+        hashes: Content hashes of the rows in the table that are not marked as deleted, each with the path of the
+            parent it came from; rows read that have one of these are not loaded again.
+        rows: The hashes of a snapshot's rows, one for each row.
         columns: Names of the table's columns; empty if there is no table yet.
         cursor: The highest cursor value seen by earlier syncs.
     """
 
-    hashes: Sequence[int] = ()
+    hashes: Mapping[int, str] = field(default_factory=dict)
+    rows: Sequence[int] = ()
     columns: frozenset[str] = frozenset()
     cursor: datetime | None = None

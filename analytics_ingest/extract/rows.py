@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from analytics_ingest.extract.errors import ConfigurationError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
 
@@ -63,8 +65,15 @@ def content_hash(row: Mapping[str, Any]) -> int:
 class RowFinisher:
     """Turns what an endpoint sends into rows of its table."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, exclude: Sequence[tuple[str, ...]] = ()) -> None:
+        """Prepares the finishing of an endpoint's rows.
+
+        Args:
+            endpoint: The endpoint.
+            exclude: Paths of fields that are taken out of each row.
+        """
         self._key = endpoint.primary_key
+        self._exclude = exclude
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
 
@@ -83,6 +92,8 @@ class RowFinisher:
         for name, value in params.items():
             if row.get(name) is None:
                 row[name] = value
+        for path in self._exclude:
+            _remove(row, path)
         for path in self._timestamps:
             _normalise(row, path)
         if lacking := [name for name in self._key if row.get(name) is None]:
@@ -99,6 +110,31 @@ class RowFinisher:
             if isinstance(value, datetime):
                 return value
         return None
+
+
+def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Paths of the fields of an endpoint that ``names`` keep out: ``email``, ``users.email``, ``attributes.email``.
+
+    Raises:
+        ConfigurationError: A column of the key is among them.
+    """
+    paths = []
+    for name in names:
+        first, *rest = name.split(".")
+        path = tuple(rest) if rest and first == endpoint.name else (first, *rest)
+        if path[0] in endpoint.primary_key:
+            raise ConfigurationError(f"EXCLUDE_COLUMNS names {name}, which is part of the key of {endpoint.name}")
+        paths.append(path)
+    return paths
+
+
+def _remove(row: dict[str, Any], path: tuple[str, ...]) -> None:
+    for name in path[:-1]:
+        if not isinstance(row.get(name), dict):
+            return
+        row[name] = dict(row[name])
+        row = row[name]
+    row.pop(path[-1], None)
 
 
 def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:

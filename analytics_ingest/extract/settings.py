@@ -7,7 +7,8 @@ resolution would fall back to a bare ``api_key`` and so send one vendor's key to
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dlt
 from pydantic import (
@@ -25,6 +26,7 @@ from pydantic import (
 )
 
 from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
+from analytics_ingest.extract.rows import to_utc
 
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
@@ -46,6 +48,14 @@ def _header_value(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _moment(value: Any) -> Any:
+    moment = to_utc(value.isoformat() if isinstance(value, date) else value)
+    if not isinstance(moment, datetime):
+        raise ValueError("no date or time: write 2026-01-31 or 2026-01-31T12:00:00Z")  # noqa: TRY004 - pydantic's way
+    return moment
+
+
+UtcTime = Annotated[datetime, BeforeValidator(_moment)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 
@@ -69,6 +79,17 @@ class Settings(BaseModel):
     )
     max_pages: PositiveInt = Field(100_000, description="Pages of one list after which reading it fails.")
     fan_out_chunk: PositiveInt = Field(500, description="Parents whose children go into one load package.")
+    fan_out: Literal["all", "changed"] = Field(
+        "all", description="Which parents a sync asks for their children: every one, or those that changed."
+    )
+    resume_within: PositiveFloat = Field(
+        86_400, description="Seconds within which a fan-out that was killed is gone on with."
+    )
+    start_date: UtcTime | None = Field(None, description="Rows whose cursor is earlier are not loaded.")
+    lookback: PositiveFloat = Field(
+        3_600, description="Seconds before the highest cursor from which an API that filters is asked again."
+    )
+    exclude_columns: Words = Field((), description="Fields that stay out of the warehouse.")
     mark_deleted: bool = Field(True, description="Whether rows that are gone upstream get a time in _deleted_at.")
     lock_timeout: PositiveFloat = Field(3_600, description="Seconds to wait for another sync of the same API to end.")
     progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")

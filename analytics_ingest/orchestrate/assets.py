@@ -11,14 +11,17 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
+    Config,
     Failure,
     MaterializeResult,
     MetadataValue,
 )
 from dagster_dlt import dlt_assets
+from pydantic import Field
 
 from analytics_ingest.apis import Api
 from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.mode import parse_mode
 from analytics_ingest.extract.tables import declared_source
 from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.orchestrate.translator import ApiTranslator
@@ -26,6 +29,21 @@ from analytics_ingest.sync.sync import ApiSync, EndpointResult
 from analytics_ingest.warehouse.destination import build_pipeline
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest.warehouse.warehouse import WarehouseError
+
+
+class SyncConfig(Config):
+    """What a run can be asked to do beyond reading what changed; each API's op takes it."""
+
+    full_refresh: bool = Field(
+        default=False, description="Load every row again, also those that the table holds as they are."
+    )
+    updated_from: str | None = Field(
+        default=None,
+        description="Load again what was updated from this time on, such as 2026-01-31 or 2026-01-31T12:00:00Z (UTC). "
+        "With a window no cursor moves and no row is marked as deleted.",
+    )
+    updated_to: str | None = Field(default=None, description="The window's end, included.")
+    endpoints: list[str] = Field(default=[], description="Only these endpoints of those selected; all by default.")
 
 
 def build_assets(api: Api) -> AssetsDefinition:
@@ -37,13 +55,13 @@ def build_assets(api: Api) -> AssetsDefinition:
         name=api.name,
         dagster_dlt_translator=ApiTranslator(api),
     )
-    def assets(context: AssetExecutionContext) -> Iterator[MaterializeResult[None]]:
-        yield from materialize(context, api)
+    def assets(context: AssetExecutionContext, config: SyncConfig) -> Iterator[MaterializeResult[None]]:
+        yield from materialize(context, api, config)
 
     return assets
 
 
-def materialize(context: AssetExecutionContext, api: Api) -> Iterator[MaterializeResult[None]]:
+def materialize(context: AssetExecutionContext, api: Api, config: SyncConfig) -> Iterator[MaterializeResult[None]]:
     """Syncs what is selected, and gives a result for each endpoint that was read completely and loaded.
 
     Why not ``DagsterDltResource.run()``: it restores the pipeline at each call and joins extraction to the load,
@@ -55,7 +73,8 @@ def materialize(context: AssetExecutionContext, api: Api) -> Iterator[Materializ
     selected = {key.path[-1] for key in context.selected_asset_keys}
     failed: list[EndpointResult] = []
     try:
-        for result in ApiSync(api, selected=selected, log=context.log).run():
+        mode = parse_mode(api, **config.model_dump())
+        for result in ApiSync(api, selected=selected, mode=mode, log=context.log).run():
             if result.status == "complete":
                 yield MaterializeResult(
                     asset_key=AssetKey([api.name, result.endpoint.name]),

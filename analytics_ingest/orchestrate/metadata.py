@@ -63,7 +63,7 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
             "rows_loaded": reading.rows_loaded,
             "rows_deleted": result.rows_deleted,
             "rows_short": reading.rows_short,
-            "rows_rejected": len(reading.rejected),
+            "rows_rejected": reading.rows_rejected,
             "pages": reading.pages,
             "requests": reading.meter.requests,
             "retries": reading.meter.retries,

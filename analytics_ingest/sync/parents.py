@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
+from analytics_ingest.apis.feeds import MARK
 from analytics_ingest.extract.errors import IngestError, MissingParentError
+from analytics_ingest.extract.reading import NO_MARK, Parent
 from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ def read_parents(
     *,
     columns: Mapping[str, frozenset[str]],
     log: logging.Logger,
-) -> list[dict[str, Any]]:
-    """One row per request to make, each once, in a fixed order; one empty row if the path has no placeholders.
+) -> list[Parent]:
+    """One parent per request to make, each once, by path; one without values if the path has no placeholders.
 
     Args:
         api: The API.
@@ -41,7 +43,7 @@ def read_parents(
         IngestError: Two parents lead to the same path.
     """
     if endpoint.parents is None:
-        return [{}]
+        return [Parent(path=endpoint.path, params={}, mark=NO_MARK)]
     if missing := [name for name in endpoint.upstream if name not in columns]:
         names = ", ".join(f"{api.name}/{name}" for name in missing)
         raise MissingParentError(
@@ -57,29 +59,33 @@ def read_parents(
             # a column that no row ever filled does not exist
             yield tuple(row.get(name) for name in wanted)
 
-    by_path: dict[str, dict[str, Any]] = {}
+    by_path: dict[str, Parent] = {}
     left_out = 0
     for row in endpoint.parents.rows(read):
+        mark = row.pop(MARK)
         values = [row[name] for name in endpoint.path_params]
         if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values):
             left_out += 1
             continue
-        path = endpoint.path.format_map({name: quote(str(value), safe="") for name, value in row.items()})
-        if by_path.setdefault(path, row) != row:
+        path = endpoint.path_for(row)
+        parent = Parent(path=path, params=row, mark=mark)
+        known = by_path.setdefault(path, parent)
+        if known.params != row:
             raise IngestError(
                 f"{api.name}/{endpoint.name}: two parents lead to the same path {path}: "
-                f"{_shown(by_path[path])} and {_shown(row)}"
+                f"{_shown(known.params)} and {_shown(row)}"
             )
+        by_path[path] = replace(known, mark=known.mark.with_(mark))
     if left_out:
         log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
     return [by_path[path] for path in sorted(by_path)]
 
 
-def _shown(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in row.items())
+def _shown(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
-def chunks(rows: Sequence[dict[str, Any]], size: int) -> Iterator[Sequence[dict[str, Any]]]:
-    """``rows`` in parts of ``size``; one empty part if there are none."""
-    for start in range(0, max(len(rows), 1), size):
-        yield rows[start : start + size]
+def chunks(parents: Sequence[Parent], size: int) -> Iterator[Sequence[Parent]]:
+    """``parents`` in parts of ``size``; one empty part if there are none."""
+    for start in range(0, max(len(parents), 1), size):
+        yield parents[start : start + size]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError
+from analytics_ingest.extract.mode import Mode
 from analytics_ingest.extract.reader import CURSOR, EndpointReader
-from analytics_ingest.extract.reading import Reading, Stored
+from analytics_ingest.extract.reading import Parent, Reading, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, page_limit
+from analytics_ingest.extract.sweep import Sweep, plan_sweep
 from analytics_ingest.extract.tables import REJECTED, build_resource, build_source, rejected_resource
 from analytics_ingest.sync.parents import chunks, read_parents
 from analytics_ingest.warehouse.warehouse import Warehouse
@@ -62,16 +66,22 @@ class EndpointResult:
 class ApiSync:
     """A sync of an API, or of some of its endpoints."""
 
-    def __init__(self, api: Api, *, selected: set[str] | None = None, log: logging.Logger) -> None:
+    def __init__(
+        self, api: Api, *, selected: set[str] | None = None, mode: Mode | None = None, log: logging.Logger
+    ) -> None:
         """Prepares a sync.
 
         Args:
             api: What to read.
             selected: Names of the endpoints to sync; all by default.
+            mode: What to do beyond reading what changed.
             log: Gets progress and waits.
         """
         self._api = api
+        self._mode = mode or Mode()
         self._selected = set(api.by_name) if selected is None else selected
+        if self._mode.endpoints:
+            self._selected &= self._mode.endpoints
         self._log = log
         self._unread: dict[str, str] = {}
 
@@ -108,8 +118,9 @@ class ApiSync:
                         session,
                         limit=page_limit(self._api, endpoint),
                         stored=self._stored(endpoint, tables, columns, warehouse),
+                        sweep=self._sweep(endpoint, parents, warehouse, session.settings),
+                        mode=self._mode,
                         started=self._started,
-                        parents=parents,
                         log=self._log,
                     )
                     readers.append(reader)
@@ -120,12 +131,17 @@ class ApiSync:
         yield from unread
         if not readers:
             return
-        parts = [chunks(reader.parents, session.settings.fan_out_chunk) for reader in readers]
+        parts = [chunks(reader.sweep.parents, session.settings.fan_out_chunk) for reader in readers]
+        deleted: Counter[str] = Counter()
         for turn in zip_longest(*parts):
             package = [(reader, part) for reader, part in zip(readers, turn, strict=True) if part is not None]
-            if self._extract(package, warehouse, session.settings):
-                with warehouse.open():
+            to_load = self._extract(package, warehouse, session.settings)
+            with warehouse.open() as tables:
+                if to_load:
                     warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+                for reader, _ in package if session.settings.mark_deleted else ():
+                    name, vanished = reader.endpoint.name, reader.take_vanished()
+                    deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
         with warehouse.open() as tables:
             there = tables.columns([reader.endpoint.name for reader in readers])
             # read once: the property parses the stored schema at each access
@@ -138,7 +154,7 @@ class ApiSync:
                     if schema and reader.endpoint.name in there
                     else None,
                     cursor=self._cursor(reader.endpoint, warehouse),
-                    mark_deleted=session.settings.mark_deleted,
+                    deleted=deleted[reader.endpoint.name],
                 )
                 for reader in readers
             ]
@@ -160,24 +176,46 @@ class ApiSync:
         there = columns.get(endpoint.name, frozenset())
         if not there:
             return Stored()
+        if not endpoint.primary_key:
+            return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)
         live = DELETED_AT if DELETED_AT in there else None
-        hashes = [row[0] for row in tables.read(endpoint.name, [ROW_HASH], where_null=live)]
+        rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
+        # one text for all rows of a parent
+        path = cache(lambda *values: endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))))
+        hashes = {row[0]: path(*row[1:]) for row in rows}
         return Stored(hashes=hashes, columns=there, cursor=self._cursor(endpoint, warehouse))
 
-    def _cursor(self, endpoint: Endpoint, warehouse: Warehouse) -> datetime | None:
+    def _sweep(self, endpoint: Endpoint, parents: Sequence[Parent], warehouse: Warehouse, settings: Settings) -> Sweep:
+        mode: str = settings.fan_out
+        if self._mode.full_refresh or self._mode.windowed:
+            mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
+        return plan_sweep(
+            endpoint,
+            parents,
+            self._state(endpoint, warehouse),
+            mode=mode,
+            now=datetime.now(UTC),
+            resume_within=settings.resume_within,
+        )
+
+    def _state(self, endpoint: Endpoint, warehouse: Warehouse) -> dict[str, Any]:
         sources: Any = warehouse.pipeline.state.get("sources", {})
-        state = sources.get(self._api.name, {}).get("resources", {}).get(endpoint.name, {})
+        state: dict[str, Any] = sources.get(self._api.name, {}).get("resources", {}).get(endpoint.name, {})
+        return state
+
+    def _cursor(self, endpoint: Endpoint, warehouse: Warehouse) -> datetime | None:
+        state = self._state(endpoint, warehouse)
         return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
 
     def _extract(
         self,
-        package: Sequence[tuple[EndpointReader, Sequence[dict[str, Any]]]],
+        package: Sequence[tuple[EndpointReader, Sequence[Parent]]],
         warehouse: Warehouse,
         settings: Settings,
     ) -> bool:
         """Reads a package and makes it ready to load. False if there is nothing to load."""
 
-        def resource(reader: EndpointReader, part: Sequence[dict[str, Any]]) -> Any:
+        def resource(reader: EndpointReader, part: Sequence[Parent]) -> Any:
             return build_resource(reader.endpoint, lambda: reader.items(part))
 
         pipeline = warehouse.pipeline
@@ -189,7 +227,7 @@ class ApiSync:
                 max_parallel_items=2 * settings.max_in_flight,
                 loader_file_format="parquet",
             )
-            rejected = {reader.endpoint.name: reader.reading.rejected for reader, _ in package}
+            rejected = {reader.endpoint.name: reader.take_rejected() for reader, _ in package}
             if any(rejected.values()):
                 self._log.warning(f"{self._api.name}: rows without a complete key went to {REJECTED}")
                 pipeline.extract(build_source(self._api, [rejected_resource(rejected)]))
@@ -210,7 +248,7 @@ class ApiSync:
         *,
         columns: TTableSchemaColumns | None,
         cursor: datetime | None,
-        mark_deleted: bool,
+        deleted: int,
     ) -> EndpointResult:
         name = reader.endpoint.name
         reading = reader.reading
@@ -218,8 +256,6 @@ class ApiSync:
             first = reading.failures[0]
             more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
             self._unread[name] = f"{first.path} {first.reason}{more}"
-        vanished = reader.vanished if mark_deleted else []
-        deleted = tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
         return EndpointResult(
             endpoint=reader.endpoint,
             status="complete" if reader.complete else "failed",

@@ -1,0 +1,119 @@
+"""A fan-out is a sweep over the parents in a fixed order; its place is kept, so a killed one goes on from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.extract.reading import Parent
+
+UNFINISHED = "sweep"
+"""Key in the resource's state: the sweep that did not end, as mode, began and the path it has come to."""
+SWEPT = "swept"
+"""Key in the resource's state: when the last sweep that ended began, ISO 8601 in UTC."""
+FAILED = "failed"
+"""Key in the resource's state: paths of the parents that could not be read last time."""
+
+
+@dataclass
+class Sweep:
+    """Which parents one sync asks, and how far it has come.
+
+    Attributes:
+        mode: What decides which parents are asked; another mode begins a sweep anew.
+        began: When the feed was first read, UTC.
+        parents: The parents to ask, in order: those that failed last time, then by path.
+        whole: Whether every parent of the feed is among them.
+        done: The path up to which earlier syncs of this sweep have come.
+        failed: Paths that failed and were not read since.
+        keep_time: Whether the time of the sweep is of use to the next one.
+    """
+
+    mode: str
+    began: datetime
+    parents: Sequence[Parent]
+    whole: bool
+    done: str = ""
+    failed: set[str] = field(default_factory=set)
+    keep_time: bool = False
+
+    def __post_init__(self) -> None:
+        self._first = frozenset(self.failed)
+
+    def reach(self, state: dict[str, Any], path: str) -> None:
+        """Notes in the resource's state that the sweep has come to ``path``."""
+        # those that failed last time are asked first, out of order
+        self.done = self.done if path in self._first else path
+        state[UNFINISHED] = {"mode": self.mode, "began": self.began.isoformat(), "done": self.done}
+        self._note_failed(state)
+
+    def end(self, state: dict[str, Any]) -> bool:
+        """Notes in the resource's state that every parent was asked. False if that changes nothing."""
+        before = dict(state)
+        state.pop(UNFINISHED, None)
+        if self.keep_time:
+            state[SWEPT] = self.began.isoformat()
+        self._note_failed(state)
+        return state != before
+
+    def _note_failed(self, state: dict[str, Any]) -> None:
+        if self.failed:
+            state[FAILED] = sorted(self.failed)
+        else:
+            state.pop(FAILED, None)
+
+
+def plan_sweep(
+    endpoint: Endpoint,
+    parents: Sequence[Parent],
+    state: Mapping[str, Any],
+    *,
+    mode: str,
+    now: datetime,
+    resume_within: float,
+) -> Sweep:
+    """Decides which parents are asked.
+
+    Args:
+        endpoint: The child.
+        parents: The rows of its feed, by path.
+        state: The resource's state, as the last sync left it.
+        mode: ``all``: every parent. ``changed``: those whose row was loaded since the last sweep began, those
+            without ``updated_at``, and those that failed. Anything else counts as ``all`` under a name of its own.
+        now: When the feed was read.
+        resume_within: Seconds after its beginning within which a sweep that did not end is gone on with.
+    """
+    failed = set(state.get(FAILED, ())) & {parent.path for parent in parents}
+    unfinished = state.get(UNFINISHED, {})
+    began, done = now, ""
+    if unfinished.get("mode") == mode:
+        first = datetime.fromisoformat(unfinished["began"])
+        if now - first < timedelta(seconds=resume_within):
+            began, done = first, unfinished["done"]
+    swept = datetime.fromisoformat(state[SWEPT]) if SWEPT in state else None
+    asked = [
+        parent for parent in parents if parent.path in failed or (parent.path > done and _is_due(parent, swept, mode))
+    ]
+    return Sweep(
+        mode=mode,
+        began=began,
+        parents=sorted(asked, key=lambda parent: (parent.path not in failed, parent.path)),
+        whole=len(asked) == len(parents),
+        done=done,
+        failed=failed,
+        keep_time=mode == "changed" or (endpoint.parents is not None and endpoint.parents.settles),
+    )
+
+
+def _is_due(parent: Parent, swept: datetime | None, mode: str) -> bool:
+    if swept is None or mode not in ("all", "changed"):
+        return True
+    loaded_since = parent.mark.load_id >= swept.timestamp()
+    if parent.mark.settled:
+        return loaded_since
+    return mode == "all" or parent.mark.updated_at is None or loaded_since
