@@ -1,0 +1,210 @@
+"""A fan-out keeps its place: killed, it goes on; told so, it asks only for what changed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.apis.feeds import From
+from analytics_ingest.extract.mode import Mode
+from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.world import World
+from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+API = "experimentation"
+CODE = "import logging; from analytics_ingest.apis import APIS; from analytics_ingest.sync.sync import ApiSync; "
+
+
+def asked(server: SandboxServer, endpoint: str) -> list[str]:
+    """Paths that were asked for, once for each first page."""
+    return [r.path for r in server.requests if r.endpoint == endpoint and "page=1" in r.query.split("&")]
+
+
+def rules_path(gate: str) -> str:
+    return f"/{API}/v1/gates/{gate}/rules"
+
+
+def many_gates(count: int) -> World:
+    """A world with ``count`` gates of one rule each."""
+    world = World(scale=SCALE)
+    gates, rules = world.collection(API, "gates"), world.collection(API, "gates_rules")
+    pattern = dict(gates[0])
+    gates.clear()
+    rules.clear()
+    for number in range(count):
+        gate = f"gate_{number:04}"
+        gates.append({**pattern, "id": gate})
+        rules[gate,] = [{"id": "group", "rules": [{"id": f"rule_of_{gate}", "name": "everyone"}]}]
+    return world
+
+
+def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, serve: Callable[..., SandboxServer]
+) -> None:
+    server = serve(many_gates(1_200), latency=0.002)
+    code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
+    process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
+    until = time.monotonic() + 100
+    while server.requests.count(API, "gates_rules") < 800 and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done_before = set(asked(server, "gates_rules"))
+    loaded_before = {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
+    assert len(loaded_before) == 500
+    server.requests.reset()
+    result = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    again = asked(server, "gates_rules")
+    assert result.status == "complete"
+    assert not {rules_path(gate) for gate in loaded_before} & set(again)
+    assert len(again) == len(set(again)) == 1_200 - len(loaded_before)
+    assert set(again) | done_before == {rules_path(f"gate_{number:04}") for number in range(1_200)}
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(server.world, API, "gates_rules")
+    server.requests.reset()
+    sync(API, "gates", "gates_rules")
+    assert len(asked(server, "gates_rules")) == 1_200
+
+
+def test_sweep_of_another_mode_begins_anew(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "2")
+    syncing = ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test"))
+    stop_after_first_chunk(syncing, monkeypatch)
+    sandbox.requests.reset()
+    refresh = ApiSync(APIS[API], selected={"gates_rules"}, mode=Mode(full_refresh=True), log=logging.getLogger("test"))
+    list(refresh.run())
+
+    assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
+
+
+def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract = syncing._extract
+    packages = []
+
+    def limited(*arguments):
+        packages.append(arguments)
+        if len(packages) > 2:
+            raise KeyboardInterrupt
+        return extract(*arguments)
+
+    monkeypatch.setattr(syncing, "_extract", limited)
+    with pytest.raises(KeyboardInterrupt):
+        list(syncing.run())
+
+
+def test_sweep_that_is_too_old_begins_anew(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "2")
+    syncing = ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test"))
+    stop_after_first_chunk(syncing, monkeypatch)
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__RESUME_WITHIN", "0.001")
+    sandbox.requests.reset()
+    sync(API, "gates_rules")
+
+    assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
+
+
+def test_changed_asks_only_for_parents_that_changed_or_are_new(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
+    gates, rules = sandbox.world.collection(API, "gates"), sandbox.world.collection(API, "gates_rules")
+    sync(API, "gates", "gates_rules")
+    sandbox.requests.reset()
+    sync(API, "gates", "gates_rules")
+    assert asked(sandbox, "gates_rules") == []
+
+    gates[1]["updated_at"] = "2026-01-15T11:00:00Z"
+    gates.append({**gates[0], "id": "new", "updated_at": "2020-01-01T00:00:00Z"})
+    rules["new",] = [{"id": "g", "rules": [{"id": "r1", "name": "first"}]}]
+    sandbox.requests.reset()
+    sync(API, "gates", "gates_rules")
+
+    assert sorted(asked(sandbox, "gates_rules")) == sorted([rules_path(gates[1]["id"]), rules_path("new")])
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
+
+
+def test_changed_asks_parents_without_updated_at_every_time(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
+    gate = sandbox.world.collection(API, "gates")[2]
+    gate["updated_at"] = None
+    sync(API, "gates", "gates_rules")
+    sandbox.requests.reset()
+    sync(API, "gates", "gates_rules")
+
+    assert asked(sandbox, "gates_rules") == [rules_path(gate["id"])]
+
+
+def test_parent_that_failed_is_asked_first_next_time(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
+    gate = sorted(row["id"] for row in sandbox.world.expected(API, "gates"))[3]
+    fault = Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500)
+    sandbox.options.faults.append(fault)
+    assert sync(API, "gates", "gates_rules")["gates_rules"].status == "failed"
+    sandbox.options.faults.remove(fault)
+    sandbox.requests.reset()
+    result = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    assert result.status == "complete"
+    assert asked(sandbox, "gates_rules")[0] == rules_path(gate)
+    assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
+
+
+def test_changed_asks_the_parent_that_failed_and_no_other(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
+    gate = sandbox.world.expected(API, "gates")[3]["id"]
+    fault = Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=403)
+    sandbox.options.faults.append(fault)
+    assert sync(API, "gates", "gates_rules")["gates_rules"].status == "failed"
+    sandbox.options.faults.remove(fault)
+    for expected in ([rules_path(gate)], []):
+        sandbox.requests.reset()
+        assert sync(API, "gates", "gates_rules")["gates_rules"].status == "complete"
+        assert asked(sandbox, "gates_rules") == expected
+
+
+def test_settled_parents_are_asked_once(sandbox: SandboxServer) -> None:
+    gates = sandbox.world.collection(API, "gates")
+    for number, gate in enumerate(gates):
+        gate["status"] = "archived" if number < 4 else "live"
+    settled = From("gates", gate_id="id", settled=("status", frozenset({"archived"})))
+    endpoints = tuple(
+        replace(endpoint, parents=settled) if endpoint.name == "gates_rules" else endpoint
+        for endpoint in APIS[API].endpoints
+        if endpoint.name in ("gates", "gates_rules")
+    )
+    api = replace(APIS[API], endpoints=endpoints)
+    for expected in (gates, gates[4:]):
+        sandbox.requests.reset()
+        list(ApiSync(api, log=logging.getLogger("test")).run())
+        assert sorted(asked(sandbox, "gates_rules")) == sorted(rules_path(gate["id"]) for gate in expected)
+    gates[0]["status"] = "live"
+    gates[1]["name"] = "renamed"
+    sandbox.requests.reset()
+    list(ApiSync(api, log=logging.getLogger("test")).run())
+    expected_paths = [rules_path(gate["id"]) for gate in (gates[0], gates[1], *gates[4:])]
+    assert sorted(asked(sandbox, "gates_rules")) == sorted(expected_paths)
