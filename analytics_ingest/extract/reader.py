@@ -17,7 +17,7 @@ import dlt
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import ReadError
 from analytics_ingest.extract.reading import Failure, Reading, Stored, Taken
-from analytics_ingest.extract.rows import ROW_HASH, RowFinisher, RowRejectedError, excluded_fields
+from analytics_ingest.extract.rows import ROW_HASH, KeyTypes, RowFinisher, RowRejectedError, excluded_fields
 from analytics_ingest.extract.tables import first_columns, schema_only
 from analytics_ingest.extract.wanted import Wanted
 
@@ -45,6 +45,7 @@ class EndpointReader:
     """Reads one endpoint in one sync. Requests run in dlt's workers, everything else in the calling thread.
 
     Attributes:
+        stored: What the warehouse holds of the endpoint.
         gave: Whether there is anything to load: rows, a new table, a cursor that moved.
     """
 
@@ -76,7 +77,7 @@ class EndpointReader:
         self.sweep = sweep
         self.reading = Reading(parents=len(sweep.parents))
         self._session = session
-        self._stored = stored
+        self.stored = stored
         self._unseen: dict[int, str | None] = dict(stored.hashes)
         self._mode = mode
         self._wanted = Wanted(endpoint, mode, session.settings, cursor=stored.cursor)
@@ -84,6 +85,7 @@ class EndpointReader:
         self._log = log
         settings = session.settings
         self._finisher = RowFinisher(endpoint, exclude=excluded_fields(endpoint, settings.exclude_columns))
+        self._key_types = KeyTypes(endpoint, stored.columns)
         self._client = EndpointClient(endpoint, session, limit=limit, meter=self.reading.meter)
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
@@ -93,6 +95,7 @@ class EndpointReader:
         self._forbidden = 0
         self._stopped = False
         self._whole: set[str] = set()
+        self._read_again: set[str] = set()
         self._begun = time.monotonic()
         self._reported = self._begun
 
@@ -163,18 +166,29 @@ class EndpointReader:
         taken.failure = paginator.problem
         if paginator.has_next_page and not paginator.problem:
             return self._hand_over(taken, parent, following=partial(self._next_page, parent, pages))
+        if paginator.short and parent.path not in self._read_again:
+            # rows move between pages while they are read: what the API states more of may come the second time
+            self._read_again.add(parent.path)
+            return self._hand_over(taken, parent, following=partial(self._next_page, parent, None))
         taken.short = paginator.short
         return self._hand_over(taken, parent)
 
     def _take(self, page: PageData[Any], parent: Parent) -> Taken:
         """The page's rows as they go into the table, without those that are there already."""
         taken = Taken(pages=1, read=len(page))
+        finished: dict[Any, dict[str, Any]] = {}
         for sent in page:
             try:
                 row = self._finisher.finish(sent, parent.params)
+                self._key_types.check(row)
             except RowRejectedError as error:
                 taken.rejected.append((str(error), sent))
                 continue
+            key = self._finisher.key(row) or len(finished)
+            # of one key twice on a page the later row stays, whichever comes first
+            if key not in finished or not self._finisher.is_older(row, finished[key]):
+                finished[key] = row
+        for row in finished.values():
             value = self._finisher.cursor(row)
             if value is not None and value <= self._started and (not taken.highest or value > taken.highest):
                 taken.highest = value
@@ -244,16 +258,16 @@ class EndpointReader:
             )
         self._report(final=True)
         if reading.rows_short:
-            self._log.warning(
-                f"{self._session.api.name}/{self.endpoint.name}: {reading.rows_short} rows fewer came than the API "
-                "states; no row is marked as deleted"
-            )
+            short = f"{reading.rows_short} rows fewer came than the API states; there no row is marked as deleted"
+            self._log.warning(f"{self._session.api.name}/{self.endpoint.name}: {short}")
         if self.endpoint.parents and not self._stopped and self.sweep.end(self._state()):
             self.gave = True
         if not self.complete:
             return
-        stored = self._stored
-        if not self.endpoint.primary_key and Counter(row[ROW_HASH] for row in self._snapshot) != Counter(stored.rows):
+        stored = self.stored
+        if not self.endpoint.primary_key and (
+            self._mode.full_refresh or Counter(row[ROW_HASH] for row in self._snapshot) != Counter(stored.rows)
+        ):
             reading.rows_loaded = len(self._snapshot)
             replace = dlt.mark.make_hints(write_disposition="replace")
             rows: Any = self._snapshot or dlt.mark.materialize_table_schema()
@@ -281,7 +295,6 @@ class EndpointReader:
         self._reported = now
         reading = self.reading
         of = f"{reading.parents_done} of {reading.parents} parents, " if self.endpoint.parents else ""
-        self._log.info(
-            f"{self._session.api.name}/{self.endpoint.name}: {of}{reading.pages} pages, "
-            f"{reading.rows_read} rows{', done' if final and self.complete else ''}"
-        )
+        done = ", done" if final and self.complete else ""
+        name = f"{self._session.api.name}/{self.endpoint.name}"
+        self._log.info(f"{name}: {of}{reading.pages} pages, {reading.rows_read} rows{done}")

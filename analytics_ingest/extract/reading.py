@@ -94,11 +94,11 @@ class Stored:
         hashes: Content hashes of the rows in the table that are not marked as deleted, each with the path of the
             parent it came from; rows read that have one of these are not loaded again.
         rows: The hashes of a snapshot's rows, one for each row.
-        columns: Names of the table's columns; empty if there is no table yet.
+        columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
         cursor: The highest cursor value seen by earlier syncs.
     """
 
     hashes: Mapping[int, str] = field(default_factory=dict)
     rows: Sequence[int] = ()
-    columns: frozenset[str] = frozenset()
+    columns: Mapping[str, str] = field(default_factory=dict)
     cursor: datetime | None = None

@@ -98,8 +98,19 @@ class RowFinisher:
             _normalise(row, path)
         if lacking := [name for name in self._key if row.get(name) is None]:
             raise RowRejectedError(f"no value for {', '.join(lacking)}")
+        if nested := [name for name in self._key if isinstance(row[name], dict | list)]:
+            raise RowRejectedError(f"no plain value for {', '.join(nested)}")
         row[ROW_HASH] = content_hash(row)
         return row
+
+    def key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of the finished row's key; empty for a snapshot."""
+        return tuple(row[name] for name in self._key)
+
+    def is_older(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Whether ``row`` was updated before ``other``, so far as both say when."""
+        mine, others = row.get("updated_at"), other.get("updated_at")
+        return isinstance(mine, datetime) and isinstance(others, datetime) and mine < others
 
     def cursor(self, row: Mapping[str, Any]) -> datetime | None:
         """The finished row's cursor value; ``None`` if it has none that is a time."""
@@ -110,6 +121,32 @@ class RowFinisher:
             if isinstance(value, datetime):
                 return value
         return None
+
+
+class KeyTypes:
+    """Keeps text out of key columns of whole numbers: dlt would put it beside the column, which then has no value."""
+
+    def __init__(self, endpoint: Endpoint, columns: Mapping[str, str]) -> None:
+        """Prepares the check.
+
+        Args:
+            endpoint: The endpoint.
+            columns: The table's columns and their types, so far as there is a table.
+        """
+        self._names = endpoint.primary_key
+        self._whole = {name: columns[name] == "bigint" for name in self._names if name in columns}
+
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Lets a row pass, or not; without a table the first row decides.
+
+        Raises:
+            RowRejectedError: Text stands where whole numbers stood before.
+        """
+        for name in self._names:
+            value = row[name]
+            whole = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
+            if self._whole.setdefault(name, isinstance(value, int)) and not whole:
+                raise RowRejectedError(f"{name} is {value!r}, in the other rows it is a whole number")
 
 
 def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -25,6 +25,9 @@ def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     columns: dict[str, TColumnSchema] = {
         name: {"data_type": "timestamp"} for name in ("created_at", "updated_at") if name in endpoint.timestamps
     }
+    if "updated_at" in columns:
+        # of two rows with one key in a package, the later one stays
+        columns["updated_at"]["dedup_sort"] = "desc"
     columns[ROW_HASH] = {"data_type": "bigint"}
     if endpoint.primary_key:
         columns[DELETED_AT] = {"data_type": "timestamp"}

@@ -12,7 +12,7 @@ from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.warehouse.warehouse import Tables
@@ -26,7 +26,7 @@ def read_parents(
     endpoint: Endpoint,
     tables: Tables,
     *,
-    columns: Mapping[str, frozenset[str]],
+    columns: Mapping[str, Collection[str]],
     log: logging.Logger,
 ) -> list[Parent]:
     """One parent per request to make, each once, by path; one without values if the path has no placeholders.

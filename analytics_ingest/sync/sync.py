@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.settings import Settings
     from analytics_ingest.warehouse.warehouse import Tables
 
+VARIANT = "__v_"
+"""In the name of a column that dlt adds for values of another type."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
 
@@ -170,10 +172,10 @@ class ApiSync:
         self,
         endpoint: Endpoint,
         tables: Tables,
-        columns: Mapping[str, frozenset[str]],
+        columns: Mapping[str, Mapping[str, str]],
         warehouse: Warehouse,
     ) -> Stored:
-        there = columns.get(endpoint.name, frozenset())
+        there = columns.get(endpoint.name, {})
         if not there:
             return Stored()
         if not endpoint.primary_key:
@@ -252,6 +254,12 @@ class ApiSync:
     ) -> EndpointResult:
         name = reader.endpoint.name
         reading = reader.reading
+        for column in sorted(set(columns or ()) - set(reader.stored.columns)):
+            if VARIANT in column and reader.stored.columns:
+                self._log.warning(
+                    f"{self._api.name}/{name}: {column.partition(VARIANT)[0]} came with another type than before; "
+                    f"such values are in the column {column}"
+                )
         if not reader.complete:
             first = reading.failures[0]
             more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""

@@ -41,10 +41,14 @@ class Tables:
         self._client = client
         self._sql = client.sql_client
 
-    def columns(self, tables: Iterable[str]) -> dict[str, frozenset[str]]:
-        """The columns of each table that is there."""
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The columns of each table that is there, with their type in dlt's terms."""
         found = self._client.get_storage_tables(dict.fromkeys(tables))
-        return {name: frozenset(columns) for name, columns in found if columns}
+        return {
+            name: {column: str(spec.get("data_type")) for column, spec in columns.items()}
+            for name, columns in found
+            if columns
+        }
 
     def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
