@@ -1,4 +1,4 @@
-"""The command line: the demo and the sandbox. Everything else is Dagster's own."""
+"""The command line: the demo, the sandbox, and the commands that look without touching. Syncs are Dagster's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from analytics_ingest.commands import check, verify
+
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    # a traceback that shows variables would show keys
+    pretty_exceptions_show_locals=False,
     help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dagster dev`.",
 )
+app.command()(check)
+app.command()(verify)
 Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is some 20,000 rows.")]
 
 

@@ -1,0 +1,189 @@
+"""The commands that look without touching: ``check`` asks the APIs, ``verify`` compares them with the warehouse."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+from rich.text import Text
+
+from analytics_ingest.apis import APIS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from analytics_ingest.sync.verify import Difference, Verified
+
+
+def _known(names: list[str] | None) -> list[str]:
+    """The APIs named, each once; all if none is."""
+    if unknown := sorted(set(names or ()) - set(APIS)):
+        raise typer.BadParameter(f"there is no API {', '.join(unknown)}; there are {', '.join(APIS)}")
+    return list(dict.fromkeys(names or APIS))
+
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="API", help="Names of APIs; all five by default.", callback=_known),
+]
+Endpoints = Annotated[
+    list[str] | None, typer.Option("--endpoint", metavar="NAME", help="Only this endpoint; may be repeated.")
+]
+FINE, FAILED, NEITHER = Text("✓", "green"), Text("✗", "red"), Text("–", "dim")  # noqa: RUF001 - a dash
+INDENT = 2
+NAME_WIDTH = 1 + max(len(endpoint.name) for api in APIS.values() for endpoint in api.endpoints)
+
+
+def check(apis: Names = None) -> None:
+    """Asks each API for one row of each endpoint: settings, key, permissions, shape. Changes nothing.
+
+    A child is asked for one row of its parent. An API that is not configured is no failure.
+
+    Anything that failed makes the exit code 1, and says what to do.
+    """
+    # dlt takes a second to import: not for --help
+    from analytics_ingest.sync.check import check_api  # noqa: PLC0415
+
+    console, log = Console(highlight=False), _log("check", Console(stderr=True))
+    marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
+    found: Counter[str] = Counter()
+    for api in apis or APIS:
+        console.print(Text(api, "bold"))
+        for checked in check_api(APIS[api], log=log):
+            found[checked.outcome] += checked.subject in APIS[api].by_name or checked.outcome == "failed"
+            found["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
+            console.print(_line(marks[checked.outcome], checked.subject, checked.said))
+    console.print(", ".join(f"{found[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
+    raise typer.Exit(1 if found["failed"] else 0)
+
+
+def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
+    """Reads every key afresh from the APIs and compares them with the tables. Changes nothing.
+
+    All pages of all parents are read, as by a first sync, and it takes as long.
+
+    Syncs are kept out only while tables are read: what one moves meanwhile shows as a difference.
+
+    Any difference, or an endpoint that could not be read, makes the exit code 1.
+    """
+    # dlt takes a second to import: not for --help
+    from analytics_ingest.extract.errors import IngestError, NotConfiguredError  # noqa: PLC0415
+    from analytics_ingest.sync.verify import verify_api  # noqa: PLC0415
+    from analytics_ingest.warehouse.locks import LockTimeoutError  # noqa: PLC0415
+    from analytics_ingest.warehouse.warehouse import WarehouseError  # noqa: PLC0415
+
+    console, progress = Console(highlight=False), Console(stderr=True)
+    log = _log("verify", progress)
+    found: Counter[str] = Counter()
+    for api, selected in _selected(apis or list(APIS), endpoint).items():
+        results: list[Verified] = []
+        problem = None
+        try:
+            with progress.status(f"reading {api}") as status:
+                for verified in verify_api(APIS[api], selected=selected, log=log):
+                    results.append(verified)
+                    status.update(f"reading {api}: {len(results)} of {len(selected)} endpoints compared")
+        except NotConfiguredError as error:
+            problem = _line(NEITHER, "settings", str(error))
+            found["not configured"] += 1
+        except (IngestError, WarehouseError, LockTimeoutError) as error:
+            problem = _line(FAILED, "stopped", str(error))
+            found["failed"] += 1
+        console.print(Text(api, "bold"))
+        results.sort(key=lambda verified: APIS[api].endpoints.index(verified.endpoint))
+        if results:
+            console.print(_table(results))
+        for verified in results:
+            found[verified.outcome] += 1
+            for note in _notes(verified):
+                console.print(note)
+        if problem:
+            console.print(problem)
+    told = [f"{found['same']} the same", f"{found['differs']} different"]
+    told += [f"{found[name]} {name}" for name in ("left out", "failed", "not configured")]
+    console.print(", ".join(told))
+    if found["differs"]:
+        console.print("Sync what differs and verify again: what a sync does not mend is a bug.")
+    raise typer.Exit(1 if found["differs"] or found["failed"] else 0)
+
+
+def _selected(apis: Sequence[str], endpoints: Sequence[str] | None) -> dict[str, set[str]]:
+    """The endpoints to compare, by API; an API that has none of those named is left out."""
+    if not endpoints:
+        return {api: set(APIS[api].by_name) for api in apis}
+    known = {name for api in apis for name in APIS[api].by_name}
+    if unknown := sorted(set(endpoints) - known):
+        raise typer.BadParameter(
+            f"there is no endpoint {', '.join(unknown)} in {', '.join(apis)}", param_hint="--endpoint"
+        )
+    selected = {api: set(endpoints) & set(APIS[api].by_name) for api in apis}
+    return {api: names for api, names in selected.items() if names}
+
+
+def _log(command: str, console: Console) -> logging.Logger:
+    """A logger to the console: waits for locks, and the retries of requests that are warnings."""
+    log = logging.getLogger(f"analytics_ingest.{command}")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [RichHandler(console=console, show_level=False, show_path=False)]
+    # answers that are likely, such as a 404 where a child may not be defined, are retried as information
+    log.getChild("requests").setLevel(logging.WARNING)
+    return log
+
+
+def _line(mark: Text, subject: str, said: str) -> Table:
+    """One line: the mark, the subject, and what is said of it, which is folded into its column."""
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(width=INDENT + 1, justify="right")
+    line.add_column(width=NAME_WIDTH)
+    line.add_column(overflow="fold")
+    # Text: brackets in a message are not markup
+    line.add_row(mark, subject, Text(said))
+    return line
+
+
+def _table(results: Sequence[Verified]) -> Table:
+    marks = {"same": FINE, "differs": FAILED, "failed": FAILED, "left out": NEITHER}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", width=INDENT + 1, justify="right")
+    table.add_column("endpoint", no_wrap=True)
+    for name in ("upstream", "table", "missing", "extra"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in results:
+        compared = each.outcome in ("same", "differs")
+        numbers = (each.upstream, each.table, each.missing.count, each.extra.count)
+        cells = [f"{number:,}" if compared else "" for number in numbers]
+        table.add_row(marks[each.outcome], each.endpoint.name, *cells)
+    return table
+
+
+def _notes(verified: Verified) -> Iterator[Table]:
+    name = verified.endpoint.name
+    if verified.reason:
+        yield _line(NEITHER if verified.outcome == "left out" else FAILED, name, verified.reason)
+    for title, difference in (("missing", verified.missing), ("extra", verified.extra)):
+        if difference.examples:
+            yield _line(FAILED, name, f"{title}: {_shown(verified, difference)}")
+    if verified.doubled:
+        yield _line(FAILED, name, f"rows of the table with the key of another one: {verified.doubled:,}")
+    remarks = {
+        "rows without a complete key, which go to _rejected_rows": verified.rejected,
+        "rows older than START_DATE, which are not loaded": verified.too_old,
+        "rows that the API states and did not send": verified.short,
+    }
+    for remark, number in remarks.items():
+        if number:
+            yield _line(NEITHER, name, f"{remark}: {number:,}")
+
+
+def _shown(verified: Verified, difference: Difference) -> str:
+    names = verified.endpoint.primary_key
+    keys = [" ".join(f"{name}={part}" for name, part in zip(names, key, strict=True)) for key in difference.examples]
+    more = difference.count - len(keys)
+    return "; ".join(keys) + (f"; and {more:,} more" if more else "")

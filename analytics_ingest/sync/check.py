@@ -1,0 +1,186 @@
+"""Whether an API can be read: settings, connection, key, and one request to each endpoint. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from analytics_ingest.extract.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    NotConfiguredError,
+    ReadError,
+)
+from analytics_ingest.extract.selector import WILDCARD
+from analytics_ingest.extract.session import ApiSession, RetriableError
+from analytics_ingest.extract.settings import environment_name, load_settings, page_limit
+from analytics_ingest.sync.pages import FeedRows, PageReader, asks
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.settings import Settings
+    from analytics_ingest.sync.pages import Ask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What one check found.
+
+    Attributes:
+        subject: ``settings``, ``connection``, ``key``, or the name of an endpoint.
+        outcome: ``fine``, ``failed``, or ``not tried``, which is no failure.
+        said: What came back, and what to do about it if it failed; holds no secret.
+    """
+
+    subject: str
+    outcome: Literal["fine", "failed", "not tried"]
+    said: str
+
+
+def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
+    """Checks an API, and gives each finding as soon as it is known.
+
+    Each endpoint gets one request for one row, once. A child is asked for the first row that its parents' own
+    requests gave. The first answer of 401, or none to the first request, ends the check of the API.
+
+    Args:
+        api: The API.
+        log: Gets what the API's session logs.
+    """
+    try:
+        settings = load_settings(api)
+    except NotConfiguredError as error:
+        yield Checked(subject="settings", outcome="not tried", said=str(error))
+        return
+    except ConfigurationError as error:
+        yield Checked(subject="settings", outcome="failed", said=str(error))
+        return
+    yield Checked(subject="settings", outcome="fine", said=_shown(settings))
+    session = ApiSession(replace(api, retry=replace(api.retry, max_retries=0)), settings, log=log)
+    try:
+        yield from _Check(api, session).run()
+    finally:
+        session.close()
+
+
+class _UnreachableError(Exception):
+    """Nothing has answered so far, and the request that was sent got no answer either."""
+
+
+class _Check:
+    """The check of one configured API."""
+
+    def __init__(self, api: Api, session: ApiSession) -> None:
+        self._api = api
+        self._session = session
+        self._rows = FeedRows(api)
+        self._unread: set[str] = set()
+        self._reached = False
+
+    def run(self) -> Iterator[Checked]:
+        told = accepted = False
+        for endpoint in self._api.endpoints:
+            try:
+                checked = self._endpoint(endpoint)
+            except _UnreachableError as error:
+                yield Checked(subject="connection", outcome="failed", said=str(error))
+                return
+            except AuthenticationError as error:
+                if not told:
+                    yield Checked(subject="connection", outcome="fine", said="the API answers")
+                said = f"{error}. Nothing more was asked of this API"
+                yield Checked(subject="key", outcome="failed", said=said)
+                return
+            if self._reached and not told:
+                told = True
+                yield Checked(subject="connection", outcome="fine", said="the API answers")
+            if checked.outcome == "fine" and not accepted:
+                accepted = True
+                yield Checked(subject="key", outcome="fine", said="accepted")
+            if checked.outcome != "fine":
+                self._unread.add(endpoint.name)
+            yield checked
+        if self._reached and not accepted:
+            said = "no endpoint answered as declared, so whether the key is accepted is not known"
+            yield Checked(subject="key", outcome="not tried", said=said)
+
+    def _endpoint(self, endpoint: Endpoint) -> Checked:
+        name = endpoint.name
+        if name in self._session.settings.skip_endpoints:
+            return Checked(subject=name, outcome="not tried", said=f"left out by {self._setting('skip_endpoints')}")
+        ask = next(asks(endpoint, self._rows.read), None)
+        if ask is None:
+            return Checked(subject=name, outcome="not tried", said=f"not tried: {self._lacks(endpoint)}")
+        try:
+            page = next(PageReader(endpoint, self._session, limit=self._limit(endpoint)).pages(ask))
+        except ConfigurationError as error:
+            return Checked(subject=name, outcome="failed", said=str(error))
+        except ReadError as error:
+            return self._failed(endpoint, ask, error)
+        self._reached = True
+        rows = page.rows + page.too_old
+        self._rows.add(name, rows)
+        if page.rejected and not rows:
+            said = f"{ask.path} answers with rows that lack their key ({page.rejected[0]}): {self._declaration()}"
+            return Checked(subject=name, outcome="failed", said=said)
+        said = "answers with rows" if rows else "answers, and has no rows"
+        return Checked(subject=name, outcome="fine", said=said)
+
+    def _limit(self, endpoint: Endpoint) -> int | None:
+        limit = page_limit(self._api, endpoint)
+        # of a page whose elements hold the rows, one element alone need not have any
+        return limit if limit is None or WILDCARD.search(endpoint.data_selector) else 1
+
+    def _lacks(self, endpoint: Endpoint) -> str:
+        names = ", ".join(name for name in endpoint.upstream if name in self._unread)
+        if names:
+            return f"it is asked for rows of {names}, which gave none"
+        return f"it is asked for rows of {', '.join(endpoint.upstream)}, and no row for it came first there"
+
+    def _failed(self, endpoint: Endpoint, ask: Ask, error: ReadError) -> Checked:
+        silent = isinstance(error, RetriableError) and error.status is None
+        if silent and not self._reached:
+            raise _UnreachableError(
+                f"{ask.path} got {error}. Is {self._setting('base_url')} right, and can this machine reach it? "
+                "Nothing more was asked of this API"
+            )
+        self._reached = self._reached or not silent
+        if error.status == 404 and endpoint.parents and endpoint.missing == "not defined":
+            said = "answers 404: not defined for this one, which is no failure"
+            return Checked(subject=endpoint.name, outcome="fine", said=said)
+        said = f"{ask.path} {error}. {self._advice(endpoint, error.status)}".rstrip()
+        return Checked(subject=endpoint.name, outcome="failed", said=said)
+
+    def _advice(self, endpoint: Endpoint, status: int | None) -> str:
+        base_url, skip = self._setting("base_url"), self._setting("skip_endpoints")
+        known = {
+            403: f"The key may not read this: ask for the permission, or put {endpoint.name} on {skip}",
+            404: f"Is {base_url} right, without the endpoints' paths? If so, this account has no such endpoint: "
+            f"put {endpoint.name} on {skip}",
+            429: "Too many requests were made with this key: wait and check again, or set "
+            f"{self._setting('requests_per_minute')}",
+        }
+        if status in known:
+            return known[status]
+        if status is None or status >= 500:
+            return "The API fails at this by itself: try again later, and ask those who run it if it stays so"
+        if status < 300:
+            return f"Is {base_url} the API itself? If so, {self._declaration()}"
+        # a redirect's error says itself what to do
+        return f"The API does not take this request: {self._declaration()}" if status >= 400 else ""
+
+    def _declaration(self) -> str:
+        return f"compare the API's documentation with analytics_ingest/apis/{self._api.name}.py"
+
+    def _setting(self, name: str) -> str:
+        return environment_name(self._api.name, name)
+
+
+def _shown(settings: Settings) -> str:
+    """The base URL without user and password, which a URL may hold."""
+    parts = urlsplit(str(settings.base_url))
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,0 +1,146 @@
+"""Reading endpoints without loading them: what ``check`` and ``verify`` share. No table is read or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from analytics_ingest.extract.client import EndpointClient
+from analytics_ingest.extract.rows import RowFinisher, RowRejectedError, excluded_fields
+from analytics_ingest.extract.session import Meter
+from analytics_ingest.sync.parents import UNADDRESSABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.feeds import ReadTable
+    from analytics_ingest.extract.paginator import GuardedPaginator
+    from analytics_ingest.extract.session import ApiSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One list or record to ask for.
+
+    Attributes:
+        path: The endpoint's path with the parent's values in it, percent-encoded.
+        params: What the rows carry from their parent; empty for an endpoint without parents.
+    """
+
+    path: str
+    params: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Page:
+    """One page as it would go into the table.
+
+    Attributes:
+        rows: The rows, finished.
+        too_old: Rows whose cursor value is earlier than ``START_DATE``: a sync does not load them.
+        rejected: Why rows were rejected, once for each.
+        short: Rows that the envelope states and that did not come; 0 before the last page.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    too_old: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    short: int = 0
+
+
+class PageReader:
+    """Reads one endpoint's pages, from several threads at once if need be."""
+
+    def __init__(self, endpoint: Endpoint, session: ApiSession, *, limit: int | None) -> None:
+        """Prepares the reading of an endpoint; sends nothing.
+
+        Args:
+            endpoint: What to read.
+            session: The API's session.
+            limit: Rows to ask for per page; ``None`` if the API has no such parameter.
+
+        Raises:
+            ConfigurationError: ``EXCLUDE_COLUMNS`` names a column of the key.
+        """
+        settings = session.settings
+        self._endpoint = endpoint
+        self._start = settings.start_date if endpoint.primary_key else None
+        self._finisher = RowFinisher(endpoint, exclude=excluded_fields(endpoint, settings.exclude_columns))
+        self._client = EndpointClient(endpoint, session, limit=limit, meter=Meter())
+
+    def pages(self, ask: Ask) -> Iterator[Page]:
+        """The pages for one parent, one request each.
+
+        Raises:
+            AuthenticationError: The API refused the key.
+            ReadError: A page did not come, or not as declared.
+        """
+        for page in self._client.pages(ask.path, self._endpoint.params):
+            paginator = cast("GuardedPaginator", page.paginator)
+            finished = self._finish([] if paginator.repeated else page, ask.params)
+            if not paginator.has_next_page:
+                finished.short = paginator.short
+            yield finished
+            if paginator.problem:
+                raise paginator.problem
+
+    def _finish(self, sent: Iterable[Any], params: Mapping[str, Any]) -> Page:
+        page = Page()
+        for element in sent:
+            try:
+                row = self._finisher.finish(element, params)
+            except RowRejectedError as error:
+                page.rejected.append(str(error))
+                continue
+            cursor = self._finisher.cursor(row) if self._start else None
+            old = cursor is not None and self._start is not None and cursor < self._start
+            (page.too_old if old else page.rows).append(row)
+        return page
+
+
+class FeedRows:
+    """What the feeds of an API's children need of rows that were just read: these columns, and no more."""
+
+    def __init__(self, api: Api) -> None:
+        self._rows: dict[str, dict[tuple[str, ...], list[tuple[Any, ...]]]] = {}
+
+        def note(resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+            self._rows.setdefault(resource, {})[tuple(columns)] = []
+            return ()
+
+        for endpoint in api.endpoints:
+            if endpoint.parents:
+                # a feed tells the columns that it needs by reading them
+                list(endpoint.parents.rows(note))
+
+    def add(self, resource: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps what feeds need of finished rows."""
+        wanted = self._rows.get(resource, {})
+        if not wanted:
+            return
+        for row in rows:
+            for columns, kept in wanted.items():
+                kept.append(tuple(row.get(name) for name in columns))
+
+    def read(self, resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        """See ``feeds.ReadTable``."""
+        return self._rows[resource][tuple(columns)]
+
+
+def asks(endpoint: Endpoint, read: ReadTable) -> Iterator[Ask]:
+    """One for each parent that has values for the path, each once; one in all for an endpoint without parents."""
+    if endpoint.parents is None:
+        yield Ask(path=endpoint.path, params={})
+        return
+    seen: set[tuple[str, str]] = set()
+    for row in endpoint.parents.rows(read):
+        params = {name: row[name] for name in endpoint.parents.params}
+        values = {name: params[name] for name in endpoint.path_params}
+        if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values.values()):
+            continue
+        path = endpoint.path.format_map({name: quote(str(value), safe="") for name, value in values.items()})
+        if (path, str(params)) not in seen:
+            seen.add((path, str(params)))
+            yield Ask(path=path, params=params)

@@ -1,0 +1,287 @@
+"""What ``check`` says of each way in which an API can be out of reach, and what it asks to find out."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.sandbox.options import Fault, Options
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.world import World
+from analytics_ingest.sync.check import Checked, check_api
+from analytics_ingest_tests.conftest import SCALE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analytics_ingest_tests.conftest import FakeClock
+
+API = "experimentation"
+SETTINGS = ["settings", "connection", "key"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SandboxServer]:
+    """The server behind ``sandbox``: starting and stopping one takes longer than a test."""
+    with SandboxServer(World(scale=SCALE)) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+    """The sandbox as it comes, configured as the upstream; what a test changes in it is undone."""
+    rows = copy.deepcopy(running.world.store)
+    for name, value in running.environment().items():
+        monkeypatch.setenv(name, value)
+    yield running
+    running.world.store = rows
+    running.requests.reset()
+    running.options.update(Options().simple())
+    running.options.faults = []
+
+
+def check(api: str = API) -> dict[str, Checked]:
+    found = list(check_api(APIS[api], log=logging.getLogger("test")))
+    assert len({each.subject for each in found}) == len(found)
+    return {each.subject: each for each in found}
+
+
+def failures(found: dict[str, Checked]) -> dict[str, str]:
+    return {name: each.said for name, each in found.items() if each.outcome == "failed"}
+
+
+def not_tried(found: dict[str, Checked]) -> dict[str, str]:
+    return {name: each.said for name, each in found.items() if each.outcome == "not tried"}
+
+
+@pytest.mark.parametrize("api", list(APIS))
+def test_api_that_is_fine_is_asked_once_for_each_endpoint(sandbox: SandboxServer, api: str) -> None:
+    found = check(api)
+
+    names = list(APIS[api].by_name)
+    assert [each for each in found if each not in SETTINGS] == names
+    assert {each.outcome for each in found.values()} == {"fine"}
+    assert found["settings"].said == sandbox.base_url(api)
+    assert sandbox.requests.counts() == {api: dict.fromkeys(sorted(names), 1)}
+
+
+def test_one_row_is_asked_for_where_that_is_enough(sandbox: SandboxServer) -> None:
+    for api in APIS:
+        check(api)
+
+    limits = {}
+    for record in sandbox.requests:
+        query = parse_qs(record.query)
+        limits[record.api, record.endpoint] = query.get("limit", query.get("page[size]"))
+    many = {name: limits.pop((API, name)) for name in ("gates_rules", "dynamic_configs_rules")}
+    assert many == {"gates_rules": ["100"], "dynamic_configs_rules": ["100"]}
+    declared = {(api.name, each.name): each.paginator.limit for api in APIS.values() for each in api.endpoints}
+    assert limits == {each: ["1"] if declared[each] else None for each in limits}
+
+
+def test_first_rows_feed_their_children(sandbox: SandboxServer) -> None:
+    check()
+    check("feature_management")
+
+    asked = {record.endpoint: record.path for record in sandbox.requests}
+    assert asked["gates_rules"].endswith(f"/v1/gates/{sandbox.world.collection(API, 'gates')[0]['id']}/rules")
+    workspace = sandbox.world.collection("feature_management", "workspaces")[0]["id"]
+    environment = sandbox.world.collection("feature_management", "environments")[workspace,][0]["id"]
+    assert f"/v2/segments/{environment}/" in asked["segments_keys"]
+
+
+def test_api_that_is_not_configured_is_a_statement() -> None:
+    found = check()
+
+    assert list(found) == ["settings"]
+    assert found["settings"].outcome == "not tried"
+    assert "set SOURCES__EXPERIMENTATION__BASE_URL and SOURCES__EXPERIMENTATION__API_KEY" in found["settings"].said
+
+
+def test_setting_that_is_not_valid(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "none")
+    found = check()
+
+    assert list(failures(found)) == list(found) == ["settings"]
+    assert "SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT" in found["settings"].said
+    assert sandbox.requests.count() == 0
+
+
+@pytest.mark.parametrize("api", list(APIS))
+def test_wrong_key_is_said_once_and_not_shown(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str
+) -> None:
+    monkeypatch.setenv(f"SOURCES__{api.upper()}__API_KEY", "wr0ng/k3y")
+    found = check(api)
+
+    assert {name: each.outcome for name, each in found.items()} == {
+        "settings": "fine",
+        "connection": "fine",
+        "key": "failed",
+    }
+    assert f"check SOURCES__{api.upper()}__API_KEY" in found["key"].said
+    assert not any("wr0ng" in each.said for each in found.values())
+    assert sandbox.requests.count(api) == 1
+
+
+def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", f"http://me:s3cret@127.0.0.1:{port}")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    found = check()
+
+    assert list(found) == ["settings", "connection"]
+    assert found["settings"].said == f"http://127.0.0.1:{port}/"
+    assert found["connection"].outcome == "failed"
+    assert "/v1/audit_logs got no answer" in found["connection"].said
+    assert "Is SOURCES__EXPERIMENTATION__BASE_URL right" in found["connection"].said
+    assert not any("s3cret" in each.said or "k3y-of" in each.said for each in found.values())
+    assert clock.slept == []
+
+
+def test_connection_that_breaks_later_concerns_its_endpoint_only(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [Fault(api=API, path="^/v1/tags", kind="reset")]
+
+    assert list(failures(check())) == ["tags"]
+
+
+def test_endpoint_that_the_key_may_not_read(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [Fault(api=API, path="^/v1/gates$", status=403)]
+    found = check()
+
+    assert list(failures(found)) == ["gates"]
+    assert found["gates"].said.startswith("/v1/gates answered 403: ")
+    assert "put gates on SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS" in found["gates"].said
+    assert not_tried(found) == {"gates_rules": "not tried: it is asked for rows of gates, which gave none"}
+    assert sandbox.requests.count(API, "gates") == 1
+    assert sandbox.requests.count(API, "gates_rules") == 0
+    assert sandbox.requests.count() == 20
+
+
+@pytest.mark.parametrize(("status", "advice"), [(429, "REQUESTS_PER_MINUTE"), (500, "try again later")])
+def test_what_a_sync_would_retry_is_tried_once(
+    sandbox: SandboxServer, clock: FakeClock, status: int, advice: str
+) -> None:
+    sandbox.options.faults = [Fault(api=API, path="audit_logs", status=status, headers={"retry-after": "30"})]
+    found = check()
+
+    assert list(failures(found)) == ["audit_logs"]
+    assert f"answered {status}" in found["audit_logs"].said
+    assert advice in found["audit_logs"].said
+    assert found["key"].outcome == "fine"
+    assert sandbox.requests.count(API, "audit_logs") == 1
+    assert clock.slept == []
+
+
+def test_rows_that_are_not_where_they_are_declared(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [Fault(api=API, path="tags", status=200, body='{"rows": [{"id": "t1"}]}')]
+    found = check()
+
+    assert list(failures(found)) == ["tags"]
+    assert "/v1/tags the body has no 'data'" in found["tags"].said
+    assert "analytics_ingest/apis/experimentation.py" in found["tags"].said
+
+
+def test_rows_without_their_key(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [Fault(api=API, path="tags", status=200, body='{"data": [{"name": "t1"}]}')]
+    found = check()
+
+    assert list(failures(found)) == ["tags"]
+    assert "lack their key (no value for id)" in found["tags"].said
+
+
+def test_website_in_place_of_the_api(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [
+        Fault(api="incident_response", status=200, body="<html>Welcome</html>", content_type="text/html")
+    ]
+    found = check("incident_response")
+
+    assert list(failures(found)) == ["dashboards", "incidents"]
+    assert "not JSON" in found["dashboards"].said
+    assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL the API itself?" in found["dashboards"].said
+    assert list(not_tried(found)) == ["key"]
+    assert sandbox.requests.count() == 2
+
+
+def test_base_url_with_a_wrong_path(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__BASE_URL", f"{sandbox.url}/incident_response/v9/")
+    found = check("incident_response")
+
+    assert list(failures(found)) == ["dashboards", "incidents"]
+    assert "answered 404" in found["incidents"].said
+    assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL right" in found["incidents"].said
+
+
+def test_redirect(sandbox: SandboxServer) -> None:
+    fault = Fault(api=API, path="tags", status=302, headers={"location": "https://login.example.com/x"})
+    sandbox.options.faults = [fault]
+    said = failures(check())
+
+    assert list(said) == ["tags"]
+    assert said["tags"].endswith("check SOURCES__EXPERIMENTATION__BASE_URL.")
+
+
+def test_parents_without_rows_leave_their_children_untried(sandbox: SandboxServer) -> None:
+    sandbox.world.collection("feature_management", "workspaces").clear()
+    found = check("feature_management")
+
+    assert failures(found) == {}
+    assert found["workspaces"].said == "answers, and has no rows"
+    assert list(not_tried(found)) == ["segments", "environments", "segments_keys", "traffic_types", "feature_flags"]
+    assert not_tried(found)["segments"] == (
+        "not tried: it is asked for rows of workspaces, and no row for it came first there"
+    )
+    assert sandbox.requests.count() == 6
+
+
+def test_child_that_is_fed_by_several_needs_one_of_them(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [Fault(api="project_planning", path="epics/[^/]+/stories|groups/", status=403)]
+    found = check("project_planning")
+
+    assert list(failures(found)) == ["epics_stories", "groups_stories"]
+    assert found["stories_comments"].outcome == found["story_history"].outcome == "fine"
+
+
+def test_404_is_fine_where_a_child_need_not_be_defined(sandbox: SandboxServer, clock: FakeClock) -> None:
+    sandbox.options.faults = [
+        Fault(api="feature_management", path="/keys$", status=404),
+        Fault(api=API, path="/rules$", status=404),
+    ]
+    assert failures(check("feature_management")) == {}
+    assert list(failures(check())) == ["dynamic_configs_rules", "gates_rules"]
+    assert sandbox.requests.count(endpoint="segments_keys") == 1
+    assert clock.slept == []
+
+
+def test_endpoint_that_a_setting_leaves_out(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "gates")
+    found = check()
+
+    assert failures(found) == {}
+    assert list(not_tried(found)) == ["gates", "gates_rules"]
+    assert found["gates"].said == "left out by SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS"
+    assert sandbox.requests.count(API, "gates") == 0
+
+
+def test_limit_that_is_none_fails_its_endpoint(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__TAGS__LIMIT", "many")
+    found = check()
+
+    assert list(failures(found)) == ["tags"]
+    assert "SOURCES__EXPERIMENTATION__TAGS__LIMIT must be" in found["tags"].said
+
+
+def test_row_without_a_value_for_the_path_is_not_asked_for(sandbox: SandboxServer) -> None:
+    sandbox.world.collection(API, "segments")[0]["id"] = ".."
+    found = check()
+
+    assert list(not_tried(found)) == ["segments_ids"]
+    assert sandbox.requests.count(API, "segments_ids") == 0

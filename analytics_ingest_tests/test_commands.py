@@ -1,0 +1,172 @@
+"""``check`` and ``verify`` as a user meets them: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from typer.testing import CliRunner
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.cli import app
+from analytics_ingest.commands import NEITHER
+from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.warehouse.warehouse import Warehouse
+from analytics_ingest_tests.conftest import sync
+
+if TYPE_CHECKING:
+    from analytics_ingest.sandbox.server import SandboxServer
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str, columns: int = 80) -> tuple[int, str]:
+    """The exit code, and standard output without the spaces at the ends of its lines."""
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)})
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert max(map(len, lines), default=0) <= columns
+    return result.exit_code, "\n".join(line for line in lines if line)
+
+
+def test_check_of_an_api_that_is_fine(sandbox: SandboxServer) -> None:
+    code, said = run("check", "incident_response")
+
+    assert code == 0
+    assert (
+        said
+        == f"""\
+incident_response
+  ✓ settings                  {sandbox.base_url("incident_response")}
+  ✓ connection                the API answers
+  ✓ key                       accepted
+  ✓ dashboards                answers with rows
+  ✓ incidents                 answers with rows
+2 fine, 0 not tried, 0 failed, 0 not configured"""
+    )
+
+
+def test_check_of_all_apis(sandbox: SandboxServer) -> None:
+    code, said = run("check")
+
+    assert code == 0
+    assert [line for line in said.splitlines()[:-1] if not line.startswith(" ")] == list(APIS)
+    assert said.endswith("71 fine, 0 not tried, 0 failed, 0 not configured")
+
+
+def test_check_of_what_is_not_configured_is_no_failure() -> None:
+    code, said = run("check")
+
+    assert code == 0
+    assert said.count(f"  {NEITHER} settings ") == 5
+    assert said.endswith("0 fine, 0 not tried, 0 failed, 5 not configured")
+
+
+def test_check_of_an_endpoint_that_fails(sandbox: SandboxServer) -> None:
+    sandbox.options.faults = [Fault(api="experimentation", path="gates$", status=403, body='["[b]no[/b]"]')]
+    code, said = run("check", "incident_response", "experimentation", columns=200)
+
+    assert code == 1
+    assert (
+        "✗ gates                     /v1/gates answered 403: 403, application/json, '[\"[b]no[/b]\"]'. The key" in said
+    )
+    assert f"{NEITHER} gates_rules               not tried: it is asked for rows of gates, which gave none" in said
+    assert said.endswith("21 fine, 1 not tried, 1 failed, 0 not configured")
+
+
+@pytest.mark.parametrize("command", ["check", "verify"])
+def test_wrong_key_is_not_shown(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__API_KEY", "wr0ng/k3y")
+    result = CliRunner().invoke(app, [command, "incident_response"], env={"COLUMNS": "300"})
+
+    assert result.exit_code == 1
+    assert "incident_response refused the key (401 Unauthorized)" in result.output
+    assert "wr0ng" not in result.output
+    assert sandbox.requests.count() == 1
+
+
+@pytest.mark.parametrize("command", ["check", "verify"])
+def test_names_that_are_unknown(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "experiments"], env={"COLUMNS": "300"})
+
+    assert result.exit_code == 2
+    assert "there is no API experiments; there are experimentation, incident_response" in result.output
+
+
+def test_verify_of_an_endpoint_that_no_api_has() -> None:
+    result = CliRunner().invoke(app, ["verify", "incident_response", "--endpoint", "gates"], env={"COLUMNS": "300"})
+
+    assert result.exit_code == 2
+    assert "there is no endpoint gates in incident_response" in result.output
+
+
+def test_verify_after_a_sync_and_after_a_row_was_lost(tmp_path: Path, sandbox: SandboxServer) -> None:
+    sync("incident_response")
+    code, said = run("verify", "incident_response")
+
+    assert code == 0
+    assert (
+        said
+        == """\
+incident_response
+       endpoint     upstream   table   missing   extra
+ ─────────────────────────────────────────────────────
+   ✓   dashboards          5       5         0       0
+   ✓   incidents         120     120         0       0
+2 the same, 0 different, 0 left out, 0 failed, 0 not configured"""
+    )
+
+    lost = [row["id"] for row in sandbox.world.collection("incident_response", "incidents")][:5]
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute(f"DELETE FROM incident_response.incidents WHERE id IN {tuple(lost)}")
+    code, said = run("verify", "incident_response", columns=300)
+
+    assert code == 1
+    assert "✗   incidents         120     115         5       0" in said
+    shown = "; ".join(f"id={key}" for key in sorted(lost)[:3])
+    assert f"✗ incidents                 missing: {shown}; and 2 more" in said
+    assert "1 the same, 1 different, 0 left out, 0 failed, 0 not configured" in said
+    assert said.endswith("Sync what differs and verify again: what a sync does not mend is a bug.")
+
+
+def test_verify_of_some_endpoints(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "users")
+    monkeypatch.delenv("SOURCES__PROJECT_PLANNING__API_KEY")
+    sandbox.world.collection("experimentation", "tags")[3]["id"] = None
+    sandbox.options.faults = [Fault(api="experimentation", path="gates", status=403)]
+    names = ("users", "gates", "holdouts", "groups", "tags", "epics")
+    code, said = run("verify", *(word for name in names for word in ("--endpoint", name)), columns=200)
+
+    assert code == 1
+    assert "incident_response" not in said
+    assert "✓   holdouts          0       0         0       0" in said
+    assert "✗   groups" in said
+    assert "✗   gates\n" in said
+    assert "✗ gates                     /v1/gates answered 403" in said
+    assert f"{NEITHER} users                     left out by SKIP_ENDPOINTS" in said
+    assert f"{NEITHER} tags                      rows without a complete key, which go to _rejected_rows: 1" in said
+    assert f"{NEITHER} settings                  project_planning is not configured: set SOURCES__PROJECT_" in said
+    assert "1 the same, 3 different, 1 left out, 1 failed, 1 not configured" in said
+
+
+def test_verify_while_a_sync_does_not_end(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__LOCK_TIMEOUT", "0.1")
+    other = Warehouse("incident_response", log=logging.getLogger("test"), lock_timeout=1)
+    with other.sync():
+        code, said = run("verify", "incident_response", columns=300)
+
+    assert code == 1
+    assert "✗ stopped                   the sync of incident_response is still held by process" in said
+    assert sandbox.requests.count() > 0
+
+
+def test_command_line_does_not_wait_for_dlt_or_dagster() -> None:
+    code = "import sys, analytics_ingest.cli; print(sorted({'dlt', 'dagster', 'duckdb'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert done.stdout == "[]\n"
