@@ -16,7 +16,7 @@ import dlt
 
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import ReadError
-from analytics_ingest.extract.reading import Failure, Reading, Stored, Taken
+from analytics_ingest.extract.reading import CURSOR, Failure, Reading, Stored, Taken
 from analytics_ingest.extract.rows import ROW_HASH, KeyTypes, RowFinisher, RowRejectedError, excluded_fields
 from analytics_ingest.extract.tables import first_columns, schema_only
 from analytics_ingest.extract.wanted import Wanted
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 PROBATION = 5
 """Parents asked first: if each of them answers 403, the endpoint is not for this account."""
-CURSOR = "cursor"
-"""Key in the resource's state: the highest cursor value seen, ISO 8601 in UTC."""
 
 
 class EndpointReader:

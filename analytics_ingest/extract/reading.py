@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.errors import ReadError
 
 
+CURSOR = "cursor"
+"""Key in the resource's state: the highest cursor value seen, ISO 8601 in UTC."""
 NO_MARK = Mark(None, 0.0, settled=False)
 
 

@@ -13,8 +13,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError
 from analytics_ingest.extract.mode import Mode
-from analytics_ingest.extract.reader import CURSOR, EndpointReader
-from analytics_ingest.extract.reading import Parent, Reading, Stored
+from analytics_ingest.extract.reader import EndpointReader
+from analytics_ingest.extract.reading import CURSOR, Parent, Reading, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, page_limit
