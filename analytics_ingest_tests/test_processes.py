@@ -104,11 +104,11 @@ def test_same_api_twice_at_the_same_time_the_second_waits(
 def test_same_api_twice_says_who_holds_it_when_the_wait_is_too_long(
     upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], instance_ready: None
 ) -> None:
-    upstream.options.faults.append(Fault(api="incident_response", kind="delay", seconds=20))
+    upstream.options.faults.append(Fault(api="incident_response", kind="delay", seconds=45))
     first = start("group:incident_response")
     wait_for(lambda: upstream.requests.count("incident_response") > 0)
     second = start("group:incident_response", SOURCES__INCIDENT_RESPONSE__LOCK_TIMEOUT="1")
-    output, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=120)
 
     assert second.returncode == 1
     assert f"the sync of incident_response is still held by process {first.pid} since" in output, output[-6000:]
