@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.rows import RowFinisher, RowRejectedError, excluded_fields
 from analytics_ingest.extract.session import Meter
-from analytics_ingest.sync.parents import UNADDRESSABLE
+from analytics_ingest.sync.parents import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -137,10 +136,7 @@ def asks(endpoint: Endpoint, read: ReadTable) -> Iterator[Ask]:
     seen: set[tuple[str, str]] = set()
     for row in endpoint.parents.rows(read):
         params = {name: row[name] for name in endpoint.parents.params}
-        values = {name: params[name] for name in endpoint.path_params}
-        if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values.values()):
-            continue
-        path = endpoint.path.format_map({name: quote(str(value), safe="") for name, value in values.items()})
-        if (path, str(params)) not in seen:
+        path = path_of(endpoint, params)
+        if path is not None and (path, str(params)) not in seen:
             seen.add((path, str(params)))
             yield Ask(path=path, params=params)

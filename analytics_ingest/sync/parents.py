@@ -63,11 +63,10 @@ def read_parents(
     left_out = 0
     for row in endpoint.parents.rows(read):
         mark = row.pop(MARK)
-        values = [row[name] for name in endpoint.path_params]
-        if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values):
+        path = path_of(endpoint, row)
+        if path is None:
             left_out += 1
             continue
-        path = endpoint.path_for(row)
         parent = Parent(path=path, params=row, mark=mark)
         known = by_path.setdefault(path, parent)
         if known.params != row:
@@ -79,6 +78,14 @@ def read_parents(
     if left_out:
         log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
     return [by_path[path] for path in sorted(by_path)]
+
+
+def path_of(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
+    """The path for a row of the feed; ``None`` if a value is missing, or cannot stand in a path."""
+    values = [row[name] for name in endpoint.path_params]
+    if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values):
+        return None
+    return endpoint.path_for(row)
 
 
 def _shown(params: Mapping[str, Any]) -> str:
