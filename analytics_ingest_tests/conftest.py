@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,26 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServ
 def sandbox(serve: Callable[..., SandboxServer], clock: FakeClock) -> SandboxServer:
     """A sandbox as it comes, configured as the upstream, with a clock that never waits."""
     return serve()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[SandboxServer]:
+    """The server behind ``restored``."""
+    with SandboxServer(World(scale=SCALE)) as server:
+        yield server
+
+
+@pytest.fixture
+def restored(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+    """A sandbox as it comes, started once a module; what a test changes in it is undone."""
+    rows = copy.deepcopy(running.world.store)
+    for name, value in running.environment().items():
+        monkeypatch.setenv(name, value)
+    yield running
+    running.world.store = rows
+    running.requests.reset()
+    running.options.update(Options().simple())
+    running.options.faults = []
 
 
 def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -12,42 +11,26 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import AuthenticationError
-from analytics_ingest.sandbox.options import Fault, Options
-from analytics_ingest.sandbox.server import SandboxServer
-from analytics_ingest.sandbox.world import World
+from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.verify import Difference, Verified, verify_api
 from analytics_ingest.warehouse.warehouse import Warehouse
-from analytics_ingest_tests.conftest import SCALE, expected_keys, query, sync
+from analytics_ingest_tests.conftest import expected_keys, query, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from analytics_ingest_tests.conftest import FakeClock
+    from analytics_ingest.sandbox.server import SandboxServer
+
 
 API = "experimentation"
 NONE = Difference()
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[SandboxServer]:
-    """The server behind ``sandbox``: starting and stopping one takes longer than a test."""
-    with SandboxServer(World(scale=SCALE)) as server:
-        yield server
-
-
 @pytest.fixture
-def sandbox(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
-    """The sandbox as it comes, configured as the upstream; what a test changes in it is undone."""
-    rows = copy.deepcopy(running.world.store)
-    for name, value in running.environment().items():
-        monkeypatch.setenv(name, value)
-    yield running
-    running.world.store = rows
-    running.requests.reset()
-    running.options.update(Options().simple())
-    running.options.faults = []
+def sandbox(restored: SandboxServer) -> SandboxServer:
+    """A server that is started once: starting and stopping one takes longer than a test."""
+    return restored
 
 
 @pytest.fixture
