@@ -36,6 +36,7 @@ class GuardedPaginator(BasePaginator):
         pages: Pages read.
         rows: Elements on these pages.
         total: How many there are, as the envelope last stated; ``None`` if it does not say or is proven wrong.
+        sunk: Whether the envelope's total sank from one page to another: rows went while the list was read.
         repeated: True if the last page was the one before it once more; its rows count once.
         problem: Why the read cannot go on after the last page; ``None`` if it can, or is over.
     """
@@ -61,13 +62,9 @@ class GuardedPaginator(BasePaginator):
         self.pages = 0
         self.rows = 0
         self.total: int | None = None
+        self.sunk = False
         self.repeated = False
         self.problem: ReadError | None = None
-
-    @property
-    def short(self) -> int:
-        """Rows that the envelope stated and that did not come, once the read is over."""
-        return max(0, (self.total or 0) - self.rows)
 
     def init_request(self, request: Request) -> None:
         """Sets the first page's parameters."""
@@ -134,9 +131,10 @@ class GuardedPaginator(BasePaginator):
         for path in TOTALS:
             for value in find_values(path, body):
                 if isinstance(value, int) and not isinstance(value, bool):
-                    self.total = value if value >= self.rows else None
+                    before, self.total = self.total, value if value >= self.rows else None
+                    self.sunk = self.total is not None and (self.sunk or value < (before or 0))
                     return
-        self.total = None
+        self.total, self.sunk = None, False
 
     def _total_reached(self, page: list[Any]) -> bool:
         # a server that caps its pages below the limit fills them to its own size

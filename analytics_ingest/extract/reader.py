@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 
+from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import ReadError
 from analytics_ingest.extract.reading import CURSOR, Failure, Reading, Stored, Taken
@@ -74,6 +75,7 @@ class EndpointReader:
         self.endpoint = endpoint
         self.sweep = sweep
         self.reading = Reading(parents=len(sweep.parents))
+        self._name = f"{session.api.name}/{endpoint.name}"
         self._session = session
         self.stored = stored
         self._unseen: dict[int, str | None] = dict(stored.hashes)
@@ -93,7 +95,6 @@ class EndpointReader:
         self._forbidden = 0
         self._stopped = False
         self._whole: set[str] = set()
-        self._read_again: set[str] = set()
         self._begun = time.monotonic()
         self._reported = self._begun
 
@@ -135,7 +136,7 @@ class EndpointReader:
                 reading.parents_done += 1
                 continue
             self._outstanding += 1
-            yield partial(self._next_page, parent, None)
+            yield partial(self._next_page, parent, None, Attempts())
         while reading.parents_done < last:
             yield None
         if reading.parents_done == reading.parents:
@@ -150,7 +151,7 @@ class EndpointReader:
             params[self.endpoint.start_param] = self.endpoint.convert(self._wanted.since)
         return self._client.pages(parent.path, params)
 
-    def _next_page(self, parent: Parent, pages: Iterator[PageData[Any]] | None) -> Iterator[Any]:
+    def _next_page(self, parent: Parent, pages: Iterator[PageData[Any]] | None, attempts: Attempts) -> Iterator[Any]:
         """Reads one page, in a worker."""
         if self._stopped:
             return self._hand_over(Taken(), parent)
@@ -160,18 +161,19 @@ class EndpointReader:
         except ReadError as error:
             return self._hand_over(Taken(failure=error), parent)
         paginator = cast("GuardedPaginator", page.paginator)
-        taken = Taken(pages=1) if paginator.repeated else self._take(page, parent)
+        taken = Taken(pages=1) if paginator.repeated else self._take(page, parent, attempts)
         taken.failure = paginator.problem
         if paginator.has_next_page and not paginator.problem:
-            return self._hand_over(taken, parent, following=partial(self._next_page, parent, pages))
-        if paginator.short and parent.path not in self._read_again:
-            # rows move between pages while they are read: what the API states more of may come the second time
-            self._read_again.add(parent.path)
-            return self._hand_over(taken, parent, following=partial(self._next_page, parent, None))
-        taken.short = paginator.short
+            return self._hand_over(taken, parent, following=partial(self._next_page, parent, pages, attempts))
+        taken.short, taken.unsettled = attempts.short(paginator), attempts.moved(paginator)
+        if attempts.start_again(paginator):
+            taken.short, taken.unsettled = 0, False
+            if not self.endpoint.primary_key:
+                taken.rows = self._snapshot = []
+            return self._hand_over(taken, parent, following=partial(self._next_page, parent, None, attempts))
         return self._hand_over(taken, parent)
 
-    def _take(self, page: PageData[Any], parent: Parent) -> Taken:
+    def _take(self, page: PageData[Any], parent: Parent, attempts: Attempts) -> Taken:
         """The page's rows as they go into the table, without those that are there already."""
         taken = Taken(pages=1, read=len(page))
         finished: dict[Any, dict[str, Any]] = {}
@@ -186,6 +188,8 @@ class EndpointReader:
             # of one key twice on a page the later row stays, whichever comes first
             if key not in finished or not self._finisher.is_older(row, finished[key]):
                 finished[key] = row
+        if self.endpoint.primary_key:
+            attempts.note(finished.keys(), last=not page.paginator.has_next_page)
         for row in finished.values():
             value = self._finisher.cursor(row)
             if value is not None and value <= self._started and (not taken.highest or value > taken.highest):
@@ -206,6 +210,7 @@ class EndpointReader:
         reading.rows_rejected += len(taken.rejected)
         self._rejected += taken.rejected
         reading.rows_short += taken.short
+        reading.lists_unsettled += taken.unsettled
         reading.highest = max(filter(None, (reading.highest, taken.highest)), default=None)
         if not self.endpoint.primary_key:
             self._snapshot += taken.rows
@@ -230,7 +235,7 @@ class EndpointReader:
         if taken.failure:
             reading.parents_missing += 1
         self.sweep.failed.discard(parent.path)
-        if not taken.short and not self._stopped:
+        if not (taken.short or taken.unsettled or self._stopped):
             self._whole.add(parent.path)
 
     def _failed(self, parent: Parent, error: ReadError) -> None:
@@ -251,13 +256,11 @@ class EndpointReader:
         reading.seconds = time.monotonic() - self._begun
         gone = reading.parents_missing
         if gone and gone == reading.parents and self.sweep.whole and self.endpoint.missing == "parent gone":
-            reading.failures.append(
-                Failure(self.endpoint.path, f"every one of {gone} parents answered 404: is the path right?", 404)
-            )
+            why = f"every one of {gone} parents answered 404: is the path right?"
+            reading.failures.append(Failure(self.endpoint.path, why, 404))
         self._report(final=True)
-        if reading.rows_short:
-            short = f"{reading.rows_short} rows fewer came than the API states; there no row is marked as deleted"
-            self._log.warning(f"{self._session.api.name}/{self.endpoint.name}: {short}")
+        if reading.doubt:
+            self._log.warning(f"{self._name}: {reading.doubt}")
         if self.endpoint.parents and not self._stopped and self.sweep.end(self._state()):
             self.gave = True
         if not self.complete:
@@ -294,5 +297,4 @@ class EndpointReader:
         reading = self.reading
         of = f"{reading.parents_done} of {reading.parents} parents, " if self.endpoint.parents else ""
         done = ", done" if final and self.complete else ""
-        name = f"{self._session.api.name}/{self.endpoint.name}"
-        self._log.info(f"{name}: {of}{reading.pages} pages, {reading.rows_read} rows{done}")
+        self._log.info(f"{self._name}: {of}{reading.pages} pages, {reading.rows_read} rows{done}")

@@ -52,6 +52,7 @@ class Reading:
         meter: Requests, retries, seconds waited.
         rows_read: Rows that came.
         rows_short: Rows that envelopes stated and that did not come.
+        lists_unsettled: Lists, one for each parent, whose rows moved between pages also at the second reading.
         rows_loaded: Rows among them that are new or changed.
         pages: Pages read.
         parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
@@ -64,6 +65,7 @@ class Reading:
     meter: Meter = field(default_factory=Meter)
     rows_read: int = 0
     rows_short: int = 0
+    lists_unsettled: int = 0
     rows_loaded: int = 0
     pages: int = 0
     parents: int = 0
@@ -74,6 +76,14 @@ class Reading:
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def doubt(self) -> str:
+        """Why rows may be missing though every request was answered; empty if nothing speaks for it."""
+        doubts = [f"{self.rows_short} rows fewer came than the API states"] if self.rows_short else []
+        if self.lists_unsettled:
+            doubts.append(f"rows moved between the pages of {self.lists_unsettled} lists while they were read")
+        return f"{' and '.join(doubts)}, also when read again; there no row is marked as deleted" if doubts else ""
+
 
 @dataclass
 class Taken:
@@ -82,6 +92,7 @@ class Taken:
     pages: int = 0
     read: int = 0
     short: int = 0
+    unsettled: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[tuple[str, Any]] = field(default_factory=list)
     highest: datetime | None = None

@@ -63,6 +63,7 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
             "rows_loaded": reading.rows_loaded,
             "rows_deleted": result.rows_deleted,
             "rows_short": reading.rows_short,
+            "lists_unsettled": reading.lists_unsettled,
             "rows_rejected": reading.rows_rejected,
             "pages": reading.pages,
             "requests": reading.meter.requests,

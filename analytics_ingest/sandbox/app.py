@@ -141,13 +141,13 @@ class _Api:
         )
 
     def _ordered(self, rows: list[Any], path: str, *, first: bool) -> list[Any]:
-        """Give the rows in the order of the options; each request for a first page shuffles anew."""
+        """Give the rows in the order of the options; `shuffled` shuffles anew at each first page."""
         if self._options.order == "stable":
             return rows
         if self._options.order == "updated_desc":
             # Without the Z, a whole second comes before its fractions.
             return sorted(rows, key=lambda row: (row.get("updated_at") or "").rstrip("Z"), reverse=True)
-        if first:
+        if first or self._options.order == "restless":
             self._reads[path] = self._reads.get(path, 0) + 1
         mixed = list(rows)
         random.Random(f"{path} {self._reads.get(path, 0)}").shuffle(mixed)

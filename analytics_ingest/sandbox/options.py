@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RateHeaders = Literal["retry-after", "retry-after-date", "x-ratelimit-reset", "x-ratelimit-reset-delta", "none"]
-Order = Literal["stable", "shuffled", "updated_desc"]
+Order = Literal["stable", "shuffled", "restless", "updated_desc"]
 Totals = Literal["right", "absent", "null", "low", "high"]
 Timestamps = Literal["iso", "offset", "epoch_ms", "epoch_s"]
 FaultKind = Literal["status", "reset", "hang", "truncate", "half", "delay"]
@@ -70,7 +70,8 @@ class Options:
 
     `latency` is in seconds a request. `rate_limit` requests are allowed in each window of `rate_window`
     seconds, per API; beyond it the answer is 429 with the time to wait in the dialect of `rate_headers`.
-    `order` is the order of rows: as stored, another one at each full read, or newest first. `page_cap` caps
+    `order` is the order of rows: as stored, another one at each full read, another one at each
+    request, or newest first. `page_cap` caps
     the page size below what was asked. `totals` says what the envelopes state as the number of rows.
     `slug_prefix` puts `gh/` before project slugs. `bare_values` makes the rows of id and key lists bare
     strings. `ignore_offset` answers each page (by offset or number) with the first one; `repeat_cursor`

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
-from analytics_ingest.extract.rows import RowFinisher, RowRejectedError, excluded_fields
+from analytics_ingest.extract.rows import RowFinisher, RowRejectedError, content_hash, excluded_fields
 from analytics_ingest.extract.session import Meter
 from analytics_ingest.sync.parents import path_of
 
@@ -39,13 +40,13 @@ class Page:
     Attributes:
         rows: The rows, finished.
         too_old: Rows whose cursor value is earlier than ``START_DATE``: a sync does not load them.
-        rejected: Why rows were rejected, once for each.
+        rejected: Hashes of rows that lack a complete key.
         short: Rows that the envelope states and that did not come; 0 before the last page.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     too_old: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
     short: int = 0
 
 
@@ -76,22 +77,30 @@ class PageReader:
             AuthenticationError: The API refused the key.
             ReadError: A page did not come, or not as declared.
         """
-        for page in self._client.pages(ask.path, self._endpoint.params):
-            paginator = cast("GuardedPaginator", page.paginator)
-            finished = self._finish([] if paginator.repeated else page, ask.params)
-            if not paginator.has_next_page:
-                finished.short = paginator.short
-            yield finished
-            if paginator.problem:
-                raise paginator.problem
+        attempts = Attempts()
+        again = True
+        while again:
+            for page in self._client.pages(ask.path, self._endpoint.params):
+                paginator = cast("GuardedPaginator", page.paginator)
+                finished = self._finish([] if paginator.repeated else page, ask.params)
+                last = not paginator.has_next_page
+                if key := self._endpoint.primary_key:
+                    attempts.note({tuple(row[name] for name in key) for row in finished.rows}, last=last)
+                if last:
+                    finished.short = attempts.short(paginator)
+                    again = bool(key) and attempts.start_again(paginator)
+                    finished.short *= not again
+                yield finished
+                if paginator.problem:
+                    raise paginator.problem
 
     def _finish(self, sent: Iterable[Any], params: Mapping[str, Any]) -> Page:
         page = Page()
         for element in sent:
             try:
                 row = self._finisher.finish(element, params)
-            except RowRejectedError as error:
-                page.rejected.append(str(error))
+            except RowRejectedError:
+                page.rejected.append(content_hash({"sent": element}))
                 continue
             cursor = self._finisher.cursor(row) if self._start else None
             old = cursor is not None and self._start is not None and cursor < self._start

@@ -21,7 +21,7 @@ from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.sync.pages import Ask, Page
@@ -54,7 +54,8 @@ class Verified:
         missing: Keys that the API has and the table has not.
         extra: Keys that the table has and the API has not.
         doubled: Rows in the table whose key another row has as well.
-        rejected: Rows that came without a complete key: a sync keeps them apart, so they are not compared.
+        rejected: Rows without a complete key, or with one of another type than the table's: a sync keeps them apart,
+            so they are not compared.
         too_old: Rows older than ``START_DATE``: a sync does not load them, so they are not compared.
         short: Rows that the API's own totals state and that did not come.
     """
@@ -141,6 +142,7 @@ class _Fresh:
         keys: The keys that came.
         old_keys: Keys of rows older than ``START_DATE``.
         rows: Rows that came with a complete key.
+        rejected: Hashes of those that did not.
     """
 
     def __init__(self, endpoint: Endpoint, session: ApiSession, feeds: FeedRows) -> None:
@@ -148,7 +150,8 @@ class _Fresh:
         self.asks = list(asks(endpoint, feeds.read))
         self.keys: set[Key] = set()
         self.old_keys: set[Key] = set()
-        self.rows = self.rejected = self.short = 0
+        self.rejected: set[int] = set()
+        self.rows = self.short = 0
         self._feeds = feeds
         self._reader = PageReader(endpoint, session, limit=page_limit(session.api, endpoint))
         self._absent = 0
@@ -187,7 +190,7 @@ class _Fresh:
             self.keys |= keys
             self.old_keys |= old_keys
             self.rows += len(page.rows)
-            self.rejected += len(page.rejected)
+            self.rejected.update(page.rejected)
             self.short += page.short
             # rows that are too old feed no child: a sync does not load them
             self._feeds.add(self.endpoint.name, page.rows)
@@ -218,10 +221,10 @@ def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse) -> list[Verified]:
         return []
     with warehouse.sync(), warehouse.open() as tables:
         there = tables.columns([each.endpoint.name for each in fresh])
-        return [_verified(each, tables, there.get(each.endpoint.name, ())) for each in fresh]
+        return [_verified(each, tables, there.get(each.endpoint.name, {})) for each in fresh]
 
 
-def _verified(fresh: _Fresh, tables: Tables, columns: Collection[str]) -> Verified:
+def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Verified:
     endpoint = fresh.endpoint
     stored: set[Key] = set()
     rows = 0
@@ -233,25 +236,34 @@ def _verified(fresh: _Fresh, tables: Tables, columns: Collection[str]) -> Verifi
     elif columns:
         rows = tables.count(endpoint.name)
     if endpoint.primary_key:
-        missing = _difference(fresh.keys - stored)
+        whole = [columns.get(name) == "bigint" for name in endpoint.primary_key]
+        absent = fresh.keys - stored
+        apart = {key for key in absent if not all(_fits(*each) for each in zip(key, whole, strict=True))}
+        missing = _difference(absent - apart)
         extra = _difference(stored - fresh.keys - fresh.old_keys)
         doubled = rows - len(stored)
     else:
         missing = Difference(count=max(0, fresh.rows - rows))
         extra = Difference(count=max(0, rows - fresh.rows))
         doubled = 0
+        apart = set()
     return Verified(
         endpoint=endpoint,
         outcome="differs" if missing.count or extra.count or doubled else "same",
-        upstream=len(fresh.keys) if endpoint.primary_key else fresh.rows,
+        upstream=len(fresh.keys) - len(apart) if endpoint.primary_key else fresh.rows,
         table=rows,
         missing=missing,
         extra=extra,
         doubled=doubled,
-        rejected=fresh.rejected,
+        rejected=len(fresh.rejected) + len(apart),
         too_old=len(fresh.old_keys),
         short=fresh.short,
     )
+
+
+def _fits(value: str, whole: bool) -> bool:
+    """Whether a value can stand in the key's column, which may be one of whole numbers."""
+    return not whole or value.removeprefix("-").isdecimal()
 
 
 def _difference(keys: set[Key]) -> Difference:

@@ -191,6 +191,12 @@ def test_a_shuffled_order_holds_over_the_pages_of_one_read(server, reader):
     assert orders[0] != orders[1] != stored
 
 
+def test_a_restless_order_is_another_one_at_each_request(server, reader):
+    server.options.order = "restless"
+    pages = [[row["id"] for row in reader.get(*LOGS, page=2, limit=100).json()["data"]] for _ in range(2)]
+    assert sorted(pages[0]) != sorted(pages[1])
+
+
 def test_newest_first(server, reader):
     server.options.order = "updated_desc"
     times = [row["updated_at"] for row in reader.get("experimentation", "/v1/autotunes").json()["data"]]

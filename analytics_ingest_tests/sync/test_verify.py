@@ -232,6 +232,25 @@ def test_rows_rejected_and_rows_that_did_not_come_are_told_and_not_missing(sandb
     assert (found.upstream, found.missing.count, found.rejected, found.short) == (99, 99, 1, 10)
 
 
+def test_rows_that_the_sync_puts_aside_for_the_type_of_their_key_are_told_and_not_missing(
+    sandbox: SandboxServer,
+) -> None:
+    labels = sandbox.world.collection("project_planning", "labels")
+    sync("project_planning", "labels")
+    labels[2]["id"] = "L-7"
+    found = verify("project_planning", "labels")["labels"]
+
+    # the row that had the key before is one too many until a sync marks it
+    assert (found.upstream, found.missing.count, found.rejected) == (len(labels) - 1, 0, 1)
+    assert found.extra.count == 1
+
+
+def test_list_that_comes_short_is_read_once_more(sandbox: SandboxServer) -> None:
+    sandbox.options.totals = "high"
+    verify(API, "tags")
+    assert sandbox.requests.count(API, "tags") == 4
+
+
 def test_rows_before_the_start_date_are_not_missing(
     tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

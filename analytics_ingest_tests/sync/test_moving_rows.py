@@ -1,0 +1,147 @@
+"""Lists whose rows move while their pages are read: nothing is lost, nothing is marked as deleted that is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+from analytics_ingest_tests.extract.upstream import KEY, Answer, Asked, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest_tests.conftest import FakeClock
+
+API = "experimentation"
+PREFIX = "SOURCES__EXPERIMENTATION"
+
+
+class Tags:
+    """Forty tags, newest first, in pages of ten; ``then`` changes them once the first page has been sent."""
+
+    def __init__(self) -> None:
+        self.rows = [
+            {"id": f"tag-{number:02}", "updated_at": f"2026-01-{28 - number // 2:02}T00:00:00Z", "name": "first"}
+            for number in range(40)
+        ]
+        self.then: Callable[[], None] | None = None
+        self.totals = True
+
+    def __call__(self, asked: Asked) -> Answer:
+        number = int(asked.query["page"])
+        page = self.rows[10 * (number - 1) : 10 * number]
+        body: dict[str, Any] = {"data": page}
+        if self.totals:
+            body["pagination"] = {"totalItems": len(self.rows)}
+        answer = Answer(body=body)
+        assert answer.content
+        if self.then:
+            change, self.then = self.then, None
+            change()
+        return answer
+
+
+@pytest.fixture
+def tags() -> Tags:
+    return Tags()
+
+
+@pytest.fixture
+def upstream(tags: Tags, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    server = Upstream(tags)
+    monkeypatch.setenv(f"{PREFIX}__BASE_URL", server.url)
+    monkeypatch.setenv(f"{PREFIX}__API_KEY", KEY)
+    monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "10")
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("totals", [True, False])
+def test_row_that_is_updated_while_the_list_is_read(
+    tmp_path: Path, upstream: Upstream, tags: Tags, totals: bool
+) -> None:
+    tags.totals = totals
+    sync(API, "tags")
+
+    def update() -> None:
+        row = tags.rows.pop(25)
+        tags.rows.insert(0, {**row, "updated_at": "2026-02-01T00:00:00Z", "name": "updated"})
+
+    tags.then = update
+    upstream.asked.clear()
+    result = sync(API, "tags")["tags"]
+
+    assert result.status == "complete"
+    assert result.reading is not None
+    assert (result.reading.rows_loaded, result.rows_deleted, result.reading.doubt) == (1, 0, "")
+    assert [asked.query["page"] for asked in upstream.asked] == ["1", "2", "3", "4", "5"] * 2
+    names = dict(query(tmp_path, f"SELECT id, name FROM {API}.tags WHERE _deleted_at IS NULL"))
+    assert names == {row["id"]: row["name"] for row in tags.rows}
+
+
+def test_row_that_is_deleted_while_the_list_is_read(tmp_path: Path, upstream: Upstream, tags: Tags) -> None:
+    sync(API, "tags")
+    there = live_keys(tmp_path, API, "tags")
+    tags.then = lambda: tags.rows.__delitem__(3)
+    upstream.asked.clear()
+    result = sync(API, "tags")["tags"]
+
+    # of 39 rows the last page is not full: it ends the read
+    assert [asked.query["page"] for asked in upstream.asked] == ["1", "2", "3", "4"] * 2
+    assert result.rows_deleted == 0
+    assert live_keys(tmp_path, API, "tags") == there
+    assert sync(API, "tags")["tags"].rows_deleted == 1
+    assert live_keys(tmp_path, API, "tags") == [key for key in there if key != ("tag-03",)]
+
+
+def test_row_that_is_added_while_the_list_is_read(tmp_path: Path, upstream: Upstream, tags: Tags) -> None:
+    tags.then = lambda: tags.rows.insert(0, {"id": "new", "updated_at": "2026-02-01T00:00:00Z", "name": "new"})
+    result = sync(API, "tags")["tags"]
+
+    assert result.table_rows == 41
+    assert [asked.query["page"] for asked in upstream.asked] == ["1", "2", "3", "4", "5"] * 2
+    assert live_keys(tmp_path, API, "tags") == sorted((row["id"],) for row in tags.rows)
+
+
+def test_order_that_never_rests(
+    tmp_path: Path,
+    serve: Callable[..., SandboxServer],
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "20")
+    server = serve(order="restless")
+    server.options.order = "stable"
+    sync(API, "tags")
+    server.options.order = "restless"
+    server.requests.reset()
+    result = sync(API, "tags")["tags"]
+
+    assert result.status == "complete"
+    assert result.rows_deleted == 0
+    assert result.reading is not None
+    assert result.reading.lists_unsettled == 1
+    assert server.requests.count(API, "tags") == 2 * (100 / 20 + 1)
+    assert "experimentation/tags: " in caplog.text
+    assert "rows moved between the pages of 1 lists while they were read, also when read again" in caplog.text
+    assert live_keys(tmp_path, API, "tags") == expected_keys(server.world, API, "tags")
+
+
+def test_rows_of_an_order_that_never_rests_come_in_the_end(
+    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "20")
+    server = serve(order="restless")
+    first = sync(API, "tags")["tags"]
+    assert first.reading is not None
+    assert first.table_rows is not None
+    assert first.reading.rows_short == 100 - first.table_rows > 0
+
+    for _ in range(20):
+        assert sync(API, "tags")["tags"].status == "complete"
+    assert live_keys(tmp_path, API, "tags") == expected_keys(server.world, API, "tags")
