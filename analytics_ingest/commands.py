@@ -75,8 +75,8 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     # dlt takes a second to import: not for --help
     from analytics_ingest.extract.errors import IngestError, NotConfiguredError  # noqa: PLC0415
     from analytics_ingest.sync.verify import verify_api  # noqa: PLC0415
+    from analytics_ingest.warehouse.errors import WarehouseError  # noqa: PLC0415
     from analytics_ingest.warehouse.locks import LockTimeoutError  # noqa: PLC0415
-    from analytics_ingest.warehouse.warehouse import WarehouseError  # noqa: PLC0415
 
     console, progress = Console(highlight=False), Console(stderr=True)
     log = _log("verify", progress)

@@ -5,23 +5,29 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import psycopg2
 import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract import session as session_module
 from analytics_ingest.extract.gate import Clock
+from analytics_ingest.extract.reading import CURSOR
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.sync import ApiSync, EndpointResult
+from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SCALE = 0.05
 
@@ -55,7 +61,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "warehouse.duckdb"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "ERROR")
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
 
 
 @pytest.fixture
@@ -134,3 +140,71 @@ def expected_keys(world: World, api: str, endpoint: str, **options: Any) -> list
     """Keys that the world holds for an endpoint, sorted."""
     key = APIS[api].by_name[endpoint].primary_key
     return sorted(tuple(row[name] for name in key) for row in world.expected(api, endpoint, **options))
+
+
+def stored_cursor(api: str, endpoint: str) -> str | None:
+    """The cursor that the warehouse's state holds, as text; the working folder has no say in it."""
+    warehouse = Warehouse(api, log=logging.getLogger("test"), lock_timeout=5)
+    with warehouse.sync():
+        sources: Any = warehouse.pipeline.state.get("sources", {})
+    cursor: str | None = sources.get(api, {}).get("resources", {}).get(endpoint, {}).get(CURSOR)
+    return cursor
+
+
+@pytest.fixture
+def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
+    """Starts processes: ``holder(kind, what)`` gives one that holds it by now (see the module ``holder``)."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(kind: str, what: Path | str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "analytics_ingest_tests.warehouse.holder", kind, str(what)],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout
+        assert process.stdout.readline() == "holding\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg2.extensions.connection]]:
+    """A PostgreSQL database of the test's own as destination; gives connections to it.
+
+    The server is that of ``PGHOST`` and its kin, 127.0.0.1 by default. Without one the test is skipped, but not in CI.
+    """
+    server = {"host": os.environ.get("PGHOST", "127.0.0.1"), "port": os.environ.get("PGPORT", "5432")}
+    user, password = os.environ.get("PGUSER", "postgres"), os.environ.get("PGPASSWORD", "postgres")
+    name = f"analytics_ingest_{uuid.uuid4().hex[:12]}"
+    open_here: list[psycopg2.extensions.connection] = []
+
+    def connect(database: str = name) -> psycopg2.extensions.connection:
+        connection = psycopg2.connect(dbname=database, user=user, password=password, connect_timeout=5, **server)
+        connection.autocommit = True
+        open_here.append(connection)
+        return connection
+
+    try:
+        admin = connect("postgres")
+    except psycopg2.OperationalError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no PostgreSQL server: {error}")
+    admin.cursor().execute(f"CREATE DATABASE {name}")
+    credentials = f"postgresql://{user}:{password}@{server['host']}:{server['port']}/{name}"
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", credentials)
+    yield connect
+    for connection in open_here[1:]:
+        connection.close()
+    admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+    admin.close()

@@ -27,8 +27,8 @@ from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.sync.sync import ApiSync, EndpointResult
 from analytics_ingest.warehouse.destination import build_pipeline
+from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
-from analytics_ingest.warehouse.warehouse import WarehouseError
 
 
 class SyncConfig(Config):

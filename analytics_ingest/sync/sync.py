@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 VARIANT = "__v_"
 """In the name of a column that dlt adds for values of another type."""
-LOAD_WORKERS = 4
-"""Jobs that write into the destination at once; more gain nothing with DuckDB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +138,7 @@ class ApiSync:
             to_load = self._extract(package, warehouse, session.settings)
             with warehouse.open() as tables:
                 if to_load:
-                    warehouse.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+                    warehouse.load()
                 for reader, _ in package if session.settings.mark_deleted else ():
                     name, vanished = reader.endpoint.name, reader.take_vanished()
                     deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)

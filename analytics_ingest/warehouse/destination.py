@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import dlt
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
+from analytics_ingest.warehouse.errors import DESTINATION_VARIABLE
+
 if TYPE_CHECKING:
     from dlt.common.destination import AnyDestination
 
-DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
 DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
 """The default DuckDB file, relative to the folder that Dagster is started in."""
 

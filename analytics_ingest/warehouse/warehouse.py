@@ -7,11 +7,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlt.common.destination.exceptions import DestinationException
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
+from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.destination import build_destination, build_pipeline, pipelines_folder
+from analytics_ingest.warehouse.destination import (
+    build_destination,
+    build_pipeline,
+    destination_name,
+    pipelines_folder,
+)
+from analytics_ingest.warehouse.errors import (
+    WarehouseError,
+    describe,
+    explained,
+    is_destination_error,
+    load_error,
+    secrets_of,
+)
 from analytics_ingest.warehouse.locks import held
 
 if TYPE_CHECKING:
@@ -24,14 +39,12 @@ if TYPE_CHECKING:
 
 FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
+LOAD_WORKERS = 4
+"""Jobs that write into the destination at once; more gain nothing with DuckDB."""
 FETCH_ROWS = 10_000
 STAMP_ROWS = 1_000
 NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
 LOCKED = "Could not set lock on file"
-
-
-class WarehouseError(RuntimeError):
-    """The warehouse cannot be used as it is. The message says what is in the way."""
 
 
 class Tables:
@@ -103,8 +116,10 @@ class Warehouse:
         self.api = api
         self._log = log
         self._timeout = lock_timeout
-        self._file = _duckdb_file(api)
-        self._locks = self._file.with_name(f".{self._file.name}.locks") if self._file else pipelines_folder() / ".locks"
+        with explained(destination_name()):
+            self._file = file = _duckdb_file(api)
+            self._locks = file.with_name(f".{file.name}.locks") if file else pipelines_folder() / ".locks"
+            self._locks.mkdir(parents=True, exist_ok=True)
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
 
@@ -126,8 +141,9 @@ class Warehouse:
         with held(path, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
             # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
             self._pipeline = build_pipeline(self.api).drop()
-            # made once: resolving its configuration takes as long as opening the connection
-            self._client = self._pipeline.destination_client()
+            with explained(destination_name()):
+                # made once: resolving its configuration takes as long as opening the connection
+                self._client = self._pipeline.destination_client()
             with self.open():
                 self._pipeline.sync_destination()
             yield
@@ -138,10 +154,24 @@ class Warehouse:
 
         Raises:
             LockTimeoutError: Another sync writes for too long.
-            WarehouseError: A foreign process holds the DuckDB file.
+            WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
         """
         with self._writing(), self._connected() as client:
             yield Tables(client)
+
+    def load(self) -> None:
+        """Loads the package that is ready, within ``open``.
+
+        Raises:
+            WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
+                so the state, and with it every cursor, is still that of the package before.
+        """
+        try:
+            self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+        except PipelineStepFailed as error:
+            if not is_destination_error(error):
+                raise
+            raise load_error(error, api=self.api, destination=self._destination, secrets=self._secrets) from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -164,14 +194,32 @@ class Warehouse:
         )
         try:
             retrying(client.__enter__)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises
             if LOCKED in str(error):
                 raise WarehouseError(self._held_by(str(error))) from None
-            raise
+            raise self._error("cannot be opened", error) from None
         try:
             yield client
+        except (DestinationException, PipelineStepFailed) as error:
+            if not is_destination_error(error):
+                raise
+            raise self._error("failed", error) from None
         finally:
             client.__exit__(None, None, None)  # type: ignore[arg-type]
+
+    @property
+    def _destination(self) -> str:
+        return f"the DuckDB file {self._file}" if self._file else f"the destination {destination_name()}"
+
+    @property
+    def _secrets(self) -> set[str]:
+        return secrets_of(self._client.config.credentials)
+
+    def _error(self, what: str, error: Exception) -> WarehouseError:
+        setting = f"DESTINATION__{destination_name().upper()}__CREDENTIALS"
+        return WarehouseError(
+            f"{self.api}: {self._destination} {what}: {describe(error, self._secrets)} (the setting is {setting})"
+        )
 
     def _held_by(self, message: str) -> str:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
@@ -192,7 +240,7 @@ def _duckdb_file(api: str) -> Path | None:
     credentials = configuration.credentials
     if not isinstance(credentials, DuckDbCredentials):
         return None
-    if credentials.database.startswith(":") or "://" in credentials.database:
+    if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
         raise WarehouseError(NO_FILE.format(credentials.database))
     file = Path(credentials.database).absolute()
     # DuckDB names the catalog after what stands before the first dot, and ignores case

@@ -67,7 +67,7 @@ def passes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passes]:
         patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
         patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / "warehouse.duckdb"))
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        patch.setenv("RUNTIME__LOG_LEVEL", "ERROR")
+        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
         patch.delenv("ANALYTICS_INGEST_DESTINATION", raising=False)
         for name, value in server.environment().items():
             patch.setenv(name, value)

@@ -1,0 +1,112 @@
+"""What went wrong with the destination, in a line for the person who must act."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dlt.common.configuration.exceptions import ConfigFieldMissingException, InvalidNativeValue
+from dlt.common.configuration.specs import CredentialsConfiguration
+from dlt.common.configuration.specs.base_configuration import is_secret_hint
+from dlt.common.destination.exceptions import DestinationException, UnknownDestinationModule
+from dlt.load.exceptions import LoadClientJobException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dlt.pipeline.exceptions import PipelineStepFailed
+
+DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
+WRAPPED = ("exception", "client_exception", "dbapi_exception", "inner_exc", "__cause__")
+"""Where dlt's exceptions keep what they were raised for."""
+NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", re.IGNORECASE)
+MOST = 400
+"""Characters of a database's message that are shown: some repeat the whole statement."""
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be used as it is. The message says what is in the way."""
+
+
+@contextmanager
+def explained(destination: str) -> Iterator[None]:
+    """Turns what dlt says of settings that cannot work into one line.
+
+    Args:
+        destination: The destination's name.
+
+    Raises:
+        WarehouseError: Within, dlt found a setting missing or wrong.
+    """
+    setting = f"DESTINATION__{destination.upper()}__CREDENTIALS"
+    try:
+        yield
+    except UnknownDestinationModule:
+        raise WarehouseError(f"{DESTINATION_VARIABLE} is {destination}, which is no dlt destination") from None
+    except ConfigFieldMissingException as error:
+        nested = [trace for traces in error.traces.values() for trace in traces]
+        fields = sorted({name for trace in nested for name in getattr(trace, "traces", {})} or error.fields)
+        raise WarehouseError(
+            f"{DESTINATION_VARIABLE} is {destination}, and its settings lack {', '.join(fields)}: "
+            f"set {setting}, or {setting}__{fields[0].upper()} and so on"
+        ) from None
+    except InvalidNativeValue as error:
+        expected = str(error).rpartition("Details:")[2].strip()
+        raise WarehouseError(f"{setting} cannot be read. {expected}") from None
+    except OSError as error:
+        raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
+
+
+def load_error(error: PipelineStepFailed, *, api: str, destination: str, secrets: set[str]) -> WarehouseError:
+    """What a load that failed comes to.
+
+    Args:
+        error: What dlt raised.
+        api: The API's name.
+        destination: The destination as a person knows it.
+        secrets: Texts that must not be shown.
+    """
+    job = next((each for each in _chain(error) if isinstance(each, LoadClientJobException)), None)
+    table = f"/{getattr(job, 'job_id', '').partition('.')[0]}" if job else ""
+    reason = describe(error, secrets)
+    room = f" See that there is room on the disk of {destination}." if NO_ROOM.search(reason) else ""
+    return WarehouseError(
+        f"{api}{table}: loading into {destination} failed: {reason}.{room} "
+        "What was loaded before is there, and no cursor has moved: the next sync loads what is missing"
+    )
+
+
+def is_destination_error(error: BaseException) -> bool:
+    """Whether the destination is what failed, and not our code."""
+    return isinstance(error, DestinationException) or any(
+        isinstance(each, DestinationException) for each in _chain(error)
+    )
+
+
+def describe(error: BaseException, secrets: set[str]) -> str:
+    """The first lines of the innermost message, in one line, without secrets."""
+    *_, innermost = _chain(error)
+    text = " ".join(str(innermost).split()) or type(innermost).__name__
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text[:MOST].rstrip() + " ..." if len(text) > MOST else text.rstrip(".")
+
+
+def secrets_of(credentials: Any) -> set[str]:
+    """The values in a destination's credentials that are secret, and the connection string that holds them."""
+    if not isinstance(credentials, CredentialsConfiguration):
+        return set()
+    fields = credentials.get_resolvable_fields()
+    values = {str(credentials.get(name) or "") for name, hint in fields.items() if is_secret_hint(hint)}
+    return {value for value in values if value}
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        inner = (getattr(current, name, None) for name in WRAPPED)
+        current = next((each for each in inner if isinstance(each, BaseException)), None)

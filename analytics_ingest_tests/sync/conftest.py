@@ -1,0 +1,56 @@
+"""A list that a test can change while it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest_tests.extract.upstream import KEY, Answer, Asked, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from analytics_ingest_tests.conftest import FakeClock
+
+PREFIX = "SOURCES__EXPERIMENTATION"
+
+
+class Tags:
+    """Forty tags, newest first, in pages of ten; ``then`` changes them once the first page has been sent."""
+
+    def __init__(self) -> None:
+        self.rows = [
+            {"id": f"tag-{number:02}", "updated_at": f"2026-01-{28 - number // 2:02}T00:00:00Z", "name": "first"}
+            for number in range(40)
+        ]
+        self.then: Callable[[], None] | None = None
+        self.totals = True
+
+    def __call__(self, asked: Asked) -> Answer:
+        number = int(asked.query["page"])
+        page = self.rows[10 * (number - 1) : 10 * number]
+        body: dict[str, Any] = {"data": page}
+        if self.totals:
+            body["pagination"] = {"totalItems": len(self.rows)}
+        answer = Answer(body=body)
+        assert answer.content
+        if self.then:
+            change, self.then = self.then, None
+            change()
+        return answer
+
+
+@pytest.fixture
+def tags() -> Tags:
+    return Tags()
+
+
+@pytest.fixture
+def upstream(tags: Tags, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    server = Upstream(tags)
+    monkeypatch.setenv(f"{PREFIX}__BASE_URL", server.url)
+    monkeypatch.setenv(f"{PREFIX}__API_KEY", KEY)
+    monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "10")
+    yield server
+    server.stop()

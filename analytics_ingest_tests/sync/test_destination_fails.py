@@ -1,0 +1,136 @@
+"""A destination that fails half-way: nothing is lost, no cursor moves, and the next sync is exact."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest.warehouse import warehouse as warehouse_module
+from analytics_ingest.warehouse.errors import WarehouseError
+from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest_tests.extract.upstream import Upstream
+    from analytics_ingest_tests.sync.conftest import Tags
+
+API = "experimentation"
+MODULE = ["-m", "analytics_ingest.definitions"]
+LOGS = f"SELECT id, left(action, 4) FROM {API}.audit_logs ORDER BY id"
+
+
+def test_disk_is_full(tmp_path: Path, sandbox: SandboxServer) -> None:
+    logs = sandbox.world.collection(API, "audit_logs")
+    for row in logs:
+        row["action"] = "old"
+    sync(API, "audit_logs", "gates")
+    cursor = stored_cursor(API, "audit_logs")
+    before = query(tmp_path, LOGS)
+    assert len(before) == len(logs)
+    for number, row in enumerate(logs):
+        row["action"] = f"new {number}" * 5_000
+        row["updated_at"] = "2026-01-20T00:00:00Z"
+    room = (tmp_path / "warehouse.duckdb").stat().st_size + 100_000
+    selection = f'key:"{API}/audit_logs" or key:"{API}/gates"'
+    run = subprocess.run(
+        [sys.executable, "-m", "dagster", "asset", "materialize", "--select", selection, *MODULE],
+        check=False,
+        # no file can grow beyond this, as on a disk without space
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 1
+    file = tmp_path / "warehouse.duckdb"
+    said = f"{API}/audit_logs: loading into the DuckDB file {file} failed: "
+    assert said in run.stderr, run.stderr[-5000:]
+    assert f"See that there is room on the disk of the DuckDB file {file}" in run.stderr
+    assert query(tmp_path, LOGS) == before
+    assert stored_cursor(API, "audit_logs") == cursor
+    result = sync(API, "audit_logs", "gates")["audit_logs"]
+    assert result.reading is not None
+    assert result.reading.rows_loaded == len(logs)
+    assert query(tmp_path, LOGS) == sorted((row["id"], "new ") for row in logs)
+    assert stored_cursor(API, "audit_logs") == "2026-01-20T00:00:00+00:00"
+    assert live_keys(tmp_path, API, "gates") == expected_keys(sandbox.world, API, "gates")
+
+
+def rename(tags: Tags) -> None:
+    for row in tags.rows:
+        row["name"], row["updated_at"] = "second", "2026-02-01T00:00:00Z"
+
+
+def test_foreign_process_takes_the_file_while_the_api_is_read(
+    tmp_path: Path,
+    upstream: Upstream,
+    tags: Tags,
+    holder: Callable[[str, Path], subprocess.Popen[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warehouse_module, "FOREIGN_SECONDS", 1)
+    sync(API, "tags")
+    cursor = stored_cursor(API, "tags")
+    rename(tags)
+    processes: list[subprocess.Popen[str]] = []
+    tags.then = lambda: processes.append(holder("duckdb", tmp_path / "warehouse.duckdb"))
+    with pytest.raises(WarehouseError, match=r"warehouse.duckdb has been held by process \d+ \(.+\) for 1 s"):
+        sync(API, "tags")
+    processes[0].kill()
+    processes[0].wait()
+
+    names = f"SELECT DISTINCT name FROM {API}.tags"
+    assert query(tmp_path, names) == [("first",)]
+    assert stored_cursor(API, "tags") == cursor
+    assert sync(API, "tags")["tags"].table_rows == 40
+    assert query(tmp_path, names) == [("second",)]
+    assert stored_cursor(API, "tags") == "2026-02-01T00:00:00+00:00"
+
+
+def test_connection_to_the_database_is_lost_while_it_loads(
+    upstream: Upstream, tags: Tags, postgres: Callable[[], Any]
+) -> None:
+    sync(API, "tags")
+    cursor = stored_cursor(API, "tags")
+    rename(tags)
+    blocking, ending = postgres(), postgres()
+    blocking.autocommit = False
+    over = threading.Event()
+
+    def end_whoever_waits() -> None:
+        waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not over.wait(0.05):
+            ending.cursor().execute(waiting)
+
+    tags.then = lambda: blocking.cursor().execute(f"LOCK TABLE {API}.tags IN SHARE MODE")
+    thread = threading.Thread(target=end_whoever_waits)
+    thread.start()
+    try:
+        with pytest.raises(WarehouseError) as error:
+            sync(API, "tags")
+    finally:
+        over.set()
+        thread.join()
+        blocking.rollback()
+
+    assert str(error.value).startswith(f"{API}/tags: loading into the destination postgres failed: ")
+    lost = ("terminating connection due to administrator command", "server closed the connection unexpectedly")
+    assert any(each in str(error.value) for each in lost)
+    found = postgres().cursor()
+    names = f"SELECT name, count(*) FROM {API}.tags GROUP BY name"
+    found.execute(names)
+    assert found.fetchall() == [("first", 40)]
+    assert stored_cursor(API, "tags") == cursor
+    assert sync(API, "tags")["tags"].table_rows == 40
+    found.execute(names)
+    assert found.fetchall() == [("second", 40)]
+    assert stored_cursor(API, "tags") == "2026-02-01T00:00:00+00:00"

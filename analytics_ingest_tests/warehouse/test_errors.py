@@ -1,0 +1,97 @@
+"""Destinations that cannot work: one line that names the setting, in no time, and without its secret."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest.warehouse.errors import WarehouseError, describe, secrets_of
+from analytics_ingest.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+API = "experimentation"
+SECRET = "s3cret-of-the-warehouse"
+
+
+def refused() -> str:
+    warehouse_log = logging.getLogger("test")
+    with pytest.raises(WarehouseError) as error, Warehouse(API, log=warehouse_log, lock_timeout=1).sync():
+        pytest.fail("it opened")
+    text = str(error.value)
+    assert SECRET not in text
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("destination", "credentials", "parts"),
+    [
+        (
+            "postgres",
+            f"postgresql://u:{SECRET}@127.0.0.1:1/db",
+            ["the destination postgres cannot be opened: ", "port 1"],
+        ),
+        ("postgres", "postgresql://u@127.0.0.1:1/db", ["its settings lack password: "]),
+        ("postgres", None, ["ANALYTICS_INGEST_DESTINATION is postgres, and its settings lack database, host, "]),
+        ("postgres", SECRET, ["cannot be read. The expected representation ", "postgresql://username:password@host"]),
+        ("snowflake", SECRET, ["cannot be read. The expected representation "]),
+        ("duckdb", "/proc/w.duckdb", ["/proc/.w.duckdb.locks: No such file or directory"]),
+        ("duckdb", "/", ["CREDENTIALS is /: it must be the path of a file"]),
+    ],
+)
+def test_settings_that_cannot_work(
+    monkeypatch: pytest.MonkeyPatch, destination: str, credentials: str | None, parts: list[str]
+) -> None:
+    setting = f"DESTINATION__{destination.upper()}__CREDENTIALS"
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", destination)
+    monkeypatch.delenv(setting, raising=False)
+    if credentials is not None:
+        monkeypatch.setenv(setting, credentials)
+    text = refused()
+
+    assert [part for part in [setting, *parts] if part not in text] == [], text
+
+
+def test_destination_that_dlt_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "abacus")
+
+    assert refused() == "ANALYTICS_INGEST_DESTINATION is abacus, which is no dlt destination"
+
+
+def test_file_that_is_no_duckdb_file(tmp_path: Path) -> None:
+    (tmp_path / "warehouse.duckdb").write_text("a, b, c\n" * 1_000)
+    text = refused()
+
+    assert text.startswith(
+        f"experimentation: the DuckDB file {tmp_path / 'warehouse.duckdb'} cannot be opened: IO Error: "
+    )
+    assert text.endswith("(the setting is DESTINATION__DUCKDB__CREDENTIALS)")
+
+
+def test_password_that_is_wrong_and_database_that_is_not_there(
+    postgres: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, port = postgres().info.host, postgres().info.port
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", f"postgresql://nobody_here:{SECRET}@{host}:{port}/nowhere")
+    text = refused()
+
+    assert text.startswith("experimentation: the destination postgres cannot be opened: ")
+    assert text.endswith("(the setting is DESTINATION__POSTGRES__CREDENTIALS)")
+
+
+def test_what_a_database_repeats_is_masked_and_cut_short() -> None:
+    from dlt.destinations.impl.postgres.configuration import PostgresCredentials
+
+    credentials = PostgresCredentials(f"postgresql://u:{SECRET}@h/db")
+    error = RuntimeError("outer")
+    error.__cause__ = ValueError(f"line one\nwith {SECRET} " + "x" * 1_000)
+    text = describe(error, secrets_of(credentials))
+
+    assert text.startswith("line one with *** xxx")
+    assert text.endswith("x ...")
+    assert len(text) < 410
