@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,21 @@ def restored(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.Monke
     running.requests.reset()
     running.options.update(Options().simple())
     running.options.faults = []
+
+
+@contextmanager
+def sandbox_in(folder: Path) -> Iterator[SandboxServer]:
+    """What ``isolated`` and ``sandbox`` give to a test, for a fixture that several tests share."""
+    with pytest.MonkeyPatch.context() as patch, SandboxServer(World(scale=SCALE)) as server:
+        patch.setattr(session_module, "Clock", FakeClock)
+        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
+        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / "warehouse.duckdb"))
+        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+        patch.delenv("ANALYTICS_INGEST_DESTINATION", raising=False)
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        yield server
 
 
 def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:

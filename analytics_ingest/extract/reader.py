@@ -17,6 +17,7 @@ import dlt
 from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import ReadError
+from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.reading import CURSOR, Failure, Reading, Stored, Taken
 from analytics_ingest.extract.rows import ROW_HASH, KeyTypes, RowFinisher, RowRejectedError, excluded_fields
 from analytics_ingest.extract.tables import first_columns, schema_only
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.reading import Parent
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
-
-PROBATION = 5
-"""Parents asked first: if each of them answers 403, the endpoint is not for this account."""
 
 
 class EndpointReader:
@@ -92,7 +90,7 @@ class EndpointReader:
         self._table_ready = bool(stored.columns)
         self.gave = False
         self._outstanding = 0
-        self._forbidden = 0
+        self._patience = Patience(len(sweep.parents))
         self._stopped = False
         self._whole: set[str] = set()
         self._begun = time.monotonic()
@@ -232,6 +230,7 @@ class EndpointReader:
         if taken.failure and not (self.endpoint.parents and taken.failure.status == 404):
             self._failed(parent, taken.failure)
             return
+        self._patience.answered()
         if taken.failure:
             reading.parents_missing += 1
         self.sweep.failed.discard(parent.path)
@@ -242,10 +241,8 @@ class EndpointReader:
         reading = self.reading
         reading.failures.append(Failure(parent.path, str(error), error.status))
         self.sweep.failed.add(parent.path)
-        if error.status == 403:
-            self._forbidden += 1
-            forbidden = self._forbidden == reading.parents_done and self._forbidden >= min(PROBATION, reading.parents)
-            self._stopped = self._stopped or forbidden
+        if self._patience.is_over(error.status, done=reading.parents_done):
+            self._stopped = reading.given_up = True
 
     def _state(self) -> dict[str, Any]:
         return dlt.current.resource_state(self.endpoint.name)

@@ -58,6 +58,7 @@ class Reading:
         parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
         highest: The highest cursor value that came, no later than the start of the sync.
         rows_rejected: Rows without a complete key.
+        given_up: Whether parents were left unasked, as every one before them had failed.
         failures: What could not be read. Empty: the endpoint was read completely.
         seconds: From the first request to the last answer.
     """
@@ -73,6 +74,7 @@ class Reading:
     parents_missing: int = 0
     highest: datetime | None = None
     rows_rejected: int = 0
+    given_up: bool = False
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 

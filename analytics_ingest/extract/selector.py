@@ -10,6 +10,10 @@ from jsonpath_ng import DatumInContext, JSONPath
 
 from analytics_ingest.extract.errors import ReadError
 
+ERROR_FIELDS = {"error", "errors", "code", "message", "messages", "reason", "detail", "details", "title", "type"} | {
+    "status", "status_code", "statusCode", "success", "ok", "request_id", "timestamp", "path", "documentation_url"
+}  # fmt: skip
+"""An object with nothing but these says what went wrong. It tells where a record has no key of its own."""
 WILDCARD = re.compile(r"\[\*\]|\.\*")
 
 
@@ -49,6 +53,8 @@ class RowSelector(JSONPath):
             found = body
             if isinstance(body, dict) and (lacking := [key for key in self._record_key if key not in body]):
                 raise ReadError(f"the body is no record, it lacks {', '.join(lacking)}")
+            if isinstance(body, dict) and not self._record_key and body and body.keys() <= ERROR_FIELDS:
+                raise ReadError(f"the body is no record, it has nothing but {', '.join(sorted(body))}")
         else:
             matches = self._head.find(body)
             if not matches:

@@ -261,7 +261,8 @@ class ApiSync:
         if not reader.complete:
             first = reading.failures[0]
             more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
-            self._unread[name] = f"{first.path} {first.reason}{more}"
+            rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
+            self._unread[name] = f"{first.path} {first.reason}{more}{rest}"
         return EndpointResult(
             endpoint=reader.endpoint,
             status="complete" if reader.complete else "failed",

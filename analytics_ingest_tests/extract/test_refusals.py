@@ -13,6 +13,7 @@ from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
 from analytics_ingest_tests.extract.upstream import KEY, Answer
 
 API = "experimentation"
+STORIES = ("epics", "epics_stories", "groups", "groups_stories", "iterations", "iterations_stories", "stories_comments")
 METRICS = r"^/v1/events/[^/]+/metrics$"
 KEYS = r"^/v2/segments/[^/]+/[^/]+/keys$"
 UP_TO_KEYS = ("workspaces", "environments", "segments", "segments_keys")
@@ -108,7 +109,7 @@ def test_children_that_are_forbidden_for_every_parent_are_given_up_after_five(sh
     assert shared.requests.count(API, "events_metrics") == 5
     assert result.status == "failed"
     assert [failure.status for failure in result.reading.failures] == [403] * 5
-    assert result.reason.endswith(" (and 4 more like it)")
+    assert result.reason.endswith(" (and 4 more like it); after so many in a row the other parents were not asked")
 
 
 def test_few_parents_that_are_all_forbidden_are_asked_once_each(shared):
@@ -158,3 +159,21 @@ def test_segments_that_are_defined_nowhere_are_no_failure(shared, clock):
     assert (result.status, result.reading.parents_missing, result.table_rows) == ("complete", 8, 0)
     assert shared.requests.count(api, "segments_keys") == 8 * 4
     assert sorted(clock.slept) == [2] * 8 + [4] * 8 + [8] * 8
+
+
+def test_parents_that_all_fail_are_given_up_after_twenty_in_a_row(shared, monkeypatch, tmp_path):
+    monkeypatch.setenv("SOURCES__PROJECT_PLANNING__MAX_IN_FLIGHT", "1")
+    comments = "^/v1/stories/[^/]+/comments$"
+    shared.options.faults = [Fault(api="project_planning", path=comments, status=500, skip=10)]
+    result = sync("project_planning", *STORIES)["stories_comments"]
+    assert result.reading.parents > 40
+    assert (result.status, result.reading.parents_done) == ("failed", result.reading.parents)
+    # one more was under way
+    assert shared.requests.count("project_planning", "stories_comments") == 10 + 21 * 4
+    assert result.reason.endswith(" (and 20 more like it); after so many in a row the other parents were not asked")
+    shared.options.faults = []
+    shared.requests.reset()
+    result = sync("project_planning", "stories_comments")["stories_comments"]
+    assert (result.status, shared.requests.count()) == ("complete", result.reading.parents)
+    expected = expected_keys(shared.world, "project_planning", "stories_comments")
+    assert live_keys(tmp_path, "project_planning", "stories_comments") == expected

@@ -75,5 +75,12 @@ def test_an_object_that_lacks_the_key_is_no_record():
     assert selector.page({"project_slug": "gh/a/b", "number": None}) == [{"project_slug": "gh/a/b", "number": None}]
 
 
+@pytest.mark.parametrize("body", [{"error": "try later"}, {"message": "Not Found", "status": 404}])
+def test_an_object_of_nothing_but_an_error_is_no_record(body):
+    with pytest.raises(ReadError, match=rf"^the body is no record, it has nothing but {', '.join(body)}$"):
+        RowSelector("$").page(body)
+    assert RowSelector("$").page({**body, "branches": []}) == [{**body, "branches": []}]
+
+
 def test_the_elements_of_an_array_need_no_key_to_be_records():
     assert RowSelector("$", record_key=("id",)).page([{"name": "a"}]) == [{"name": "a"}]

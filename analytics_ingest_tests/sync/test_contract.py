@@ -11,15 +11,14 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
-from analytics_ingest.sandbox.options import Options
-from analytics_ingest.sandbox.server import SandboxServer
-from analytics_ingest.sandbox.world import Changes, World
-from analytics_ingest_tests.conftest import SCALE, FakeClock, sync
+from analytics_ingest_tests.conftest import sandbox_in, sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest.sandbox.world import Changes
     from analytics_ingest.sync.sync import EndpointResult
 
 ENDPOINTS = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints]
@@ -62,15 +61,7 @@ def one_pass(server: SandboxServer, file: Path) -> Pass:
 @pytest.fixture(scope="module")
 def passes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passes]:
     folder = tmp_path_factory.mktemp("contract")
-    with pytest.MonkeyPatch.context() as patch, SandboxServer(World(scale=SCALE), Options()) as server:
-        patch.setattr("analytics_ingest.extract.session.Clock", FakeClock)
-        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / "warehouse.duckdb"))
-        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
-        patch.delenv("ANALYTICS_INGEST_DESTINATION", raising=False)
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
+    with sandbox_in(folder) as server:
         first = one_pass(server, folder / "warehouse.duckdb")
         unchanged = one_pass(server, folder / "warehouse.duckdb")
         changes = server.world.advance(24)
