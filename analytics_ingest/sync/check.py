@@ -125,7 +125,8 @@ class _Check:
         rows = page.rows + page.too_old
         self._rows.add(name, rows)
         if page.rejected and not rows:
-            said = f"{ask.path} answers with rows that lack their key ({page.rejected[0]}): {self._declaration()}"
+            why = next(iter(page.rejected.values()))
+            said = f"{ask.path} answers with rows that lack their key ({why}): {self._declaration()}"
             return Checked(subject=name, outcome="failed", said=said)
         said = "answers with rows" if rows else "answers, and has no rows"
         return Checked(subject=name, outcome="fine", said=said)

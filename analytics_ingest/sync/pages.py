@@ -40,13 +40,13 @@ class Page:
     Attributes:
         rows: The rows, finished.
         too_old: Rows whose cursor value is earlier than ``START_DATE``: a sync does not load them.
-        rejected: Hashes of rows that lack a complete key.
+        rejected: Why rows were rejected, by their hash.
         short: Rows that the envelope states and that did not come; 0 before the last page.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     too_old: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[int] = field(default_factory=list)
+    rejected: dict[int, str] = field(default_factory=dict)
     short: int = 0
 
 
@@ -99,8 +99,8 @@ class PageReader:
         for element in sent:
             try:
                 row = self._finisher.finish(element, params)
-            except RowRejectedError:
-                page.rejected.append(content_hash({"sent": element}))
+            except RowRejectedError as error:
+                page.rejected[content_hash({"sent": element})] = str(error)
                 continue
             cursor = self._finisher.cursor(row) if self._start else None
             old = cursor is not None and self._start is not None and cursor < self._start

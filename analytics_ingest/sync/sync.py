@@ -164,7 +164,7 @@ class ApiSync:
         if endpoint.name in settings.skip_endpoints:
             raise _SkippedError("left out by SKIP_ENDPOINTS")
         if failed := [name for name in endpoint.upstream if name in self._unread]:
-            raise _SkippedError(f"skipped, as {self._api.name}/{failed[0]} was not read")
+            raise _SkippedError(f"its parent {self._api.name}/{failed[0]} was not read")
 
     def _stored(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import expected_keys, live_keys, query
+from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,20 +202,38 @@ def assert_nowhere(folder: Path, secret: str, capfd: pytest.CaptureFixture[str])
     assert secret not in captured.out + captured.err
 
 
+FAILURES = {
+    "no permission": (Fault(api="", status=403, body={"error": "no plan"}), "answered 403: 403, application/json, "),
+    "500 for ever": (Fault(api="", status=500), "answered 500: 500, application/json, "),
+    "HTML": (
+        Fault(api="", status=200, body="<html>Log in</html>", content_type="text/html"),
+        "a body that is not JSON: 200, text/html, '<html>Log in</html>'",
+    ),
+    "time-out": (Fault(api="", kind="hang", seconds=5), "no answer: HTTPConnectionPool(host"),
+    "connection reset": (Fault(api="", kind="reset"), "no answer: "),
+    "truncated": (Fault(api="", kind="half"), "a body that is not JSON: 200, application/json, "),
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
 def test_one_endpoint_that_fails_leaves_the_others_materialised_and_is_named(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
+    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    sandbox.options.faults.append(
-        Fault(api="experimentation", path=r"/v1/gates$", status=403, body={"error": "no plan"})
-    )
+    fault, said = FAILURES[kind]
+    if kind == "time-out":
+        monkeypatch.setenv("SOURCES__EXPERIMENTATION__READ_TIMEOUT", "0.3")
+    sandbox.options.faults.append(replace(fault, api="experimentation", path=r"/v1/gates$"))
     result = run(instance, *api_keys("experimentation"))
 
     assert not result.success
     missing = {"experimentation/gates", "experimentation/gates_rules"}
     assert set(materialised(result)) == set(api_keys("experimentation")) - missing
     text = failure(result)
-    assert "gates failed: /v1/gates answered 403" in text
-    assert "gates_rules skipped: skipped, as experimentation/gates was not read" in text
+    assert f"gates failed: /v1/gates {said}" in text
+    tries = 1 if kind == "no permission" else 4
+    assert sandbox.requests.count("experimentation", "gates") == tries
+    assert sandbox.requests.count("experimentation", "gates_rules") == 0
+    assert "gates_rules skipped: its parent experimentation/gates was not read" in text
     for name in ("segments", "segments_ids", "events_metrics"):
         assert live_keys(tmp_path, "experimentation", name) == expected_keys(sandbox.world, "experimentation", name)
 
@@ -230,3 +249,29 @@ def test_endpoint_on_skip_endpoints_is_no_failure(
     assert set(materialised(result)) == set(api_keys("experimentation")) - left_out
     assert sandbox.requests.count("experimentation", "users") == 0
     assert "experimentation/users skipped: left out by SKIP_ENDPOINTS" in log(instance, result)
+
+
+def test_waits_reach_the_event_log_with_their_reason(
+    sandbox: SandboxServer, instance: DagsterInstance, clock: FakeClock
+) -> None:
+    limited = {"Retry-After": "17"}
+    sandbox.options.faults.append(Fault(api="experimentation", path="/v1/tags$", status=429, headers=limited, times=1))
+    result = run(instance, "experimentation/tags")
+
+    assert result.success
+    waits = [line for line in log(instance, result) if "waiting 17.0 s" in line]
+    assert len(waits) == 1
+    assert "answered 429" in waits[0]
+    found = materialised(result)["experimentation/tags"]
+    assert (found["retries"], found["wait_seconds"]) == (1, 17.0)
+    assert 17.0 in clock.slept
+
+
+def test_rows_that_did_not_come_are_told_and_are_no_failure(sandbox: SandboxServer, instance: DagsterInstance) -> None:
+    sandbox.options.totals = "high"
+    result = run(instance, "experimentation/tags")
+
+    assert result.success
+    assert materialised(result)["experimentation/tags"]["rows_short"] == 10
+    said = "experimentation/tags: 10 rows fewer came than the API states, also when read again"
+    assert [line for line in log(instance, result) if line.startswith(said)]

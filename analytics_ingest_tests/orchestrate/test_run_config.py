@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, ReexecutionOptions, execute_job, reconstructable
+from dagster import DagsterEventType, DagsterInstance, execute_job, reconstructable
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest_tests.conftest import expected_keys, live_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from dagster import JobDefinition, JobExecutionResult
 
     from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest_tests.orchestrate.instance import RunningDagster
 
 API = "experimentation"
 
@@ -80,22 +83,30 @@ def test_config_that_makes_no_sense_fails_before_any_request(
 
 
 def test_reexecution_from_asset_failure_reads_only_what_is_missing(
-    sandbox: SandboxServer, instance: DagsterInstance
+    tmp_path: Path, sandbox: SandboxServer, start_dagster: Callable[..., RunningDagster]
 ) -> None:
-    fault = Fault(api=API, path=r"/v1/gates$", status=403)
-    sandbox.options.faults.append(fault)
-    with execute(instance, {}) as failed:
-        assert not failed.success
-        parent = failed.run_id
-    missing = {"gates", "gates_rules"}
-    assert set(loaded(instance, parent)) == set(APIS[API].by_name) - missing
-    sandbox.options.faults.remove(fault)
+    dagster = start_dagster(daemon=True)
+    gate = sandbox.world.expected(API, "gates")[2]["id"]
+    sandbox.options.faults = [
+        Fault(api=API, path=r"^/v1/segments$", status=403),
+        Fault(api=API, path=f"^/v1/gates/{gate}/rules$", status=403),
+    ]
+    failed = dagster.launch(f"{API}_sync")
+    assert dagster.ended(failed)["status"] == "FAILURE"
+    sandbox.options.faults.clear()
     sandbox.requests.reset()
-    with execute(instance, {}, reexecution_options=ReexecutionOptions.from_failure(parent, instance)) as again:
-        assert again.success
-    with execute(instance, {}) as whole:
-        assert whole.success
-    assert set(loaded(instance, whole.run_id)) == set(APIS[API].by_name)
+    again = dagster.ended(dagster.reexecute(failed, "FROM_ASSET_FAILURE"))
+
+    missing = ["gates_rules", "segments", "segments_ids"]
+    assert again["status"] == "SUCCESS"
+    assert sorted(asset["assetKey"]["path"][-1] for asset in again["assetMaterializations"]) == missing
+    assert sorted({record.endpoint for record in sandbox.requests}) == missing
+    # the parent that had failed is asked first
+    rules = [record.path for record in sandbox.requests if record.endpoint == "gates_rules"]
+    assert rules[0] == f"/{API}/v1/gates/{gate}/rules"
+    for name in APIS[API].by_name:
+        if APIS[API].by_name[name].primary_key:
+            assert live_keys(tmp_path, API, name) == expected_keys(sandbox.world, API, name)
 
 
 def test_metadata_of_a_failure_lists_what_failed_and_why(sandbox: SandboxServer, instance: DagsterInstance) -> None:

@@ -95,7 +95,7 @@ def test_one_fails_and_no_other(synced: Synced, api: str, name: str, fault: dict
     assert f"{fault['status']}, application/json" in said
     assert fault["body"]["error"] in said
     for each in hanging:
-        assert re.fullmatch(rf"skipped, as {api}/\w+ was not read", results[each].reason)
+        assert re.fullmatch(rf"its parent {api}/\w+ was not read", results[each].reason)
         assert synced.server.requests.count(api, each) == 0
     assert synced.tables(api) == before
 

@@ -1,0 +1,154 @@
+"""A Dagster instance with its real parts running: webserver and, if wanted, daemon; asked over GraphQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PATIENCE = 120
+"""Seconds that a part may take to start, or a run to end."""
+LOCATION = "analytics_ingest.definitions"
+REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+REEXECUTE = """
+mutation ($params: ReexecutionParams!) {
+  launchRunReexecution(reexecutionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+RUN = """
+query ($id: ID!) {
+  runOrError(runId: $id) {
+    ... on Run { status assetMaterializations { assetKey { path } } }
+  }
+}
+"""
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+
+
+class RunningDagster:
+    """A webserver on a port of its own, with the code location behind it."""
+
+    def __init__(self, home: Path, *, daemon: bool = False) -> None:
+        """Starts the parts, and waits until the code location has loaded.
+
+        Args:
+            home: The folder of ``dagster.yaml``; the parts' output goes there.
+            daemon: Whether to start the daemon as well.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.home = home
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port))
+        self.wait_for(self._is_up, "the webserver")
+        if daemon:
+            self._start("dagster._daemon", "run")
+
+    def _start(self, module: str, *arguments: str) -> None:
+        with (self.home / f"{module}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "-m", LOCATION],
+                env=dict(os.environ),
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+
+    def _is_up(self) -> bool:
+        try:
+            found = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+        except requests.RequestException:
+            return False
+        return bool(found["repositoriesOrError"].get("nodes"))
+
+    def wait_for(self, condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
+        """Asks until there is an answer that counts as true, and gives it."""
+        until = time.monotonic() + seconds
+        while not (found := condition()):
+            if time.monotonic() > until:
+                raise AssertionError(f"no {what} after {seconds} s\n{self.output()[-6000:]}")
+            time.sleep(0.25)
+        return found
+
+    def output(self) -> str:
+        """What the parts have printed."""
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.glob("*.log")))
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of a GraphQL query."""
+        answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+        assert not answer.get("errors"), json.dumps(answer["errors"])[:2000]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def launch(
+        self, job: str, *, config: dict[str, Any] | None = None, assets: list[str] | None = None, **tags: str
+    ) -> str:
+        """Launches a job, or some of its assets, and gives the run's id."""
+        selector: dict[str, Any] = {**REPOSITORY, "pipelineName": job}
+        if assets is not None:
+            selector["assetSelection"] = [{"path": key.split("/")} for key in assets]
+        params = {
+            "selector": selector,
+            "runConfigData": config or {},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        return self._launched(self.ask(LAUNCH, params=params)["launchRun"])
+
+    def reexecute(self, run_id: str, strategy: str) -> str:
+        """Executes a run again, and gives the new run's id."""
+        params = {"parentRunId": run_id, "strategy": strategy}
+        return self._launched(self.ask(REEXECUTE, params=params)["launchRunReexecution"])
+
+    def _launched(self, result: dict[str, Any]) -> str:
+        assert result["__typename"] == "LaunchRunSuccess", result
+        run_id: str = result["run"]["runId"]
+        return run_id
+
+    def ended(self, run_id: str) -> dict[str, Any]:
+        """Waits for a run's end; gives its status and what it materialised."""
+
+        def end() -> dict[str, Any] | None:
+            run: dict[str, Any] = self.ask(RUN, id=run_id)["runOrError"]
+            return run if run["status"] in ENDED else None
+
+        run: dict[str, Any] = self.wait_for(end, f"end of run {run_id}")
+        return run
+
+    def stop(self) -> None:
+        """Stops the parts."""
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
