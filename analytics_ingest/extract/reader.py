@@ -180,7 +180,7 @@ class EndpointReader:
                 row = self._finisher.finish(sent, parent.params)
                 self._key_types.check(row)
             except RowRejectedError as error:
-                taken.rejected.append((str(error), sent))
+                taken.rejected.append((str(error), self._finisher.without_excluded(sent)))
                 continue
             key = self._finisher.key(row) or len(finished)
             # of one key twice on a page the later row stays, whichever comes first

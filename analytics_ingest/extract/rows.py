@@ -88,12 +88,11 @@ class RowFinisher:
             RowRejectedError: A column of the key has no value.
         """
         # a copy: the paginator compares the page with the next one
-        row = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
+        row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
         for name, value in params.items():
             if row.get(name) is None:
                 row[name] = value
-        for path in self._exclude:
-            _remove(row, path)
+        row = self.without_excluded(row)
         for path in self._timestamps:
             _normalise(row, path)
         if lacking := [name for name in self._key if row.get(name) is None]:
@@ -101,6 +100,12 @@ class RowFinisher:
         if nested := [name for name in self._key if isinstance(row[name], dict | list)]:
             raise RowRejectedError(f"no plain value for {', '.join(nested)}")
         row[ROW_HASH] = content_hash(row)
+        return row
+
+    def without_excluded(self, row: Any) -> Any:
+        """A row, or what came in place of one, without the fields that no table may hold."""
+        for path in self._exclude:
+            row = _without(row, path)
         return row
 
     def key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -165,13 +170,16 @@ def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str,
     return paths
 
 
-def _remove(row: dict[str, Any], path: tuple[str, ...]) -> None:
-    for name in path[:-1]:
-        if not isinstance(row.get(name), dict):
-            return
-        row[name] = dict(row[name])
-        row = row[name]
-    row.pop(path[-1], None)
+def _without(value: Any, path: tuple[str, ...]) -> Any:
+    """``value`` without the field at ``path``, in each element where a list is on the way."""
+    if isinstance(value, list):
+        return [_without(element, path) for element in value]
+    name, *rest = path
+    if not isinstance(value, dict) or name not in value:
+        return value
+    if not rest:
+        return {key: kept for key, kept in value.items() if key != name}
+    return {**value, name: _without(value[name], tuple(rest))}
 
 
 def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:

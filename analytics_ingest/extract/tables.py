@@ -53,7 +53,8 @@ def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColu
 
 def schema_only(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> Any:
     """An item that makes the endpoint's table with the columns known beforehand, and no row."""
-    columns = first_columns(endpoint, parents[0] if parents else {})
+    # known columns are named again: an endpoint without a key has no others, and no columns at all take the known away
+    columns = known_columns(endpoint) | first_columns(endpoint, parents[0] if parents else {})
     hints = dlt.mark.make_hints(columns=columns)
     return dlt.mark.with_hints(dlt.mark.materialize_table_schema(), hints)
 

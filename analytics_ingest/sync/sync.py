@@ -174,8 +174,9 @@ class ApiSync:
         warehouse: Warehouse,
     ) -> Stored:
         there = columns.get(endpoint.name, {})
-        if not there:
-            return Stored()
+        if ROW_HASH not in there:
+            # no table yet, or one that something else made: what is read is new to it
+            return Stored(columns=there)
         if not endpoint.primary_key:
             return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)
         live = DELETED_AT if DELETED_AT in there else None

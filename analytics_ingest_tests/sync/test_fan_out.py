@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
-
-    import pytest
 
     from analytics_ingest.sandbox.server import SandboxServer
 
@@ -83,6 +84,35 @@ def test_row_that_comes_back_loses_its_mark(tmp_path: Path, sandbox: SandboxServ
     assert back.reading is not None
     assert back.reading.rows_loaded == 1
     assert live_keys(tmp_path, API, "gates_rules") == whole
+
+
+@pytest.mark.parametrize(
+    ("api", "name", "elements"),
+    [
+        ("feature_management", "segments_keys", lambda rows: next(row for row in rows if row)),
+        ("experimentation", "gates_rules", lambda rows: next(r["rules"] for row in rows for r in row if r["rules"])),
+        ("project_planning", "objectives_epics", lambda rows: next(row for row in rows if row)),
+    ],
+    ids=["a key off a segment", "a rule off a gate", "an epic off an objective"],
+)
+def test_what_is_taken_off_its_parent_is_marked_until_it_is_back(
+    tmp_path: Path, sandbox: SandboxServer, api: str, name: str, elements: Callable[[Iterable[Any]], list[Any]]
+) -> None:
+    chosen = elements(sandbox.world.collection(api, name).values())
+    assert {result.status for result in sync(api).values()} == {"complete"}
+    whole = live_keys(tmp_path, api, name)
+    taken_off = chosen.pop()
+    gone = sync(api, name)[name]
+    assert gone.rows_deleted == 1
+    left = live_keys(tmp_path, api, name)
+    assert left == expected_keys(sandbox.world, api, name)
+    assert len(left) == len(whole) - 1
+    chosen.append(taken_off)
+    back = sync(api, name)[name]
+
+    assert back.reading is not None
+    assert (back.reading.rows_loaded, back.rows_deleted) == (1, 0)
+    assert live_keys(tmp_path, api, name) == whole
 
 
 def test_children_of_a_parent_that_is_gone_are_marked_and_not_asked_for(tmp_path: Path, sandbox: SandboxServer) -> None:

@@ -170,6 +170,25 @@ def test_excluded_columns_reach_no_table(
     assert not {("users", "email"), ("gates", "description")} & columns
 
 
+def test_excluded_fields_of_nested_objects_of_lists_and_of_rejected_rows_reach_no_table(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__EXCLUDE_COLUMNS", "tags.owner.email, tags.watchers.email, name")
+    private = "someone@example.org"
+    for tag in sandbox.world.collection(API, "tags"):
+        tag["owner"] = {"id": 7, "email": private}
+        tag["watchers"] = [{"id": 8, "email": private}, {"id": 9}, "ten"]
+        tag["name"] = private
+    sandbox.world.collection(API, "tags")[3]["id"] = None
+    assert sync(API, "tags")["tags"].table_rows == 99
+
+    rows = query(tmp_path, f"SELECT DISTINCT owner::text, watchers::text FROM {API}.tags")
+    assert rows == [('{"id":7}', '[{"id":8},{"id":9},"ten"]')]
+    ((rejected,),) = query(tmp_path, f"SELECT row::text FROM {API}._rejected_rows")
+    assert '"owner":{"id":7}' in rejected
+    assert private not in rejected
+
+
 def test_key_cannot_be_excluded(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__EXCLUDE_COLUMNS", "gates.id")
     result = sync(API, "gates")["gates"]

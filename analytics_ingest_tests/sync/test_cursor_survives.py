@@ -1,0 +1,124 @@
+"""The stored cursor is the warehouse's: nothing that happens to a machine's folders or processes moves or loses it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import pytest
+
+from analytics_ingest.extract.mode import Mode
+from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.warehouse.errors import WarehouseError
+from analytics_ingest_tests.conftest import expected_keys, live_keys, stored_cursor
+from analytics_ingest_tests.sync.test_modes import filtering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+API = "experimentation"
+NEWER = "2026-03-01T00:00:00Z"
+SYNC = (
+    "import logging; from analytics_ingest.sync.sync import ApiSync; "
+    "from analytics_ingest_tests.sync.test_modes import filtering; "
+    "list(ApiSync(filtering(), log=logging.getLogger()).run())"
+)
+
+
+def run() -> None:
+    """A sync of an API that is asked for what was updated since the cursor."""
+    list(ApiSync(filtering(), mode=Mode(), log=logging.getLogger("test")).run())
+
+
+def nothing(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    pass
+
+
+def empty_working_folder(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(tmp_path / "dlt")
+
+
+def other_working_folder(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "elsewhere"))
+
+
+def renamed_dagster_home(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dagster_home").rename(tmp_path / "renamed")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "renamed"))
+
+
+def killed_process(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.options.faults = [Fault(api=API, path="^/v1/tags$", kind="delay", seconds=60)]
+    before = server.requests.count(API, "tags")
+    process = subprocess.Popen([sys.executable, "-c", SYNC], env=dict(os.environ))
+    until = time.monotonic() + 60
+    while server.requests.count(API, "tags") == before and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server.options.faults.clear()
+    assert server.requests.count(API, "tags") > before
+
+
+def failed_load(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute(f"ALTER TABLE {API}.gates ALTER name SET NOT NULL")
+    gate = server.world.collection(API, "gates")[0]
+    name, gate["name"] = gate["name"], None
+    with pytest.raises(WarehouseError):
+        run()
+    gate["name"] = name
+
+
+def failed_read(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.options.faults = [Fault(api=API, path="^/v1/gates$", status=403, skip=1)]
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__GATES__LIMIT", "2")
+    run()
+    monkeypatch.delenv("SOURCES__EXPERIMENTATION__GATES__LIMIT")
+    server.options.faults.clear()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        nothing,
+        empty_working_folder,
+        other_working_folder,
+        renamed_dagster_home,
+        killed_process,
+        failed_load,
+        failed_read,
+    ],
+)
+def test_cursor_is_still_there_and_has_not_moved(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
+) -> None:
+    run()
+    cursor = stored_cursor(API, "gates")
+    assert cursor is not None
+    gates = sandbox.world.collection(API, "gates")
+    gates[0]["updated_at"] = NEWER
+    event(tmp_path, sandbox, monkeypatch)
+    assert stored_cursor(API, "gates") == cursor
+    sandbox.requests.reset()
+    run()
+
+    asked = parse_qs(next(record.query for record in sandbox.requests if record.endpoint == "gates"))
+    since = datetime.fromisoformat(asked["updated_since"][0])
+    assert since == datetime.fromisoformat(cursor) - timedelta(hours=1)
+    assert stored_cursor(API, "gates") == "2026-03-01T00:00:00+00:00"
+    assert live_keys(tmp_path, API, "gates") == expected_keys(sandbox.world, API, "gates")

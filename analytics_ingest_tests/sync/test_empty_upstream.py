@@ -1,0 +1,74 @@
+"""Lists that are present and empty: no failure, a table with its known columns, every row marked as gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.extract.rows import ROW_HASH
+from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+every_api = pytest.mark.parametrize("api", APIS)
+
+
+def empty(server: SandboxServer, api: str) -> None:
+    """Takes every row of every list away, below each parent as well. What is one record stays."""
+    for endpoint in APIS[api].endpoints:
+        if endpoint.name in ("me", "member", "self_ids", "epic_workflow"):
+            continue
+        rows = server.world.collection(api, endpoint.name)
+        for each in rows.values() if isinstance(rows, dict) else [rows]:
+            if isinstance(each, list):
+                each.clear()
+
+
+@every_api
+def test_first_sync_of_nothing_makes_every_table(tmp_path: Path, sandbox: SandboxServer, api: str) -> None:
+    empty(sandbox, api)
+    results = sync(api)
+
+    assert {result.status for result in results.values()} == {"complete"}
+    for name, result in results.items():
+        expected = sandbox.world.expected(api, name)
+        assert result.table_rows == len(expected), name
+        assert result.columns is not None
+        assert {*APIS[api].by_name[name].primary_key, ROW_HASH} <= result.columns.keys()
+        if not expected:
+            assert result.reading is not None
+            assert result.reading.rows_loaded == 0
+
+
+@every_api
+def test_rows_that_are_all_gone_are_all_marked(tmp_path: Path, sandbox: SandboxServer, api: str) -> None:
+    before = sync(api)
+    empty(sandbox, api)
+    results = sync(api)
+
+    assert {result.status for result in results.values()} == {"complete"}
+    for name, result in results.items():
+        if not APIS[api].by_name[name].primary_key:
+            assert result.table_rows == 0
+            continue
+        assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
+        assert result.table_rows == before[name].table_rows
+    again = sync(api)
+    assert {result.rows_deleted for result in again.values()} == {0}
+    assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
+
+
+def test_empty_table_that_something_else_made_is_filled(tmp_path: Path, sandbox: SandboxServer) -> None:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute("CREATE SCHEMA experimentation")
+        connection.execute("CREATE TABLE experimentation.tags (id VARCHAR NOT NULL, note VARCHAR)")
+    result = sync("experimentation", "tags")["tags"]
+
+    assert result.status == "complete"
+    assert live_keys(tmp_path, "experimentation", "tags") == expected_keys(sandbox.world, "experimentation", "tags")
