@@ -4,10 +4,24 @@ from dagster import Definitions, in_process_executor
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
+from analytics_ingest.orchestrate.changes import build_change_sensor
+from analytics_ingest.orchestrate.failures import build_failure_sensor
+from analytics_ingest.orchestrate.freshness import build_freshness_sensor
 from analytics_ingest.orchestrate.jobs import build_jobs
+from analytics_ingest.orchestrate.schedules import build_schedules
+
+deployment = Deployment()
+cadences = {api.name: load_cadence(api) for api in APIS.values()}
 
 defs = Definitions(
-    assets=[build_assets(api) for api in APIS.values()],
+    assets=[build_assets(api, cadences[api.name]) for api in APIS.values()],
     jobs=build_jobs(APIS.values()),
+    schedules=[each for api in APIS.values() for each in build_schedules(api, cadences[api.name], deployment)],
+    sensors=[
+        *(build_change_sensor(api, cadences[api.name], deployment) for api in APIS.values()),
+        build_freshness_sensor(deployment),
+        build_failure_sensor(deployment),
+    ],
     executor=in_process_executor,
 )

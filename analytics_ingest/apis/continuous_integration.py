@@ -7,6 +7,7 @@ only within its project.
 
 from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, cursor
 from analytics_ingest.apis.feeds import From, Row
+from analytics_ingest.apis.probe import Probe
 
 PAGES = cursor(cursor_param="page-token", cursor_path="next_page_token")
 UPDATED = ("updated_at",)
@@ -27,6 +28,15 @@ CONTINUOUS_INTEGRATION = Api(
     auth={"type": "api_key", "name": "api_key", "location": "header"},
     headers={"Accept": "application/json"},
     retry=RetryPolicy(max_retries=3, backoff_factor=2),
+    cron="10,40 * * * *",
+    full_refresh_cron="0 4 * * 0",
+    probes=(
+        Probe(
+            endpoint="pipelines",
+            concerns=("pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs"),
+            blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
+        ),
+    ),
     endpoints=(
         Endpoint(
             "context",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from analytics_ingest.apis.feeds import Feed
+    from analytics_ingest.apis.probe import Probe
 
 TOTAL_PATHS = (
     "total",
@@ -167,6 +168,10 @@ class Api:
         retry: The API's retry policy.
         endpoints: Every endpoint, parents before their children.
         headers: Headers sent with every request.
+        cron: When it is synced unless a setting says otherwise: often enough for its kind of data.
+        full_refresh_cron: When every row is loaded again, at a time of its own.
+        docs_url: Where it is documented; empty if that is not known.
+        probes: The lists in which changes show first; for one or two requests in all.
     """
 
     name: str
@@ -175,6 +180,10 @@ class Api:
     retry: RetryPolicy
     endpoints: tuple[Endpoint, ...]
     headers: Mapping[str, str] = field(default_factory=dict)
+    cron: str
+    full_refresh_cron: str
+    docs_url: str = ""
+    probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -191,6 +200,11 @@ class Api:
                     f"the parents give {sorted(given)}"
                 )
             seen.add(endpoint.name)
+        for probe in self.probes:
+            if unknown := {probe.endpoint, *probe.concerns} - seen:
+                raise ValueError(
+                    f"{self.name}: the probe of {probe.endpoint} names {sorted(unknown)}, which is not there"
+                )
 
     @cached_property
     def by_name(self) -> Mapping[str, Endpoint]:

@@ -7,6 +7,7 @@ config's id.
 
 from analytics_ingest.apis.declaration import SINGLE_PAGE, Api, Endpoint, RetryPolicy, page_number
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.probe import Probe
 
 PAGES = page_number(page_param="page", limit_param="limit", limit=100)
 UPDATED = ("updated_at",)
@@ -16,6 +17,23 @@ EXPERIMENTATION = Api(
     title="Experimentation",
     auth={"type": "api_key", "name": "api_key", "location": "header"},
     retry=RetryPolicy(status_codes=(429, 500, 502, 503, 504), max_retries=3, backoff_factor=2),
+    cron="5 * * * *",
+    full_refresh_cron="0 1 * * 0",
+    probes=(
+        Probe(
+            endpoint="ingestion_runs",
+            concerns=("ingestion_runs", "ingestion_status", "events", "events_metrics", "metrics", "metrics_values"),
+            blind="values that are corrected without a run",
+        ),
+        Probe(
+            endpoint="audit_logs",
+            concerns=(
+                *("audit_logs", "autotunes", "dynamic_configs", "dynamic_configs_versions", "dynamic_configs_rules"),
+                *("experiments", "gates", "gates_rules", "holdouts", "layers", "segments", "segments_ids", "tags"),
+            ),
+            blind="changes that the audit log does not record, and target apps and users",
+        ),
+    ),
     endpoints=(
         Endpoint(
             "audit_logs",

@@ -7,6 +7,7 @@ means that the segment is not defined in the environment.
 
 from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, offset
 from analytics_ingest.apis.feeds import From, Join
+from analytics_ingest.apis.probe import Probe
 
 PAGES = offset(offset_param="offset", limit=50)
 UPDATED = ("updated_at",)
@@ -17,6 +18,18 @@ FEATURE_MANAGEMENT = Api(
     title="Feature management",
     auth={"type": "bearer"},
     retry=RetryPolicy(max_retries=3, backoff_factor=2),
+    cron="50 * * * *",
+    full_refresh_cron="0 5 * * 0",
+    probes=(
+        Probe(
+            endpoint="change_requests",
+            concerns=(
+                *("change_requests", "workspaces", "environments", "segments", "segments_keys", "feature_flags"),
+                *("flag_sets", "rollout_statuses", "traffic_types"),
+            ),
+            blind="edits that need no approval, and users and groups",
+        ),
+    ),
     endpoints=(
         Endpoint(
             "change_requests",

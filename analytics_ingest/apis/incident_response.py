@@ -5,6 +5,7 @@ Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Recor
 """
 
 from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, page_number
+from analytics_ingest.apis.probe import Probe
 
 PAGES = page_number(page_param="page[number]", limit_param="page[size]", limit=50)
 UPDATED = ("updated_at", "attributes.updated_at")
@@ -15,6 +16,15 @@ INCIDENT_RESPONSE = Api(
     title="Incident response",
     auth={"type": "bearer"},
     retry=RetryPolicy(max_retries=2, backoff_factor=5, constant=True),
+    cron="*/15 * * * *",
+    full_refresh_cron="0 2 * * 0",
+    probes=(
+        Probe(
+            endpoint="incidents",
+            concerns=("incidents", "dashboards"),
+            blind="edits of incidents that are not on the first page, and of dashboards",
+        ),
+    ),
     endpoints=(
         Endpoint(
             "dashboards",

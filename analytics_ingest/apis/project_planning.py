@@ -7,6 +7,7 @@ under several objectives, one objective under several categories.
 
 from analytics_ingest.apis.declaration import SINGLE_PAGE, Api, Endpoint, RetryPolicy, cursor
 from analytics_ingest.apis.feeds import From, Union
+from analytics_ingest.apis.probe import Probe
 
 SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
 UPDATED = ("updated_at",)
@@ -23,6 +24,20 @@ PROJECT_PLANNING = Api(
     title="Project planning",
     auth={"type": "api_key", "name": "api_key", "location": "header"},
     retry=RetryPolicy(max_retries=3, backoff_factor=2),
+    cron="20 * * * *",
+    full_refresh_cron="0 3 * * 0",
+    probes=(
+        Probe(
+            endpoint="epics",
+            concerns=("epics", "epics_comments", "epics_stories", "stories_comments", "story_history", "search_epics"),
+            blind="edits of stories and comments that leave their epic as it was",
+        ),
+        Probe(
+            endpoint="iterations",
+            concerns=("iterations", "iterations_stories", "stories_comments", "story_history"),
+            blind="edits of stories that leave their iteration as it was, and all beside epics and iterations",
+        ),
+    ),
     endpoints=(
         Endpoint(
             "categories",

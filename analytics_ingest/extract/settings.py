@@ -101,7 +101,8 @@ def environment_name(api: str, field: str) -> str:
     return f"SOURCES__{api}__{field}".upper()
 
 
-def _configured(api: Api, field: str) -> Any:
+def lookup(api: Api, field: str) -> Any:
+    """What is set for ``sources.<api>.<field>``; ``None`` if nothing is, or blank."""
     # dlt.secrets, also for what is none: values looked up through dlt.config end up in dlt's trace file
     value: Any = dlt.secrets.get(f"sources.{api.name}.{field}")
     return None if isinstance(value, str) and not value.strip() else value
@@ -109,7 +110,7 @@ def _configured(api: Api, field: str) -> Any:
 
 def missing_settings(api: Api) -> list[str]:
     """Environment variables that must be set before the API can be read; empty if it is configured."""
-    return [environment_name(api.name, field) for field in ("base_url", "api_key") if _configured(api, field) is None]
+    return [environment_name(api.name, field) for field in ("base_url", "api_key") if lookup(api, field) is None]
 
 
 def load_settings(api: Api) -> Settings:
@@ -123,7 +124,7 @@ def load_settings(api: Api) -> Settings:
         raise NotConfiguredError(
             f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
-    values = {field: _configured(api, field) for field in Settings.model_fields}
+    values = {field: lookup(api, field) for field in Settings.model_fields}
     try:
         settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
     except (ValidationError, ValueError) as error:
@@ -141,7 +142,7 @@ def page_limit(api: Api, endpoint: Endpoint) -> int | None:
         ConfigurationError: The value is no whole number above zero.
     """
     field = f"{endpoint.name}.limit"
-    value = _configured(api, field)
+    value = lookup(api, field)
     if value is None or endpoint.paginator.limit is None:
         return endpoint.paginator.limit
     try:

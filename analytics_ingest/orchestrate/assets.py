@@ -23,6 +23,7 @@ from analytics_ingest.apis import Api
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.mode import parse_mode
 from analytics_ingest.extract.tables import declared_source
+from analytics_ingest.orchestrate.cadence import Cadence
 from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.sync.sync import ApiSync, EndpointResult
@@ -46,14 +47,14 @@ class SyncConfig(Config):
     endpoints: list[str] = Field(default=[], description="Only these endpoints of those selected; all by default.")
 
 
-def build_assets(api: Api) -> AssetsDefinition:
-    """The API's assets. Needs no settings, opens no connection: both happen in the run."""
+def build_assets(api: Api, cadence: Cadence) -> AssetsDefinition:
+    """The API's assets. Opens no connection, and needs no settings but the cadence: the rest is the run's."""
 
     @dlt_assets(
         dlt_source=declared_source(api),
         dlt_pipeline=build_pipeline(api.name, folder=_definitions_folder()),
         name=api.name,
-        dagster_dlt_translator=ApiTranslator(api),
+        dagster_dlt_translator=ApiTranslator(api, cadence),
     )
     def assets(context: AssetExecutionContext, config: SyncConfig) -> Iterator[MaterializeResult[None]]:
         yield from materialize(context, api, config)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import AssetSelection, define_asset_job, multiprocess_executor
 
+from analytics_ingest.orchestrate.runs import ALL_SYNC, API_TAG
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,18 +24,30 @@ SIDE_BY_SIDE = multiprocess_executor.configured(
 
 
 def build_jobs(apis: Iterable[Api]) -> list[Any]:
-    """``<api>_sync`` for each API, and ``all_sync``."""
-    jobs: list[Any] = [
-        define_asset_job(
-            f"{api.name}_sync",
-            selection=AssetSelection.groups(api.name),
-            description=f"{api.title}: reads what changed and loads it.",
-        )
-        for api in apis
-    ]
+    """``<api>_sync`` and ``<api>_full_refresh`` for each API, and ``all_sync``.
+
+    Their selections leave out the op of the checks: the sync itself records them, also when it fails half-way.
+    """
+    jobs: list[Any] = []
+    for api in apis:
+        common: dict[str, Any] = {
+            "selection": AssetSelection.groups(api.name).without_checks(),
+            "tags": {API_TAG: api.name},
+        }
+        jobs += [
+            define_asset_job(
+                f"{api.name}_sync", description=f"{api.title}: reads what changed and loads it.", **common
+            ),
+            define_asset_job(
+                f"{api.name}_full_refresh",
+                description=f"{api.title}: reads everything and loads it again.",
+                config={"ops": {api.name: {"config": {"full_refresh": True}}}},
+                **common,
+            ),
+        ]
     everything = define_asset_job(
-        "all_sync",
-        selection=AssetSelection.all(),
+        ALL_SYNC,
+        selection=AssetSelection.all().without_checks(),
         executor_def=SIDE_BY_SIDE,
         description="All APIs side by side, each in a process of its own.",
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dagster import AssetKey, AssetSpec
+from dagster import AssetKey, AssetSpec, MetadataValue
 from dagster_dlt import DagsterDltTranslator
 
+from analytics_ingest.orchestrate.freshness import freshness_condition, freshness_policy
 from analytics_ingest.orchestrate.metadata import column_schema, declared_columns
 from analytics_ingest.warehouse.destination import destination_name
 
 if TYPE_CHECKING:
     from dagster_dlt.translator import DltResourceTranslatorData
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.orchestrate.cadence import Cadence
 
 
 @dataclass
@@ -22,6 +24,7 @@ class ApiTranslator(DagsterDltTranslator):
     """The asset of each of an API's resources. The only place where asset specs are made."""
 
     api: Api
+    cadence: Cadence
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
         """The spec: ``<api>/<resource>``, fed by the endpoints whose rows its path is filled from."""
@@ -32,13 +35,25 @@ class ApiTranslator(DagsterDltTranslator):
             description=endpoint.description,
             group_name=self.api.name,
             kinds={"dlt", destination_name()},
+            freshness_policy=freshness_policy(self.cadence),
+            automation_condition=freshness_condition(),
+            owners=list(self.cadence.owners),
+            tags={"api": self.api.name, "reads": _reads(endpoint)},
             # a failed or skipped endpoint gives no result, its siblings do
             skippable=True,
             metadata={
                 "dagster/table_name": f"{self.api.name}.{endpoint.name}",
                 "dagster/column_schema": column_schema(declared_columns(endpoint)),
                 "path": endpoint.path,
+                **({"docs": MetadataValue.url(self.cadence.docs_url)} if self.cadence.docs_url else {}),
                 "primary_key": ", ".join(endpoint.primary_key) or "none: a snapshot, replaced by each sync",
                 "cursor": endpoint.cursor_path[0] if endpoint.cursor_path else "none: compared by content",
             },
         )
+
+
+def _reads(endpoint: Endpoint) -> str:
+    """How the endpoint is read, as a tag to select by."""
+    if not endpoint.primary_key:
+        return "snapshot"
+    return "fan-out" if endpoint.parents else "list"

@@ -1,0 +1,128 @@
+"""When each API is synced, and how old its tables may be: settings that shape the graph, read when definitions load."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+from dagster import DefaultScheduleStatus, DefaultSensorStatus
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.extract.settings import Words, environment_name, lookup
+
+if TYPE_CHECKING:
+    from analytics_ingest.apis import Api
+
+AUTOMATION = "ANALYTICS_INGEST_AUTOMATION"
+TIMEZONE = "ANALYTICS_INGEST_TIMEZONE"
+HORIZON = timedelta(days=8)
+"""How far ahead ticks are looked at for the longest time between two: a week has every kind of day."""
+WARN_MISSED, FAIL_MISSED = 2, 4
+"""Syncs that may be missed before a table counts as late, and as stale."""
+
+
+def _cron(value: str) -> str:
+    if not croniter.is_valid(value):
+        raise ValueError(
+            f"{value!r} is no cron expression: write minute, hour, day, month, weekday, such as '20 * * * *'"
+        )
+    return value
+
+
+class Cadence(BaseModel):
+    """What can be set under ``SOURCES__<API>__`` about an API's schedule and its assets' looks; times in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cron: Annotated[str, AfterValidator(_cron)] = Field(description="When the API is synced.")
+    full_refresh_cron: Annotated[str, AfterValidator(_cron)] = Field(description="When everything is loaded again.")
+    warn_after: float | None = Field(None, ge=60, description="Age of a table from which it counts as late.")
+    fail_after: float | None = Field(None, ge=60, description="Age of a table from which it counts as stale.")
+    change_interval: float = Field(60, ge=10, description="Seconds between two looks of the change sensor, at least.")
+    owners: Words = Field((), description="Owners that Dagster shows: mail addresses, or names such as team:data.")
+    docs_url: str = Field("", description="Where the API is documented, for the link on each asset.")
+
+    @property
+    def windows(self) -> tuple[timedelta, timedelta]:
+        """The ages from which a table counts as late, and as stale: two and four missed syncs unless set."""
+        interval = longest_interval(self.cron).total_seconds()
+        warn = self.warn_after or WARN_MISSED * interval
+        fail = self.fail_after or max(FAIL_MISSED * interval, warn)
+        return timedelta(seconds=warn), timedelta(seconds=fail)
+
+
+def load_cadence(api: Api) -> Cadence:
+    """Looks up and validates the cadence of ``api``.
+
+    Raises:
+        ConfigurationError: A value is not valid.
+    """
+    declared = {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
+    values = {field: value for field in Cadence.model_fields if (value := lookup(api, field)) is not None}
+    try:
+        cadence = Cadence.model_validate(declared | values)
+    except ValidationError as error:
+        problems = [(environment_name(api.name, str(each["loc"][0])), each["msg"]) for each in error.errors()]
+        text = "; ".join(f"{name}: {message}" for name, message in problems)
+        raise ConfigurationError(f"settings of {api.name} are not valid: {text}") from None
+    warn, fail = cadence.windows
+    if warn > fail:
+        raise ConfigurationError(
+            f"{environment_name(api.name, 'warn_after')} is longer than {environment_name(api.name, 'fail_after')}"
+        )
+    return cadence
+
+
+@cache
+def longest_interval(cron: str) -> timedelta:
+    """The longest time between two ticks of a cron expression within a week, or its next two if they are rarer."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    ticks = croniter(cron, start)
+    longest, last = timedelta(), ticks.get_next(datetime)
+    first = last
+    while last - first < HORIZON:
+        following = ticks.get_next(datetime)
+        longest, last = max(longest, following - last), following
+    return longest
+
+
+class Deployment:
+    """What holds for all APIs, from the environment.
+
+    Attributes:
+        timezone: The time zone of cron expressions, ``ANALYTICS_INGEST_TIMEZONE``; UTC unless set.
+        running: Whether schedules and sensors run without a click, ``ANALYTICS_INGEST_AUTOMATION``.
+    """
+
+    def __init__(self) -> None:
+        """Reads the environment.
+
+        Raises:
+            ConfigurationError: A value is not valid.
+        """
+        self.timezone = os.environ.get(TIMEZONE, "").strip() or "UTC"
+        try:
+            ZoneInfo(self.timezone)
+        except (ValueError, OSError, KeyError):
+            raise ConfigurationError(
+                f"{TIMEZONE} is {self.timezone!r}, which is no time zone: write Europe/Berlin, or UTC"
+            ) from None
+        automation = os.environ.get(AUTOMATION, "").strip().lower() or "stopped"
+        if automation not in ("running", "stopped"):
+            raise ConfigurationError(f"{AUTOMATION} is {automation!r}: it must be 'running' or 'stopped'")
+        self.running = automation == "running"
+
+    @property
+    def schedule_status(self) -> DefaultScheduleStatus:
+        """The status of a schedule that nobody has touched."""
+        return DefaultScheduleStatus.RUNNING if self.running else DefaultScheduleStatus.STOPPED
+
+    @property
+    def sensor_status(self) -> DefaultSensorStatus:
+        """The status of a sensor that nobody has touched."""
+        return DefaultSensorStatus.RUNNING if self.running else DefaultSensorStatus.STOPPED

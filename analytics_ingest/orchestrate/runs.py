@@ -1,0 +1,35 @@
+"""Which runs concern an API, and which of them are under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dagster import DagsterRunStatus, RunsFilter
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, DagsterRun
+
+API_TAG = "analytics_ingest/api"
+"""Tag of a run: the API that it syncs."""
+CAUSE_TAG = "analytics_ingest/cause"
+"""Tag of a run: what asked for it."""
+ALL_SYNC = "all_sync"
+UNDER_WAY = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def concerns(run: DagsterRun, api: str) -> bool:
+    """Whether a run syncs (some of) the API, whoever launched it."""
+    if run.asset_selection:
+        return any(key.path[0] == api for key in run.asset_selection)
+    return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
+
+
+def runs_under_way(instance: DagsterInstance, api: str) -> list[DagsterRun]:
+    """The API's runs that are queued, starting, running or being cancelled."""
+    return [run for run in instance.get_runs(RunsFilter(statuses=UNDER_WAY)) if concerns(run, api)]

@@ -1,0 +1,60 @@
+"""The schedules: a sync of each API by its cadence, and a full refresh once a week."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
+
+from analytics_ingest.extract.settings import missing_settings
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, runs_under_way
+
+if TYPE_CHECKING:
+    from analytics_ingest.apis import Api
+    from analytics_ingest.orchestrate.cadence import Cadence, Deployment
+
+
+def not_configured(api: Api) -> str:
+    """Why the API cannot be read at all; empty if it is configured."""
+    missing = missing_settings(api)
+    return f"{api.name} is not configured: set {' and '.join(missing)}" if missing else ""
+
+
+def build_schedules(api: Api, cadence: Cadence, deployment: Deployment) -> list[ScheduleDefinition]:
+    """``<api>_sync_schedule`` and ``<api>_full_refresh_schedule``."""
+
+    def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+        if reason := not_configured(api):
+            return SkipReason(reason)
+        if under_way := runs_under_way(context.instance, api.name):
+            return SkipReason(f"run {under_way[0].run_id[:8]} of {api.name} is still under way")
+        return RunRequest(tags={CAUSE_TAG: "schedule"})
+
+    def full_refresh(_: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+        # also while a sync is under way: the refresh waits for it, at the latest at the API's lock
+        if reason := not_configured(api):
+            return SkipReason(reason)
+        return RunRequest(tags={CAUSE_TAG: "schedule"})
+
+    common: dict[str, Any] = {
+        "execution_timezone": deployment.timezone,
+        "default_status": deployment.schedule_status,
+    }
+    return [
+        ScheduleDefinition(
+            name=f"{api.name}_sync_schedule",
+            job_name=f"{api.name}_sync",
+            cron_schedule=cadence.cron,
+            execution_fn=sync,
+            description=f"{api.title}: reads what changed. Skipped while a run of this API is under way.",
+            **common,
+        ),
+        ScheduleDefinition(
+            name=f"{api.name}_full_refresh_schedule",
+            job_name=f"{api.name}_full_refresh",
+            cron_schedule=cadence.full_refresh_cron,
+            execution_fn=full_refresh,
+            description=f"{api.title}: loads every row again, which heals what a cursor or a hash cannot see.",
+            **common,
+        ),
+    ]
