@@ -6,6 +6,7 @@ from analytics_ingest.apis import APIS
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
 from analytics_ingest.orchestrate.changes import build_change_sensor
+from analytics_ingest.orchestrate.checks import build_checks
 from analytics_ingest.orchestrate.failures import build_failure_sensor
 from analytics_ingest.orchestrate.freshness import build_freshness_sensor
 from analytics_ingest.orchestrate.jobs import build_jobs
@@ -16,6 +17,7 @@ cadences = {api.name: load_cadence(api) for api in APIS.values()}
 
 defs = Definitions(
     assets=[build_assets(api, cadences[api.name]) for api in APIS.values()],
+    asset_checks=[build_checks(api) for api in APIS.values()],
     jobs=build_jobs(APIS.values()),
     schedules=[each for api in APIS.values() for each in build_schedules(api, cadences[api.name], deployment)],
     sensors=[

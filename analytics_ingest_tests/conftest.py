@@ -24,11 +24,13 @@ from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
-from analytics_ingest.sync.sync import ApiSync, EndpointResult
+from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from analytics_ingest.sync.result import EndpointResult
 
 SCALE = 0.05
 

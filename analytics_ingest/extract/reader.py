@@ -44,6 +44,7 @@ class EndpointReader:
     Attributes:
         stored: What the warehouse holds of the endpoint.
         gave: Whether there is anything to load: rows, a new table, a cursor that moved.
+        reads_everything: Whether all rows are asked for: no window, no filter of the API's.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class EndpointReader:
         self._unseen: dict[int, str | None] = dict(stored.hashes)
         self._mode = mode
         self._wanted = Wanted(endpoint, mode, session.settings, cursor=stored.cursor)
+        self.reads_everything = self._wanted.everything
         self._started = started
         self._log = log
         settings = session.settings

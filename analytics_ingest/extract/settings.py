@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     HttpUrl,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -91,6 +92,10 @@ class Settings(BaseModel):
     )
     exclude_columns: Words = Field((), description="Fields that stay out of the warehouse.")
     mark_deleted: bool = Field(True, description="Whether rows that are gone upstream get a time in _deleted_at.")
+    min_rows_share: float = Field(
+        0.5, ge=0, le=1, description="Share of the last sync's rows below which a table counts as collapsed."
+    )
+    sample_rows: NonNegativeInt = Field(0, description="Rows of each table that its materialisations show.")
     lock_timeout: PositiveFloat = Field(3_600, description="Seconds to wait for another sync of the same API to end.")
     progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
     skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from dagster import (
     AssetExecutionContext,
     AssetKey,
+    AssetObservation,
     AssetsDefinition,
     Config,
     Failure,
@@ -24,9 +25,11 @@ from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.mode import parse_mode
 from analytics_ingest.extract.tables import declared_source
 from analytics_ingest.orchestrate.cadence import Cadence
+from analytics_ingest.orchestrate.checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.orchestrate.translator import ApiTranslator
-from analytics_ingest.sync.sync import ApiSync, EndpointResult
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.warehouse.destination import build_pipeline
 from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
@@ -56,13 +59,17 @@ def build_assets(api: Api, cadence: Cadence) -> AssetsDefinition:
         name=api.name,
         dagster_dlt_translator=ApiTranslator(api, cadence),
     )
-    def assets(context: AssetExecutionContext, config: SyncConfig) -> Iterator[MaterializeResult[None]]:
+    def assets(
+        context: AssetExecutionContext, config: SyncConfig
+    ) -> Iterator[MaterializeResult[None] | AssetObservation]:
         yield from materialize(context, api, config)
 
     return assets
 
 
-def materialize(context: AssetExecutionContext, api: Api, config: SyncConfig) -> Iterator[MaterializeResult[None]]:
+def materialize(
+    context: AssetExecutionContext, api: Api, config: SyncConfig
+) -> Iterator[MaterializeResult[None] | AssetObservation]:
     """Syncs what is selected, and gives a result for each endpoint that was read completely and loaded.
 
     Why not ``DagsterDltResource.run()``: it restores the pipeline at each call and joins extraction to the load,
@@ -76,17 +83,19 @@ def materialize(context: AssetExecutionContext, api: Api, config: SyncConfig) ->
     try:
         mode = parse_mode(api, **config.model_dump())
         for result in ApiSync(api, selected=selected, mode=mode, log=context.log).run():
+            key = AssetKey([api.name, result.endpoint.name])
             if result.status == "complete":
-                yield MaterializeResult(
-                    asset_key=AssetKey([api.name, result.endpoint.name]),
-                    metadata=result_metadata(api, result),
-                )
+                yield MaterializeResult(asset_key=key, metadata=result_metadata(api, result))
+                for evaluation in evaluations(api, result):
+                    context.log_event(evaluation)
             else:
                 context.log.warning(f"{api.name}/{result.endpoint.name} {result.status}: {result.reason}")
+                # seen on the asset's page; and what was logged before it is written by the next event only
+                yield AssetObservation(asset_key=key, metadata={"status": result.status, "reason": result.reason})
                 failed.append(result)
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         raise Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError)) from None
-    if any(result.status == "failed" for result in failed):
+    if any(result.status == "failed" or result.alarming for result in failed):
         raise Failure(description=_summary(api, failed), metadata={"endpoints": MetadataValue.md(_table(failed))})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.orchestrate.cadence import Deployment
 
+LOG = logging.getLogger(__name__)
 SENSOR = "failure_sensor"
 WEBHOOK = "ANALYTICS_INGEST_WEBHOOK_URL"
 UI = "ANALYTICS_INGEST_UI_URL"
@@ -57,7 +59,7 @@ def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
     """``failure_sensor``: gathers the runs that failed since its last look into one message.
 
     The message goes to ``ANALYTICS_INGEST_WEBHOOK_URL`` as ``{"text": ...}``, which Slack, Mattermost and Teams take,
-    or into the sensor's log where none is set. A webhook that does not take it is tried again at the next look, with
+    or into the log where none is set. A webhook that does not take it is tried again at the next look, with
     whatever has failed by then.
     """
 
@@ -72,11 +74,14 @@ def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
         text = message([failed_run(context.instance, record.dagster_run) for record in records])
         if url := os.environ.get(WEBHOOK, "").strip():
             _send(url, text)
+            told = f"told of {len(records)} failed runs"
         else:
-            context.log.error(text)
+            # the terminal of `dagster dev`; and the tick, for who looks there
+            LOG.error(text)
+            told = text
         return SensorResult(
             cursor=records[-1].update_timestamp.replace(tzinfo=UTC).isoformat(),
-            skip_reason=SkipReason(f"told of {len(records)} failed runs"),
+            skip_reason=SkipReason(told),
         )
 
     return SensorDefinition(
@@ -84,7 +89,7 @@ def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
         evaluation_fn=evaluate,
         minimum_interval_seconds=60,
         default_status=deployment.sensor_status,
-        description=f"Gathers runs that failed into one message, to {WEBHOOK} if it is set, else to this sensor's log.",
+        description=f"Gathers runs that failed into one message, to {WEBHOOK} if it is set, else to the log.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from dagster import (
     AutomationConditionSensorDefinition,
     AutomationContext,
     AutomationResult,
+    BetaWarning,
     DagsterRunStatus,
     FreshnessPolicy,
     RunsFilter,
@@ -107,12 +109,15 @@ def freshness_condition() -> AutomationCondition[AssetKey]:
 
 def build_freshness_sensor(deployment: Deployment) -> AutomationConditionSensorDefinition:
     """The sensor that evaluates the conditions of all assets, in the code location, as some of them are ours."""
-    return AutomationConditionSensorDefinition(
-        name=SENSOR,
-        target=AssetSelection.all(),
-        use_user_code_server=True,
-        run_tags={CAUSE_TAG: CAUSE},
-        default_status=deployment.sensor_status,
-        description="Syncs the assets that are late or stale by their freshness policy, or were never materialised, "
-        "and no others. An asset whose run failed is left alone for 15 minutes, then 30, up to a day.",
-    )
+    with warnings.catch_warnings():
+        # beta in Dagster 1.13, and the only way to conditions of one's own
+        warnings.simplefilter("ignore", BetaWarning)
+        return AutomationConditionSensorDefinition(
+            name=SENSOR,
+            target=AssetSelection.all(),
+            use_user_code_server=True,
+            run_tags={CAUSE_TAG: CAUSE},
+            default_status=deployment.sensor_status,
+            description="Syncs the assets that are late or stale by their freshness policy, or were never "
+            "materialised, and no others. After a failed run an asset rests for 15 minutes, then 30, up to a day.",
+        )

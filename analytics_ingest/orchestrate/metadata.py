@@ -9,13 +9,16 @@ from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableSch
 from analytics_ingest.extract.tables import first_columns, known_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dagster import RawMetadataValue
     from dlt.common.schema.typing import TColumnSchema
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.sync.sync import EndpointResult
+    from analytics_ingest.sync.result import EndpointResult
+
+CELL = 60
+"""Characters of a value that a sample shows."""
 
 
 def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
@@ -54,6 +57,8 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
         metadata["dagster/row_count"] = MetadataValue.int(result.table_rows)
     if result.columns:
         metadata["dagster/column_schema"] = column_schema(result.columns)
+    if result.sample:
+        metadata["sample"] = MetadataValue.md(_table(result.sample))
     if result.cursor:
         metadata["highest_cursor"] = MetadataValue.timestamp(result.cursor)
     if result.reading:
@@ -64,6 +69,7 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
             "rows_deleted": result.rows_deleted,
             "rows_short": reading.rows_short,
             "lists_unsettled": reading.lists_unsettled,
+            "rows_live": result.rows_live,
             "rows_rejected": reading.rows_rejected,
             "pages": reading.pages,
             "requests": reading.meter.requests,
@@ -74,3 +80,14 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
         if result.endpoint.parents:
             metadata |= {"parents": reading.parents, "parents_missing": reading.parents_missing}
     return metadata
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows as a markdown table; what does not fit into a cell is cut short."""
+
+    def cell(value: object) -> str:
+        text = "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
+        return text if len(text) <= CELL else f"{text[:CELL]}…"
+
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(map(cell, row.values())) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

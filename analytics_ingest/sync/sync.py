@@ -3,64 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.extract.reader import EndpointReader
-from analytics_ingest.extract.reading import CURSOR, Parent, Reading, Stored
+from analytics_ingest.extract.reading import CURSOR, Parent, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, page_limit
 from analytics_ingest.extract.sweep import Sweep, plan_sweep
 from analytics_ingest.extract.tables import REJECTED, build_resource, build_source, rejected_resource
+from analytics_ingest.sync.findings import Before
 from analytics_ingest.sync.parents import chunks, read_parents
+from analytics_ingest.sync.result import EndpointResult, build_result
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dlt.common.schema.typing import TTableSchemaColumns
-
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.settings import Settings
     from analytics_ingest.warehouse.warehouse import Tables
-
-VARIANT = "__v_"
-"""In the name of a column that dlt adds for values of another type."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointResult:
-    """How one endpoint's part of a sync ended.
-
-    Attributes:
-        endpoint: The endpoint.
-        status: ``complete``: read completely and loaded. ``failed``: not read completely; the rows that came
-            are loaded. ``skipped``: not read, as something it needs failed, or as a setting says.
-        reason: Why it failed or was skipped.
-        reading: What came, and what it cost.
-        rows_deleted: Rows found gone upstream by this sync.
-        table_rows: Rows in its table now; ``None`` if it was not loaded.
-        columns: The table's columns, in dlt's terms.
-        cursor: The highest cursor value seen by any sync.
-    """
-
-    endpoint: Endpoint
-    status: Literal["complete", "failed", "skipped"]
-    reason: str = ""
-    reading: Reading | None = None
-    rows_deleted: int = 0
-    table_rows: int | None = None
-    columns: TTableSchemaColumns | None = None
-    cursor: datetime | None = None
 
 
 class ApiSync:
@@ -83,7 +53,7 @@ class ApiSync:
         if self._mode.endpoints:
             self._selected &= self._mode.endpoints
         self._log = log
-        self._unread: dict[str, str] = {}
+        self._blocked: dict[str, str] = {}
 
     def run(self) -> Iterator[EndpointResult]:
         """Syncs, and gives a result for each selected endpoint as soon as its level is loaded.
@@ -106,6 +76,7 @@ class ApiSync:
 
     def _level(self, level: Sequence[Endpoint], warehouse: Warehouse, session: ApiSession) -> Iterator[EndpointResult]:
         readers: list[EndpointReader] = []
+        before: dict[str, Before] = {}
         unread: list[EndpointResult] = []
         with warehouse.open() as tables:
             columns = tables.columns([name for endpoint in level for name in (endpoint.name, *endpoint.upstream)])
@@ -124,10 +95,15 @@ class ApiSync:
                         log=self._log,
                     )
                     readers.append(reader)
+                    before[endpoint.name] = self._before(reader, columns, parents)
+                except _SkippedError as error:
+                    self._blocked[endpoint.name] = f"its parent {self._api.name}/{endpoint.name} was not read"
+                    unread.append(
+                        EndpointResult(endpoint=endpoint, status="skipped", reason=str(error), alarming=error.alarming)
+                    )
                 except IngestError as error:
-                    status: Literal["failed", "skipped"] = "skipped" if isinstance(error, _SkippedError) else "failed"
-                    self._unread[endpoint.name] = str(error)
-                    unread.append(EndpointResult(endpoint=endpoint, status=status, reason=str(error)))
+                    self._blocked[endpoint.name] = f"its parent {self._api.name}/{endpoint.name} was not read"
+                    unread.append(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
         yield from unread
         if not readers:
             return
@@ -147,24 +123,44 @@ class ApiSync:
             # read once: the property parses the stored schema at each access
             schema = warehouse.pipeline.default_schema if there else None
             results = [
-                self._result(
+                build_result(
+                    self._api,
                     reader,
                     tables,
+                    before=before[reader.endpoint.name],
                     columns=schema.get_table_columns(reader.endpoint.name)
                     if schema and reader.endpoint.name in there
                     else None,
                     cursor=self._cursor(reader.endpoint, warehouse),
                     deleted=deleted[reader.endpoint.name],
+                    types=there.get(reader.endpoint.name, {}),
+                    settings=session.settings,
+                    log=self._log,
                 )
                 for reader in readers
             ]
-        yield from results
+        for result in results:
+            if reason := result.blocks(self._api):
+                self._blocked[result.endpoint.name] = reason
+            yield result
 
     def _check_readable(self, endpoint: Endpoint, settings: Settings) -> None:
         if endpoint.name in settings.skip_endpoints:
             raise _SkippedError("left out by SKIP_ENDPOINTS")
-        if failed := [name for name in endpoint.upstream if name in self._unread]:
-            raise _SkippedError(f"its parent {self._api.name}/{failed[0]} was not read")
+        for name in endpoint.upstream:
+            if reason := self._blocked.get(name):
+                raise _SkippedError(reason, alarming=True)
+
+    def _before(
+        self, reader: EndpointReader, columns: Mapping[str, Mapping[str, str]], parents: Sequence[Parent]
+    ) -> Before:
+        stored = reader.stored
+        return Before(
+            rows=len(stored.hashes) or len(stored.rows),
+            cursor=stored.cursor,
+            columns=columns.get(reader.endpoint.name, {}),
+            paths={parent.path for parent in parents},
+        )
 
     def _stored(
         self,
@@ -242,42 +238,13 @@ class ApiSync:
             reader.gave = False
         return True
 
-    def _result(
-        self,
-        reader: EndpointReader,
-        tables: Tables,
-        *,
-        columns: TTableSchemaColumns | None,
-        cursor: datetime | None,
-        deleted: int,
-    ) -> EndpointResult:
-        name = reader.endpoint.name
-        reading = reader.reading
-        for column in sorted(set(columns or ()) - set(reader.stored.columns)):
-            if VARIANT in column and reader.stored.columns:
-                self._log.warning(
-                    f"{self._api.name}/{name}: {column.partition(VARIANT)[0]} came with another type than before; "
-                    f"such values are in the column {column}"
-                )
-        if not reader.complete:
-            first = reading.failures[0]
-            more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
-            rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
-            self._unread[name] = f"{first.path} {first.reason}{more}{rest}"
-        return EndpointResult(
-            endpoint=reader.endpoint,
-            status="complete" if reader.complete else "failed",
-            reason=self._unread.get(name, ""),
-            reading=reading,
-            rows_deleted=deleted,
-            table_rows=tables.count(name) if columns else None,
-            columns=columns,
-            cursor=cursor,
-        )
-
 
 class _SkippedError(IngestError):
     """An endpoint is not read, and that is no failure of its own."""
+
+    def __init__(self, reason: str, *, alarming: bool = False) -> None:
+        super().__init__(reason)
+        self.alarming = alarming
 
 
 def _cause(error: BaseException) -> BaseException:

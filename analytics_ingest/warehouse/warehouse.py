@@ -66,8 +66,8 @@ class Tables:
     def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
         """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
-        where = f" WHERE {self._quoted(where_null)} IS NULL" if where_null else ""
-        with self._sql.execute_query(f"SELECT {names} FROM {self._name(table)}{where}") as cursor:  # noqa: S608
+        query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
+        with self._sql.execute_query(query) as cursor:
             while rows := cursor.fetchmany(FETCH_ROWS):
                 yield from rows
 
@@ -84,9 +84,40 @@ class Tables:
                 stamped += found
         return stamped
 
-    def count(self, table: str) -> int:
-        """Rows in a table."""
-        return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
+    def count(self, table: str, *, where_null: str | None = None) -> int:
+        """Rows in a table; only those without a value in ``where_null``."""
+        return self._number(f"SELECT count(*) FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
+
+    def doubled(self, table: str, key: Sequence[str]) -> tuple[int, int]:
+        """Keys that more than one row has, and rows without a complete key."""
+        name, columns = self._name(table), list(map(self._quoted, key))
+        groups = f"SELECT 1 AS one FROM {name} GROUP BY {', '.join(columns)} HAVING count(*) > 1"  # noqa: S608
+        lacking = " OR ".join(f"{column} IS NULL" for column in columns)
+        return (
+            self._number(f"SELECT count(*) FROM ({groups}) AS doubled"),  # noqa: S608
+            self._number(f"SELECT count(*) FROM {name} WHERE {lacking}"),  # noqa: S608
+        )
+
+    def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
+        """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
+        names = ", ".join(map(self._quoted, columns))
+        rows = self._sql.execute_sql(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
+        return [tuple(row) for row in rows or ()]
+
+    def newest(self, table: str, column: str) -> datetime | None:
+        """The highest value of a column of timestamps."""
+        rows = self._sql.execute_sql(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
+        value: datetime | None = rows[0][0] if rows else None
+        return value
+
+    def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
+        """Some rows of a table, by column."""
+        names = ", ".join(map(self._quoted, columns))
+        found = self._sql.execute_sql(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
+        return [dict(zip(columns, row, strict=True)) for row in found or ()]
+
+    def _where(self, null: str | None) -> str:
+        return f" WHERE {self._quoted(null)} IS NULL" if null else ""
 
     def _number(self, sql: str) -> int:
         rows = self._sql.execute_sql(sql)

@@ -93,7 +93,7 @@ def test_specs_carry_what_people_look_for(specs: dict[AssetKey, AssetSpec]) -> N
 
 def test_one_subsettable_definition_per_api() -> None:
     repository = defs.get_repository_def()
-    by_op = {definition.node_def.name: definition for definition in repository.asset_graph.assets_defs}
+    by_op = {each.node_def.name: each for each in repository.asset_graph.assets_defs if each.keys}
 
     assert set(by_op) == set(APIS)
     for name, definition in by_op.items():
@@ -105,10 +105,16 @@ def test_jobs() -> None:
     repository = defs.get_repository_def()
     jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
 
-    assert set(jobs) == {"all_sync", *(f"{name}_sync" for name in APIS)}
+    per_api = {f"{name}_{kind}" for name in APIS for kind in ("sync", "full_refresh")}
+    assert set(jobs) == {"all_sync", *per_api}
     for name, api in APIS.items():
-        selected = jobs[f"{name}_sync"].asset_layer.executable_asset_keys
-        assert selected == {AssetKey([name, endpoint.name]) for endpoint in api.endpoints}
+        for kind in ("sync", "full_refresh"):
+            job = jobs[f"{name}_{kind}"]
+            selected = job.asset_layer.executable_asset_keys
+            assert selected == {AssetKey([name, endpoint.name]) for endpoint in api.endpoints}
+            # the sync records the checks itself
+            assert [node.name for node in job.nodes] == [name]
+            assert job.tags["analytics_ingest/api"] == name
     assert len(jobs["all_sync"].asset_layer.executable_asset_keys) == 71
 
 

@@ -14,7 +14,7 @@ from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from analytics_ingest.sync.sync import EndpointResult
+    from analytics_ingest.sync.result import EndpointResult
 
 PARENTS = {(api.name, name) for api in APIS.values() for endpoint in api.endpoints for name in endpoint.upstream}
 RELATED = [

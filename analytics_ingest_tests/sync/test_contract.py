@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest.sandbox.world import Changes
-    from analytics_ingest.sync.sync import EndpointResult
+    from analytics_ingest.sync.result import EndpointResult
 
 ENDPOINTS = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints]
 every_endpoint = pytest.mark.parametrize(("api", "name"), ENDPOINTS, ids=[f"{a}/{e}" for a, e in ENDPOINTS])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from analytics_ingest.sandbox.world import World
-    from analytics_ingest.sync.sync import EndpointResult
+    from analytics_ingest.sync.result import EndpointResult
 
 WITH_CURSOR = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints if endpoint.cursor_path]
 every_endpoint = pytest.mark.parametrize(("api", "name"), WITH_CURSOR, ids=[f"{a}/{e}" for a, e in WITH_CURSOR])

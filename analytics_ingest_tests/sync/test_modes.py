@@ -13,7 +13,7 @@ import pytest
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import ConfigurationError
 from analytics_ingest.extract.mode import Mode, parse_mode
-from analytics_ingest.sync.sync import ApiSync, EndpointResult
+from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api
     from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest.sync.result import EndpointResult
 
 API = "experimentation"
 CURSORS = f"SELECT id, updated_at, name FROM {API}.gates ORDER BY id"

@@ -1,0 +1,158 @@
+"""The asset checks, made from the registry: recorded by each sync, and executable by themselves."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    Failure,
+    TableSchema,
+    multi_asset_check,
+)
+
+from analytics_ingest.apis import Api, Endpoint
+from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.settings import Settings, lookup
+from analytics_ingest.sync import findings as found
+from analytics_ingest.sync.findings import Finding
+from analytics_ingest.sync.parents import read_parents
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest.warehouse.errors import WarehouseError
+from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.warehouse import Tables, Warehouse
+
+GRAVE = (found.KEY_UNIQUE, found.ROWS_NOT_COLLAPSED)
+"""Checks whose failure is an error; that of the others is a warning."""
+
+
+def build_checks(api: Api) -> AssetChecksDefinition:
+    """The checks of an API's tables, as an op of their own, for a look without a sync.
+
+    A sync does not need the op: it records the same checks itself (``evaluations``), as an op of their own would not
+    run at all when another endpoint of the API has failed.
+    """
+    specs = [
+        AssetCheckSpec(
+            name,
+            asset=AssetKey([api.name, endpoint.name]),
+            description=description,
+            # going on would read the children of what may not be true, and mark those of the rest as deleted
+            blocking=name == found.ROWS_NOT_COLLAPSED and found.feeds_others(api, endpoint),
+        )
+        for endpoint in api.endpoints
+        for name, description in found.checks_of(api, endpoint).items()
+    ]
+
+    @multi_asset_check(name=f"{api.name}_checks", specs=specs, can_subset=True)
+    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        wanted: dict[str, set[str]] = {}
+        for key in context.selected_asset_check_keys:
+            wanted.setdefault(key.asset_key.path[-1], set()).add(key.name)
+        try:
+            yield from _look(context, api, wanted)
+        except (IngestError, LockTimeoutError, WarehouseError) as error:
+            raise Failure(description=str(error)) from None
+
+    return checks
+
+
+def evaluations(api: Api, result: EndpointResult) -> list[AssetCheckEvaluation]:
+    """What a sync found about an endpoint's table, for Dagster's log of events."""
+    return [
+        AssetCheckEvaluation(
+            asset_key=AssetKey([api.name, result.endpoint.name]),
+            check_name=finding.check,
+            passed=finding.passed,
+            severity=_severity(finding.check),
+            description=finding.said,
+            metadata=dict(finding.numbers),
+            blocking=finding.check == found.ROWS_NOT_COLLAPSED and found.feeds_others(api, result.endpoint),
+        )
+        for finding in result.findings
+    ]
+
+
+def _severity(check: str) -> AssetCheckSeverity:
+    return AssetCheckSeverity.ERROR if check in GRAVE else AssetCheckSeverity.WARN
+
+
+def _look(context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, set[str]]) -> Iterator[AssetCheckResult]:
+    timeout = float(lookup(api, "lock_timeout") or Settings.model_fields["lock_timeout"].default)
+    warehouse = Warehouse(api.name, log=context.log, lock_timeout=timeout)
+    with warehouse.sync(), warehouse.open() as tables:
+        columns = tables.columns(api.by_name)
+        for endpoint in (each for each in api.endpoints if each.name in wanted):
+            key = AssetKey([api.name, endpoint.name])
+            if endpoint.name not in columns:
+                for check in sorted(wanted[endpoint.name]):
+                    said = "no table yet: materialise it first"
+                    yield AssetCheckResult(
+                        asset_key=key,
+                        check_name=check,
+                        passed=False,
+                        severity=AssetCheckSeverity.WARN,
+                        description=said,
+                    )
+                continue
+            last = _last_materialisation(context, key)
+            for finding in _findings(api, endpoint, tables, columns=columns, last=last, log=context.log):
+                if finding.check in wanted[endpoint.name]:
+                    yield AssetCheckResult(
+                        asset_key=key,
+                        check_name=finding.check,
+                        passed=finding.passed,
+                        severity=_severity(finding.check),
+                        description=finding.said,
+                        metadata=dict(finding.numbers),
+                    )
+
+
+def _last_materialisation(context: AssetCheckExecutionContext, key: AssetKey) -> dict[str, Any]:
+    event = context.instance.get_latest_materialization_event(key)
+    materialisation = event.asset_materialization if event else None
+    return {name: value.value for name, value in materialisation.metadata.items()} if materialisation else {}
+
+
+def _findings(
+    api: Api,
+    endpoint: Endpoint,
+    tables: Tables,
+    *,
+    columns: Mapping[str, Mapping[str, str]],
+    last: Mapping[str, Any],
+    log: logging.Logger,
+) -> Sequence[Finding]:
+    """The findings about a table as it is, compared with what its last materialisation said of it."""
+    name, types = endpoint.name, columns[endpoint.name]
+    live = DELETED_AT if DELETED_AT in types else None
+    rows = tables.count(name, where_null=live)
+    schema = last.get("dagster/column_schema")
+    then = {each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {}
+    made = [
+        found.rows_not_collapsed(int(last.get("rows_live", rows)), rows, share=_share(api)),
+        found.rows_as_stated(int(last.get("rows_short", 0)), int(last.get("lists_unsettled", 0))),
+        found.schema_unchanged(then, types),
+    ]
+    if endpoint.primary_key:
+        made.append(found.key_unique(endpoint, tables))
+    if endpoint.parents:
+        paths = {parent.path for parent in read_parents(api, endpoint, tables, columns=columns, log=log)}
+        made.append(found.parents_exist(endpoint, tables, paths))
+    if endpoint.cursor_path:
+        cursor = last.get("highest_cursor")
+        before = datetime.fromtimestamp(cursor, tz=UTC) if isinstance(cursor, int | float) else None
+        made.append(found.newest_not_older(before, tables.newest(name, "updated_at") if before else None))
+    return made
+
+
+def _share(api: Api) -> float:
+    return float(lookup(api, "min_rows_share") or Settings.model_fields["min_rows_share"].default)

@@ -1,0 +1,188 @@
+"""What speaks for or against an endpoint's table after it was loaded: the facts behind Dagster's asset checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.extract.rows import DELETED_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.reading import Reading
+    from analytics_ingest.warehouse.warehouse import Tables
+
+KEY_UNIQUE = "key_unique"
+PARENTS_EXIST = "parents_exist"
+ROWS_NOT_COLLAPSED = "rows_not_collapsed"
+ROWS_AS_STATED = "rows_as_stated"
+NEWEST_NOT_OLDER = "newest_not_older"
+SCHEMA_UNCHANGED = "schema_unchanged"
+FEW = 10
+"""Rows below which a table is too small to collapse."""
+EXAMPLES = 5
+OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One finding about one table.
+
+    Attributes:
+        check: One of the names above.
+        passed: Whether all is well.
+        said: What was found, for a person.
+        numbers: What it was found by.
+    """
+
+    check: str
+    passed: bool
+    said: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+def checks_of(api: Api, endpoint: Endpoint) -> dict[str, str]:
+    """The checks that an endpoint's table has, with what each says when it passes."""
+    checks = {}
+    if endpoint.primary_key:
+        checks[KEY_UNIQUE] = f"No two rows have the same {', '.join(endpoint.primary_key)}, and none lacks it."
+    if endpoint.parents:
+        checks[PARENTS_EXIST] = f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
+    stops = "; what is read for each of its rows is not read then" if feeds_others(api, endpoint) else ""
+    checks[ROWS_NOT_COLLAPSED] = f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."
+    checks[ROWS_AS_STATED] = "As many rows came as the API's own totals state, and its lists stood still meanwhile."
+    if endpoint.cursor_path:
+        checks[NEWEST_NOT_OLDER] = "The newest row is not older than the newest of the sync before."
+    checks[SCHEMA_UNCHANGED] = "The table has the columns that it had, of the same types."
+    return checks
+
+
+def feeds_others(api: Api, endpoint: Endpoint) -> bool:
+    """Whether other endpoints are read for each of its rows."""
+    return any(endpoint.name in other.upstream for other in api.endpoints)
+
+
+def key_unique(endpoint: Endpoint, tables: Tables) -> Finding:
+    """Whether the table's key is one."""
+    doubled, lacking = tables.doubled(endpoint.name, endpoint.primary_key)
+    key = ", ".join(endpoint.primary_key)
+    said = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
+    return Finding(
+        check=KEY_UNIQUE,
+        passed=not doubled and not lacking,
+        said=said,
+        numbers={"doubled": doubled, "lacking": lacking},
+    )
+
+
+def parents_exist(endpoint: Endpoint, tables: Tables, paths: Collection[str]) -> Finding:
+    """Whether the rows that are there have a parent that is there, by the paths that the feed gives now."""
+    found = tables.distinct(endpoint.name, endpoint.path_params, where_null=DELETED_AT)
+    orphans = [
+        values
+        for values in found
+        if endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))) not in paths
+    ]
+    shown = "; ".join(", ".join(map(str, values)) for values in orphans[:EXAMPLES])
+    said = f"rows of {len(orphans)} parents that are not there: {shown}" if orphans else "every row's parent is there"
+    return Finding(check=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
+
+
+def rows_not_collapsed(before: int, now: int, *, share: float) -> Finding:
+    """Whether the table still has at least ``share`` of the rows that it had."""
+    passed = before < FEW or now >= share * before
+    return Finding(
+        check=ROWS_NOT_COLLAPSED,
+        passed=passed,
+        said=f"{now} rows, {before} before",
+        numbers={"rows": now, "rows_before": before},
+    )
+
+
+def rows_as_stated(short: int, unsettled: int) -> Finding:
+    """Whether all rows came that the envelopes state, off lists that stood still."""
+    said = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
+    return Finding(
+        check=ROWS_AS_STATED,
+        passed=not short and not unsettled,
+        said=said,
+        numbers={"rows_short": short, "lists_unsettled": unsettled},
+    )
+
+
+def newest_not_older(before: datetime | None, now: datetime | None) -> Finding:
+    """Whether the newest row that came is at least as new as the newest of earlier syncs."""
+    passed = before is None or (now is not None and now >= before)
+    return Finding(
+        check=NEWEST_NOT_OLDER,
+        passed=passed,
+        said=f"newest row {now.isoformat() if now else 'none'}, before {before.isoformat() if before else 'none'}",
+    )
+
+
+def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str]) -> Finding:
+    """Whether the columns are those of before, one line for each that is not."""
+    changes = [f"{name} {kind} is new" for name, kind in now.items() if name not in before]
+    changes += [f"{name} {kind} is gone" for name, kind in before.items() if name not in now]
+    changes += [
+        f"{name} is {now[name]}, was {kind}" for name, kind in before.items() if name in now and now[name] != kind
+    ]
+    changes = [] if not before else [each for each in changes if not each.startswith(OWN_COLUMNS)]
+    said = "\n".join(changes) or "no column has changed"
+    return Finding(check=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What an endpoint's table was before a sync.
+
+    Attributes:
+        rows: Rows that were there and not marked as deleted.
+        cursor: The highest cursor value seen.
+        columns: The columns and their types; empty if there was no table.
+        paths: The paths of the parents that the feed gives; of an endpoint without parents its own.
+    """
+
+    rows: int
+    cursor: datetime | None
+    columns: Mapping[str, str]
+    paths: Collection[str]
+
+
+def findings(
+    api: Api,
+    endpoint: Endpoint,
+    tables: Tables,
+    reading: Reading,
+    *,
+    rows: int,
+    before: Before,
+    columns: Mapping[str, str],
+    whole: bool,
+    share: float,
+) -> Sequence[Finding]:
+    """All findings about an endpoint that was read completely and loaded.
+
+    Args:
+        api: The API.
+        endpoint: The endpoint.
+        tables: The API's tables.
+        reading: What came.
+        rows: Rows in the table that are not marked as deleted.
+        before: What the table was.
+        columns: What its columns are.
+        whole: Whether all there is was read, and not a window or what an API has filtered.
+        share: The setting ``MIN_ROWS_SHARE``.
+    """
+    made = {
+        KEY_UNIQUE: lambda: key_unique(endpoint, tables),
+        PARENTS_EXIST: lambda: parents_exist(endpoint, tables, before.paths),
+        ROWS_NOT_COLLAPSED: lambda: rows_not_collapsed(before.rows, rows, share=share),
+        ROWS_AS_STATED: lambda: rows_as_stated(reading.rows_short, reading.lists_unsettled),
+        NEWEST_NOT_OLDER: lambda: newest_not_older(before.cursor if whole else None, reading.highest),
+        SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns),
+    }
+    return [made[name]() for name in checks_of(api, endpoint)]

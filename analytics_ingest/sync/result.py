@@ -1,0 +1,141 @@
+"""How one endpoint's part of a sync ended, and what its table looks like now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.sync.findings import ROWS_NOT_COLLAPSED, Before, Finding, feeds_others, findings
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from dlt.common.schema.typing import TTableSchemaColumns
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.extract.reading import Reading
+    from analytics_ingest.extract.settings import Settings
+    from analytics_ingest.warehouse.warehouse import Tables
+
+VARIANT = "__v_"
+"""In the name of a column that dlt adds for values of another type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointResult:
+    """How one endpoint's part of a sync ended.
+
+    Attributes:
+        endpoint: The endpoint.
+        status: ``complete``: read completely and loaded. ``failed``: not read completely; the rows that came
+            are loaded. ``skipped``: not read, as something it needs failed, or as a setting says.
+        reason: Why it failed or was skipped.
+        alarming: Whether somebody has to look at the reason, also if it is only skipped.
+        reading: What came, and what it cost.
+        rows_deleted: Rows found gone upstream by this sync.
+        table_rows: Rows in its table now; ``None`` if it was not loaded.
+        rows_live: Those of them that are not marked as deleted.
+        columns: The table's columns, in dlt's terms.
+        cursor: The highest cursor value seen by any sync.
+        findings: What speaks for or against the table; of what is complete only.
+        sample: The first rows of the table, if a setting asks for them.
+    """
+
+    endpoint: Endpoint
+    status: Literal["complete", "failed", "skipped"]
+    reason: str = ""
+    alarming: bool = False
+    reading: Reading | None = None
+    rows_deleted: int = 0
+    table_rows: int | None = None
+    rows_live: int | None = None
+    columns: TTableSchemaColumns | None = None
+    cursor: datetime | None = None
+    findings: Sequence[Finding] = ()
+    sample: Sequence[dict[str, object]] = ()
+
+    def blocks(self, api: Api) -> str:
+        """Why nothing is to be read for each row of this table; empty if nothing speaks against it."""
+        if self.status == "failed":
+            return f"its parent {api.name}/{self.endpoint.name} was not read"
+        for finding in self.findings:
+            if finding.check == ROWS_NOT_COLLAPSED and not finding.passed and feeds_others(api, self.endpoint):
+                return (
+                    f"its parent {api.name}/{self.endpoint.name} has collapsed ({finding.said}): "
+                    "see whether that is true, and sync again to go on"
+                )
+        return ""
+
+
+def build_result(
+    api: Api,
+    reader: EndpointReader,
+    tables: Tables,
+    *,
+    before: Before,
+    columns: TTableSchemaColumns | None,
+    cursor: datetime | None,
+    deleted: int,
+    types: Mapping[str, str],
+    settings: Settings,
+    log: logging.Logger,
+) -> EndpointResult:
+    """The result of an endpoint that was read, while its table can be looked at.
+
+    Args:
+        api: The API.
+        reader: What has read it.
+        tables: The API's tables.
+        before: What the table was.
+        columns: Its columns in dlt's terms; ``None`` if it has no table.
+        cursor: The highest cursor value seen by any sync.
+        deleted: Rows found gone.
+        types: Its columns and their types, as they are in the destination.
+        settings: The API's settings.
+        log: Told of columns whose type has changed.
+    """
+    name, reading = reader.endpoint.name, reader.reading
+    for column in sorted(set(columns or ()) - set(before.columns)):
+        if VARIANT in column and before.columns:
+            log.warning(
+                f"{api.name}/{name}: {column.partition(VARIANT)[0]} came with another type than before; "
+                f"such values are in the column {column}"
+            )
+    reason = ""
+    if not reader.complete:
+        first = reading.failures[0]
+        more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
+        rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
+        reason = f"{first.path} {first.reason}{more}{rest}"
+    checked = reader.complete and columns is not None
+    live = tables.count(name, where_null=DELETED_AT if reader.endpoint.primary_key else None) if columns else None
+    shown = [each for each in types if not each.startswith("_")]
+    return EndpointResult(
+        endpoint=reader.endpoint,
+        status="complete" if reader.complete else "failed",
+        reason=reason,
+        reading=reading,
+        rows_deleted=deleted,
+        table_rows=tables.count(name) if columns else None,
+        rows_live=live,
+        columns=columns,
+        cursor=cursor,
+        findings=findings(
+            api,
+            reader.endpoint,
+            tables,
+            reading,
+            rows=live or 0,
+            before=before,
+            columns=types,
+            whole=reader.reads_everything,
+            share=settings.min_rows_share,
+        )
+        if checked
+        else (),
+        sample=tables.sample(name, shown, settings.sample_rows) if checked and settings.sample_rows else (),
+    )

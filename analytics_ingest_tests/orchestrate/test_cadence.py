@@ -1,0 +1,130 @@
+"""When each API is synced, and what of that can be set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import DefaultScheduleStatus, DefaultSensorStatus
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.orchestrate.cadence import Deployment, load_cadence, longest_interval
+from analytics_ingest.orchestrate.freshness import freshness_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+API = APIS["experimentation"]
+PREFIX = "SOURCES__EXPERIMENTATION"
+
+
+@pytest.mark.parametrize(
+    ("cron", "interval"),
+    [
+        ("5 * * * *", timedelta(hours=1)),
+        ("*/15 * * * *", timedelta(minutes=15)),
+        ("10,40 * * * *", timedelta(minutes=30)),
+        ("0 9 * * 1-5", timedelta(days=3)),
+        ("*/5 8-18 * * *", timedelta(hours=13, minutes=5)),
+        ("0 1 * * 0", timedelta(days=7)),
+        ("0 0 1 * *", timedelta(days=28)),
+    ],
+)
+def test_the_longest_time_between_two_syncs(cron: str, interval: timedelta) -> None:
+    assert longest_interval(cron) == interval
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=APIS)
+def test_a_table_is_late_after_two_missed_syncs_and_stale_after_four(api) -> None:
+    interval = longest_interval(api.cron)
+    policy = freshness_policy(load_cadence(api))
+
+    assert policy.warn_window.to_timedelta() == 2 * interval
+    assert policy.fail_window.to_timedelta() == 4 * interval
+
+
+def test_no_two_apis_are_synced_or_refreshed_at_the_same_minute() -> None:
+    hourly = [minute for api in APIS.values() for minute in api.cron.split()[0].split(",") if minute.isdigit()]
+    assert len(hourly) == len(set(hourly))
+    assert len({api.full_refresh_cron for api in APIS.values()}) == len(APIS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "windows"),
+    [
+        ({"CRON": "0 */6 * * *"}, (12, 24)),
+        ({"WARN_AFTER": "7200", "FAIL_AFTER": "10800"}, (2, 3)),
+        ({"WARN_AFTER": "36000"}, (10, 10)),
+        ({"FAIL_AFTER": "7200"}, (2, 2)),
+    ],
+)
+def test_settings_override_the_windows(
+    monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str], windows: tuple[int, int]
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"{PREFIX}__{name}", value)
+
+    assert load_cadence(API).windows == tuple(timedelta(hours=each) for each in windows)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("CRON", "every hour", f"{PREFIX}__CRON: Value error, 'every hour' is no cron expression"),
+        ("FULL_REFRESH_CRON", "61 * * * *", f"{PREFIX}__FULL_REFRESH_CRON: Value error, '61 * * * *' is no cron"),
+        ("WARN_AFTER", "10", f"{PREFIX}__WARN_AFTER: Input should be greater than or equal to 60"),
+        ("WARN_AFTER", "36000000", None),
+        ("FAIL_AFTER", "60", f"{PREFIX}__WARN_AFTER is longer than {PREFIX}__FAIL_AFTER"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str | None
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}__{name}", value)
+    if message is None:
+        load_cadence(API)
+        return
+    with pytest.raises(ConfigurationError) as error:
+        load_cadence(API)
+    assert message in str(error.value)
+
+
+def test_declared_docs_are_overridden_by_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = replace(API, docs_url="https://docs.example.com")
+    assert load_cadence(api).docs_url == "https://docs.example.com"
+    monkeypatch.setenv(f"{PREFIX}__DOCS_URL", "https://wiki.example.com/api")
+    assert load_cadence(api).docs_url == "https://wiki.example.com/api"
+
+
+def test_nothing_runs_by_itself_unless_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = Deployment()
+    assert (stopped.schedule_status, stopped.sensor_status) == (
+        DefaultScheduleStatus.STOPPED,
+        DefaultSensorStatus.STOPPED,
+    )
+    assert stopped.timezone == "UTC"
+    monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "Running")
+    monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "Europe/Berlin")
+    running = Deployment()
+    assert (running.schedule_status, running.sensor_status) == (
+        DefaultScheduleStatus.RUNNING,
+        DefaultSensorStatus.RUNNING,
+    )
+    assert running.timezone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ANALYTICS_INGEST_AUTOMATION", "on", "ANALYTICS_INGEST_AUTOMATION is 'on': it must be 'running' or 'stopped'"),
+        ("ANALYTICS_INGEST_TIMEZONE", "Mars/Olympus", "ANALYTICS_INGEST_TIMEZONE is 'Mars/Olympus', which is no time"),
+        ("ANALYTICS_INGEST_TIMEZONE", "../etc", "ANALYTICS_INGEST_TIMEZONE is '../etc', which is no time zone"),
+    ],
+)
+def test_deployments_that_make_no_sense(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=message.replace(".", r"\.")):
+        Deployment()

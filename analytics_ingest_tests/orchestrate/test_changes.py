@@ -1,0 +1,217 @@
+"""The change sensors, look by look, against the sandbox: what they ask for, when, and how often."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, build_sensor_context
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate import changes
+from analytics_ingest.sandbox.options import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dagster import RunRequest
+    from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+API = "incident_response"
+every_api = pytest.mark.parametrize("api", APIS)
+
+
+class Time:
+    """Epoch seconds that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock_of_sensors(monkeypatch: pytest.MonkeyPatch) -> Time:
+    fake = Time()
+    monkeypatch.setattr(changes, "time", fake)
+    return fake
+
+
+class Sensor:
+    """One API's sensor on an instance, with its cursor kept as the daemon keeps it."""
+
+    def __init__(self, api: str, instance: DagsterInstance) -> None:
+        self.api = api
+        self.instance = instance
+        self.cursor: str | None = None
+
+    def look(self) -> SensorExecutionData:
+        repository = defs.get_repository_def()
+        context = build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            repository_def=repository,
+            sensor_name=f"{self.api}_change_sensor",
+        )
+        done = repository.get_sensor_def(f"{self.api}_change_sensor").evaluate_tick(context)
+        self.cursor = done.cursor
+        return done
+
+    def asked(self) -> RunRequest:
+        requests = self.look().run_requests
+        assert requests is not None
+        (request,) = requests
+        return request
+
+    def skipped(self) -> str:
+        done = self.look()
+        assert not done.run_requests
+        assert done.skip_message is not None
+        return done.skip_message
+
+    def end(self, request: RunRequest, status: DagsterRunStatus) -> None:
+        """A run of that request that has ended so."""
+        self.instance.create_run_for_job(
+            defs.resolve_job_def(f"{self.api}_sync"),
+            status=status,
+            tags={**request.tags, "dagster/run_key": request.run_key or ""},
+            asset_selection=frozenset(request.asset_selection or ()),
+        )
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.get() as found:
+        yield found
+
+
+@pytest.fixture
+def sensor(instance: DagsterInstance, sandbox: SandboxServer, clock_of_sensors: Time) -> Sensor:
+    return Sensor(API, instance)
+
+
+@every_api
+def test_one_change_is_synced_once(
+    instance: DagsterInstance, sandbox: SandboxServer, clock_of_sensors: Time, api: str
+) -> None:
+    sensor = Sensor(api, instance)
+    probes = APIS[api].probes
+    first = sensor.asked()
+    assert Counter(r.endpoint for r in sandbox.requests) == Counter(probe.endpoint for probe in probes)
+    assert 1 <= len(sandbox.requests) <= 2
+    assert {key.path[-1] for key in first.asset_selection or ()} == {name for p in probes for name in p.concerns}
+    sensor.end(first, DagsterRunStatus.SUCCESS)
+    quiet = sensor.skipped()
+    assert quiet == f"no change at {', '.join(probe.endpoint for probe in probes)}"
+    assert sensor.skipped() == quiet
+
+    for probe in probes:
+        sandbox.world.collection(api, probe.endpoint)[0]["note"] = "changed"
+        request = sensor.asked()
+        assert [key.path for key in request.asset_selection or ()] == [[api, name] for name in probe.concerns]
+        assert request.tags["analytics_ingest/cause"] == "change"
+        sensor.end(request, DagsterRunStatus.SUCCESS)
+        assert sensor.skipped() == quiet
+
+
+def test_row_that_is_added_or_removed_shows_in_the_total(sensor: Sensor, sandbox: SandboxServer) -> None:
+    incidents = sandbox.world.collection(API, "incidents")
+    incidents += [{**incidents[0], "id": f"more-{number}"} for number in range(200)]
+    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    assert sensor.skipped() == "no change at incidents"
+    incidents.pop()
+    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    assert sensor.skipped() == "no change at incidents"
+
+
+def test_order_of_rows_is_no_change(sensor: Sensor, sandbox: SandboxServer) -> None:
+    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    del sandbox.world.collection(API, "incidents")[40:]
+    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    sandbox.world.collection(API, "incidents").reverse()
+
+    assert sensor.skipped() == "no change at incidents"
+
+
+def test_run_that_fails_does_not_swallow_the_change(
+    sensor: Sensor, sandbox: SandboxServer, clock_of_sensors: Time
+) -> None:
+    first = sensor.asked()
+    sensor.end(first, DagsterRunStatus.FAILURE)
+    assert sensor.skipped() == "rests for another 60 s after a failure"
+    clock_of_sensors.now += 61
+    second = sensor.asked()
+    assert second.run_key == f"{(first.run_key or '').removesuffix('-1')}-2"
+    sensor.end(second, DagsterRunStatus.CANCELED)
+    assert sensor.skipped() == "rests for another 120 s after a failure"
+    clock_of_sensors.now += 121
+    third = sensor.asked()
+    sensor.end(third, DagsterRunStatus.SUCCESS)
+
+    assert sensor.skipped() == "no change at incidents"
+    assert len({first.run_key, second.run_key, third.run_key}) == 3
+
+
+def test_request_that_never_became_a_run_is_made_again_under_its_key(sensor: Sensor) -> None:
+    assert sensor.asked().run_key == sensor.asked().run_key
+
+
+def test_nothing_is_looked_at_while_a_run_is_under_way(
+    instance: DagsterInstance, sensor: Sensor, sandbox: SandboxServer
+) -> None:
+    run = instance.create_run_for_job(defs.resolve_job_def("all_sync"), status=DagsterRunStatus.STARTED)
+
+    assert sensor.skipped() == f"run {run.run_id[:8]} of {API} is still under way"
+    assert len(sandbox.requests) == 0
+
+
+def test_looks_that_fail_come_later_and_later_and_count_nothing_as_seen(
+    sensor: Sensor, sandbox: SandboxServer, clock_of_sensors: Time
+) -> None:
+    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    assert sensor.skipped() == "no change at incidents"
+    seen = json.loads(sensor.cursor or "")["seen"]
+    sandbox.world.collection(API, "incidents")[0]["note"] = "changed"
+    sandbox.options.faults.append(Fault(api=API, status=503))
+    sandbox.requests.reset()
+    said = sensor.skipped()
+    assert said.startswith("incident_response: /incidents answered 503: ")
+    assert said.endswith("Looks again in 60 s")
+    assert sensor.skipped() == "rests for another 60 s after a failure"
+    assert len(sandbox.requests) == 1
+    clock_of_sensors.now += 61
+    assert sensor.skipped().endswith("Looks again in 120 s")
+    assert json.loads(sensor.cursor or "")["seen"] == seen
+    sandbox.options.faults.clear()
+    clock_of_sensors.now += 121
+
+    assert sensor.asked().run_key
+
+
+def test_wrong_key_is_said_and_not_shown(
+    sensor: Sensor, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__API_KEY", "a-wrong-k3y")
+    said = sensor.skipped()
+
+    assert "incident_response refused the key (401 Unauthorized): check SOURCES__INCIDENT_RESPONSE__API_KEY" in said
+    assert "a-wrong-k3y" not in said + (sensor.cursor or "")
+
+
+def test_api_that_is_not_configured_is_skipped(instance: DagsterInstance) -> None:
+    assert Sensor(API, instance).skipped().startswith("incident_response is not configured: set SOURCES__")
+
+
+@every_api
+def test_description_says_what_is_not_seen(api: str) -> None:
+    sensor = defs.get_repository_def().get_sensor_def(f"{api}_change_sensor")
+    for probe in APIS[api].probes:
+        assert f"{probe.endpoint} (not seen: {probe.blind})" in (sensor.description or "")
+    assert sensor.default_status.value == "STOPPED"
+    assert sensor.minimum_interval_seconds == 60

@@ -1,0 +1,146 @@
+"""The failure sensor: real failed runs, a real webhook."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dagster import DagsterInstance, build_sensor_context
+
+from analytics_ingest.definitions import defs
+from analytics_ingest.sandbox.options import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+SECRET_PATH = "/services/T0/B0/s3cret"
+
+
+class Webhook:
+    """Takes messages, or answers as told."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.status = 200
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if hook.status == 200:
+                    assert self.path == SECRET_PATH
+                    hook.taken.append(body["text"])
+                self.send_response(hook.status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}{SECRET_PATH}"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    hook = Webhook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.get() as found:
+        yield found
+
+
+def look(instance: DagsterInstance, cursor: str | None) -> SensorExecutionData:
+    repository = defs.get_repository_def()
+    context = build_sensor_context(
+        instance=instance, cursor=cursor, repository_def=repository, sensor_name="failure_sensor"
+    )
+    return repository.get_sensor_def("failure_sensor").evaluate_tick(context)
+
+
+def run(instance: DagsterInstance, api: str) -> str:
+    job = defs.resolve_job_def(f"{api}_sync")
+    return job.execute_in_process(instance=instance, raise_on_error=False).run_id
+
+
+def test_runs_that_failed_since_the_last_look_come_in_one_message(
+    sandbox: SandboxServer, instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    monkeypatch.setenv("ANALYTICS_INGEST_UI_URL", "https://dagster.example.com/")
+    sandbox.options.faults = [
+        Fault(api="incident_response", path="^/incidents$", status=403, body={"error": "no plan"}),
+        Fault(api="experimentation", path="^/v1/gates$", status=404),
+    ]
+    before = run(instance, "incident_response")
+    first = look(instance, None)
+    assert first.skip_message == "looks from now on"
+    assert look(instance, first.cursor).skip_message == "no run has failed since the last look"
+    failed = [run(instance, "incident_response"), run(instance, "experimentation")]
+    sandbox.options.faults.clear()
+    assert run(instance, "incident_response")
+    done = look(instance, first.cursor)
+
+    assert done.skip_message == "told of 2 failed runs"
+    assert len(webhook.taken) == 1
+    title, incidents, gates = webhook.taken[0].split("\n\n")
+    assert title == "2 runs of analytics_ingest failed"
+    assert incidents.startswith(
+        "incident_response: not materialised: incident_response/incidents\n/incidents answered 403: 403, "
+    )
+    assert incidents.endswith(f"\nhttps://dagster.example.com/runs/{failed[0]}")
+    assert "not materialised: experimentation/gates, experimentation/gates_rules\n" in gates
+    assert "gates failed: /v1/gates answered 404" in gates
+    assert gates.endswith(f"/runs/{failed[1]}")
+    assert before not in webhook.taken[0]
+    assert look(instance, done.cursor).skip_message == "no run has failed since the last look"
+
+
+@pytest.mark.parametrize("kind", ["refuses", "is not there"])
+def test_webhook_that_does_not_take_it_is_tried_again(
+    sandbox: SandboxServer, instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    sandbox.options.faults = [Fault(api="incident_response", path="^/incidents$", status=403)]
+    cursor = look(instance, None).cursor
+    failed = run(instance, "incident_response")
+    if kind == "refuses":
+        webhook.status = 410
+    else:
+        monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", f"http://127.0.0.1:1{SECRET_PATH}")
+    said = "answered 410" if kind == "refuses" else "cannot be reached: ConnectionError"
+    with pytest.raises(RuntimeError, match=said) as error:
+        look(instance, cursor)
+    assert "ANALYTICS_INGEST_WEBHOOK_URL" in str(error.value)
+    assert "s3cret" not in str(error.getrepr(style="long", showlocals=False, chain=True).reprcrash)
+    webhook.status = 200
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    look(instance, cursor)
+
+    assert len(webhook.taken) == 1
+    assert webhook.taken[0].endswith(f"run {failed}")
+
+
+def test_without_a_webhook_the_message_is_logged(
+    sandbox: SandboxServer, instance: DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.options.faults = [Fault(api="incident_response", path="^/incidents$", status=403)]
+    cursor = look(instance, None).cursor
+    failed = run(instance, "incident_response")
+    done = look(instance, cursor)
+
+    assert done.cursor != cursor
+    assert f"run {failed}" in (done.skip_message or "")
+    assert done.skip_message in [record.getMessage() for record in caplog.records]

@@ -1,0 +1,119 @@
+"""The schedules, tick by tick, on a real instance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
+from analytics_ingest.orchestrate.schedules import build_schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dagster import ScheduleDefinition
+    from dagster._core.definitions.schedule_definition import ScheduleExecutionData
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
+every_api = pytest.mark.parametrize("api", APIS)
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.get() as found:
+        yield found
+
+
+def schedule(name: str) -> ScheduleDefinition:
+    return next(each for each in defs.schedules or () if each.name == name)
+
+
+def tick(instance: DagsterInstance, name: str) -> ScheduleExecutionData:
+    repository = defs.get_repository_def()
+    context = build_schedule_context(instance=instance, scheduled_execution_time=NOON, repository_def=repository)
+    return repository.get_schedule_def(name).evaluate_tick(context)
+
+
+@every_api
+def test_a_tick_asks_for_a_run(instance: DagsterInstance, sandbox: SandboxServer, api: str) -> None:
+    for name in (f"{api}_sync_schedule", f"{api}_full_refresh_schedule"):
+        (request,) = tick(instance, name).run_requests
+        assert request.tags["analytics_ingest/cause"] == "schedule"
+        assert request.run_config in ({}, {"ops": {api: {"config": {"full_refresh": True}}}})
+    assert sandbox.requests.count() == 0
+
+
+@every_api
+def test_an_api_that_is_not_configured_is_skipped_with_the_reason(instance: DagsterInstance, api: str) -> None:
+    for name in (f"{api}_sync_schedule", f"{api}_full_refresh_schedule"):
+        done = tick(instance, name)
+        assert done.run_requests == []
+        settings = f"SOURCES__{api.upper()}__BASE_URL and SOURCES__{api.upper()}__API_KEY"
+        assert done.skip_message == f"{api} is not configured: set {settings}"
+
+
+def under_way(instance: DagsterInstance, job: str, status: DagsterRunStatus, *assets: str) -> str:
+    definition = defs.resolve_job_def(job)
+    run = instance.create_run_for_job(
+        definition,
+        status=status,
+        asset_selection=frozenset(AssetKey(each.split("/")) for each in assets) or None,
+    )
+    return run.run_id
+
+
+@pytest.mark.parametrize("status", [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
+@pytest.mark.parametrize(
+    ("job", "assets"),
+    [
+        ("experimentation_sync", ()),
+        ("experimentation_full_refresh", ()),
+        ("all_sync", ()),
+        ("__ASSET_JOB", ("experimentation/gates",)),
+    ],
+)
+def test_a_sync_is_skipped_while_one_is_under_way_and_a_full_refresh_is_queued(
+    instance: DagsterInstance, sandbox: SandboxServer, status: DagsterRunStatus, job: str, assets: tuple[str, ...]
+) -> None:
+    run_id = under_way(instance, job, status, *assets)
+
+    skipped = tick(instance, "experimentation_sync_schedule")
+    assert skipped.run_requests == []
+    assert skipped.skip_message == f"run {run_id[:8]} of experimentation is still under way"
+    assert len(tick(instance, "experimentation_full_refresh_schedule").run_requests) == 1
+    others = 0 if job == "all_sync" else 1
+    assert len(tick(instance, "incident_response_sync_schedule").run_requests) == others
+
+
+def test_a_run_that_has_ended_is_no_reason(instance: DagsterInstance, sandbox: SandboxServer) -> None:
+    for status in (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED):
+        under_way(instance, "experimentation_sync", status)
+
+    assert len(tick(instance, "experimentation_sync_schedule").run_requests) == 1
+
+
+def test_cron_time_zone_and_status_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__CRON", "7 * * * *")
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__FULL_REFRESH_CRON", "0 3 1 * *")
+    monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "America/New_York")
+    monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "running")
+    api = APIS["incident_response"]
+    sync, refresh = build_schedules(api, load_cadence(api), Deployment())
+
+    assert (sync.cron_schedule, refresh.cron_schedule) == ("7 * * * *", "0 3 1 * *")
+    assert {sync.execution_timezone, refresh.execution_timezone} == {"America/New_York"}
+    assert {sync.default_status.value, refresh.default_status.value} == {"RUNNING"}
+
+
+def test_every_api_has_both_schedules_stopped() -> None:
+    names = {f"{api}_{kind}_schedule" for api in APIS for kind in ("sync", "full_refresh")}
+    assert {each.name for each in defs.schedules or ()} == names
+    assert {each.default_status.value for each in defs.schedules or ()} == {"STOPPED"}
+    assert schedule("experimentation_sync_schedule").job_name == "experimentation_sync"
