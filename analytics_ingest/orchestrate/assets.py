@@ -90,9 +90,13 @@ def materialize(
                     context.log_event(evaluation)
             else:
                 context.log.warning(f"{api.name}/{result.endpoint.name} {result.status}: {result.reason}")
-                # seen on the asset's page; and what was logged before it is written by the next event only
-                yield AssetObservation(asset_key=key, metadata={"status": result.status, "reason": result.reason})
                 failed.append(result)
+        for result in failed:
+            # for the asset's page; and what was logged is written with the event that comes after it only
+            yield AssetObservation(
+                asset_key=AssetKey([api.name, result.endpoint.name]),
+                metadata={"status": result.status, "reason": result.reason},
+            )
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         raise Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError)) from None
     if any(result.status == "failed" or result.alarming for result in failed):

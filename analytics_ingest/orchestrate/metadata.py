@@ -70,6 +70,7 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
             "rows_short": reading.rows_short,
             "lists_unsettled": reading.lists_unsettled,
             "rows_live": result.rows_live,
+            "rows_before": result.rows_before,
             "rows_rejected": reading.rows_rejected,
             "pages": reading.pages,
             "requests": reading.meter.requests,

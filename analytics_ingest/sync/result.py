@@ -39,6 +39,7 @@ class EndpointResult:
         rows_deleted: Rows found gone upstream by this sync.
         table_rows: Rows in its table now; ``None`` if it was not loaded.
         rows_live: Those of them that are not marked as deleted.
+        rows_before: How many that were before the sync.
         columns: The table's columns, in dlt's terms.
         cursor: The highest cursor value seen by any sync.
         findings: What speaks for or against the table; of what is complete only.
@@ -53,6 +54,7 @@ class EndpointResult:
     rows_deleted: int = 0
     table_rows: int | None = None
     rows_live: int | None = None
+    rows_before: int = 0
     columns: TTableSchemaColumns | None = None
     cursor: datetime | None = None
     findings: Sequence[Finding] = ()
@@ -113,7 +115,7 @@ def build_result(
         reason = f"{first.path} {first.reason}{more}{rest}"
     checked = reader.complete and columns is not None
     live = tables.count(name, where_null=DELETED_AT if reader.endpoint.primary_key else None) if columns else None
-    shown = [each for each in types if not each.startswith("_")]
+    shown = [each for each in dict.fromkeys((*reader.endpoint.primary_key, *types)) if not each.startswith("_")]
     return EndpointResult(
         endpoint=reader.endpoint,
         status="complete" if reader.complete else "failed",
@@ -122,6 +124,7 @@ def build_result(
         rows_deleted=deleted,
         table_rows=tables.count(name) if columns else None,
         rows_live=live,
+        rows_before=before.rows,
         columns=columns,
         cursor=cursor,
         findings=findings(
