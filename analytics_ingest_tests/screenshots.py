@@ -191,22 +191,23 @@ def _show_graph(page: Page, api: str) -> None:
         if label.find_element(By.TAG_NAME, "input").is_selected() != (label.text.strip() in FACETS):
             label.click()
     page.click("save what the nodes show", "//*[@role='dialog']//button[normalize-space()='Save']")
-    page.settled("the graph")
-    above = page.driver.find_element(By.XPATH, "//button[.//*[@aria-label='panel_show_left']]").rect
-    # beside the nodes, a double-click fits the graph into the window
-    page.point(above["x"], HEIGHT - 10, double_click=True)
+    page.open(_group(api))
+    graph = page.wait("the graph", lambda: page.driver.find_element(By.XPATH, "//*[@data-svg-viewport]").rect)
     names = {endpoint.name for endpoint in APIS[api].endpoints}
 
     def whole() -> bool:
-        nodes = {
+        page.settled("the graph")
+        # beside the nodes, a double-click fits the graph into the window
+        page.point(graph["x"] + 10, HEIGHT - 10, double_click=True)
+        page.settled("the graph")
+        nodes = page.driver.find_elements(By.TAG_NAME, "foreignObject")
+        return names <= {
             node.text.split("\n")[0]
-            for node in page.driver.find_elements(By.TAG_NAME, "foreignObject")
+            for node in nodes
             if "\nMaterialized\n" in node.text
-            and node.rect["y"] > above["y"] + above["height"]
-            and node.rect["y"] + node.rect["height"] < HEIGHT
-            and node.rect["x"] + node.rect["width"] < WIDTH
+            and graph["y"] < node.rect["y"] < HEIGHT - node.rect["height"]
+            and node.rect["x"] < WIDTH - node.rect["width"]
         }
-        return nodes >= names
 
     page.wait(f"{api}: all {len(names)} assets in view, each Materialized", whole)
 

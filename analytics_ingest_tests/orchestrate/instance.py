@@ -46,6 +46,59 @@ query ($id: ID!) {
   }
 }
 """
+RUNS = """
+query ($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {
+    ... on Runs { results { runId status tags { key value } assetSelection { path } } }
+  }
+}
+"""
+SCHEDULE = """
+mutation ($selector: ScheduleSelector!) {
+  startSchedule(scheduleSelector: $selector) { __typename ... on PythonError { message } }
+}
+"""
+STATE = """
+query ($selector: ScheduleSelector!) {
+  scheduleOrError(scheduleSelector: $selector) { ... on Schedule { scheduleState { id } } }
+}
+"""
+STOP_SCHEDULE = """
+mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename ... on PythonError { message } } }
+"""
+SENSOR = """
+mutation ($selector: SensorSelector!) {
+  startSensor(sensorSelector: $selector) { __typename ... on Sensor { id } ... on PythonError { message } }
+}
+"""
+STOP_SENSOR = """
+mutation ($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }
+"""
+TICKS = """
+query ($selector: SensorSelector!) {
+  sensorOrError(sensorSelector: $selector) {
+    ... on Sensor { sensorState { ticks(limit: 50) { status skipReason runIds timestamp } } }
+  }
+}
+"""
+TERMINATE = """
+mutation ($id: String!) {
+  terminateRun(runId: $id) { __typename ... on PythonError { message } ... on TerminateRunFailure { message } }
+}
+"""
+ASSET = """
+query ($key: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $key) {
+    ... on AssetNode {
+      freshnessStatusInfo { freshnessStatus }
+      assetMaterializations(limit: 1) { runId metadataEntries { label ... on IntMetadataEntry { intValue } } }
+      assetChecksOrError {
+        ... on AssetChecks { checks { name executionForLatestMaterialization { status runId } } }
+      }
+    }
+  }
+}
+"""
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
@@ -141,6 +194,54 @@ class RunningDagster:
 
         run: dict[str, Any] = self.wait_for(end, f"end of run {run_id}")
         return run
+
+    def runs(self, **filter_: Any) -> list[dict[str, Any]]:
+        """Runs, the latest first; ``tags`` filters by tags."""
+        if tags := filter_.pop("tags", None):
+            filter_["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
+        found: list[dict[str, Any]] = self.ask(RUNS, filter=filter_)["runsOrError"]["results"]
+        return found
+
+    def start_schedule(self, name: str) -> None:
+        """Turns a schedule on."""
+        done = self.ask(SCHEDULE, selector={**REPOSITORY, "scheduleName": name})["startSchedule"]
+        assert done["__typename"] == "ScheduleStateResult", done
+
+    def stop_schedule(self, name: str) -> None:
+        """Turns a schedule off."""
+        selector = {**REPOSITORY, "scheduleName": name}
+        found = self.ask(STATE, selector=selector)["scheduleOrError"]["scheduleState"]["id"]
+        done = self.ask(STOP_SCHEDULE, id=found)["stopRunningSchedule"]
+        assert done["__typename"] == "ScheduleStateResult", done
+
+    def start_sensor(self, name: str) -> str:
+        """Turns a sensor on, and gives what it is turned off by."""
+        done = self.ask(SENSOR, selector={**REPOSITORY, "sensorName": name})["startSensor"]
+        assert done["__typename"] == "Sensor", done
+        sensor: str = done["id"]
+        return sensor
+
+    def stop_sensor(self, sensor: str) -> None:
+        """Turns a sensor off."""
+        done = self.ask(STOP_SENSOR, id=sensor)["stopSensor"]
+        assert done["__typename"] == "StopSensorMutationResult", done
+
+    def ticks(self, name: str) -> list[dict[str, Any]]:
+        """A sensor's ticks, the latest first."""
+        found: list[dict[str, Any]] = self.ask(TICKS, selector={**REPOSITORY, "sensorName": name})["sensorOrError"][
+            "sensorState"
+        ]["ticks"]
+        return found
+
+    def cancel(self, run_id: str) -> None:
+        """Asks for the end of a run."""
+        done = self.ask(TERMINATE, id=run_id)["terminateRun"]
+        assert done["__typename"] == "TerminateRunSuccess", done
+
+    def asset(self, key: str) -> dict[str, Any]:
+        """An asset's freshness, latest materialisation and checks."""
+        found: dict[str, Any] = self.ask(ASSET, key={"path": key.split("/")})["assetNodeOrError"]
+        return found
 
     def stop(self) -> None:
         """Stops the parts."""
