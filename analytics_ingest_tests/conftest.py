@@ -226,3 +226,14 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg2.
         connection.close()
     admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
     admin.close()
+
+
+def define_all_segments(world: World) -> None:
+    """Defines every segment in every environment: the 404 of one that is not costs the seeds' retries in real time."""
+    keys = world.collection("feature_management", "segments_keys")
+    for workspace in world.collection("feature_management", "workspaces"):
+        environments = world.collection("feature_management", "environments")[workspace["id"],]
+        segments = world.collection("feature_management", "segments")[workspace["id"],]
+        for environment in environments:
+            for segment in segments:
+                keys.setdefault((environment["id"], segment["name"]), [])

@@ -13,7 +13,7 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import expected_keys, live_keys
+from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 def upstream(serve: Callable[..., SandboxServer]) -> SandboxServer:
     """A sandbox in which every segment is defined everywhere: other processes wait in earnest after a 404."""
     server = serve()
-    keys = server.world.collection("feature_management", "segments_keys")
-    for workspace in server.world.collection("feature_management", "workspaces"):
-        environments = server.world.collection("feature_management", "environments")[workspace["id"],]
-        segments = server.world.collection("feature_management", "segments")[workspace["id"],]
-        for environment in environments:
-            for segment in segments:
-                keys.setdefault((environment["id"], segment["name"]), [])
+    define_all_segments(server.world)
     return server
 
 

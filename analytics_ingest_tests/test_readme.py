@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analytics_ingest.extract.settings import Settings
+from analytics_ingest.orchestrate.cadence import Cadence
+from analytics_ingest.sync import findings
+from analytics_ingest_tests.conftest import define_all_segments
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.removeprefix("$ ").partition("    #")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if re.match(r"\$ (dagster|dg|analytics-ingest) ", line) and "dagster dev" not in line
+]
 
 
 def test_every_setting_is_listed_with_its_default() -> None:
@@ -17,16 +37,76 @@ def test_every_setting_is_listed_with_its_default() -> None:
         name.upper(): "" if field.is_required() else shown.get(field.default, str(field.default))
         for name, field in Settings.model_fields.items()
     }
+    of_the_graph = {
+        "CRON": "by the API",
+        "FULL_REFRESH_CRON": "Sundays",
+        "WARN_AFTER": "two syncs",
+        "FAIL_AFTER": "four syncs",
+        "CHANGE_INTERVAL": str(Cadence.model_fields["change_interval"].default),
+        "OWNERS": "none",
+        "DOCS_URL": "none",
+    }
+    of_the_deployment = {
+        "ANALYTICS_INGEST_AUTOMATION": "stopped",
+        "ANALYTICS_INGEST_TIMEZONE": "UTC",
+        "ANALYTICS_INGEST_WEBHOOK_URL": "none",
+        "ANALYTICS_INGEST_UI_URL": "none",
+    }
 
-    assert listed == expected
+    assert set(of_the_graph) == {name.upper() for name in Cadence.model_fields}
+    assert listed == expected | of_the_graph | of_the_deployment
+
+
+def test_every_check_is_listed() -> None:
+    names = {
+        findings.KEY_UNIQUE,
+        findings.PARENTS_EXIST,
+        findings.ROWS_NOT_COLLAPSED,
+        findings.ROWS_AS_STATED,
+        findings.NEWEST_NOT_OLDER,
+        findings.SCHEMA_UNCHANGED,
+    }
+    assert names <= set(re.findall(r"^\| `([a-z_]+)` \|", README, flags=re.MULTILINE))
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    root = Path(__file__).parents[1]
     named = re.findall(r"\]\((?!http)([^)]+)\)", README) + re.findall(
         r"^  (\w+(?:\.py|/)) ", README, flags=re.MULTILINE
     )
 
     assert named
     for name in named:
-        assert (root / name).exists() or (root / "analytics_ingest" / name).exists(), name
+        assert (ROOT / name).exists() or (ROOT / "analytics_ingest" / name).exists(), name
+
+
+def test_the_commands_are_found() -> None:
+    starts = {" ".join(command.split()[:2]) for command in COMMANDS}
+    assert starts >= {
+        "dagster asset",
+        "dagster job",
+        "dagster schedule",
+        "dagster sensor",
+        "dg list",
+        "dg check",
+        "dg launch",
+        "analytics-ingest check",
+        "analytics-ingest verify",
+    }
+
+
+def test_commands_do_what_they_say_as_they_are_written(serve: Callable[..., SandboxServer]) -> None:
+    define_all_segments(serve().world)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    failed = {}
+    for command in COMMANDS:
+        done = subprocess.run(
+            shlex.split(command), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        if done.returncode:
+            failed[command] = (done.returncode, done.stdout[-1500:] + done.stderr[-1500:])
+    assert failed == {}
+
+
+def test_settings_are_described() -> None:
+    for model in (Settings, Cadence):
+        assert all(field.description for field in model.model_fields.values())
