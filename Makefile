@@ -10,15 +10,17 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format clean
+.PHONY: help install demo dev test check bench format screenshots clean
 
 help:
-	@echo "make demo    sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
-	@echo "make dev     the Dagster UI, with the sandbox behind it"
-	@echo "make test    the test suite"
-	@echo "make check   lint, format, types, layers"
-	@echo "make format  put the code into shape"
-	@echo "make clean   remove the demo's data and Dagster's files"
+	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
+	@echo "make dev          the Dagster UI, with the sandbox behind it"
+	@echo "make test         the test suite"
+	@echo "make check        lint, format, types, layers"
+	@echo "make bench        figures: what loading the code location costs"
+	@echo "make format       put the code into shape"
+	@echo "make screenshots  the README's pictures, from the real UI in Chromium (two minutes)"
+	@echo "make clean        remove the demo's data and Dagster's files"
 
 install: $(READY)
 
@@ -45,9 +47,18 @@ check: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+bench: $(READY)
+	@$(BIN)/python -m analytics_ingest_tests.bench
+
 format: $(READY)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+screenshots: $(READY)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ echo "chromium and chromedriver are needed: apt-get install chromium chromium-driver" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,screenshots]'
+	@$(BIN)/python -m analytics_ingest_tests.screenshots
 
 clean:
 	rm -rf data

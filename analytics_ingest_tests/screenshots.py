@@ -18,13 +18,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from selenium import webdriver
-from selenium.common.exceptions import (
-    ElementClickInterceptedException,
-    ElementNotInteractableException,
-    NoSuchElementException,
-    StaleElementReferenceException,
-    TimeoutException,
-)
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -44,22 +38,18 @@ API, ASSET = "experimentation", "gates_rules"
 """The asset that is pictured: its rows appear, change and vanish every day."""
 FACETS = {"Asset checks", "Status"}
 """What the graph's nodes show beside their name: all of them together fit the window then."""
-HOURS = 24
+SCALE, HOURS = 0.3, 24
+"""The sandbox's amount of data, and the hours that pass in it between two syncs."""
 WIDTH, HEIGHT, DENSITY = 1280, 800, 1.25
 """The window, and pixels of a picture per pixel of the window: text stays large at the README's width."""
+TALL = 880
+"""Height of the window for the asset's page: the whole key is among its columns, and plots are cut off nowhere."""
 PATIENCE = 120
 """Seconds that a page may take to show what is expected, a run included."""
-NOT_YET = (
-    ElementClickInterceptedException,
-    ElementNotInteractableException,
-    NoSuchElementException,
-    StaleElementReferenceException,
-)
 FOREIGN = ("ANALYTICS_INGEST_", "DESTINATION__", "DLT_", "SOURCES__")
-IN_THE_WAY = (
-    "//*[@data-sonner-toast or @role='dialog' or @role='alertdialog' or @role='tooltip'"
-    " or @aria-label='warning' or @aria-label='error']"
-)
+GROUPS = f"locations/__repository__@{LOCATION}/asset-groups/"
+ENDED = "//div[text()='Success' or text()='Failure' or text()='Canceled']"
+MESSAGE = "//*[@data-sonner-toast or contains(@role, 'dialog') or @aria-label='warning' or @aria-label='error']"
 
 
 class ScreenshotError(RuntimeError):
@@ -72,7 +62,7 @@ class Shown:
 
     row_count: int
     rows_read: int
-    columns: tuple[str, ...]
+    columns: list[str]
 
 
 class Page:
@@ -83,8 +73,10 @@ class Page:
         self.url = url
         self.folder = folder
 
-    def open(self, path: str) -> None:
-        """Opens a page by its path."""
+    def open(self, path: str, *, height: int = HEIGHT) -> None:
+        """Opens a page by its path, in a window of some height."""
+        size = {"width": WIDTH, "height": height, "deviceScaleFactor": DENSITY, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         self.driver.get(f"{self.url}/{path}")
 
     def text(self) -> str:
@@ -93,7 +85,8 @@ class Page:
 
     def wait(self, what: str, condition: Callable[[], Any]) -> Any:
         """Asks until there is an answer that counts as true, and gives it."""
-        waiting = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.25, ignored_exceptions=NOT_YET)
+        # what is not there yet, or covered, or just being replaced, is an exception
+        waiting = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.25, ignored_exceptions=[WebDriverException])
         try:
             return waiting.until(lambda _: condition())
         except TimeoutException:
@@ -131,7 +124,7 @@ class Page:
     def picture(self, file: Path) -> None:
         """Writes a picture of the page, once nothing is in the way."""
         self.point(1, HEIGHT - 1)
-        self.wait(f"{file.name}: no message on the page", lambda: not self.driver.find_elements(By.XPATH, IN_THE_WAY))
+        self.wait(f"{file.name}: no message on the page", lambda: not self.driver.find_elements(By.XPATH, MESSAGE))
         file.write_bytes(self.settled(file.name))
 
     def failure(self, step: str) -> ScreenshotError:
@@ -147,22 +140,21 @@ def take_screenshots(out: Path, folder: Path, world: World, *, syncs: int = 3) -
     Args:
         out: Where the pictures go.
         folder: An empty folder for Dagster's files, the DuckDB file and the browser's profile.
-        world: What the sandbox serves. A day passes in it between two syncs of the pictured asset's API.
-        syncs: Syncs of that API.
+        world: What the sandbox serves; time passes in it between two syncs.
+        syncs: How often the pictured asset is synced.
 
     Raises:
         ScreenshotError: A step did not succeed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with SandboxServer(world) as server, _dagster(folder, server) as url, _browser(folder) as driver:
+    with _browser(folder) as driver, SandboxServer(world) as server, _dagster(folder, server) as url:
         page = Page(driver, url, folder)
-        _materialize(page, GRAPH)
+        _materialize(page, GRAPH, API)
         _show_graph(page, GRAPH)
         page.picture(out / "lineage.png")
-        shown: list[Shown] = []
+        shown = [_look(page)]
         while len(shown) < syncs:
-            if shown:
-                world.advance(HOURS)
+            world.advance(HOURS)
             _materialize(page, API)
             shown.append(_look(page))
         page.picture(out / "asset.png")
@@ -171,27 +163,31 @@ def take_screenshots(out: Path, folder: Path, world: World, *, syncs: int = 3) -
     return shown
 
 
-def _materialize(page: Page, api: str) -> None:
-    """Presses the button of an API's group, and follows the run to its end."""
-    page.open(_group(api))
-    page.click(f"{api}: press Materialize all", "//button[normalize-space()='Materialize all']")
-    page.click(f"{api}: go to the run that was launched", "//*[@data-sonner-toast]//a[normalize-space()='View']")
-    ended = "//div[text()='Success' or text()='Failure' or text()='Canceled']"
-    status = page.wait(f"{api}: end of the run", lambda: page.driver.find_element(By.XPATH, ended).text)
-    if status != "Success":
-        raise page.failure(f"{api}: the run ended with {status}")
+def _materialize(page: Page, *apis: str) -> None:
+    """Presses the button of each API's group, and follows the runs to their ends."""
+    runs = {}
+    for api in apis:
+        page.open(GROUPS + api)
+        page.click(f"{api}: press Materialize all", "//button[normalize-space()='Materialize all']")
+        page.click(f"{api}: go to the run that was launched", "//*[@data-sonner-toast]//a[normalize-space()='View']")
+        runs[api] = page.wait(f"{api}: the run's page", lambda: re.search(r"runs/.+", page.driver.current_url))[0]
+    for api, run in runs.items():
+        page.open(run)
+        status = page.wait(f"{api}: end of the run", lambda: page.driver.find_element(By.XPATH, ENDED).text)
+        if status != "Success":
+            raise page.failure(f"{api}: the run ended with {status}")
 
 
 def _show_graph(page: Page, api: str) -> None:
     """Brings all of an API's assets into view, by the same buttons as anybody would."""
-    page.open(_group(api))
+    page.open(GROUPS + api)
     page.click("make room: hide the navigation", "//button[normalize-space()='Hide navigation']")
     page.click("choose what the nodes show", "//button[.//*[@aria-label='config']]")
     for label in page.wait("facets", lambda: page.driver.find_elements(By.XPATH, "//*[@role='dialog']//label")):
         if label.find_element(By.TAG_NAME, "input").is_selected() != (label.text.strip() in FACETS):
             label.click()
     page.click("save what the nodes show", "//*[@role='dialog']//button[normalize-space()='Save']")
-    page.open(_group(api))
+    page.open(GROUPS + api)
     graph = page.wait("the graph", lambda: page.driver.find_element(By.XPATH, "//*[@data-svg-viewport]").rect)
     names = {endpoint.name for endpoint in APIS[api].endpoints}
 
@@ -200,10 +196,9 @@ def _show_graph(page: Page, api: str) -> None:
         # beside the nodes, a double-click fits the graph into the window
         page.point(graph["x"] + 10, HEIGHT - 10, double_click=True)
         page.settled("the graph")
-        nodes = page.driver.find_elements(By.TAG_NAME, "foreignObject")
         return names <= {
             node.text.split("\n")[0]
-            for node in nodes
+            for node in page.driver.find_elements(By.TAG_NAME, "foreignObject")
             if "\nMaterialized\n" in node.text
             and graph["y"] < node.rect["y"] < HEIGHT - node.rect["height"]
             and node.rect["x"] < WIDTH - node.rect["width"]
@@ -214,34 +209,33 @@ def _show_graph(page: Page, api: str) -> None:
 
 def _look(page: Page) -> Shown:
     """Reads the asset's page."""
-    page.open(f"assets/{API}/{ASSET}")
+    page.open(f"assets/{API}/{ASSET}", height=TALL)
 
-    def numbers() -> tuple[int, int] | None:
-        text = page.text()
-        found = [re.search(pattern, text) for pattern in (r"\nRow count\n([\d,]+)\n", r"\nrows_read\n.+\n([\d,]+)\n")]
-        rows, read = (int(each[1].replace(",", "")) if each else None for each in found)
-        return None if rows is None or read is None else (rows, read)
+    def numbers() -> list[int] | None:
+        found = re.findall(r"\n(?:Row count|rows_read\n.+)\n([\d,]+)(?=\n)", page.text())
+        return [int(each.replace(",", "")) for each in found] if len(found) == 2 else None
 
-    row_count, rows_read = page.wait(f"{API}/{ASSET}: row count and rows_read", numbers)
+    row_count, rows_read = page.wait(f"{ASSET}: row count and rows_read", numbers)
     cells = "//table[.//td[normalize-space()='Column name']]/tbody/tr/td[1]"
-    columns = page.wait(
-        f"{API}/{ASSET}: columns", lambda: tuple(cell.text for cell in page.driver.find_elements(By.XPATH, cells))
-    )
+    columns = page.wait("columns", lambda: [cell.text for cell in page.driver.find_elements(By.XPATH, cells)])
     return Shown(row_count, rows_read, columns)
 
 
 def _show_plots(page: Page) -> None:
     """Turns the metadata from a table into plots, and scrolls to those of the rows."""
-    page.click(f"{API}/{ASSET}: press Plots", "//button[normalize-space()='Plots']")
-    plot = page.wait(
-        f"{API}/{ASSET}: plot of rows_deleted",
-        lambda: page.driver.find_element(By.XPATH, "//*[text()='rows_deleted']"),
-    )
-    page.driver.execute_script("arguments[0].scrollIntoView()", plot)
+    page.click(f"{ASSET}: press Plots", "//button[normalize-space()='Plots']")
+    plot = page.wait("plot of rows_deleted", lambda: page.driver.find_element(By.XPATH, "//*[text()='rows_deleted']"))
+    page.driver.execute_script("arguments[0].style.scrollMarginTop = '20px'; arguments[0].scrollIntoView()", plot)
 
 
-def _group(api: str) -> str:
-    return f"locations/__repository__@{LOCATION}/asset-groups/{api}"
+class _Dagster(RunningDagster):
+    def wait_for(self, *arguments: Any, **options: Any) -> Any:
+        """Waits as ever, and leaves no process behind if it was in vain."""
+        try:
+            return super().wait_for(*arguments, **options)
+        except AssertionError as error:
+            self.stop()
+            raise ScreenshotError(str(error)) from None
 
 
 @contextmanager
@@ -262,7 +256,7 @@ def _dagster(folder: Path, server: SandboxServer) -> Iterator[str]:
         "RUNTIME__LOG_LEVEL": "CRITICAL",
     }
     with mock.patch.dict(os.environ, own | fresh | server.environment(), clear=True):
-        dagster = RunningDagster(home, daemon=True)
+        dagster = _Dagster(home, daemon=True)
     try:
         yield dagster.url
     finally:
@@ -282,8 +276,6 @@ def _browser(folder: Path) -> Iterator[webdriver.Chrome]:
     options.add_argument(f"--user-data-dir={folder / 'chromium'}")
     driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
     try:
-        size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": DENSITY, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         yield driver
     finally:
         driver.quit()
@@ -293,11 +285,10 @@ def main() -> None:
     """Makes the pictures; if a step fails, says which, and leaves the temporary folder as it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where the pictures go")
-    parser.add_argument("--scale", type=float, default=0.3, help="amount of data in the sandbox")
-    arguments = parser.parse_args()
+    out: Path = parser.parse_args().out
     folder = Path(tempfile.mkdtemp(prefix="analytics_ingest-screenshots-"))
     try:
-        take_screenshots(arguments.out, folder, World(scale=arguments.scale))
+        take_screenshots(out, folder, World(scale=SCALE))
     except ScreenshotError as error:
         sys.exit(f"{error}\nDagster's logs are in {folder}")
     shutil.rmtree(folder, ignore_errors=True)

@@ -29,8 +29,7 @@ from analytics_ingest.orchestrate.checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.sync.result import EndpointResult
-from analytics_ingest.sync.sync import ApiSync
-from analytics_ingest.warehouse.destination import build_pipeline
+from analytics_ingest.warehouse.destination import describing_pipeline
 from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
 
@@ -55,7 +54,7 @@ def build_assets(api: Api, cadence: Cadence) -> AssetsDefinition:
 
     @dlt_assets(
         dlt_source=declared_source(api),
-        dlt_pipeline=build_pipeline(api.name, folder=_definitions_folder()),
+        dlt_pipeline=describing_pipeline(api.name, folder=_definitions_folder()),
         name=api.name,
         dagster_dlt_translator=ApiTranslator(api, cadence),
     )
@@ -78,6 +77,9 @@ def materialize(
     Raises:
         Failure: An endpoint was not read completely; the others are materialised by then.
     """
+    # here, as dlt's destinations and HTTP take as long to import as Dagster: definitions load without them
+    from analytics_ingest.sync.sync import ApiSync  # noqa: PLC0415
+
     selected = {key.path[-1] for key in context.selected_asset_keys}
     failed: list[EndpointResult] = []
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
@@ -81,6 +82,11 @@ def load_cadence(api: Api) -> Cadence:
 @cache
 def longest_interval(cron: str) -> timedelta:
     """The longest time between two ticks of a cron expression within a week, or its next two if they are rarer."""
+    minutes, *others = cron.split()
+    if others == ["*"] * 4:
+        # the usual case, without a walk through a week: the same minutes of every hour
+        found = sorted({*range(60)} if minutes == "*" else {int(each) for each in croniter.expand(cron)[0][0]})
+        return timedelta(minutes=max(b - a for a, b in pairwise([*found, found[0] + 60])))
     start = datetime(2026, 1, 1, tzinfo=UTC)
     ticks = croniter(cron, start)
     longest, last = timedelta(), ticks.get_next(datetime)

@@ -22,7 +22,6 @@ from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
 from analytics_ingest.orchestrate.runs import CAUSE_TAG, runs_under_way
 from analytics_ingest.orchestrate.schedules import not_configured
-from analytics_ingest.sync.probe import look
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -115,6 +114,9 @@ def _evaluate(api: Api, context: SensorEvaluationContext, cursor: Cursor) -> tup
     cursor.settle(context.instance)
     if (seconds := cursor.rests_until - time.time()) > 0:
         return f"rests for another {seconds:.0f} s after a failure", []
+    # here, as in the sync of the assets: definitions load without an HTTP client
+    from analytics_ingest.sync.probe import look  # noqa: PLC0415
+
     try:
         found = look(api, log=context.log)
     except IngestError as error:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dagster import (
     AssetCheckEvaluation,
@@ -25,11 +25,12 @@ from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.extract.settings import Settings, lookup
 from analytics_ingest.sync import findings as found
 from analytics_ingest.sync.findings import Finding
-from analytics_ingest.sync.parents import read_parents
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
-from analytics_ingest.warehouse.warehouse import Tables, Warehouse
+
+if TYPE_CHECKING:
+    from analytics_ingest.warehouse.warehouse import Tables
 
 GRAVE = (found.KEY_UNIQUE, found.ROWS_NOT_COLLAPSED)
 """Checks whose failure is an error; that of the others is a warning."""
@@ -59,7 +60,7 @@ def build_checks(api: Api) -> AssetChecksDefinition:
         for key in context.selected_asset_check_keys:
             wanted.setdefault(key.asset_key.path[-1], set()).add(key.name)
         try:
-            yield from _again(context, wanted)
+            _forget_recorded(context, wanted)
             if wanted:
                 yield from _look(context, api, wanted)
         except (IngestError, LockTimeoutError, WarehouseError) as error:
@@ -84,24 +85,15 @@ def evaluations(api: Api, result: EndpointResult) -> list[AssetCheckEvaluation]:
     ]
 
 
-def _again(context: AssetCheckExecutionContext, wanted: dict[str, set[str]]) -> Iterator[AssetCheckResult]:
-    """What the sync of this very run has recorded, which knows what was before; takes it off ``wanted``."""
+def _forget_recorded(context: AssetCheckExecutionContext, wanted: dict[str, set[str]]) -> None:
+    """Takes off ``wanted`` what the sync of this very run has recorded: it knows what was before, a look does not."""
     for entry in context.instance.all_logs(context.run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
         data = entry.dagster_event.event_specific_data if entry.dagster_event else None
-        if not isinstance(data, AssetCheckEvaluation) or data.check_name not in wanted.get(data.asset_key.path[-1], ()):
-            continue
-        name = data.asset_key.path[-1]
-        wanted[name].discard(data.check_name)
-        if not wanted[name]:
-            del wanted[name]
-        yield AssetCheckResult(
-            asset_key=data.asset_key,
-            check_name=data.check_name,
-            passed=data.passed,
-            severity=data.severity,
-            description=data.description,
-            metadata=data.metadata,
-        )
+        if isinstance(data, AssetCheckEvaluation):
+            name = data.asset_key.path[-1]
+            wanted.get(name, set()).discard(data.check_name)
+            if not wanted.get(name):
+                wanted.pop(name, None)
 
 
 def _severity(check: str) -> AssetCheckSeverity:
@@ -109,6 +101,9 @@ def _severity(check: str) -> AssetCheckSeverity:
 
 
 def _look(context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, set[str]]) -> Iterator[AssetCheckResult]:
+    # here, as in the sync of the assets: definitions load without dlt's destinations
+    from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
+
     timeout = float(lookup(api, "lock_timeout") or Settings.model_fields["lock_timeout"].default)
     warehouse = Warehouse(api.name, log=context.log, lock_timeout=timeout)
     with warehouse.sync(), warehouse.open() as tables:
@@ -148,13 +143,15 @@ def _last_materialisation(context: AssetCheckExecutionContext, key: AssetKey) ->
 def _findings(
     api: Api,
     endpoint: Endpoint,
-    tables: Tables,
+    tables: "Tables",
     *,
     columns: Mapping[str, Mapping[str, str]],
     last: Mapping[str, Any],
     log: logging.Logger,
 ) -> Sequence[Finding]:
     """The findings about a table as it is, compared with what its last materialisation said of it."""
+    from analytics_ingest.sync.parents import read_parents  # noqa: PLC0415
+
     name, types = endpoint.name, columns[endpoint.name]
     live = DELETED_AT if DELETED_AT in types else None
     rows = tables.count(name, where_null=live)

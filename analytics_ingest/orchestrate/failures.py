@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import requests
 from dagster import (
     DagsterEventType,
     DagsterRunStatus,
@@ -134,6 +133,8 @@ def message(failed: Sequence[FailedRun]) -> str:
 
 
 def _send(url: str, text: str) -> None:
+    import requests  # noqa: PLC0415 - definitions load without an HTTP client
+
     try:
         status = requests.post(url, json={"text": text}, timeout=20).status_code
     except requests.RequestException as error:

@@ -33,19 +33,19 @@ def build_destination() -> AnyDestination:
     return dlt.destination(name, **arguments)
 
 
-def build_pipeline(api: str, *, folder: Path | None = None) -> dlt.Pipeline:
-    """The API's pipeline: its name and its dataset are the API's, always, as its state is found by them.
-
-    Args:
-        api: The API's name.
-        folder: Where the pipeline works; by default dlt's folder of pipelines, apart for each destination.
-    """
+def build_pipeline(api: str) -> dlt.Pipeline:
+    """The API's pipeline: its name and its dataset are the API's, always, as its state is found by them."""
     return dlt.pipeline(
         pipeline_name=api,
         dataset_name=api,
         destination=build_destination(),
-        pipelines_dir=str(folder or pipelines_folder()),
+        pipelines_dir=str(pipelines_folder()),
     )
+
+
+def describing_pipeline(api: str, *, folder: Path) -> dlt.Pipeline:
+    """A pipeline that only describes the API's assets: without a destination, whose driver takes long to import."""
+    return dlt.pipeline(pipeline_name=api, dataset_name=api, pipelines_dir=str(folder))
 
 
 def pipelines_folder() -> Path:

@@ -118,10 +118,14 @@ class RunningDagster:
         self.url = f"http://127.0.0.1:{port}"
         self.home = home
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port))
-        self.wait_for(self._is_up, "the webserver")
-        if daemon:
-            self._start("dagster._daemon", "run")
+        try:
+            self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port))
+            self.wait_for(self._is_up, "the webserver")
+            if daemon:
+                self._start("dagster._daemon", "run")
+        except BaseException:
+            self.stop()
+            raise
 
     def _start(self, module: str, *arguments: str) -> None:
         with (self.home / f"{module}.log").open("ab") as log:

@@ -12,6 +12,8 @@ from dagster import AssetKey, AssetSpec
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.cadence import load_cadence
 
 EDGES = {
     "experimentation": {
@@ -139,6 +141,18 @@ def test_definitions_validate_with_an_empty_environment() -> None:
     assert "Validation successful" in done.stdout + done.stderr
 
 
+def test_loading_definitions_imports_no_destination_and_no_client_of_http() -> None:
+    code = (
+        "import sys; from analytics_ingest.definitions import defs; defs.get_repository_def(); "
+        "print(sorted({'duckdb', 'pyrate_limiter', 'analytics_ingest.extract.session'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=empty_environment(), capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 def test_loading_definitions_warns_of_nothing_of_ours_and_makes_no_file(tmp_path) -> None:
     code = (
         "import warnings; warnings.simplefilter('always');\n"
@@ -161,3 +175,36 @@ def test_loading_definitions_warns_of_nothing_of_ours_and_makes_no_file(tmp_path
 
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_owners_docs_and_tags_come_from_settings_and_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__OWNERS", "someone@example.com, team:data")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__DOCS_URL", "https://docs.example.com/experimentation")
+    api = APIS["experimentation"]
+    specs = {spec.key.path[-1]: spec for spec in build_assets(api, load_cadence(api)).specs}
+
+    assert {tuple(spec.owners) for spec in specs.values()} == {("someone@example.com", "team:data")}
+    assert {spec.metadata["docs"].value for spec in specs.values()} == {"https://docs.example.com/experimentation"}
+    assert specs["gates"].tags == {"api": "experimentation", "reads": "list"} | _kinds()
+    assert specs["gates_rules"].tags["reads"] == "fan-out"
+    assert specs["ingestion_status"].tags["reads"] == "snapshot"
+
+
+def _kinds() -> dict[str, str]:
+    return {"dagster/kind/dlt": "", "dagster/kind/duckdb": ""}
+
+
+def test_setting_of_the_graph_that_makes_no_sense_names_itself_when_definitions_load() -> None:
+    environment = {**empty_environment(), "SOURCES__EXPERIMENTATION__CRON": "hourly"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from analytics_ingest.definitions import defs"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (
+        "settings of experimentation are not valid: SOURCES__EXPERIMENTATION__CRON: Value error, 'hourly'"
+        in done.stderr
+    )
