@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableSchema
 
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.tables import first_columns, known_columns
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.sync.result import EndpointResult
 
+DESCRIPTIONS = {
+    DELETED_AT: "When a sync found the row gone upstream; null while it is there.",
+    ROW_HASH: "Hash of the row's content, by which a changed row is told from an unchanged one.",
+    "_dlt_load_id": "The load that wrote the row: see the table _dlt_loads.",
+    "_dlt_id": "dlt's own identity of the row.",
+}
+"""What the columns are that no API sends."""
 CELL = 60
 """Characters of a value that a sample shows."""
 
@@ -34,17 +42,23 @@ def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
     that a second run in one process fails (``KeyError: 'name'``), and it has nothing to go by where a sync
     loaded nothing.
     """
+
+    def place(name: str) -> int:
+        """The key first, then what the API sends, then what is ours and dlt's."""
+        return 0 if columns[name].get("primary_key") else 2 if name.startswith("_") else 1
+
     return TableSchema(
         columns=[
             TableColumn(
                 name=name,
                 type=column.get("data_type") or "text",
+                description=DESCRIPTIONS.get(name),
                 constraints=TableColumnConstraints(
                     nullable=bool(column.get("nullable", True)),
                     other=["primary key"] if column.get("primary_key") else [],
                 ),
             )
-            for name, column in columns.items()
+            for name, column in sorted(columns.items(), key=lambda item: place(item[0]))
             if column.get("data_type")
         ]
     )

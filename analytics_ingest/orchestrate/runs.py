@@ -27,6 +27,9 @@ def concerns(run: DagsterRun, api: str) -> bool:
     """Whether a run syncs (some of) the API, whoever launched it."""
     if run.asset_selection:
         return any(key.path[0] == api for key in run.asset_selection)
+    if run.asset_check_selection:
+        # checks alone read no API
+        return False
     return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
 
 

@@ -9,6 +9,7 @@ import pytest
 from analytics_ingest.apis import APIS
 from analytics_ingest.apis.declaration import SINGLE_PAGE, Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.probe import Probe
 
 SPECIFICATION = """
 # name path selector paginator limit key cursor parents
@@ -133,8 +134,17 @@ def an_endpoint(name, path="/rows", **more):
     return Endpoint(name, path, "data", SINGLE_PAGE, description="Rows.", **more)
 
 
-def an_api(*endpoints):
-    return Api(name="shop", title="Shop", auth={"type": "bearer"}, retry=RetryPolicy(), endpoints=endpoints)
+def an_api(*endpoints, probes=()):
+    return Api(
+        name="shop",
+        title="Shop",
+        auth={"type": "bearer"},
+        retry=RetryPolicy(),
+        endpoints=endpoints,
+        cron="0 * * * *",
+        full_refresh_cron="0 0 * * 0",
+        probes=probes,
+    )
 
 
 def test_the_registry_is_the_specification():
@@ -248,3 +258,18 @@ def test_a_placeholder_that_no_parent_fills_is_refused(parents):
     items = an_endpoint("items", "/orders/{order_id}/items", parents=parents)
     with pytest.raises(ValueError, match=r"shop/items: the path asks for \('order_id',\)"):
         an_api(an_endpoint("orders"), items)
+
+
+def test_a_probe_of_what_is_not_there_is_refused():
+    probe = Probe(endpoint="rows", concerns=("rows", "walls"), blind="nothing")
+    with pytest.raises(ValueError, match=r"^shop: the probe of rows names \['walls'\], which is not there$"):
+        an_api(an_endpoint("rows"), probes=(probe,))
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=APIS)
+def test_a_probe_looks_at_a_list_without_parents_with_two_requests_at_most(api):
+    assert 1 <= len(api.probes) <= 2
+    for probe in api.probes:
+        assert api.by_name[probe.endpoint].parents is None
+        assert probe.endpoint in probe.concerns
+        assert probe.blind

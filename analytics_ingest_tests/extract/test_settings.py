@@ -46,6 +46,8 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "lookback": 3_600,
         "exclude_columns": (),
         "mark_deleted": True,
+        "min_rows_share": 0.5,
+        "sample_rows": 0,
         "lock_timeout": 3_600,
         "progress_interval": 5,
         "skip_endpoints": (),

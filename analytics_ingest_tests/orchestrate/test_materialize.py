@@ -275,3 +275,15 @@ def test_rows_that_did_not_come_are_told_and_are_no_failure(sandbox: SandboxServ
     assert materialised(result)["experimentation/tags"]["rows_short"] == 10
     said = "experimentation/tags: 10 rows fewer came than the API states, also when read again"
     assert [line for line in log(instance, result) if line.startswith(said)]
+
+
+def test_columns_are_shown_with_the_key_first_and_ours_described(
+    sandbox: SandboxServer, instance: DagsterInstance
+) -> None:
+    found = materialised(run(instance, "experimentation/gates", "experimentation/gates_rules"))
+    columns = found["experimentation/gates_rules"]["dagster/column_schema"].columns
+    names = [column.name for column in columns]
+
+    assert names[:2] == ["gate_id", "id"]
+    assert [name for name in names if name.startswith("_")] == names[-4:]
+    assert all(column.description for column in columns[-4:])

@@ -50,6 +50,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("FRESHNESS_DAEMON_INTERVAL_SECONDS", "3")
         patch.setenv("SOURCES__CONTINUOUS_INTEGRATION__CRON", "* * * * *")
+        patch.setenv("SOURCES__CONTINUOUS_INTEGRATION__WARN_AFTER", "3600")
         patch.setenv("SOURCES__INCIDENT_RESPONSE__WARN_AFTER", "60")
         patch.setenv("SOURCES__EXPERIMENTATION__CHANGE_INTERVAL", "10")
         # its segments that are not defined cost the seeds' retries in real time
@@ -137,7 +138,7 @@ def test_asset_past_its_window_is_requested_and_turns_fresh(running: Running) ->
     succeeded(running, run["runId"])
     dagster.wait_for(lambda: freshness() == "HEALTHY", "asset that is fresh again")
     synced = {tuple(asset["path"]) for asset in run["assetSelection"]}
-    # what the schedule has synced a while ago is not late, what has no key is not configured
+    # what the schedule has synced is not late yet, what has no key is not configured
     assert not [path for path in synced if path[0] in (SCHEDULED, "feature_management")]
 
 

@@ -47,7 +47,11 @@ def test_first_sync_of_nothing_makes_every_table(tmp_path: Path, sandbox: Sandbo
 
 
 @every_api
-def test_rows_that_are_all_gone_are_all_marked(tmp_path: Path, sandbox: SandboxServer, api: str) -> None:
+def test_rows_that_are_all_gone_are_all_marked(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str
+) -> None:
+    # it is true, for once
+    monkeypatch.setenv(f"SOURCES__{api.upper()}__MIN_ROWS_SHARE", "0")
     before = sync(api)
     empty(sandbox, api)
     results = sync(api)
