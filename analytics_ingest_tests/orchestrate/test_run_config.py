@@ -83,8 +83,13 @@ def test_config_that_makes_no_sense_fails_before_any_request(
 
 
 def test_reexecution_from_asset_failure_reads_only_what_is_missing(
-    tmp_path: Path, sandbox: SandboxServer, start_dagster: Callable[..., RunningDagster]
+    tmp_path: Path,
+    sandbox: SandboxServer,
+    start_dagster: Callable[..., RunningDagster],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # one after the other, so that the order is that of asking
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
     dagster = start_dagster(daemon=True)
     gate = sandbox.world.expected(API, "gates")[2]["id"]
     sandbox.options.faults = [
