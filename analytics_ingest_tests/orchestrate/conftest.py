@@ -5,12 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dagster import DagsterInstance
 
 from analytics_ingest_tests.orchestrate.instance import RunningDagster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    """The test's Dagster instance, in this process."""
+    with DagsterInstance.get() as found:
+        yield found
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ from analytics_ingest.orchestrate import changes
 from analytics_ingest.sandbox.options import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dagster import RunRequest
     from dagster._core.definitions.sensor_definition import SensorExecutionData
 
@@ -83,12 +81,6 @@ class Sensor:
             tags={**request.tags, "dagster/run_key": request.run_key or ""},
             asset_selection=frozenset(request.asset_selection or ()),
         )
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pytest
 from dagster import AssetCheckKey, AssetCheckSeverity, AssetKey, AssetSelection, DagsterInstance
 
 from analytics_ingest.apis import APIS
@@ -15,20 +14,14 @@ from analytics_ingest.sync.findings import checks_of, schema_unchanged
 from analytics_ingest_tests.conftest import expected_keys, live_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    import pytest
     from dagster import ExecuteInProcessResult
 
     from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
 
 
 def run(instance: DagsterInstance, *names: str) -> ExecuteInProcessResult:

@@ -56,12 +56,6 @@ def webhook() -> Iterator[Webhook]:
     hook.server.server_close()
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
-
-
 def look(instance: DagsterInstance, cursor: str | None) -> SensorExecutionData:
     repository = defs.get_repository_def()
     context = build_sensor_context(

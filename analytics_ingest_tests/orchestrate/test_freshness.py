@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_sensor_context
 
 from analytics_ingest.apis import APIS
@@ -14,18 +13,12 @@ from analytics_ingest.orchestrate import freshness
 from analytics_ingest.orchestrate.freshness import paused_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
 
     from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 GATES = AssetKey([API, "gates"])
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
 
 
 def tick(instance: DagsterInstance) -> set[str]:

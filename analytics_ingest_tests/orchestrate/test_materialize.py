@@ -15,7 +15,6 @@ from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from dagster import ExecuteInProcessResult
@@ -32,12 +31,6 @@ NUMBERS = {
     "duration_seconds",
     "wait_seconds",
 }
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
 
 
 def run(instance: DagsterInstance, *keys: str) -> ExecuteInProcessResult:

@@ -13,7 +13,7 @@ from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from dagster import JobDefinition, JobExecutionResult
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from analytics_ingest_tests.orchestrate.instance import RunningDagster
 
 API = "experimentation"
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
 
 
 def job() -> JobDefinition:

@@ -14,8 +14,6 @@ from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
 from analytics_ingest.orchestrate.schedules import build_schedules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dagster import ScheduleDefinition
     from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
@@ -23,12 +21,6 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 every_api = pytest.mark.parametrize("api", APIS)
-
-
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
 
 
 def schedule(name: str) -> ScheduleDefinition:
