@@ -133,11 +133,29 @@ def load_settings(api: Api) -> Settings:
     try:
         settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
     except (ValidationError, ValueError) as error:
-        raise ConfigurationError(_explain(api, error)) from None
+        raise ConfigurationError(explain(api, error)) from None
     if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):
         name = environment_name(api.name, "skip_endpoints")
         raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have")
     return settings
+
+
+def load_setting(api: Api, field: str) -> Any:
+    """One of the settings that have a default, also for an API that is not configured.
+
+    Raises:
+        ConfigurationError: The value is not valid.
+    """
+    info = Settings.model_fields[field]
+    value = lookup(api, field)
+    if value is None:
+        return info.default
+    declared: Any = Annotated[info.annotation, *info.metadata]
+    try:
+        return TypeAdapter(declared).validate_python(value)
+    except ValidationError as error:
+        name, message = environment_name(api.name, field), error.errors(include_input=False)[0]["msg"]
+        raise ConfigurationError(f"settings of {api.name} are not valid: {name}: {message}") from None
 
 
 def page_limit(api: Api, endpoint: Endpoint) -> int | None:
@@ -157,7 +175,8 @@ def page_limit(api: Api, endpoint: Endpoint) -> int | None:
         raise ConfigurationError(f"{name} must be a whole number above zero, not {value!r}") from None
 
 
-def _explain(api: Api, error: ValueError) -> str:
+def explain(api: Api, error: ValueError) -> str:
+    """What is wrong with an API's settings, each by the name of its variable, and without its value."""
     if not isinstance(error, ValidationError):
         return f"a setting of {api.name} cannot be read: {error}"
     lines = []

@@ -14,7 +14,7 @@ from dagster import DefaultScheduleStatus, DefaultSensorStatus
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.extract.settings import Words, environment_name, lookup
+from analytics_ingest.extract.settings import Words, environment_name, explain, lookup
 
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api
@@ -68,9 +68,7 @@ def load_cadence(api: Api) -> Cadence:
     try:
         cadence = Cadence.model_validate(declared | values)
     except ValidationError as error:
-        problems = [(environment_name(api.name, str(each["loc"][0])), each["msg"]) for each in error.errors()]
-        text = "; ".join(f"{name}: {message}" for name, message in problems)
-        raise ConfigurationError(f"settings of {api.name} are not valid: {text}") from None
+        raise ConfigurationError(explain(api, error)) from None
     warn, fail = cadence.windows
     if warn > fail:
         raise ConfigurationError(

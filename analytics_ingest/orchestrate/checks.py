@@ -22,7 +22,7 @@ from dagster import (
 from analytics_ingest.apis import Api, Endpoint
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import DELETED_AT
-from analytics_ingest.extract.settings import Settings, lookup
+from analytics_ingest.extract.settings import load_setting
 from analytics_ingest.sync import findings as found
 from analytics_ingest.sync.findings import Finding
 from analytics_ingest.sync.result import EndpointResult
@@ -104,7 +104,7 @@ def _look(context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, se
     # here, as in the sync of the assets: definitions load without dlt's destinations
     from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
 
-    timeout = float(lookup(api, "lock_timeout") or Settings.model_fields["lock_timeout"].default)
+    timeout = load_setting(api, "lock_timeout")
     warehouse = Warehouse(api.name, log=context.log, lock_timeout=timeout)
     with warehouse.sync(), warehouse.open() as tables:
         columns = tables.columns(api.by_name)
@@ -159,7 +159,7 @@ def _findings(
     then = {each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {}
     before_sync = max(int(last.get(each, rows)) for each in ("rows_live", "rows_before"))
     made = [
-        found.rows_not_collapsed(before_sync, rows, share=_share(api)),
+        found.rows_not_collapsed(before_sync, rows, share=load_setting(api, "min_rows_share")),
         found.rows_as_stated(int(last.get("rows_short", 0)), int(last.get("lists_unsettled", 0))),
         found.schema_unchanged(then, types),
     ]
@@ -173,7 +173,3 @@ def _findings(
         before = datetime.fromtimestamp(cursor, tz=UTC) if isinstance(cursor, int | float) else None
         made.append(found.newest_not_older(before, tables.newest(name, "updated_at") if before else None))
     return made
-
-
-def _share(api: Api) -> float:
-    return float(lookup(api, "min_rows_share") or Settings.model_fields["min_rows_share"].default)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pytest
 from dagster import AssetCheckKey, AssetCheckSeverity, AssetKey, AssetSelection, DagsterInstance
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
+from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.extract.settings import load_setting
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.findings import checks_of, schema_unchanged
 from analytics_ingest_tests.conftest import expected_keys, live_keys
@@ -16,7 +19,6 @@ from analytics_ingest_tests.conftest import expected_keys, live_keys
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     from dagster import ExecuteInProcessResult
 
     from analytics_ingest.sandbox.server import SandboxServer
@@ -205,6 +207,17 @@ def test_checks_without_a_sync_see_what_was_done_to_the_table(
     tamper(tmp_path, f"DELETE FROM {API}.tags WHERE id != 'x'")
     assert failed(look(instance, "tags"))["tags", "rows_not_collapsed"] == "0 rows, 100 before"
     assert sandbox.requests.count() == 0
+
+
+def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"sources.{API}.min_rows_share"
+    monkeypatch.setattr("analytics_ingest.extract.settings.dlt.secrets", {name: 0})
+    assert load_setting(APIS[API], "min_rows_share") == 0
+    monkeypatch.setattr("analytics_ingest.extract.settings.dlt.secrets", {name: "half"})
+    with pytest.raises(ConfigurationError, match="SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE: Input should be a valid"):
+        load_setting(APIS[API], "min_rows_share")
+    monkeypatch.setattr("analytics_ingest.extract.settings.dlt.secrets", {})
+    assert load_setting(APIS[API], "min_rows_share") == 0.5
 
 
 def test_checks_of_a_table_that_is_not_there_say_so(instance: DagsterInstance) -> None:
