@@ -62,7 +62,7 @@ class EndpointResult:
 
     def blocks(self, api: Api) -> str:
         """Why nothing is to be read for each row of this table; empty if nothing speaks against it."""
-        if self.status == "failed":
+        if self.status != "complete":
             return f"its parent {api.name}/{self.endpoint.name} was not read"
         for finding in self.findings:
             if finding.check == ROWS_NOT_COLLAPSED and not finding.passed and feeds_others(api, self.endpoint):

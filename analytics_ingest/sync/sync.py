@@ -53,7 +53,7 @@ class ApiSync:
         if self._mode.endpoints:
             self._selected &= self._mode.endpoints
         self._log = log
-        self._blocked: dict[str, str] = {}
+        self._blocking: dict[str, EndpointResult] = {}
 
     def run(self) -> Iterator[EndpointResult]:
         """Syncs, and gives a result for each selected endpoint as soon as its level is loaded.
@@ -97,14 +97,12 @@ class ApiSync:
                     readers.append(reader)
                     before[endpoint.name] = self._before(reader, columns, parents)
                 except _SkippedError as error:
-                    self._blocked[endpoint.name] = f"its parent {self._api.name}/{endpoint.name} was not read"
                     unread.append(
                         EndpointResult(endpoint=endpoint, status="skipped", reason=str(error), alarming=error.alarming)
                     )
                 except IngestError as error:
-                    self._blocked[endpoint.name] = f"its parent {self._api.name}/{endpoint.name} was not read"
                     unread.append(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
-        yield from unread
+        yield from self._noted(unread)
         if not readers:
             return
         parts = [chunks(reader.sweep.parents, session.settings.fan_out_chunk) for reader in readers]
@@ -139,17 +137,22 @@ class ApiSync:
                 )
                 for reader in readers
             ]
+        yield from self._noted(results)
+
+    def _noted(self, results: Sequence[EndpointResult]) -> Iterator[EndpointResult]:
+        """The results, once it is noted what they keep from being read."""
         for result in results:
-            if reason := result.blocks(self._api):
-                self._blocked[result.endpoint.name] = reason
+            if result.blocks(self._api):
+                self._blocking[result.endpoint.name] = result
             yield result
 
     def _check_readable(self, endpoint: Endpoint, settings: Settings) -> None:
         if endpoint.name in settings.skip_endpoints:
             raise _SkippedError("left out by SKIP_ENDPOINTS")
         for name in endpoint.upstream:
-            if reason := self._blocked.get(name):
-                raise _SkippedError(reason, alarming=True)
+            if parent := self._blocking.get(name):
+                # what a setting leaves out, or what has failed itself, needs no alarm of its children's
+                raise _SkippedError(parent.blocks(self._api), alarming=parent.status == "complete")
 
     def _before(
         self, reader: EndpointReader, columns: Mapping[str, Mapping[str, str]], parents: Sequence[Parent]

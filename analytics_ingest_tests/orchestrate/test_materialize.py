@@ -280,3 +280,16 @@ def test_columns_are_shown_with_the_key_first_and_ours_described(
     assert names[:2] == ["gate_id", "id"]
     assert [name for name in names if name.startswith("_")] == names[-4:]
     assert all(column.description for column in columns[-4:])
+
+
+def test_children_of_an_endpoint_on_skip_endpoints_are_no_failure_either(
+    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "gates")
+    result = run(instance, *api_keys("experimentation"))
+
+    assert result.success
+    left_out = {"experimentation/gates", "experimentation/gates_rules"}
+    assert set(materialised(result)) == set(api_keys("experimentation")) - left_out
+    said = "experimentation/gates_rules skipped: its parent experimentation/gates was not read"
+    assert said in log(instance, result)
