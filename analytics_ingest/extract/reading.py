@@ -32,7 +32,7 @@ class Parent:
 
     path: str
     params: Mapping[str, Any]
-    mark: Mark
+    mark: Mark = NO_MARK
 
 
 @dataclass(frozen=True)

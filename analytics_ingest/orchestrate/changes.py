@@ -20,7 +20,7 @@ from dagster import (
 
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, runs_under_way
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, backoff, runs_under_way
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Cursor:
 
 def pause(times: int) -> float:
     """Seconds to rest after so many failures in a row."""
-    return float(min(FIRST_PAUSE * 2 ** min(times - 1, 10), LONGEST_PAUSE))
+    return backoff(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
 def build_change_sensor(api: Api, cadence: Cadence, deployment: Deployment) -> SensorDefinition:

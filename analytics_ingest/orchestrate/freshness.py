@@ -20,7 +20,7 @@ from dagster import (
 )
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.orchestrate.runs import CAUSE_TAG
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, backoff
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def paused_until(instance: DagsterInstance, key: AssetKey) -> datetime | None:
     ]
     if not ends:
         return None
-    pause = min(FIRST_PAUSE.total_seconds() * 2.0 ** (len(ends) - 1), LONGEST_PAUSE.total_seconds())
+    pause = backoff(len(ends), first=FIRST_PAUSE.total_seconds(), longest=LONGEST_PAUSE.total_seconds())
     return datetime.fromtimestamp(max(ends) + pause, tz=UTC)
 
 

@@ -23,6 +23,11 @@ UNDER_WAY = [
 ]
 
 
+def backoff(failures: int, *, first: float, longest: float) -> float:
+    """Seconds to rest after so many failures in a row (from 1): ``first``, then twice as long each time."""
+    return min(first * 2.0 ** min(failures - 1, 50), longest)
+
+
 def concerns(run: DagsterRun, api: str) -> bool:
     """Whether a run syncs (some of) the API, whoever launched it."""
     if run.asset_selection:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.reading import Parent
     from analytics_ingest.extract.settings import Settings
-    from analytics_ingest.sync.pages import Ask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ class _Check:
             return f"it is asked for rows of {names}, which gave none"
         return f"it is asked for rows of {', '.join(endpoint.upstream)}, and no row for it came first there"
 
-    def _failed(self, endpoint: Endpoint, ask: Ask, error: ReadError) -> Checked:
+    def _failed(self, endpoint: Endpoint, ask: Parent, error: ReadError) -> Checked:
         silent = isinstance(error, RetriableError) and error.status is None
         if silent and not self._reached:
             raise _UnreachableError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
+from analytics_ingest.extract.reading import Parent
 from analytics_ingest.extract.rows import RowFinisher, RowRejectedError, content_hash, excluded_fields
 from analytics_ingest.extract.session import Meter
 from analytics_ingest.sync.parents import path_of
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.feeds import ReadTable
     from analytics_ingest.extract.paginator import GuardedPaginator
     from analytics_ingest.extract.session import ApiSession
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """One list or record to ask for.
-
-    Attributes:
-        path: The endpoint's path with the parent's values in it, percent-encoded.
-        params: What the rows carry from their parent; empty for an endpoint without parents.
-    """
-
-    path: str
-    params: Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -70,7 +58,7 @@ class PageReader:
         self._finisher = RowFinisher(endpoint, exclude=excluded_fields(endpoint, settings.exclude_columns))
         self._client = EndpointClient(endpoint, session, limit=limit, meter=Meter())
 
-    def pages(self, ask: Ask) -> Iterator[Page]:
+    def pages(self, ask: Parent) -> Iterator[Page]:
         """The pages for one parent, one request each.
 
         Raises:
@@ -137,10 +125,10 @@ class FeedRows:
         return self._rows[resource][tuple(columns)]
 
 
-def asks(endpoint: Endpoint, read: ReadTable) -> Iterator[Ask]:
+def asks(endpoint: Endpoint, read: ReadTable) -> Iterator[Parent]:
     """One for each parent that has values for the path, each once; one in all for an endpoint without parents."""
     if endpoint.parents is None:
-        yield Ask(path=endpoint.path, params={})
+        yield Parent(path=endpoint.path, params={})
         return
     seen: set[tuple[str, str]] = set()
     for row in endpoint.parents.rows(read):
@@ -148,4 +136,4 @@ def asks(endpoint: Endpoint, read: ReadTable) -> Iterator[Ask]:
         path = path_of(endpoint, params)
         if path is not None and (path, str(params)) not in seen:
             seen.add((path, str(params)))
-            yield Ask(path=path, params=params)
+            yield Parent(path=path, params=params)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import MARK
 from analytics_ingest.extract.errors import IngestError, MissingParentError
-from analytics_ingest.extract.reading import NO_MARK, Parent
+from analytics_ingest.extract.reading import Parent
 from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def read_parents(
         IngestError: Two parents lead to the same path.
     """
     if endpoint.parents is None:
-        return [Parent(path=endpoint.path, params={}, mark=NO_MARK)]
+        return [Parent(path=endpoint.path, params={})]
     if missing := [name for name in endpoint.upstream if name not in columns]:
         names = ", ".join(f"{api.name}/{name}" for name in missing)
         raise MissingParentError(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.sync.pages import Ask, Page
+    from analytics_ingest.extract.reading import Parent
+    from analytics_ingest.sync.pages import Page
     from analytics_ingest.warehouse.warehouse import Tables
 
 Key = tuple[str, ...]
@@ -166,7 +167,7 @@ class _Fresh:
             return f"{self.endpoint.path}: every one of {self._absent} parents answered 404: is the path right?"
         return self._failure
 
-    def read(self, ask: Ask) -> None:
+    def read(self, ask: Parent) -> None:
         """Reads everything for one parent, unless the endpoint has failed already.
 
         Raises:
