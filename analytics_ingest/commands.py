@@ -13,11 +13,12 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis import APIS, PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from analytics_ingest.apis import Api
     from analytics_ingest.sync.verify import Difference, Verified
 
 
@@ -37,7 +38,8 @@ Endpoints = Annotated[
 ]
 FINE, FAILED, NEITHER = Text("✓", "green"), Text("✗", "red"), Text("–", "dim")  # noqa: RUF001 - a dash
 INDENT = 2
-NAME_WIDTH = 1 + max(len(endpoint.name) for api in APIS.values() for endpoint in api.endpoints)
+DECLARED = [*APIS.values(), *(profile for profiles in PROFILES.values() for profile in profiles.values())]
+NAME_WIDTH = 1 + max(len(endpoint.name) for api in DECLARED for endpoint in api.endpoints)
 
 
 def check(apis: Names = None) -> None:
@@ -53,10 +55,10 @@ def check(apis: Names = None) -> None:
     console, log = Console(highlight=False), _log("check", Console(stderr=True))
     marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
     found: Counter[str] = Counter()
-    for api in apis or APIS:
-        console.print(Text(api, "bold"))
-        for checked in check_api(APIS[api], log=log):
-            found[checked.outcome] += checked.subject in APIS[api].by_name or checked.outcome == "failed"
+    for api in _chosen(apis or list(APIS)).values():
+        console.print(_title(api))
+        for checked in check_api(api, log=log):
+            found[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"
             found["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
             console.print(_line(marks[checked.outcome], checked.subject, checked.said))
     console.print(", ".join(f"{found[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
@@ -81,22 +83,24 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     console, progress = Console(highlight=False), Console(stderr=True)
     log = _log("verify", progress)
     found: Counter[str] = Counter()
-    for api, selected in _selected(apis or list(APIS), endpoint).items():
+    chosen = _chosen(apis or list(APIS))
+    for name, selected in _selected(chosen, endpoint).items():
+        api = chosen[name]
         results: list[Verified] = []
         problem = None
         try:
-            with progress.status(f"reading {api}") as status:
-                for verified in verify_api(APIS[api], selected=selected, log=log):
+            with progress.status(f"reading {name}") as status:
+                for verified in verify_api(api, selected=selected, log=log):
                     results.append(verified)
-                    status.update(f"reading {api}: {len(results)} of {len(selected)} endpoints compared")
+                    status.update(f"reading {name}: {len(results)} of {len(selected)} endpoints compared")
         except NotConfiguredError as error:
             problem = _line(NEITHER, "settings", str(error))
             found["not configured"] += 1
         except (IngestError, WarehouseError, LockTimeoutError) as error:
             problem = _line(FAILED, "stopped", str(error))
             found["failed"] += 1
-        console.print(Text(api, "bold"))
-        results.sort(key=lambda verified: APIS[api].endpoints.index(verified.endpoint))
+        console.print(_title(api))
+        results.sort(key=lambda verified: [each.name for each in api.endpoints].index(verified.endpoint.name))
         if results:
             console.print(_table(results))
         for verified in results:
@@ -113,17 +117,33 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     raise typer.Exit(1 if found["differs"] or found["failed"] else 0)
 
 
-def _selected(apis: Sequence[str], endpoints: Sequence[str] | None) -> dict[str, set[str]]:
+def _chosen(names: Sequence[str]) -> dict[str, Api]:
+    """The APIs as their profiles declare them; an unknown profile ends the command."""
+    from analytics_ingest.extract.errors import ConfigurationError  # noqa: PLC0415
+    from analytics_ingest.extract.settings import choose_profile  # noqa: PLC0415
+
+    try:
+        return {name: choose_profile(APIS[name]) for name in names}
+    except ConfigurationError as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def _title(api: Api) -> Text:
+    return Text(f"{api.name} ({api.profile})" if api.profile else api.name, "bold")
+
+
+def _selected(apis: Mapping[str, Api], endpoints: Sequence[str] | None) -> dict[str, set[str]]:
     """The endpoints to compare, by API; an API that has none of those named is left out."""
     if not endpoints:
-        return {api: set(APIS[api].by_name) for api in apis}
-    known = {name for api in apis for name in APIS[api].by_name}
+        return {name: set(api.by_name) for name, api in apis.items()}
+    known = {name for api in apis.values() for name in api.by_name}
     if unknown := sorted(set(endpoints) - known):
         raise typer.BadParameter(
             f"there is no endpoint {', '.join(unknown)} in {', '.join(apis)}", param_hint="--endpoint"
         )
-    selected = {api: set(endpoints) & set(APIS[api].by_name) for api in apis}
-    return {api: names for api, names in selected.items() if names}
+    selected = {name: set(endpoints) & set(api.by_name) for name, api in apis.items()}
+    return {name: names for name, names in selected.items() if names}
 
 
 def _log(command: str, console: Console) -> logging.Logger:

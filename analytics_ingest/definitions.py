@@ -2,7 +2,7 @@
 
 from dagster import Definitions, in_process_executor
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.extract.settings import chosen_apis
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
 from analytics_ingest.orchestrate.changes import build_change_sensor
@@ -13,15 +13,16 @@ from analytics_ingest.orchestrate.jobs import build_jobs
 from analytics_ingest.orchestrate.schedules import build_schedules
 
 deployment = Deployment()
-cadences = {api.name: load_cadence(api) for api in APIS.values()}
+apis = list(chosen_apis().values())
+cadences = {api.name: load_cadence(api) for api in apis}
 
 defs = Definitions(
-    assets=[build_assets(api, cadences[api.name]) for api in APIS.values()],
-    asset_checks=[build_checks(api) for api in APIS.values()],
-    jobs=build_jobs(APIS.values()),
-    schedules=[each for api in APIS.values() for each in build_schedules(api, cadences[api.name], deployment)],
+    assets=[build_assets(api, cadences[api.name]) for api in apis],
+    asset_checks=[build_checks(api) for api in apis],
+    jobs=build_jobs(apis),
+    schedules=[each for api in apis for each in build_schedules(api, cadences[api.name], deployment)],
     sensors=[
-        *(build_change_sensor(api, cadences[api.name], deployment) for api in APIS.values()),
+        *(build_change_sensor(api, cadences[api.name], deployment) for api in apis),
         build_freshness_sensor(deployment),
         build_failure_sensor(deployment),
     ],

@@ -21,6 +21,7 @@ from analytics_ingest.extract import session as session_module
 from analytics_ingest.extract.gate import Clock
 from analytics_ingest.extract.reading import CURSOR
 from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.settings import choose_profile
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from analytics_ingest.sync.result import EndpointResult
 
 SCALE = 0.05
+# its checks are asserted with the values that they compare, as in a test module
+pytest.register_assert_rewrite("analytics_ingest_tests.contract")
 
 
 class FakeClock(Clock):
@@ -137,7 +140,7 @@ def sandbox_in(folder: Path) -> Iterator[SandboxServer]:
 def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:
     """Syncs an API, or some of its endpoints, and gives the results by endpoint."""
     selected = set(endpoints) or None
-    results = ApiSync(APIS[api], selected=selected, log=logging.getLogger("test")).run()
+    results = ApiSync(choose_profile(APIS[api]), selected=selected, log=logging.getLogger("test")).run()
     return {result.endpoint.name: result for result in results}
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION
-from analytics_ingest.apis.declaration import Api, Endpoint, Paginator, RetryPolicy
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT
 from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
+from analytics_ingest.apis.paginators import Paginator
+from analytics_ingest.apis.profiles import VENDORS
 from analytics_ingest.apis.project_planning import PROJECT_PLANNING
 
 APIS: Mapping[str, Api] = {
@@ -21,4 +23,9 @@ APIS: Mapping[str, Api] = {
 }
 """The registry: every API by name. Jobs, assets, checks and tests are made from it."""
 
-__all__ = ["APIS", "Api", "Endpoint", "Paginator", "RetryPolicy"]
+PROFILES: Mapping[str, Mapping[str, Api]] = {
+    name: {profile.profile: profile for profile in VENDORS if profile.name == name} for name in APIS
+}
+"""The same APIs as vendors serve them: by name of the API and of the profile."""
+
+__all__ = ["APIS", "PROFILES", "Api", "Endpoint", "Paginator", "RetryPolicy"]

@@ -5,8 +5,9 @@ Lists sit at ``items``, single records and some lists are the whole body. A body
 only within its project.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, cursor
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From, Row
+from analytics_ingest.apis.paginators import cursor
 from analytics_ingest.apis.probe import Probe
 
 PAGES = cursor(cursor_param="page-token", cursor_path="next_page_token")

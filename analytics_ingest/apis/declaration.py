@@ -8,74 +8,18 @@ Names are those of dlt's ``RESTAPIConfig`` (``path``, ``data_selector``, ``pagin
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from analytics_ingest.apis.feeds import Feed
+    from analytics_ingest.apis.paginators import Paginator
     from analytics_ingest.apis.probe import Probe
-
-TOTAL_PATHS = (
-    "total",
-    "totalCount",
-    "total_count",
-    "meta.total_count",
-    "pagination.totalItems",
-)
-"""Where envelopes state how many rows there are in all; the first that holds a whole number counts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paginator:
-    """One of dlt's paginators with its arguments, and the page size that goes with it.
-
-    Attributes:
-        config: dlt's paginator configuration, its ``type`` included.
-        limit: Rows asked for per page, sent as ``limit_param``; ``None`` if the API has no such parameter.
-        limit_param: The query parameter that carries ``limit``.
-        cursor_path_else: Where the next page is named if not at the ``cursor_path``: a paginator with this one
-            reads either, and fails if no page has either.
-    """
-
-    config: Mapping[str, Any]
-    limit: int | None = None
-    limit_param: str = "limit"
-    cursor_path_else: str | None = None
-
-
-def page_number(*, limit: int, page_param: str = "page", limit_param: str = "limit") -> Paginator:
-    """Pages numbered from 1, read until one is empty (dlt counts from 0 and insists on a total)."""
-    config = {"type": "page_number", "base_page": 1, "page_param": page_param, "total_path": None}
-    return Paginator(config=config, limit=limit, limit_param=limit_param)
-
-
-def offset(*, limit: int, offset_param: str = "offset", limit_param: str = "limit") -> Paginator:
-    """Pages that begin at a row number, read until one is empty."""
-    config = {
-        "type": "offset",
-        "limit": limit,
-        "offset_param": offset_param,
-        "limit_param": limit_param,
-        "total_path": None,
-    }
-    return Paginator(config=config, limit=limit, limit_param=limit_param)
-
-
-def cursor(
-    *, cursor_param: str, cursor_path: str, limit: int | None = None, cursor_path_else: str | None = None
-) -> Paginator:
-    """Pages that name the next one in their body at ``cursor_path`` (JSONPath), read until none is named."""
-    config = {"type": "cursor", "cursor_param": cursor_param, "cursor_path": cursor_path}
-    return Paginator(config=config, limit=limit, cursor_path_else=cursor_path_else)
-
-
-SINGLE_PAGE = Paginator(config={"type": "single_page"})
-"""The whole collection in one answer."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +28,12 @@ class Endpoint:
 
     Attributes:
         name: Name of the resource, the table and the last part of the asset key.
-        path: Path below the API's base URL; ``{placeholders}`` are bound to ``parents``.
+        path: Path below the API's base URL, with a query if need be; ``{placeholders}`` are bound to ``parents``
+            and percent-encoded, ``{name:path}`` without its slashes.
         data_selector: JSONPath to the rows in the body. ``$`` is the whole body: an array is its rows, an
             object is one row. The part before the first wildcard must be there.
+        data_selector_else: Where the rows are in bodies that do not have the first; ``$`` there fits arrays only.
+        rows: Turns an element of a page, as sent, into its rows: one with more or other fields, or several.
         paginator: How the endpoint pages.
         description: One sentence for people, shown as the asset's description.
         primary_key: Columns that identify a row; empty for a snapshot, whose table is replaced.
@@ -99,6 +46,8 @@ class Endpoint:
         convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
         missing: What a 404 for one parent means: its row is gone, or this child is not defined there.
         retry_status_codes: Status codes retried here beside those of the API.
+        finished: A column and its values that mean that a row changes no more. The parents of other rows are asked
+            at each sync, also when they are settled (see ``feeds.From``).
     """
 
     name: str
@@ -107,6 +56,8 @@ class Endpoint:
     paginator: Paginator
     description: str = field(kw_only=True)
     primary_key: tuple[str, ...] = field(default=("id",), kw_only=True)
+    data_selector_else: str | None = field(default=None, kw_only=True)
+    rows: Callable[[Any], Iterable[Any]] | None = field(default=None, kw_only=True)
     parents: Feed | None = field(default=None, kw_only=True)
     cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
     timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
@@ -115,6 +66,7 @@ class Endpoint:
     retry_status_codes: tuple[int, ...] = field(default=(), kw_only=True)
     start_param: str | None = field(default=None, kw_only=True)
     convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
+    finished: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:
@@ -124,11 +76,18 @@ class Endpoint:
     @cached_property
     def path_params(self) -> tuple[str, ...]:
         """Names of the placeholders in the path, in order."""
-        return tuple(name for _, name, _, _ in string.Formatter().parse(self.path) if name)
+        return tuple(name for _, name, _, _ in self._parts if name)
 
     def path_for(self, values: Mapping[str, Any]) -> str:
         """The path with ``values`` in place of its placeholders, percent-encoded: also ``/``, ``?`` and ``#``."""
-        return self.path.format_map({name: quote(str(values[name]), safe="") for name in self.path_params})
+        return "".join(
+            text + (quote(str(values[name]), safe="/" if kind == "path" else "") if name else "")
+            for text, name, kind, _ in self._parts
+        )
+
+    @cached_property
+    def _parts(self) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
+        return tuple(string.Formatter().parse(self.path))
 
     @property
     def upstream(self) -> tuple[str, ...]:
@@ -143,6 +102,8 @@ class RetryPolicy:
     Attributes:
         status_codes: Codes that are retried. 5xx, connection errors and time-outs are retried as well.
         max_retries: Tries after the first.
+        limit_retries: Tries after a 429, counted by themselves, for an API that does not say how long its limit holds;
+            ``None``: a 429 counts like any other failure.
         backoff_factor: Seconds before the first retry.
         constant: True waits ``backoff_factor`` each time; else each wait is twice the one before.
     """
@@ -151,6 +112,12 @@ class RetryPolicy:
     max_retries: int = 3
     backoff_factor: float = 2
     constant: bool = False
+    limit_retries: int | None = None
+
+    @property
+    def never(self) -> RetryPolicy:
+        """The same, without any retry."""
+        return replace(self, max_retries=0, limit_retries=None)
 
     def seconds(self, attempt: int) -> float:
         """Seconds to wait after the ``attempt``-th try (from 1) has failed."""
@@ -171,6 +138,9 @@ class Api:
         cron: When it is synced unless a setting says otherwise: often enough for its kind of data.
         full_refresh_cron: When every row is loaded again, at a time of its own.
         docs_url: Where it is documented; empty if that is not known.
+        profile: The vendor's name if it is declared as that vendor serves it; else empty.
+        base_url: Where the vendor serves it; empty if only a setting can say.
+        requests_per_minute: What the vendor permits; a setting can say otherwise.
         probes: The lists in which changes show first; for one or two requests in all.
     """
 
@@ -183,6 +153,9 @@ class Api:
     cron: str
     full_refresh_cron: str
     docs_url: str = ""
+    profile: str = ""
+    base_url: str = ""
+    requests_per_minute: int | None = None
     probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:

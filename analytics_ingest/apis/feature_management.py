@@ -5,8 +5,9 @@ unique only within its workspace; its keys are asked for in each environment of 
 means that the segment is not defined in the environment.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy, offset
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From, Join
+from analytics_ingest.apis.paginators import offset
 from analytics_ingest.apis.probe import Probe
 
 PAGES = offset(offset_param="offset", limit=50)

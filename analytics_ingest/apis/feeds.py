@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from analytics_ingest.apis.scope import Scope
 
 Row = Mapping[str, Any]
 ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
@@ -17,7 +20,7 @@ ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
 
 MARK = "_mark"
 """Key in a feed's row under which its ``Mark`` stands."""
-MARK_COLUMNS = ("updated_at", "_dlt_load_id")
+LOAD_ID = "_dlt_load_id"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Mark:
     Attributes:
         updated_at: The parent's own; ``None`` if it has none.
         load_id: dlt's name of the load that wrote the parent's row: the epoch seconds of its beginning.
-        settled: Whether its children change no more.
+        settled: Whether its children change no more, so far as the parent tells.
     """
 
     updated_at: Any
@@ -48,6 +51,10 @@ class Feed(Protocol):
     """What every kind of feed offers."""
 
     @property
+    def open_ended(self) -> bool:
+        """Whether there are rows to ask for that this sync's scope leaves out, and that stay as they are."""
+
+    @property
     def settles(self) -> bool:
         """Whether parents can be settled, so that their children change no more."""
 
@@ -59,12 +66,14 @@ class Feed(Protocol):
     def params(self) -> tuple[str, ...]:
         """Names of the values in each row of the feed."""
 
-    def rows(self, read: ReadTable) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """One row per request with its ``MARK``, duplicates possible, in no order."""
 
 
 class From:
     """Rows of one resource's table: ``From("gates", gate_id="id")`` gives ``gate_id`` from column ``id``."""
+
+    open_ended = False
 
     def __init__(
         self,
@@ -74,6 +83,9 @@ class From:
         derive: Callable[[Row], Row] | None = None,
         derived: tuple[str, ...] = (),
         settled: tuple[str, frozenset[str]] | None = None,
+        settled_after: str | None = None,
+        where: tuple[str, frozenset[str]] | None = None,
+        updated: str = "updated_at",
         **columns: str,
     ) -> None:
         """Declares a feed from one table.
@@ -84,30 +96,45 @@ class From:
             derived: Names that ``derive`` adds.
             settled: A column of the parent and its values that mean that the children change no more: once
                 asked since, such a parent is not asked again.
-            columns: Names in the feed's row, and the column that each comes from.
+            settled_after: A column of the parent with the time after which, by the setting ``WINDOW_DAYS``, the
+                children change no more.
+            where: A column of the parent and its values of which one must be there.
+            updated: The column that moves when the parent changes.
+            columns: Names in the feed's row, and the column that each comes from; names that begin with an underscore
+                are for ``derive`` alone.
         """
         self.resources = (resource,)
-        self.params = (*columns, *derived)
+        self.params = (*(name for name in columns if not name.startswith("_")), *derived)
         self._columns = columns
         self._derive = derive
         self._settled = settled
+        self._settled_after = settled_after
+        self._where = where
+        self._updated = updated
 
     @property
     def settles(self) -> bool:
         """See ``Feed.settles``."""
-        return self._settled is not None
+        return self._settled is not None or self._settled_after is not None
 
-    def rows(self, read: ReadTable) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
-        settled = (self._settled[0],) if self._settled else ()
-        for values in read(self.resources[0], (*self._columns.values(), *MARK_COLUMNS, *settled)):
+        asked = [pair[0] for pair in (self._settled, self._where) if pair]
+        names = (self._updated, LOAD_ID, *asked, *([self._settled_after] if self._settled_after else []))
+        for values in read(self.resources[0], (*self._columns.values(), *names)):
             row: dict[str, Any] = dict(zip(self._columns, values, strict=False))
+            told = dict(zip(names, values[len(self._columns) :], strict=True))
+            if self._where and told[self._where[0]] not in self._where[1]:
+                continue
             if self._derive:
-                row.update(self._derive(row))
-            updated_at, load_id, *state = values[len(self._columns) :]
-            done = self._settled is not None and state[0] in self._settled[1]
-            row[MARK] = Mark(updated_at, float(load_id or 0), done)
+                row = {name: value for name, value in {**row, **self._derive(row)}.items() if name in self.params}
+            row[MARK] = Mark(told[self._updated], float(told[LOAD_ID] or 0), self._is_settled(told, scope))
             yield row
+
+    def _is_settled(self, told: Row, scope: Scope) -> bool:
+        if self._settled and told[self._settled[0]] not in self._settled[1]:
+            return False
+        return self.settles and (self._settled_after is None or scope.is_before(told[self._settled_after]))
 
 
 @dataclass(frozen=True)
@@ -115,6 +142,7 @@ class Union:
     """The rows of several feeds that give the same names."""
 
     feeds: tuple[From, ...]
+    open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -131,10 +159,10 @@ class Union:
         """See ``Feed.settles``."""
         return any(feed.settles for feed in self.feeds)
 
-    def rows(self, read: ReadTable) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
         for feed in self.feeds:
-            yield from feed.rows(read)
+            yield from feed.rows(read, scope)
 
 
 @dataclass(frozen=True)
@@ -144,6 +172,7 @@ class Join:
     left: From
     right: From
     on: str
+    open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -160,11 +189,11 @@ class Join:
         """See ``Feed.settles``."""
         return self.left.settles and self.right.settles
 
-    def rows(self, read: ReadTable) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
         partners: dict[Any, list[dict[str, Any]]] = {}
-        for row in self.right.rows(read):
+        for row in self.right.rows(read, scope):
             partners.setdefault(row.pop(self.on), []).append(row)
-        for row in self.left.rows(read):
+        for row in self.left.rows(read, scope):
             for partner in partners.get(row.pop(self.on), ()):
                 yield row | partner | {MARK: row[MARK].with_(partner[MARK])}

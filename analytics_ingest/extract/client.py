@@ -38,7 +38,7 @@ class EndpointClient:
         self._max_pages = session.settings.max_pages
         given = endpoint.parents.params if endpoint.parents else ()
         own_key = tuple(name for name in endpoint.primary_key if name not in given)
-        self._selector = RowSelector(endpoint.data_selector, record_key=own_key)
+        self._selector = RowSelector(endpoint.data_selector, record_key=own_key, otherwise=endpoint.data_selector_else)
         self._client = RESTClient(
             base_url=str(session.settings.base_url),
             auth=create_auth(auth_config(session)),

@@ -32,8 +32,11 @@ def rate_limiter(requests_per_minute: int) -> Limiter:
     return Limiter(Rate(burst, round(60_000 * burst / requests_per_minute)), buffer_ms=1)
 
 
+@dataclass(eq=False)
 class Ticket:
-    """One request's claim on the gate, from its first try to its last."""
+    """One request's claim on the gate, from its first try to its last; ``limited`` counts its own 429s."""
+
+    limited: int = 0
 
 
 class Gate:

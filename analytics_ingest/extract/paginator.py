@@ -7,6 +7,7 @@ is not full; paging by cursor where no next page is named. A short page alone ne
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from dlt.common.jsonpath import compile_path, find_values
 from dlt.sources.helpers.rest_client.paginators import (
@@ -18,7 +19,7 @@ from dlt.sources.helpers.rest_client.paginators import (
 )
 from dlt.sources.rest_api.config_setup import create_paginator
 
-from analytics_ingest.apis.declaration import TOTAL_PATHS, Paginator
+from analytics_ingest.apis.paginators import TOTAL_PATHS, Paginator
 from analytics_ingest.extract.errors import ReadError
 
 if TYPE_CHECKING:
@@ -27,6 +28,31 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.selector import RowSelector
 
 TOTALS = [compile_path(path) for path in TOTAL_PATHS]
+
+
+class LinkPaginator(JSONResponseCursorPaginator):
+    """dlt's paginator by cursor for bodies that hold the cursor in a link to the next page.
+
+    dlt's own paginator by link follows it wherever it leads, with the key.
+    """
+
+    def __init__(self, *, cursor_path: str, cursor_param: str, **_: Any) -> None:
+        super().__init__(cursor_path=cursor_path, cursor_param=cursor_param)
+        self._param = cursor_param
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Takes the cursor out of the link.
+
+        Raises:
+            ReadError: The link has none.
+        """
+        super().update_state(response, data)
+        if (link := self._next_reference) is None:
+            return
+        values = parse_qs(urlsplit(link).query).get(self._param)
+        if not values:
+            raise ReadError(f"the link at '{self.cursor_path}' to the next page has no parameter {self._param}")
+        self._next_reference = values[-1]
 
 
 class GuardedPaginator(BasePaginator):
@@ -46,10 +72,12 @@ class GuardedPaginator(BasePaginator):
         config = dict(declared.config)
         if config["type"] == "offset":
             config["limit"] = limit
-        inner = create_paginator(config)  # type: ignore[arg-type]
+        inner = LinkPaginator(**config) if declared.cursor_is_link else create_paginator(config)  # type: ignore[arg-type]
         if inner is None:
             raise ValueError(f"{config['type']}: not a paginator that states when it ends")
-        self._inner = inner
+        self._inner: BasePaginator = inner
+        self._totals = [compile_path(declared.total_path)] if declared.total_path else TOTALS
+        self._next = compile_path(declared.next_path) if declared.next_path else None
         self._declared = declared
         self._selector = selector
         self._limit = limit
@@ -99,6 +127,7 @@ class GuardedPaginator(BasePaginator):
         self._read_total(body)
         if isinstance(self._inner, RangePaginator) and self._total_reached(page):
             self._has_next_page = False
+        self._ask_envelope(page, body)
         if self._cursor_else and not self._has_next_page and not self._cursor_seen and self.rows:
             raise ReadError(
                 f"no page has '{self._declared.config['cursor_path']}' or '{self._declared.cursor_path_else}', "
@@ -128,7 +157,7 @@ class GuardedPaginator(BasePaginator):
     def _read_total(self, body: Any) -> None:
         if not isinstance(body, dict):
             return
-        for path in TOTALS:
+        for path in self._totals:
             for value in find_values(path, body):
                 if isinstance(value, int) and not isinstance(value, bool):
                     before, self.total = self.total, value if value >= self.rows else None
@@ -136,7 +165,17 @@ class GuardedPaginator(BasePaginator):
                     return
         self.total, self.sunk = None, False
 
+    def _ask_envelope(self, page: list[Any], body: Any) -> None:
+        """Ends the read, or goes on with it, where the envelope says whether a page follows."""
+        for said in find_values(self._next, body) if self._next and isinstance(body, dict) else ():
+            if said and not page:
+                raise ReadError(f"page {self.pages} is empty, and '{self._declared.next_path}' says that more follow")
+            self._has_next_page = bool(said)
+
     def _total_reached(self, page: list[Any]) -> bool:
+        if self._limit is not None and len(page) > self._limit:
+            # the limit is ignored, and all there is has come at once
+            return self.total is not None and self.rows >= self.total
         # a server that caps its pages below the limit fills them to its own size
         full = len(page) >= (self._largest or self._limit or 1)
         self._largest = max(self._largest, len(page))

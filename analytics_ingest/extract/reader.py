@@ -18,7 +18,8 @@ from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import ReadError
 from analytics_ingest.extract.patience import PROBATION, Patience
-from analytics_ingest.extract.reading import CURSOR, Failure, Reading, Stored, Taken
+from analytics_ingest.extract.progress import Progress
+from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading, Stored, Taken, is_of
 from analytics_ingest.extract.rows import ROW_HASH, KeyTypes, RowFinisher, RowRejectedError, excluded_fields
 from analytics_ingest.extract.tables import first_columns, schema_only
 from analytics_ingest.extract.wanted import Wanted
@@ -96,7 +97,9 @@ class EndpointReader:
         self._stopped = False
         self._whole: set[str] = set()
         self._begun = time.monotonic()
-        self._reported = self._begun
+        self._progress = Progress(
+            self._name, log, interval=settings.progress_interval, counts_parents=endpoint.parents is not None
+        )
 
     @property
     def complete(self) -> bool:
@@ -110,12 +113,12 @@ class EndpointReader:
         """
         if not self.endpoint.primary_key or not self._wanted.everything:
             return []
-        orphans = self.complete and self.sweep.whole
-        there = {parent.path for parent in self.sweep.parents} if orphans else set()
+        # rows of a parent that is gone: of none in the feed, whichever of these were asked
+        there = self.sweep.paths if self.complete else None
         vanished = [
             value
             for value, path in self._unseen.items()
-            if path is not None and (path in self._whole or (orphans and path not in there))
+            if path is not None and (path in self._whole or (there is not None and path not in there))
         ]
         self._whole.clear()
         return vanished
@@ -175,9 +178,10 @@ class EndpointReader:
 
     def _take(self, page: PageData[Any], parent: Parent, attempts: Attempts) -> Taken:
         """The page's rows as they go into the table, without those that are there already."""
-        taken = Taken(pages=1, read=len(page))
+        taken = Taken(pages=1)
         finished: dict[Any, dict[str, Any]] = {}
-        for sent in page:
+        for sent in (row for element in page for row in self._finisher.rows(element)):
+            taken.read += 1
             try:
                 row = self._finisher.finish(sent, parent.params)
                 self._key_types.check(row)
@@ -222,7 +226,7 @@ class EndpointReader:
             yield following
         else:
             self._ended(parent, taken)
-        self._report()
+        self._progress.tell(reading)
 
     def _ended(self, parent: Parent, taken: Taken) -> None:
         """Books the end of one parent's pages."""
@@ -247,7 +251,11 @@ class EndpointReader:
             self._stopped = reading.given_up = True
 
     def _state(self) -> dict[str, Any]:
-        return dlt.current.resource_state(self.endpoint.name)
+        state = dlt.current.resource_state(self.endpoint.name)
+        if not is_of(self._session.api, state):
+            state.clear()
+            state[PROFILE] = self._session.api.profile
+        return state
 
     def _close(self) -> Iterator[Any]:
         """What is left to do when all was asked: the snapshot, the empty table, the cursor."""
@@ -257,7 +265,7 @@ class EndpointReader:
         if gone and gone == reading.parents and self.sweep.whole and self.endpoint.missing == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"
             reading.failures.append(Failure(self.endpoint.path, why, 404))
-        self._report(final=True)
+        self._progress.end(reading, complete=self.complete)
         if reading.doubt:
             self._log.warning(f"{self._name}: {reading.doubt}")
         if self.endpoint.parents and not self._stopped and self.sweep.end(self._state()):
@@ -287,13 +295,3 @@ class EndpointReader:
             return rows
         self._table_ready = True
         return dlt.mark.with_hints(rows, dlt.mark.make_hints(columns=first_columns(self.endpoint, rows[0])))
-
-    def _report(self, *, final: bool = False) -> None:
-        now = time.monotonic()
-        if not final and now - self._reported < self._session.settings.progress_interval:
-            return
-        self._reported = now
-        reading = self.reading
-        of = f"{reading.parents_done} of {reading.parents} parents, " if self.endpoint.parents else ""
-        done = ", done" if final and self.complete else ""
-        self._log.info(f"{self._name}: {of}{reading.pages} pages, {reading.rows_read} rows{done}")

@@ -12,12 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from analytics_ingest.apis import Api
     from analytics_ingest.extract.errors import ReadError
 
 
 CURSOR = "cursor"
 """Key in the resource's state: the highest cursor value seen, ISO 8601 in UTC."""
+PROFILE = "profile"
+"""Key in the resource's state: the profile that the rest of the state is of; absent for none."""
 NO_MARK = Mark(None, 0.0, settled=False)
+
+
+def is_of(api: Api, state: Mapping[str, Any]) -> bool:
+    """Whether a resource's state is of the API as it is declared now: what another upstream said is of no use."""
+    return not state or state.get(PROFILE, "") == api.profile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from analytics_ingest.extract.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
 
@@ -23,6 +24,14 @@ DELETED_AT = "_deleted_at"
 EPOCH_TEXT = re.compile(r"-?[0-9]{9,16}(\.[0-9]+)?")
 MILLISECONDS = 100_000_000_000
 """Epoch numbers above this are milliseconds: as seconds they would be later than the year 5000."""
+
+
+NAMING = NamingConvention()
+
+
+def column_name(field: str) -> str:
+    """The column that dlt makes of a field: ``lastModifiedTime`` is ``last_modified_time``."""
+    return NAMING.normalize_identifier(field)
 
 
 class RowRejectedError(ValueError):
@@ -73,21 +82,35 @@ class RowFinisher:
             exclude: Paths of fields that are taken out of each row.
         """
         self._key = endpoint.primary_key
+        self._rows = endpoint.rows
+        self._names: dict[str, str] = {}
         self._exclude = exclude
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
+        self._times = self._cursors or [("updated_at",)]
+
+    def rows(self, sent: Any) -> Iterator[Any]:
+        """The rows that an element of a page comes to, with their fields named as columns are."""
+        for row in self._rows(sent) if self._rows else (sent,):
+            yield self._renamed(row) if isinstance(row, dict) else row
+
+    def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        names = self._names
+        for name in row.keys() - names.keys():
+            names[name] = column_name(name)
+        return {names[name]: value for name, value in row.items()}
 
     def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
         """The row with the path parameters of its request, unless it has these fields, and its hash.
 
         Args:
-            sent: What stands at the selector. A bare value becomes the last column of the key.
+            sent: What ``rows`` gave. A bare value becomes the last column of the key.
             params: The feed's row for this request.
 
         Raises:
             RowRejectedError: A column of the key has no value.
         """
-        # a copy: the paginator compares the page with the next one
+        # a copy, also for a row of its own: finishing adds to it
         row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
         for name, value in params.items():
             if row.get(name) is None:
@@ -114,18 +137,23 @@ class RowFinisher:
 
     def is_older(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         """Whether ``row`` was updated before ``other``, so far as both say when."""
-        mine, others = row.get("updated_at"), other.get("updated_at")
-        return isinstance(mine, datetime) and isinstance(others, datetime) and mine < others
+        mine, others = _first_time(row, self._times), _first_time(other, self._times)
+        return mine is not None and others is not None and mine < others
 
     def cursor(self, row: Mapping[str, Any]) -> datetime | None:
         """The finished row's cursor value; ``None`` if it has none that is a time."""
-        for path in self._cursors:
-            value: Any = row
-            for name in path:
-                value = value.get(name) if isinstance(value, dict) else None
-            if isinstance(value, datetime):
-                return value
-        return None
+        return _first_time(row, self._cursors)
+
+
+def _first_time(row: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> datetime | None:
+    """The first of the values at ``paths`` that is a time."""
+    for path in paths:
+        value: Any = row
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, datetime):
+            return value
+    return None
 
 
 class KeyTypes:
@@ -164,6 +192,7 @@ def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str,
     for name in names:
         first, *rest = name.split(".")
         path = tuple(rest) if rest and first == endpoint.name else (first, *rest)
+        path = (column_name(path[0]), *path[1:])
         if path[0] in endpoint.primary_key:
             raise ConfigurationError(f"EXCLUDE_COLUMNS names {name}, which is part of the key of {endpoint.name}")
         paths.append(path)

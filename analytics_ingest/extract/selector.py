@@ -24,14 +24,17 @@ class RowSelector(JSONPath):
     What comes after spreads the page's elements into rows; at least one of them must have it.
     """
 
-    def __init__(self, path: str, *, record_key: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str, *, record_key: tuple[str, ...] = (), otherwise: str | None = None) -> None:
         """Compiles a selector.
 
         Args:
             path: The JSONPath as declared.
             record_key: Fields that a body must have to be a row itself, where ``path`` is ``$``.
+            otherwise: The path for bodies without the first one; ``$`` fits arrays only, so that an object that
+                says what went wrong is no row.
         """
         self._path = path
+        self._otherwise = RowSelector(otherwise, record_key=record_key) if otherwise else None
         head = WILDCARD.split(path, maxsplit=1)[0]
         self._whole = head == "$"
         self._record_key = record_key
@@ -49,6 +52,8 @@ class RowSelector(JSONPath):
         Raises:
             ReadError: The body has no such part, or something else than records is there.
         """
+        if self._otherwise and self._otherwise.fits(body) and not self.fits(body):
+            return self._otherwise.page(body)
         if self._whole:
             found = body
             if isinstance(body, dict) and (lacking := [key for key in self._record_key if key not in body]):
@@ -60,17 +65,22 @@ class RowSelector(JSONPath):
             if not matches:
                 raise ReadError(f"the body has no '{self._head}'")
             found = matches[0].value
-        if isinstance(found, list):
-            if self._within and found and not any(isinstance(one, dict) and self._within in one for one in found):
+        if isinstance(found, list | dict):
+            page = found if isinstance(found, list) else [found]
+            if self._within and page and not any(isinstance(one, dict) and self._within in one for one in page):
                 raise ReadError(f"no element of '{self._head}' in the body has '{self._within}'")
-            return found
-        if isinstance(found, dict):
-            return [found]
+            return page
         where = "the body" if self._whole else f"'{self._head}' in the body"
         raise ReadError(f"{where} holds {type(found).__name__}, not records")
 
+    def fits(self, body: Any) -> bool:
+        """Whether the body has the part in which the page is."""
+        return isinstance(body, list) if self._whole else bool(self._head.find(body))
+
     def find(self, datum: Any) -> list[DatumInContext]:
         """The rows in a body, as matches: jsonpath-ng's interface."""
+        if self._otherwise and self._otherwise.fits(datum) and not self.fits(datum):
+            return self._otherwise.find(datum)
         page = self.page(datum)
         if self._tail is None:
             return [DatumInContext(page)]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from analytics_ingest.extract.errors import AuthenticationError, ReadError, excerpt
 from analytics_ingest.extract.gate import Clock, Gate, Ticket
@@ -111,7 +111,7 @@ class ApiSession:
         codes = {*retry.status_codes, *status_codes}
         retrying = Retrying(
             retry=retry_if_exception_type(RetriableError),
-            stop=stop_after_attempt(1 + retry.max_retries),
+            stop=lambda state: self._is_last(state, ticket),
             wait=self._wait,
             before_sleep=lambda state: self._announce(state, request, meter),
             sleep=self._clock.sleep,
@@ -230,6 +230,16 @@ class ApiSession:
             number /= 1000
         return number - now if number > EPOCH else number
 
+    def _is_last(self, state: RetryCallState, ticket: Ticket) -> bool:
+        """Whether the failure was the last that is retried; counts those by a limit on the ticket."""
+        retry = self.api.retry
+        if retry.limit_retries is None:
+            return state.attempt_number > retry.max_retries
+        if _is_limited(state):
+            ticket.limited += 1
+            return ticket.limited > retry.limit_retries
+        return state.attempt_number - ticket.limited > retry.max_retries
+
     def _wait(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome else None
         asked = failure.after if isinstance(failure, RetriableError) else 0.0
@@ -239,7 +249,8 @@ class ApiSession:
         seconds = state.next_action.sleep if state.next_action else 0.0
         meter.add(retries=1, wait_seconds=seconds)
         failure = state.outcome.exception() if state.outcome else None
-        tries = 1 + self.api.retry.max_retries
+        retry = self.api.retry
+        tries = 1 + (retry.limit_retries if retry.limit_retries and _is_limited(state) else retry.max_retries)
         # where a 404 is retried it is a likely answer, not one to look into
         expected = isinstance(failure, ReadError) and failure.status == 404
         self._log.log(
@@ -247,6 +258,11 @@ class ApiSession:
             f"{self.api.name}: waiting {seconds:.1f} s after try {state.attempt_number} of {tries} of "
             f"{request.method} {urlsplit(str(request.url)).path}: {failure}",
         )
+
+
+def _is_limited(state: RetryCallState) -> bool:
+    failure = state.outcome.exception() if state.outcome else None
+    return isinstance(failure, RetriableError) and failure.status == 429
 
 
 class EndpointSession(requests.Session):

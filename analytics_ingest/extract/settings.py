@@ -26,11 +26,15 @@ from pydantic import (
     ValidationError,
 )
 
+from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
 from analytics_ingest.extract.rows import to_utc
 
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
+
+NO_PROFILE = "none"
+"""What ``PROFILE`` says for the API as it is declared without a vendor."""
 
 
 def _words(value: Any) -> Any:
@@ -87,6 +91,13 @@ class Settings(BaseModel):
         86_400, description="Seconds within which a fan-out that was killed is gone on with."
     )
     start_date: UtcTime | None = Field(None, description="Rows whose cursor is earlier are not loaded.")
+    window_days: PositiveInt = Field(
+        7, description="Days, today included, that are read again where an API neither filters nor says what changed."
+    )
+    org_slugs: Words = Field((), description="Organisations to read, such as gh/acme; all of the key's by default.")
+    search_query: Words = Field(
+        ("is:unstarted", "is:started", "is:done"), description="Queries of a search whose results are a table."
+    )
     lookback: PositiveFloat = Field(
         3_600, description="Seconds before the highest cursor from which an API that filters is asked again."
     )
@@ -115,7 +126,33 @@ def lookup(api: Api, field: str) -> Any:
 
 def missing_settings(api: Api) -> list[str]:
     """Environment variables that must be set before the API can be read; empty if it is configured."""
-    return [environment_name(api.name, field) for field in ("base_url", "api_key") if lookup(api, field) is None]
+    needed = ("api_key",) if api.base_url else ("base_url", "api_key")
+    return [environment_name(api.name, field) for field in needed if lookup(api, field) is None]
+
+
+def choose_profile(api: Api) -> Api:
+    """The API as the setting ``PROFILE`` wants it declared; by default as it is.
+
+    Raises:
+        ConfigurationError: There is no such profile.
+    """
+    name = lookup(api, "profile")
+    if name is None or name == NO_PROFILE:
+        return api
+    profiles = PROFILES[api.name]
+    if name not in profiles:
+        setting, known = environment_name(api.name, "profile"), " or ".join([*profiles, NO_PROFILE])
+        raise ConfigurationError(f"{setting} is {name!r}: it must be {known}")
+    return profiles[name]
+
+
+def chosen_apis() -> dict[str, Api]:
+    """Every API in the registry, by name, with the profile that is set.
+
+    Raises:
+        ConfigurationError: There is no such profile.
+    """
+    return {name: choose_profile(api) for name, api in APIS.items()}
 
 
 def load_settings(api: Api) -> Settings:
@@ -129,7 +166,8 @@ def load_settings(api: Api) -> Settings:
         raise NotConfiguredError(
             f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
-    values = {field: lookup(api, field) for field in Settings.model_fields}
+    declared = {"base_url": api.base_url or None, "requests_per_minute": api.requests_per_minute}
+    values = {field: _either(lookup(api, field), declared.get(field)) for field in Settings.model_fields}
     try:
         settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
     except (ValidationError, ValueError) as error:
@@ -138,6 +176,10 @@ def load_settings(api: Api) -> Settings:
         name = environment_name(api.name, "skip_endpoints")
         raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have")
     return settings
+
+
+def _either(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
 
 
 def load_setting(api: Api, field: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.reading import Parent
@@ -29,18 +29,20 @@ class Sweep:
         began: When the feed was first read, UTC.
         parents: The parents to ask, in order: those that failed last time, then by path.
         whole: Whether every parent of the feed is among them.
+        paths: The paths of every parent of the feed; ``None`` if there are others that it leaves out.
         done: The path up to which earlier syncs of this sweep have come.
         failed: Paths that failed and were not read since.
-        keep_time: Whether the time of the sweep is of use to the next one.
+        keep_time: Whether the time of the sweep is of use to the next one; ``once``: whether there was one at all.
     """
 
     mode: str
     began: datetime
     parents: Sequence[Parent]
     whole: bool
+    paths: frozenset[str] | None
     done: str = ""
     failed: set[str] = field(default_factory=set)
-    keep_time: bool = False
+    keep_time: Literal["always", "once", "never"] = "never"
 
     def __post_init__(self) -> None:
         self._first = frozenset(self.failed)
@@ -56,8 +58,10 @@ class Sweep:
         """Notes in the resource's state that every parent was asked. False if that changes nothing."""
         before = dict(state)
         state.pop(UNFINISHED, None)
-        if self.keep_time:
+        if self.keep_time == "always" and self.parents:
             state[SWEPT] = self.began.isoformat()
+        elif self.keep_time != "never":
+            state.setdefault(SWEPT, self.began.isoformat())
         self._note_failed(state)
         return state != before
 
@@ -76,6 +80,7 @@ def plan_sweep(
     mode: str,
     now: datetime,
     resume_within: float,
+    changing: Collection[str] = (),
 ) -> Sweep:
     """Decides which parents are asked.
 
@@ -87,6 +92,7 @@ def plan_sweep(
             without ``updated_at``, and those that failed. Anything else counts as ``all`` under a name of its own.
         now: When the feed was read.
         resume_within: Seconds after its beginning within which a sweep that did not end is gone on with.
+        changing: Paths of the parents whose rows still change: they are asked whatever their own row says.
     """
     failed = set(state.get(FAILED, ())) & {parent.path for parent in parents}
     unfinished = state.get(UNFINISHED, {})
@@ -97,16 +103,24 @@ def plan_sweep(
             began, done = first, unfinished["done"]
     swept = datetime.fromisoformat(state[SWEPT]) if SWEPT in state else None
     asked = [
-        parent for parent in parents if parent.path in failed or (parent.path > done and _is_due(parent, swept, mode))
+        parent
+        for parent in parents
+        if parent.path in failed or (parent.path > done and (parent.path in changing or _is_due(parent, swept, mode)))
     ]
+    feed = endpoint.parents
+    keep_time: Literal["always", "once", "never"] = "never"
+    if feed is not None:
+        # a sweep's time costs a load package
+        keep_time = "always" if mode == "changed" or feed.settles else "once" if feed.open_ended else "never"
     return Sweep(
         mode=mode,
         began=began,
         parents=sorted(asked, key=lambda parent: (parent.path not in failed, parent.path)),
         whole=len(asked) == len(parents),
+        paths=None if feed is not None and feed.open_ended else frozenset(parent.path for parent in parents),
         done=done,
         failed=failed,
-        keep_time=mode == "changed" or (endpoint.parents is not None and endpoint.parents.settles),
+        keep_time=keep_time,
     )
 
 

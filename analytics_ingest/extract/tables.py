@@ -23,11 +23,12 @@ REJECTED = "_rejected_rows"
 def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     """Columns whose type does not depend on what comes: timestamps in UTC, the content hash, the mark of deletion."""
     columns: dict[str, TColumnSchema] = {
-        name: {"data_type": "timestamp"} for name in ("created_at", "updated_at") if name in endpoint.timestamps
+        name: {"data_type": "timestamp"} for name in endpoint.timestamps if "." not in name
     }
-    if "updated_at" in columns:
+    moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in columns), None)
+    if moves:
         # of two rows with one key in a package, the later one stays
-        columns["updated_at"]["dedup_sort"] = "desc"
+        columns[moves]["dedup_sort"] = "desc"
     columns[ROW_HASH] = {"data_type": "bigint"}
     if endpoint.primary_key:
         columns[DELETED_AT] = {"data_type": "timestamp"}

@@ -20,8 +20,10 @@ from dagster import (
 )
 
 from analytics_ingest.apis import Api, Endpoint
+from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.scope import load_options
 from analytics_ingest.extract.settings import load_setting
 from analytics_ingest.sync import findings as found
 from analytics_ingest.sync.findings import Finding
@@ -165,11 +167,13 @@ def _findings(
     ]
     if endpoint.primary_key:
         made.append(found.key_unique(endpoint, tables))
-    if endpoint.parents:
-        paths = {parent.path for parent in read_parents(api, endpoint, tables, columns=columns, log=log)}
+    if endpoint.parents and not endpoint.parents.open_ended:
+        scope = Scope(options=load_options(api))
+        paths = {parent.path for parent in read_parents(api, endpoint, tables, scope, columns=columns, log=log)}
         made.append(found.parents_exist(endpoint, tables, paths))
     if endpoint.cursor_path:
         cursor = last.get("highest_cursor")
         before = datetime.fromtimestamp(cursor, tz=UTC) if isinstance(cursor, int | float) else None
-        made.append(found.newest_not_older(before, tables.newest(name, "updated_at") if before else None))
+        newest = [tables.newest(name, each) for each in endpoint.cursor_path if each in types] if before else []
+        made.append(found.newest_not_older(before, max(filter(None, newest), default=None)))
     return made

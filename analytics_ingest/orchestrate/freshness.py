@@ -20,6 +20,7 @@ from dagster import (
 )
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.extract.settings import choose_profile
 from analytics_ingest.orchestrate.runs import CAUSE_TAG, backoff
 from analytics_ingest.orchestrate.schedules import not_configured
 
@@ -47,7 +48,7 @@ class Configured(AutomationCondition[AssetKey]):
 
     def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
         """All of the asset, or nothing."""
-        holds = not not_configured(APIS[context.key.path[0]])
+        holds = not not_configured(choose_profile(APIS[context.key.path[0]]))
         return AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
 
 

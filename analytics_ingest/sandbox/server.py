@@ -63,11 +63,12 @@ class SandboxServer:
         return self.url + BASE_PATHS[api]
 
     def environment(self) -> dict[str, str]:
-        """Give the environment variables that configure base URL and key of all five APIs."""
+        """Give the environment variables that configure base URL and key of all five APIs, without a profile."""
         settings = {}
         for api in APIS:
             settings[f"SOURCES__{api.upper()}__BASE_URL"] = self.base_url(api)
             settings[f"SOURCES__{api.upper()}__API_KEY"] = self.options.api_keys[api]
+            settings[f"SOURCES__{api.upper()}__PROFILE"] = "none"
         return settings
 
     def start(self) -> None:

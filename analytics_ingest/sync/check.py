@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from analytics_ingest.extract.errors import (
     NotConfiguredError,
     ReadError,
 )
+from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.selector import WILDCARD
 from analytics_ingest.extract.session import ApiSession, RetriableError
 from analytics_ingest.extract.settings import environment_name, load_settings, page_limit
@@ -60,7 +62,7 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
         yield Checked(subject="settings", outcome="failed", said=str(error))
         return
     yield Checked(subject="settings", outcome="fine", said=_shown(settings))
-    session = ApiSession(replace(api, retry=replace(api.retry, max_retries=0)), settings, log=log)
+    session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     try:
         yield from _Check(api, session).run()
     finally:
@@ -78,6 +80,7 @@ class _Check:
         self._api = api
         self._session = session
         self._rows = FeedRows(api)
+        self._scope = build_scope(session.settings, now=datetime.now(UTC))
         self._unread: set[str] = set()
         self._reached = False
 
@@ -112,7 +115,7 @@ class _Check:
         name = endpoint.name
         if name in self._session.settings.skip_endpoints:
             return Checked(subject=name, outcome="not tried", said=f"left out by {self._setting('skip_endpoints')}")
-        ask = next(asks(endpoint, self._rows.read), None)
+        ask = next(asks(endpoint, self._rows.read, self._scope), None)
         if ask is None:
             return Checked(subject=name, outcome="not tried", said=f"not tried: {self._lacks(endpoint)}")
         try:
@@ -175,7 +178,10 @@ class _Check:
         return f"The API does not take this request: {self._declaration()}" if status >= 400 else ""
 
     def _declaration(self) -> str:
-        return f"compare the API's documentation with analytics_ingest/apis/{self._api.name}.py"
+        return f"compare the API's documentation with analytics_ingest/apis/{self._module()}.py"
+
+    def _module(self) -> str:
+        return f"profiles/{self._api.profile}" if self._api.profile else self._api.name
 
     def _setting(self, name: str) -> str:
         return environment_name(self._api.name, name)

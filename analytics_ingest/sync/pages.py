@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.reading import Parent
@@ -84,7 +85,7 @@ class PageReader:
 
     def _finish(self, sent: Iterable[Any], params: Mapping[str, Any]) -> Page:
         page = Page()
-        for element in sent:
+        for element in (row for each in sent for row in self._finisher.rows(each)):
             try:
                 row = self._finisher.finish(element, params)
             except RowRejectedError as error:
@@ -109,7 +110,7 @@ class FeedRows:
         for endpoint in api.endpoints:
             if endpoint.parents:
                 # a feed tells the columns that it needs by reading them
-                list(endpoint.parents.rows(note))
+                list(endpoint.parents.rows(note, Scope()))
 
     def add(self, resource: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps what feeds need of finished rows."""
@@ -125,13 +126,13 @@ class FeedRows:
         return self._rows[resource][tuple(columns)]
 
 
-def asks(endpoint: Endpoint, read: ReadTable) -> Iterator[Parent]:
+def asks(endpoint: Endpoint, read: ReadTable, scope: Scope) -> Iterator[Parent]:
     """One for each parent that has values for the path, each once; one in all for an endpoint without parents."""
     if endpoint.parents is None:
         yield Parent(path=endpoint.path, params={})
         return
     seen: set[tuple[str, str]] = set()
-    for row in endpoint.parents.rows(read):
+    for row in endpoint.parents.rows(read, scope):
         params = {name: row[name] for name in endpoint.parents.params}
         path = path_of(endpoint, params)
         if path is not None and (path, str(params)) not in seen:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.scope import Scope
     from analytics_ingest.warehouse.warehouse import Tables
 
 UNADDRESSABLE = {".", ".."}
@@ -25,6 +26,7 @@ def read_parents(
     api: Api,
     endpoint: Endpoint,
     tables: Tables,
+    scope: Scope,
     *,
     columns: Mapping[str, Collection[str]],
     log: logging.Logger,
@@ -35,6 +37,7 @@ def read_parents(
         api: The API.
         endpoint: The child.
         tables: Where the parents are.
+        scope: What the sync covers of what no table lists.
         columns: The columns of each table that is there.
         log: Told of parents that are passed over.
 
@@ -61,7 +64,7 @@ def read_parents(
 
     by_path: dict[str, Parent] = {}
     left_out = 0
-    for row in endpoint.parents.rows(read):
+    for row in endpoint.parents.rows(read, scope):
         mark = row.pop(MARK)
         path = path_of(endpoint, row)
         if path is None:
@@ -78,6 +81,16 @@ def read_parents(
     if left_out:
         log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
     return [by_path[path] for path in sorted(by_path)]
+
+
+def changing_paths(endpoint: Endpoint, tables: Tables, columns: Collection[str]) -> set[str]:
+    """The paths of the parents that have a row which is not finished, by the table as it is."""
+    if not endpoint.finished or endpoint.finished[0] not in columns:
+        return set()
+    column, values = endpoint.finished
+    rows = tables.read(endpoint.name, [column, *endpoint.path_params], where_null=DELETED_AT)
+    unfinished = {row[1:] for row in rows if row[0] not in values}
+    return {endpoint.path_for(dict(zip(endpoint.path_params, row, strict=True))) for row in unfinished}
 
 
 def path_of(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:

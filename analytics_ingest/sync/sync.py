@@ -13,14 +13,15 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from analytics_ingest.extract.errors import AuthenticationError, IngestError
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.extract.reader import EndpointReader
-from analytics_ingest.extract.reading import CURSOR, Parent, Stored
+from analytics_ingest.extract.reading import CURSOR, Parent, Stored, is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, page_limit
-from analytics_ingest.extract.sweep import Sweep, plan_sweep
+from analytics_ingest.extract.sweep import SWEPT, Sweep, plan_sweep
 from analytics_ingest.extract.tables import REJECTED, build_resource, build_source, rejected_resource
 from analytics_ingest.sync.findings import Before
-from analytics_ingest.sync.parents import chunks, read_parents
+from analytics_ingest.sync.parents import changing_paths, chunks, read_parents
 from analytics_ingest.sync.result import EndpointResult, build_result
 from analytics_ingest.warehouse.warehouse import Warehouse
 
@@ -83,13 +84,19 @@ class ApiSync:
             for endpoint in level:
                 try:
                     self._check_readable(endpoint, session.settings)
-                    parents = read_parents(self._api, endpoint, tables, columns=columns, log=self._log)
+                    scope = build_scope(
+                        session.settings,
+                        self._mode,
+                        now=self._started,
+                        first=SWEPT not in self._state(endpoint, warehouse),
+                    )
+                    parents = read_parents(self._api, endpoint, tables, scope, columns=columns, log=self._log)
                     reader = EndpointReader(
                         endpoint,
                         session,
                         limit=page_limit(self._api, endpoint),
                         stored=self._stored(endpoint, tables, columns, warehouse),
-                        sweep=self._sweep(endpoint, parents, warehouse, session.settings),
+                        sweep=self._sweep(endpoint, parents, warehouse, session.settings, tables, columns),
                         mode=self._mode,
                         started=self._started,
                         log=self._log,
@@ -185,7 +192,15 @@ class ApiSync:
         hashes = {row[0]: path(*row[1:]) for row in rows}
         return Stored(hashes=hashes, columns=there, cursor=self._cursor(endpoint, warehouse))
 
-    def _sweep(self, endpoint: Endpoint, parents: Sequence[Parent], warehouse: Warehouse, settings: Settings) -> Sweep:
+    def _sweep(
+        self,
+        endpoint: Endpoint,
+        parents: Sequence[Parent],
+        warehouse: Warehouse,
+        settings: Settings,
+        tables: Tables,
+        columns: Mapping[str, Mapping[str, str]],
+    ) -> Sweep:
         mode: str = settings.fan_out
         if self._mode.full_refresh or self._mode.windowed:
             mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
@@ -196,12 +211,13 @@ class ApiSync:
             mode=mode,
             now=datetime.now(UTC),
             resume_within=settings.resume_within,
+            changing=changing_paths(endpoint, tables, columns.get(endpoint.name, {})),
         )
 
     def _state(self, endpoint: Endpoint, warehouse: Warehouse) -> dict[str, Any]:
         sources: Any = warehouse.pipeline.state.get("sources", {})
         state: dict[str, Any] = sources.get(self._api.name, {}).get("resources", {}).get(endpoint.name, {})
-        return state
+        return state if is_of(self._api, state) else {}
 
     def _cursor(self, endpoint: Endpoint, warehouse: Warehouse) -> datetime | None:
         state = self._state(endpoint, warehouse)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
 
 from analytics_ingest.extract.errors import ConfigurationError, ReadError
 from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, page_limit
 from analytics_ingest.sync.pages import FeedRows, PageReader, asks
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.scope import Scope
     from analytics_ingest.extract.reading import Parent
     from analytics_ingest.sync.pages import Page
     from analytics_ingest.warehouse.warehouse import Tables
@@ -95,6 +98,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
     session = ApiSession(api, settings, log=log.getChild("requests"))
     names = set(api.by_name) if selected is None else selected
     rows = FeedRows(api)
+    scope = build_scope(settings, now=datetime.now(UTC))
     unread: dict[str, Verified] = {}
     try:
         for level in api.levels(_with_parents(api, names)):
@@ -104,7 +108,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
                     unread[endpoint.name] = obstacle
                     continue
                 try:
-                    fresh.append(_Fresh(endpoint, session, rows))
+                    fresh.append(_Fresh(endpoint, session, rows, scope))
                 except ConfigurationError as error:
                     unread[endpoint.name] = Verified(endpoint=endpoint, outcome="failed", reason=str(error))
             _read(fresh, workers=settings.max_in_flight)
@@ -146,9 +150,9 @@ class _Fresh:
         rejected: Hashes of those that did not.
     """
 
-    def __init__(self, endpoint: Endpoint, session: ApiSession, feeds: FeedRows) -> None:
+    def __init__(self, endpoint: Endpoint, session: ApiSession, feeds: FeedRows, scope: Scope) -> None:
         self.endpoint = endpoint
-        self.asks = list(asks(endpoint, feeds.read))
+        self.asks = list(asks(endpoint, feeds.read, scope))
         self.keys: set[Key] = set()
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()
@@ -158,6 +162,12 @@ class _Fresh:
         self._absent = 0
         self._failure: str | None = None
         self._lock = threading.Lock()
+
+    @property
+    def asked(self) -> set[str] | None:
+        """The paths whose rows are compared; ``None`` for all there are."""
+        feed = self.endpoint.parents
+        return {ask.path for ask in self.asks} if feed and feed.open_ended else None
 
     @property
     def failure(self) -> str | None:
@@ -231,9 +241,12 @@ def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Veri
     rows = 0
     if endpoint.primary_key and columns:
         live = DELETED_AT if DELETED_AT in columns else None
-        for values in tables.read(endpoint.name, endpoint.primary_key, where_null=live):
-            stored.add(_key(values))
-            rows += 1
+        asked = fresh.asked
+        key, params = endpoint.primary_key, endpoint.path_params if asked is not None else ()
+        for values in tables.read(endpoint.name, [*key, *params], where_null=live):
+            if asked is None or endpoint.path_for(dict(zip(params, values[len(key) :], strict=True))) in asked:
+                stored.add(_key(values[: len(key)]))
+                rows += 1
     elif columns:
         rows = tables.count(endpoint.name)
     if endpoint.primary_key:

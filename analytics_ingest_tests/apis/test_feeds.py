@@ -6,6 +6,7 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.apis.feeds import MARK, From, Join, Union
+from analytics_ingest.apis.scope import Scope
 
 
 def reading(tables):
@@ -18,7 +19,7 @@ def reading(tables):
 
 
 def rows(feed, read):
-    return [{name: value for name, value in row.items() if name != MARK} for row in feed.rows(read)]
+    return [{name: value for name, value in row.items() if name != MARK} for row in feed.rows(read, Scope())]
 
 
 def test_from_renames_columns_and_adds_what_it_derives():

@@ -1,0 +1,124 @@
+"""CircleCI: the continuous integration API as its versions 2 and 1.1 serve it.
+
+Nothing filters by time, and a pipeline says nothing of its workflows' end: workflows and jobs are read again until
+they have ended, and pipelines' workflows for ``WINDOW_DAYS`` beyond it, as a workflow may be run once more.
+Facts from the vendor's specification and documentation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
+from analytics_ingest.apis.declaration import Endpoint, RetryPolicy
+from analytics_ingest.apis.feeds import From, Union
+from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.profiles.overlay import overlay
+from analytics_ingest.apis.values import Values
+
+if TYPE_CHECKING:
+    from analytics_ingest.apis.feeds import Row
+
+WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized"})
+"""Statuses of a workflow that stay; it may be run again, as another workflow of its pipeline."""
+JOB_ENDED = frozenset(
+    {"success", "failed", "canceled", "unauthorized", "retried", "timedout", "infrastructure_fail"}
+    | {"terminated-unknown"}
+)
+HOSTS = {"github": "gh", "bitbucket": "bb"}
+"""By ``vcs_type`` what a project's slug begins with; all others are the vendor's own, ``circleci``."""
+
+
+def slug(row: Row) -> Row:
+    """A project's slug: ``gh/acme/shop``, ``bb/acme/shop``, ``circleci/<organisation's id>/<project's id>``."""
+    *_, org, project = ["", "", *str(row["_vcs_url"] or "").rstrip("/").split("/")]
+    host = HOSTS.get(str(row["_vcs_type"]), "circleci")
+    return {"project_slug": f"{host}/{org}/{project.removesuffix('.git')}" if org and project else None}
+
+
+FOLLOWED = From("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
+PROJECTS = Union((FOLLOWED, From("pipelines", project_slug="project_slug")))
+ORGANISATIONS = Values(name="org_slug", setting="org_slugs", otherwise=From("self_collaborations", org_slug="slug"))
+PIPELINES = Union(
+    (
+        From("pipelines", pipeline_id="id", settled_after="created_at"),
+        From("project_pipelines", pipeline_id="id", settled_after="created_at"),
+    )
+)
+ENDED_WORKFLOW = From("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
+
+CIRCLECI = overlay(
+    CONTINUOUS_INTEGRATION,
+    profile="circleci",
+    title="CircleCI",
+    base_url="https://circleci.com/api",
+    docs_url="https://circleci.com/docs/api/v2/",
+    auth={"type": "api_key", "name": "Circle-Token", "location": "header"},
+    # without it version 1.1 answers in a format of its own
+    headers={"Accept": "application/json"},
+    retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
+    every={"cursor_path": (), "timestamps": ()},
+    endpoints={
+        "context": {
+            "path": "/v2/context?owner-slug={org_slug}",
+            "parents": ORGANISATIONS,
+            "timestamps": ("created_at",),
+        },
+        # the id may be null
+        "self_collaborations": {"primary_key": ("slug",)},
+        "me": {"timestamps": ("created_at",)},
+        "pipelines": {
+            "path": "/v2/pipeline?org-slug={org_slug}",
+            "parents": ORGANISATIONS,
+            "cursor_path": ("updated_at", "created_at"),
+            "timestamps": ("created_at", "updated_at"),
+        },
+        "pipeline_workflows": {
+            "parents": PIPELINES,
+            "finished": ("status", WORKFLOW_ENDED),
+            "timestamps": ("created_at", "stopped_at"),
+        },
+        "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": PROJECTS},
+        "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
+        "workflow_jobs": {"parents": ENDED_WORKFLOW, "timestamps": ("started_at", "stopped_at")},
+        "jobs": {
+            "path": "/v2/project/{project_slug:path}/job/{job_number}",
+            "parents": From(
+                "workflow_jobs",
+                project_slug="project_slug",
+                job_number="job_number",
+                settled=("status", JOB_ENDED),
+            ),
+            "timestamps": ("created_at", "queued_at", "started_at", "stopped_at"),
+        },
+        "insights_metrics": {
+            "path": "/v2/insights/pages/{project_slug:path}/summary",
+            "params": {"reporting-window": "last-90-days"},
+            "primary_key": ("project_id",),
+            "parents": PROJECTS,
+        },
+        "insights_branches": {
+            "path": "/v2/insights/{project_slug:path}/branches",
+            "primary_key": ("project_id",),
+            "parents": PROJECTS,
+        },
+    },
+    added=(
+        Endpoint(
+            "project_pipelines",
+            "/v2/project/{project_slug:path}/pipeline",
+            "items",
+            PAGES,
+            parents=FOLLOWED,
+            cursor_path=("updated_at", "created_at"),
+            description="The pipelines of each followed project, also of those that an organisation's list leaves out.",
+        ),
+    ),
+    probes=(
+        Probe(
+            endpoint="pipelines",
+            concerns=(*("pipelines", "project_pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs"),),
+            blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
+        ),
+    ),
+)

@@ -1,0 +1,93 @@
+"""Feeds that need no table: constants, what a setting gives, days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.apis.feeds import MARK, Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analytics_ingest.apis.feeds import From, ReadTable
+    from analytics_ingest.apis.scope import Scope
+
+UNMARKED = Mark(None, 0.0, settled=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """One row for each of some values: ``Values(name="status", given=("OPEN", "CLOSED"))``.
+
+    Attributes:
+        name: The value's name in the feed's rows.
+        given: The values.
+        setting: Name of a setting whose values come in their place.
+        otherwise: Where the values come from if neither gives any.
+    """
+
+    name: str
+    given: tuple[str, ...] = ()
+    setting: str = ""
+    otherwise: From | None = None
+    settles = False
+    open_ended = False
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """See ``Feed.resources``."""
+        return self.otherwise.resources if self.otherwise else ()
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``Feed.params``."""
+        return (self.name,)
+
+    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
+        """See ``Feed.rows``."""
+        values = scope.options.get(self.setting) or self.given
+        if self.otherwise and not values:
+            yield from self.otherwise.rows(read, scope)
+        for value in values:
+            yield {self.name: value, MARK: UNMARKED}
+
+
+@dataclass(frozen=True)
+class Days:
+    """One row for each day of the scope, as ``2026-01-31``; rows of other days stay as they are."""
+
+    name: str
+    resources = ()
+    settles = False
+    open_ended = True
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``Feed.params``."""
+        return (self.name,)
+
+    def rows(self, _read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
+        """See ``Feed.rows``."""
+        for day in scope.days():
+            yield {self.name: day.isoformat(), MARK: UNMARKED}
+
+
+@dataclass(frozen=True)
+class Span:
+    """One row with the first of the recent days and today, as ``2026-01-31``."""
+
+    first: str
+    last: str
+    resources = ()
+    settles = False
+    open_ended = False
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``Feed.params``."""
+        return (self.first, self.last)
+
+    def rows(self, _read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
+        """See ``Feed.rows``."""
+        yield {self.first: scope.recent_day.isoformat(), self.last: scope.today.isoformat(), MARK: UNMARKED}

@@ -1,0 +1,45 @@
+"""Lines of progress in the log while an endpoint is read."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
+
+    from analytics_ingest.extract.reading import Reading
+
+
+class Progress:
+    """Tells how far the reading of one endpoint has come, now and then."""
+
+    def __init__(self, name: str, log: logging.Logger, *, interval: float, counts_parents: bool) -> None:
+        """Prepares to tell.
+
+        Args:
+            name: The endpoint's name for people.
+            log: Gets the lines.
+            interval: Seconds between two of them, at least.
+            counts_parents: Whether the number of parents means anything.
+        """
+        self._name = name
+        self._log = log
+        self._interval = interval
+        self._counts_parents = counts_parents
+        self._told = time.monotonic()
+
+    def tell(self, reading: Reading) -> None:
+        """A line, if it is time for one."""
+        now = time.monotonic()
+        if now - self._told >= self._interval:
+            self._told = now
+            self._log.info(self._line(reading))
+
+    def end(self, reading: Reading, *, complete: bool) -> None:
+        """The last line."""
+        self._log.info(f"{self._line(reading)}, done" if complete else self._line(reading))
+
+    def _line(self, reading: Reading) -> str:
+        parents = f"{reading.parents_done} of {reading.parents} parents, " if self._counts_parents else ""
+        return f"{self._name}: {parents}{reading.pages} pages, {reading.rows_read} rows"

@@ -1,0 +1,195 @@
+"""What holds for every endpoint, the day it is declared: exact rows, keys, columns and counts.
+
+Each check takes the passes over one API and the name of an endpoint. The test modules run all of them over every
+endpoint: of the sandbox, and of the vendors' servers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest_tests.conftest import sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from analytics_ingest.apis import Api
+    from analytics_ingest.sync.result import EndpointResult
+
+Rows = list[dict[str, Any]]
+column = NamingConvention().normalize_identifier
+
+
+@dataclass
+class Pass:
+    """One sync of an API: its results, what the server counted, the tables after it, and the truth."""
+
+    results: Mapping[str, EndpointResult]
+    requests: Mapping[str, int]
+    tables: Mapping[str, tuple[list[str], list[tuple[Any, ...]]]]
+    truth: Mapping[str, Rows]
+
+
+@dataclass
+class Passes:
+    """A first sync of an API, one without changes upstream, and one after changes."""
+
+    api: Api
+    first: Pass
+    unchanged: Pass
+    later: Pass
+
+    @property
+    def each(self) -> tuple[Pass, Pass, Pass]:
+        return self.first, self.unchanged, self.later
+
+
+def one_pass(
+    api: Api, file: Path, *, requests: Callable[[str], int], truth: Callable[[str], Rows], reset: Callable[[], None]
+) -> Pass:
+    """Syncs an API, and takes note of what there is to know."""
+    reset()
+    results = sync(api.name)
+    counted = {name: requests(name) for name in api.by_name}
+    tables = {}
+    with duckdb.connect(str(file), read_only=True) as connection:
+        for name in api.by_name:
+            found = connection.sql(f'SELECT * FROM {api.name}."{name}"')
+            tables[name] = (found.columns, found.fetchall())
+    return Pass(results, counted, tables, {name: as_columns(truth(name)) for name in api.by_name})
+
+
+def as_columns(rows: Rows) -> Rows:
+    return [{column(name): value for name, value in row.items()} for row in rows]
+
+
+def live(table: tuple[list[str], list[tuple[Any, ...]]]) -> Rows:
+    columns, rows = table
+    named = [dict(zip(columns, row, strict=True)) for row in rows]
+    return [row for row in named if row.get(DELETED_AT) is None]
+
+
+def keyed(passes: Passes, name: str, rows: Rows) -> list[tuple[Any, ...]]:
+    return [tuple(row[part] for part in passes.api.by_name[name].primary_key) for row in rows]
+
+
+def dated(value: Any) -> bool:
+    return isinstance(value, str) and value[:4].isdigit() and "T" in value
+
+
+def table_holds_exactly_the_rows_upstream(passes: Passes, name: str) -> None:
+    for done in passes.each:
+        assert Counter(keyed(passes, name, live(done.tables[name]))) == Counter(keyed(passes, name, done.truth[name]))
+
+
+def plain_fields_arrive_as_they_were_sent(passes: Passes, name: str) -> None:
+    def plain(rows: Rows, fields: set[str]) -> Counter[tuple[Any, ...]]:
+        return Counter(tuple(row.get(field) for field in sorted(fields)) for row in rows)
+
+    for done in (passes.first, passes.later):
+        truth = done.truth[name]
+        columns = set(done.tables[name][0]) - {*passes.api.by_name[name].timestamps}
+        values = {field: [row.get(field) for row in truth] for row in truth for field in row}
+        fields = {
+            field
+            for field, found in values.items()
+            if field in columns
+            and len({type(value) for value in found if value is not None}) == 1
+            and all(value is None or isinstance(value, str | int) for value in found)
+            and not any(map(dated, found))
+        }
+
+        assert fields or name in ("ingestion_status", "holdouts", "ip_ranges")
+        assert plain(live(done.tables[name]), fields) == plain(truth, fields)
+
+
+def every_requested_page_is_booked_on_its_endpoint(passes: Passes, name: str) -> None:
+    for done in passes.each:
+        reading = done.results[name].reading
+        assert reading is not None
+        assert reading.meter.requests == done.requests[name]
+
+
+def second_sync_without_changes_loads_nothing(passes: Passes, name: str) -> None:
+    first, unchanged = passes.first, passes.unchanged
+    result = unchanged.results[name]
+
+    assert result.status == "complete"
+    assert result.reading is not None
+    assert result.reading.rows_loaded == 0
+    assert result.rows_deleted == 0
+    assert Counter(map(str, unchanged.tables[name][1])) == Counter(map(str, first.tables[name][1]))
+
+
+def only_what_changed_is_loaded_and_what_vanished_is_marked(passes: Passes, name: str) -> None:
+    result = passes.later.results[name]
+    before, after = passes.unchanged.truth[name], passes.later.truth[name]
+    assert result.reading is not None
+    if not passes.api.by_name[name].primary_key:
+        assert result.reading.rows_loaded == (len(after) if after != before else 0)
+        return
+    then = dict(zip(keyed(passes, name, before), before, strict=True))
+    now = dict(zip(keyed(passes, name, after), after, strict=True))
+
+    assert result.reading.rows_loaded == sum(now[key] != then.get(key) for key in now)
+    assert result.rows_deleted == len(then.keys() - now.keys())
+
+
+def known_columns_are_there_whatever_came(passes: Passes, name: str) -> None:
+    endpoint = passes.api.by_name[name]
+    given = endpoint.parents.params if endpoint.parents else ()
+    columns = passes.first.results[name].columns
+    assert columns is not None
+    types = {each: spec.get("data_type") for each, spec in columns.items()}
+
+    for timestamp in endpoint.timestamps:
+        assert "." in timestamp or types[timestamp] == "timestamp"
+    assert types[ROW_HASH] == "bigint"
+    assert {*endpoint.primary_key, *given} <= types.keys()
+    assert set(passes.first.tables[name][0]) >= types.keys()
+
+
+def counts_of_a_result_are_those_of_the_table(passes: Passes, name: str) -> None:
+    result = passes.first.results[name]
+    assert result.reading is not None
+
+    assert result.table_rows == len(passes.first.tables[name][1]) == len(passes.first.truth[name])
+    assert result.reading.rows_read >= result.reading.rows_loaded >= result.table_rows
+    assert not result.reading.failures
+    assert result.reading.rows_rejected == 0
+    assert result.reading.doubt == ""
+
+
+def cursor_is_the_highest_value_upstream(passes: Passes, name: str) -> None:
+    moving = [path for path in passes.api.by_name[name].cursor_path if "." not in path]
+    found = [[row[path] for path in moving if row[path]] for row in live(passes.later.tables[name])]
+
+    assert passes.later.results[name].cursor == max((values[0] for values in found if values), default=None)
+
+
+def every_check_of_the_table_passes(passes: Passes, name: str) -> None:
+    for done in passes.each:
+        assert done.results[name].findings
+        # the last sync may well bring a column that no row had before
+        assert [each for each in done.results[name].findings if not each.passed and each.check != SCHEMA] == []
+
+
+SCHEMA = "schema_unchanged"
+CHECKS: tuple[Callable[[Passes, str], None], ...] = (
+    table_holds_exactly_the_rows_upstream,
+    plain_fields_arrive_as_they_were_sent,
+    every_requested_page_is_booked_on_its_endpoint,
+    second_sync_without_changes_loads_nothing,
+    only_what_changed_is_loaded_and_what_vanished_is_marked,
+    known_columns_are_there_whatever_came,
+    counts_of_a_result_are_those_of_the_table,
+    cursor_is_the_highest_value_upstream,
+    every_check_of_the_table_passes,
+)

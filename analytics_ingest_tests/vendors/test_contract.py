@@ -1,0 +1,77 @@
+"""The contract over every endpoint of every profile, against the vendor's server."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analytics_ingest.apis import PROFILES
+from analytics_ingest.extract import session as session_module
+from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
+from analytics_ingest_tests.vendors.registry import VENDORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROFILED = {name: api for profiles in PROFILES.values() for name, api in profiles.items()}
+ENDPOINTS = [(profile, endpoint.name) for profile in VENDORS for endpoint in PROFILED[profile].endpoints]
+every_endpoint = pytest.mark.parametrize(("profile", "name"), ENDPOINTS, ids=[f"{p}/{e}" for p, e in ENDPOINTS])
+
+
+@pytest.fixture(scope="module")
+def passes_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Passes]:
+    @cache
+    def passes_of(profile: str) -> Passes:
+        folder = tmp_path_factory.mktemp(profile)
+        with pytest.MonkeyPatch.context() as patch, VENDORS[profile]() as vendor:
+            patch.setattr(session_module, "Clock", FakeClock)
+            patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
+            patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / "warehouse.duckdb"))
+            patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+            patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+            vendor.configure(patch)
+
+            def once() -> Pass:
+                return one_pass(
+                    vendor.api,
+                    folder / "warehouse.duckdb",
+                    requests=vendor.requests.__getitem__,
+                    truth=vendor.expected,
+                    reset=vendor.requests.clear,
+                )
+
+            first, unchanged = once(), once()
+            vendor.advance()
+            passes = Passes(vendor.api, first, unchanged, once())
+            assert vendor.complaints == []
+        return passes
+
+    return passes_of
+
+
+def test_every_profile_has_a_server() -> None:
+    assert VENDORS.keys() == PROFILED.keys()
+
+
+@every_endpoint
+@pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check in CHECKS])
+def test_contract(
+    passes_of: Callable[[str], Passes], check: Callable[[Passes, str], None], profile: str, name: str
+) -> None:
+    check(passes_of(profile), name)
+
+
+@pytest.mark.parametrize("profile", VENDORS)
+def test_every_list_has_more_than_one_page(passes_of: Callable[[str], Passes], profile: str) -> None:
+    """Of those that page at all: then the last page is not the only one that is read."""
+    first = passes_of(profile).first
+    single = []
+    for endpoint in PROFILED[profile].endpoints:
+        reading = first.results[endpoint.name].reading
+        assert reading is not None
+        if reading.pages <= reading.parents - reading.parents_missing:
+            single.append(endpoint.name)
+    assert sorted(single) == sorted(VENDORS[profile].UNPAGED)
