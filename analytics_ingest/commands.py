@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.apis import APIS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +39,7 @@ Endpoints = Annotated[
 ]
 FINE, FAILED, NEITHER = Text("✓", "green"), Text("✗", "red"), Text("–", "dim")  # noqa: RUF001 - a dash
 INDENT = 2
-DECLARED = [*APIS.values(), *(profile for profiles in PROFILES.values() for profile in profiles.values())]
-NAME_WIDTH = 1 + max(len(endpoint.name) for api in DECLARED for endpoint in api.endpoints)
+NAME_WIDTH = 1 + max(len(endpoint.name) for api in APIS.values() for endpoint in api.endpoints)
 
 
 def check(apis: Names = None) -> None:
@@ -60,7 +60,7 @@ def check(apis: Names = None) -> None:
         for checked in check_api(api, log=log):
             found[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"
             found["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
-            console.print(_line(marks[checked.outcome], checked.subject, checked.said))
+            console.print(_line(marks[checked.outcome], checked.subject, checked.said, width=_width(api)))
     console.print(", ".join(f"{found[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
     raise typer.Exit(1 if found["failed"] else 0)
 
@@ -105,7 +105,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
             console.print(_table(results))
         for verified in results:
             found[verified.outcome] += 1
-            for note in _notes(verified):
+            for note in _notes(verified, width=_width(api)):
                 console.print(note)
         if problem:
             console.print(problem)
@@ -157,11 +157,15 @@ def _log(command: str, console: Console) -> logging.Logger:
     return log
 
 
-def _line(mark: Text, subject: str, said: str) -> Table:
+def _width(api: Api) -> int:
+    return max(NAME_WIDTH, *(1 + len(endpoint.name) for endpoint in api.endpoints))
+
+
+def _line(mark: Text, subject: str, said: str, *, width: int = NAME_WIDTH) -> Table:
     """One line: the mark, the subject, and what is said of it, which is folded into its column."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_column(width=INDENT + 1, justify="right")
-    line.add_column(width=NAME_WIDTH)
+    line.add_column(width=width)
     line.add_column(overflow="fold")
     # Text: brackets in a message are not markup
     line.add_row(mark, subject, Text(said))
@@ -183,15 +187,16 @@ def _table(results: Sequence[Verified]) -> Table:
     return table
 
 
-def _notes(verified: Verified) -> Iterator[Table]:
+def _notes(verified: Verified, *, width: int) -> Iterator[Table]:
     name = verified.endpoint.name
+    line = partial(_line, width=width)
     if verified.reason:
-        yield _line(NEITHER if verified.outcome == "left out" else FAILED, name, verified.reason)
+        yield line(NEITHER if verified.outcome == "left out" else FAILED, name, verified.reason)
     for title, difference in (("missing", verified.missing), ("extra", verified.extra)):
         if difference.examples:
-            yield _line(FAILED, name, f"{title}: {_shown(verified, difference)}")
+            yield line(FAILED, name, f"{title}: {_shown(verified, difference)}")
     if verified.doubled:
-        yield _line(FAILED, name, f"rows of the table with the key of another one: {verified.doubled:,}")
+        yield line(FAILED, name, f"rows of the table with the key of another one: {verified.doubled:,}")
     remarks = {
         "rows without a complete key, which go to _rejected_rows": verified.rejected,
         "rows older than START_DATE, which are not loaded": verified.too_old,
@@ -199,7 +204,7 @@ def _notes(verified: Verified) -> Iterator[Table]:
     }
     for remark, number in remarks.items():
         if number:
-            yield _line(NEITHER, name, f"{remark}: {number:,}")
+            yield line(NEITHER, name, f"{remark}: {number:,}")
 
 
 def _shown(verified: Verified, difference: Difference) -> str:

@@ -45,6 +45,7 @@ class ApiTranslator(DagsterDltTranslator):
                 "dagster/table_name": f"{self.api.name}.{endpoint.name}",
                 "dagster/column_schema": column_schema(declared_columns(endpoint)),
                 "path": endpoint.path,
+                **({"profile": self.api.profile} if self.api.profile else {}),
                 **({"docs": MetadataValue.url(self.cadence.docs_url)} if self.cadence.docs_url else {}),
                 "primary_key": ", ".join(endpoint.primary_key) or "none: a snapshot, replaced by each sync",
                 "cursor": endpoint.cursor_path[0] if endpoint.cursor_path else "none: compared by content",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import MARK, From, Join, Union
+from analytics_ingest.apis.feeds import MARK, From, Join, Mark, Union
 from analytics_ingest.apis.scope import Scope
+from analytics_ingest.apis.values import Days, Span, Values
+
+OLD, YOUNG = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC)
 
 
 def reading(tables):
@@ -18,8 +23,9 @@ def reading(tables):
     return read
 
 
-def rows(feed, read):
-    return [{name: value for name, value in row.items() if name != MARK} for row in feed.rows(read, Scope())]
+def rows(feed, read, scope=None):
+    found = feed.rows(read, scope or Scope())
+    return [{name: value for name, value in row.items() if name != MARK} for row in found]
 
 
 def test_from_renames_columns_and_adds_what_it_derives():
@@ -67,3 +73,59 @@ def test_the_path_of_a_job_comes_from_the_last_two_parts_of_its_project_slug(slu
     feed = APIS["continuous_integration"].by_name["jobs"].parents
     read = reading({"workflow_jobs": [{"project_slug": slug, "job_number": 12}]})
     assert rows(feed, read) == [{"project_slug": slug, "job_number": 12, "org_id": "acme", "project_id": "shop"}]
+
+
+def test_names_with_an_underscore_are_for_deriving_alone():
+    feed = From("projects", _url="url", derive=lambda row: {"slug": row["_url"][-3:]}, derived=("slug",))
+    assert rows(feed, reading({"projects": [{"url": "https://a/b"}]})) == [{"slug": "a/b"}]
+    assert feed.params == ("slug",)
+
+
+def test_a_feed_may_leave_rows_out():
+    feed = From("segments", segment_id="id", where=("type", frozenset({"id_list"})))
+    segments = [{"id": 1, "type": "id_list"}, {"id": 2, "type": "rule_based"}, {"id": 3, "type": None}, {"id": 4}]
+    assert rows(feed, reading({"segments": segments})) == [{"segment_id": 1}]
+
+
+@pytest.mark.parametrize(
+    ("status", "created_at", "settled"),
+    [
+        ("ended", OLD, True),
+        ("ended", OLD.replace(tzinfo=None), True),
+        ("ended", YOUNG, False),
+        ("ended", None, False),
+        ("runs", OLD, False),
+        (None, OLD, False),
+    ],
+)
+def test_a_parent_settles_by_its_state_and_its_age(status, created_at, settled):
+    feed = From("runs", run_id="id", settled=("status", frozenset({"ended"})), settled_after="created_at")
+    table = reading({"runs": [{"id": 1, "status": status, "created_at": created_at}]})
+    scope = Scope(settled_before=datetime(2026, 1, 8, tzinfo=UTC))
+    assert [row[MARK].settled for row in feed.rows(table, scope)] == [settled]
+    assert [row[MARK].settled for row in feed.rows(table, Scope())] == [False]
+
+
+def test_the_mark_may_come_from_another_column():
+    feed = From("gates", gate_id="id", updated="modified")
+    table = reading({"gates": [{"id": 1, "modified": OLD, "updated_at": YOUNG, "_dlt_load_id": "12.5"}]})
+    assert [row[MARK] for row in feed.rows(table, Scope())] == [Mark(OLD, 12.5, settled=False)]
+
+
+def test_values_come_from_a_setting_or_as_given_or_from_a_table():
+    table = reading({"orgs": [{"slug": "gh/a"}]})
+    given = Values(name="status", given=("OPEN", "DONE"))
+    assert rows(given, table) == [{"status": "OPEN"}, {"status": "DONE"}]
+    feed = Values(name="org", setting="org_slugs", otherwise=From("orgs", org="slug"))
+    assert rows(feed, table) == [{"org": "gh/a"}]
+    assert rows(feed, table, Scope(options={"org_slugs": ("gh/b",)})) == [{"org": "gh/b"}]
+    assert (feed.resources, given.resources, feed.params) == (("orgs",), (), ("org",))
+
+
+def test_days_are_those_of_the_scope_and_a_span_those_of_each_sync():
+    scope = Scope(
+        first_day=date(2026, 2, 27), last_day=date(2026, 3, 1), recent_day=date(2026, 2, 23), today=date(2026, 3, 1)
+    )
+    assert rows(Days("date"), None, scope) == [{"date": "2026-03-01"}, {"date": "2026-02-28"}, {"date": "2026-02-27"}]
+    assert rows(Span("begin", "end"), None, scope) == [{"begin": "2026-02-23", "end": "2026-03-01"}]
+    assert (Days("date").open_ended, Span("begin", "end").open_ended) == (True, False)

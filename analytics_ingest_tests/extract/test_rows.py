@@ -7,8 +7,16 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.declaration import SINGLE_PAGE, Endpoint
-from analytics_ingest.extract.rows import ROW_HASH, RowFinisher, RowRejectedError, content_hash, to_utc
+from analytics_ingest.apis.declaration import Endpoint
+from analytics_ingest.apis.paginators import SINGLE_PAGE
+from analytics_ingest.extract.rows import (
+    ROW_HASH,
+    RowFinisher,
+    RowRejectedError,
+    content_hash,
+    excluded_fields,
+    to_utc,
+)
 from analytics_ingest_tests.conftest import sync
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -179,3 +187,35 @@ def test_a_row_of_the_year_2099_does_not_move_the_cursor(sandbox):
     result = sync("experimentation", "gates")["gates"]
     assert (result.reading.highest, result.cursor) == (highest, highest)
     assert (result.status, result.reading.rows_loaded) == ("complete", len(rows))
+
+
+def test_fields_are_named_as_their_columns_are():
+    (row,) = finisher().rows({"id": 1, "lastModifiedTime": 2, "runID": 3, "vcs-type": "github", "inner": {"aB": 4}})
+    assert row == {"id": 1, "last_modified_time": 2, "run_id": 3, "vcs_type": "github", "inner": {"aB": 4}}
+
+
+def test_a_key_a_cursor_and_a_timestamp_go_by_the_names_of_columns():
+    made = finisher(primary_key=("run_id",), cursor_path=("last_run_at",), timestamps=("last_run_at",))
+    row = made.finish(next(made.rows({"runID": 7, "lastRunAt": 1768478400000})), {})
+    assert (made.key(row), made.cursor(row)) == ((7,), NOON)
+
+
+@pytest.mark.parametrize("name", ["runID", "run_id", "rows.runID"])
+def test_an_excluded_column_may_be_named_either_way(name):
+    endpoint = Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.")
+    made = RowFinisher(endpoint, exclude=excluded_fields(endpoint, [name]))
+    (row,) = made.rows({"id": 1, "runID": 2})
+    assert made.without_excluded(row) == {"id": 1}
+
+
+def test_an_element_may_come_to_several_rows():
+    made = finisher(rows=lambda sent: sent["all"] if isinstance(sent, dict) else [sent])
+    assert list(made.rows({"all": [{"aB": 1}, "bare"]})) == [{"a_b": 1}, "bare"]
+    assert list(made.rows("bare")) == ["bare"]
+
+
+def test_the_older_of_two_rows_is_told_by_the_cursor_where_there_is_one():
+    made = finisher(cursor_path=("changed_at", "created_at"), timestamps=("changed_at", "created_at"))
+    old = made.finish({"id": 1, "changed_at": None, "created_at": "2026-01-01"}, {})
+    new = made.finish({"id": 1, "changed_at": "2026-01-02", "created_at": "2026-01-01"}, {})
+    assert (made.is_older(old, new), made.is_older(new, old)) == (True, False)

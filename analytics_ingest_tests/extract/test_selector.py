@@ -84,3 +84,30 @@ def test_an_object_of_nothing_but_an_error_is_no_record(body):
 
 def test_the_elements_of_an_array_need_no_key_to_be_records():
     assert RowSelector("$", record_key=("id",)).page([{"name": "a"}]) == [{"name": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "otherwise", "body", "expected"),
+    [
+        ("data", "$", {"data": [{"id": 1}]}, [{"id": 1}]),
+        ("data", "$", [{"id": 1}], [{"id": 1}]),
+        ("data", "$", [], []),
+        ("data", "objects", {"data": [1], "objects": [2]}, [1]),
+        ("data", "objects", {"objects": [2]}, [2]),
+    ],
+)
+def test_rows_may_stand_at_another_place(path, otherwise, body, expected):
+    selector = RowSelector(path, otherwise=otherwise)
+    assert rows(selector, body) == selector.page(body) == expected
+
+
+@pytest.mark.parametrize("otherwise", ["$", "objects"])
+def test_an_object_with_neither_place_is_an_error_by_the_first(otherwise):
+    with pytest.raises(ReadError, match=r"^the body has no 'data'$"):
+        RowSelector("data", otherwise=otherwise).page({"message": "wrong"})
+
+
+@pytest.mark.parametrize("body", [{"data": {"rule": []}}, {"data": [{"rule": []}, {}]}])
+def test_what_holds_the_rows_must_be_there_in_either_shape(body):
+    with pytest.raises(ReadError, match=r"^no element of '.*data.*' in the body has 'rules'$"):
+        RowSelector(RULES).page(body)

@@ -9,6 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
+from analytics_ingest.apis import RetryPolicy
 from analytics_ingest.extract.errors import ReadError
 from analytics_ingest.extract.gate import Clock
 from analytics_ingest_tests.extract.upstream import KEY, Answer
@@ -258,3 +259,28 @@ def test_no_more_requests_are_under_way_than_allowed(serve, client):
         bodies = list(pool.map(asking.get, ["/v1/gates"] * 24))
     assert [len(body["data"]) for body in bodies] == [6] * 24
     assert server.requests.max_in_flight["experimentation"] == 3
+
+
+PATIENT = RetryPolicy(max_retries=2, backoff_factor=1, limit_retries=4)
+
+
+def test_refusals_by_a_limit_may_have_a_count_of_their_own(upstream, client, clock):
+    limited, broken = Answer(status=429), Answer(status=500)
+    server = upstream(limited, limited, broken, limited, broken, limited, GOOD)
+    assert client("experimentation", server.url, retry=PATIENT).get() == ROWS
+    assert (len(server.asked), clock.slept) == (7, [1, 2, 4, 8, 16, 32])
+
+
+@pytest.mark.parametrize(("status", "tries"), [(429, 5), (500, 3), (503, 3)])
+def test_each_count_ends_by_itself(upstream, client, clock, status, tries):
+    server = upstream(Answer(status=status))
+    with pytest.raises(ReadError, match=f"^answered {status}: "):
+        client("experimentation", server.url, retry=PATIENT).get()
+    assert len(server.asked) == tries
+
+
+def test_a_policy_without_retries_asks_once_whatever_it_counts(upstream, client, clock):
+    server = upstream(Answer(status=429))
+    with pytest.raises(ReadError, match=r"^answered 429: "):
+        client("experimentation", server.url, retry=PATIENT.never).get()
+    assert (len(server.asked), clock.slept) == (1, [])

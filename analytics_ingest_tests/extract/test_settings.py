@@ -6,9 +6,15 @@ import pytest
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
-from analytics_ingest.extract.settings import load_settings, missing_settings, page_limit
+from analytics_ingest.extract.settings import (
+    choose_profile,
+    chosen_apis,
+    load_settings,
+    missing_settings,
+    page_limit,
+)
 
 API = APIS["experimentation"]
 PREFIX = "SOURCES__EXPERIMENTATION__"
@@ -43,6 +49,9 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "fan_out": "all",
         "resume_within": 86_400,
         "start_date": None,
+        "window_days": 7,
+        "org_slugs": (),
+        "search_query": ("is:unstarted", "is:started", "is:done"),
         "lookback": 3_600,
         "exclude_columns": (),
         "mark_deleted": True,
@@ -207,3 +216,44 @@ def test_settings_may_stand_in_a_secrets_file(tmp_path, monkeypatch):
         project.reload(".")
     assert settings.api_key.get_secret_value() == "from-the-file"
     assert (settings.max_pages, settings.skip_endpoints, settings.read_timeout) == (7, ("gates",), 60)
+
+
+def test_without_a_profile_each_api_is_as_the_registry_has_it(monkeypatch):
+    monkeypatch.setenv(PREFIX + "PROFILE", "none")
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__PROFILE", "  ")
+    assert chosen_apis() == dict(APIS)
+
+
+def test_a_profile_and_a_key_are_enough(monkeypatch):
+    monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__PROFILE", "split")
+    api = choose_profile(APIS["feature_management"])
+    assert (api.name, api.profile) == ("feature_management", "split")
+    assert missing_settings(api) == ["SOURCES__FEATURE_MANAGEMENT__API_KEY"]
+    monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__API_KEY", SECRET)
+    settings = load_settings(api)
+    assert (str(settings.base_url), settings.requests_per_minute) == ("https://api.split.io/internal/api", 110)
+
+
+def test_settings_win_over_what_a_profile_says(monkeypatch):
+    api = PROFILES["feature_management"]["split"]
+    for name, value in {"BASE_URL": "http://127.0.0.1:1/api", "API_KEY": SECRET, "REQUESTS_PER_MINUTE": "7"}.items():
+        monkeypatch.setenv(f"SOURCES__FEATURE_MANAGEMENT__{name}", value)
+    settings = load_settings(api)
+    assert (str(settings.base_url), settings.requests_per_minute) == ("http://127.0.0.1:1/api", 7)
+
+
+@pytest.mark.parametrize("name", ["split", "Statsig", "neutral"])
+def test_a_profile_that_the_api_does_not_have_is_refused(monkeypatch, name):
+    monkeypatch.setenv(PREFIX + "PROFILE", name)
+    with pytest.raises(ConfigurationError) as error:
+        chosen_apis()
+    assert str(error.value) == f"{PREFIX}PROFILE is '{name}': it must be statsig or none"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("is:done", ("is:done",)), ('["is:done, late", "id:1"]', ("is:done, late", "id:1")), ("a, b", ("a", "b"))],
+)
+def test_a_list_may_be_written_in_two_ways(configure, value, expected):
+    configure(search_query=value)
+    assert load_settings(API).search_query == expected

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from analytics_ingest.extract.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from analytics_ingest.apis import RetryPolicy
     from analytics_ingest.extract.gate import Clock
 
 KEY = "k3y-of-the-tests"
@@ -120,13 +121,20 @@ class Client:
     """One endpoint's session of an API, whose rows are at ``data``, with what it cost and logged."""
 
     def __init__(
-        self, api: str, url: str, *, clock: Clock, status_codes: tuple[int, ...] = (), **settings: Any
+        self,
+        api: str,
+        url: str,
+        *,
+        clock: Clock,
+        status_codes: tuple[int, ...] = (),
+        retry: RetryPolicy | None = None,
+        **settings: Any,
     ) -> None:
         self.url = url
         self.meter = Meter()
         self._key = settings.get("api_key", KEY)
         self.api_session = ApiSession(
-            APIS[api],
+            replace(APIS[api], retry=retry or APIS[api].retry),
             Settings(**{"base_url": url, "api_key": KEY, **settings}),
             log=logging.getLogger("test"),
             clock=clock,

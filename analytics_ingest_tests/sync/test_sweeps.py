@@ -208,3 +208,46 @@ def test_settled_parents_are_asked_once(sandbox: SandboxServer) -> None:
     list(ApiSync(api, log=logging.getLogger("test")).run())
     expected_paths = [rules_path(gate["id"]) for gate in (gates[0], gates[1], *gates[4:])]
     assert sorted(asked(sandbox, "gates_rules")) == sorted(expected_paths)
+
+
+@pytest.mark.parametrize("fan_out", ["all", "changed"])
+def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, fan_out: str
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", fan_out)
+    rules = sandbox.world.expected(API, "gates_rules")
+    sync(API, "gates", "gates_rules")
+    gone = sandbox.world.collection(API, "gates").pop(2)["id"]
+    lost = sum(row["gate_id"] == gone for row in rules)
+    assert lost > 0
+    result = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    assert result.rows_deleted == lost
+    assert [finding.check for finding in result.findings if not finding.passed] == []
+    left = [row["gate_id"] for row in rules if row["gate_id"] != gone]
+    assert sorted(gate for gate, _ in live_keys(tmp_path, API, "gates_rules")) == sorted(left)
+
+
+def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(sandbox: SandboxServer) -> None:
+    gates, rules = sandbox.world.collection(API, "gates"), sandbox.world.collection(API, "gates_rules")
+    for gate in gates:
+        gate["status"] = "archived"
+        rules[gate["id"],] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}]}]
+    open_gate = gates[3]["id"]
+    rules[open_gate,] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}, {"id": "r2", "state": "runs"}]}]
+    settled = From("gates", gate_id="id", settled=("status", frozenset({"archived"})))
+    gates_rules = replace(
+        APIS[API].by_name["gates_rules"], parents=settled, finished=("state", frozenset({"done", "failed"}))
+    )
+    api = replace(APIS[API], endpoints=(APIS[API].by_name["gates"], gates_rules), probes=())
+
+    def asked_for() -> list[str]:
+        sandbox.requests.reset()
+        list(ApiSync(api, log=logging.getLogger("test")).run())
+        return sorted(asked(sandbox, "gates_rules"))
+
+    assert asked_for() == sorted(rules_path(gate["id"]) for gate in gates)
+    assert asked_for() == asked_for() == [rules_path(open_gate)]
+    rules[open_gate,][0]["rules"][1]["state"] = "failed"
+    assert asked_for() == [rules_path(open_gate)]
+    assert asked_for() == []

@@ -1,0 +1,129 @@
+"""Profiles: laid over the neutral declaration, which stays as it is; and the rules that each must keep."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.apis.declaration import Endpoint
+from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.paginators import SINGLE_PAGE
+from analytics_ingest.apis.profiles.overlay import overlay
+
+EVERY = [api for profiles in PROFILES.values() for api in profiles.values()]
+every_profile = pytest.mark.parametrize("api", EVERY, ids=[api.profile for api in EVERY])
+NEUTRAL = APIS["feature_management"]
+
+
+def laid(**more):
+    given = {"every": {}, "endpoints": {}, "profile": "shop", "base_url": "https://shop.example"}
+    return overlay(NEUTRAL, **{**given, **more})
+
+
+def test_each_api_has_its_vendor():
+    assert {name: list(profiles) for name, profiles in PROFILES.items()} == {
+        "experimentation": ["statsig"],
+        "incident_response": ["rootly"],
+        "project_planning": ["shortcut"],
+        "continuous_integration": ["circleci"],
+        "feature_management": ["split"],
+    }
+
+
+def test_where_each_vendor_is_and_how_it_wants_its_key():
+    key = {"type": "api_key", "location": "header"}
+    assert {api.profile: (api.base_url, dict(api.auth)) for api in EVERY} == {
+        "statsig": ("https://statsigapi.net/console/v1", {**key, "name": "STATSIG-API-KEY"}),
+        "rootly": ("https://api.rootly.com/v1", {"type": "bearer"}),
+        "shortcut": ("https://api.app.shortcut.com/api/v3", {**key, "name": "Shortcut-Token"}),
+        "circleci": ("https://circleci.com/api", {**key, "name": "Circle-Token"}),
+        "split": ("https://api.split.io/internal/api", {"type": "bearer"}),
+    }
+
+
+@every_profile
+def test_a_profile_has_all_that_the_api_has(api):
+    neutral = APIS[api.name]
+    assert neutral.profile == neutral.base_url == ""
+    assert set(neutral.by_name) <= set(api.by_name)
+    assert (api.cron, api.full_refresh_cron) == (neutral.cron, neutral.full_refresh_cron)
+    assert api.docs_url.startswith("https://")
+
+
+def test_what_vendors_add():
+    added = {api.profile: sorted(set(api.by_name) - set(APIS[api.name].by_name)) for api in EVERY}
+    assert {name: names for name, names in added.items() if name != "rootly"} == {
+        "statsig": [],
+        "shortcut": [],
+        "circleci": ["project_pipelines"],
+        "split": ["feature_flag_definitions"],
+    }
+    assert len(added["rootly"]) == 28
+
+
+@every_profile
+def test_every_description_is_one_sentence(api):
+    sentence = re.compile(r"[A-Z](?!.*[.!?] [A-Z])[^\n]*[^.\n]\.")
+    assert [each.name for each in api.endpoints if not sentence.fullmatch(each.description)] == []
+
+
+@every_profile
+def test_every_key_and_cursor_is_named_as_its_column(api):
+    for endpoint in api.endpoints:
+        for name in (*endpoint.primary_key, *endpoint.cursor_path, *endpoint.timestamps):
+            assert re.fullmatch(r"[a-z_]+(\.\w+)*", name), (endpoint.name, name)
+        assert set(endpoint.cursor_path) <= set(endpoint.timestamps), endpoint.name
+
+
+@every_profile
+def test_a_probe_names_what_is_there_and_what_it_does_not_see(api):
+    assert 1 <= len(api.probes) <= 2
+    for probe in api.probes:
+        assert probe.endpoint in probe.concerns
+        assert probe.blind
+        # a parent is asked for first
+        assert all(api.by_name[parent].parents is None for parent in api.by_name[probe.endpoint].upstream)
+
+
+def test_what_differs_is_laid_over_and_the_rest_stays():
+    api = laid(
+        prefix="/v2",
+        every={"timestamps": ()},
+        endpoints={"groups": {"primary_key": ("name",), "timestamps": ("created_at",)}},
+    )
+    groups, users = api.by_name["groups"], api.by_name["users"]
+    assert groups == replace(
+        NEUTRAL.by_name["groups"], path="/groups", primary_key=("name",), timestamps=("created_at",)
+    )
+    assert users == replace(NEUTRAL.by_name["users"], path="/users", timestamps=())
+    assert api.by_name["flag_sets"].path == "/v3/flag-sets"
+    assert NEUTRAL.by_name["groups"].path == "/v2/groups"
+
+
+def test_parents_come_before_their_children_in_whichever_order_they_are_named():
+    added = Endpoint("kinds", "/kinds", "data", SINGLE_PAGE, description="Kinds.")
+    api = laid(
+        endpoints={"users": {"path": "/kinds/{kind}/users", "parents": From("kinds", kind="id")}}, added=(added,)
+    )
+    names = list(api.by_name)
+    assert names.index("kinds") < names.index("users")
+    assert [name for name in names if name not in ("kinds", "users")] == [
+        name for name in NEUTRAL.by_name if name != "users"
+    ]
+
+
+def test_a_change_of_what_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"^shop: feature_management has no endpoint walls$"):
+        laid(endpoints={"walls": {}})
+
+
+def test_parents_in_a_circle_are_refused():
+    circle = {
+        "users": {"path": "/g/{g}", "parents": From("groups", g="id")},
+        "groups": {"path": "/u/{u}", "parents": From("users", u="id")},
+    }
+    with pytest.raises(ValueError, match=r"^the parents of users, groups go in a circle$"):
+        laid(endpoints=circle)

@@ -1,0 +1,177 @@
+"""A profile wherever a user meets it: check and verify, the graph, runs, sensors; and a change of profile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import AssetKey, AssetSelection, DagsterInstance, Definitions
+from typer.testing import CliRunner
+
+from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.cli import app
+from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.cadence import load_cadence
+from analytics_ingest.orchestrate.checks import build_checks
+from analytics_ingest.orchestrate.freshness import Configured
+from analytics_ingest.sync.check import check_api
+from analytics_ingest.sync.probe import look
+from analytics_ingest.sync.verify import verify_api
+from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.vendors.registry import VENDORS
+from analytics_ingest_tests.vendors.split import Split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from analytics_ingest_tests.vendors.server import Vendor
+
+
+ROOT = Path(__file__).parents[2]
+LOG = logging.getLogger("test")
+every_vendor = pytest.mark.parametrize("profile", VENDORS)
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with DagsterInstance.get() as found:
+        yield found
+
+
+@every_vendor
+def test_check_asks_once_for_each_endpoint(connect: Callable[..., Vendor], profile: str) -> None:
+    vendor = connect(VENDORS[profile]())
+    found = {each.subject: each for each in check_api(vendor.api, log=LOG)}
+
+    assert {each.said for each in found.values() if each.outcome == "failed"} == set()
+    assert list(found)[3:] == list(vendor.api.by_name)
+    tried = [name for name in vendor.api.by_name if found[name].outcome == "fine"]
+    assert vendor.requests == Counter(tried)
+    assert len(tried) >= len(vendor.api.by_name) - 1
+
+
+@every_vendor
+def test_verify_finds_what_a_sync_gave(connect: Callable[..., Vendor], profile: str) -> None:
+    vendor = connect(VENDORS[profile]())
+    vendor.sync()
+
+    found = {each.endpoint.name: each for each in verify_api(vendor.api, log=LOG)}
+    assert {name: each.outcome for name, each in found.items()} == dict.fromkeys(vendor.api.by_name, "same")
+    assert {name: each.upstream for name, each in found.items()} == {
+        name: len(vendor.expected(name)) for name in vendor.api.by_name
+    }
+
+
+@every_vendor
+def test_the_graph_has_the_endpoints_of_the_profile(profile: str) -> None:
+    api = next(found[profile] for found in PROFILES.values() if profile in found)
+    defs = Definitions(assets=[build_assets(api, load_cadence(api))], asset_checks=[build_checks(api)])
+
+    specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+    assert specs.keys() == {AssetKey([api.name, name]) for name in api.by_name}
+    for name, endpoint in api.by_name.items():
+        spec = specs[AssetKey([api.name, name])]
+        assert {dep.asset_key for dep in spec.deps} == {AssetKey([api.name, parent]) for parent in endpoint.upstream}
+        assert spec.metadata["docs"].value == api.docs_url
+        assert spec.metadata["profile"] == profile
+
+
+@every_vendor
+def test_a_look_that_finds_nothing_new_tells_the_same_twice(connect: Callable[..., Vendor], profile: str) -> None:
+    vendor = connect(VENDORS[profile]())
+    first = look(vendor.api, log=LOG)
+
+    assert first.keys() == {probe.endpoint for probe in vendor.api.probes}
+    assert look(vendor.api, log=LOG) == first
+
+
+def test_check_names_the_profile(connect: Callable[..., Vendor]) -> None:
+    connect(Split())
+    result = CliRunner().invoke(app, ["check", "feature_management"], env={"COLUMNS": "80"})
+
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, lines[0]) == (0, "feature_management (split)")
+    assert lines[-1] == "12 fine, 0 not tried, 0 failed, 0 not configured"
+
+
+@pytest.mark.parametrize("command", ["check", "verify"])
+def test_an_unknown_profile_ends_a_command_with_the_setting(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__PROFILE", "slit")
+    result = CliRunner().invoke(app, [command])
+
+    assert result.exit_code == 1
+    assert result.stderr == "SOURCES__FEATURE_MANAGEMENT__PROFILE is 'slit': it must be split or none\n"
+
+
+def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from analytics_ingest.extract.settings import choose_profile
+    from analytics_ingest.orchestrate.schedules import not_configured
+
+    api = APIS["feature_management"]
+    monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__PROFILE", "split")
+    assert not_configured(choose_profile(api)) == (
+        "feature_management is not configured: set SOURCES__FEATURE_MANAGEMENT__API_KEY"
+    )
+    monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__API_KEY", "k")
+    assert not_configured(choose_profile(api)) == ""
+    assert Configured().name == "API is configured"
+
+
+def test_a_user_sets_a_profile_and_a_key_and_materialises(connect: Callable[..., Vendor], tmp_path: Path) -> None:
+    split = connect(Split())
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "dagster", "asset", "materialize", "-m", "analytics_ingest.definitions"),
+            *("--select", 'key:"feature_management/workspaces" or key:"feature_management/feature_flags"'),
+        ],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert split.KEY not in done.stdout + done.stderr
+    assert query(tmp_path, "SELECT count(*) FROM feature_management.feature_flags") == [(3 * 103,)]
+
+
+def test_an_unknown_profile_keeps_the_code_location_from_loading_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "optimizely")
+    done = subprocess.run(
+        [sys.executable, "-c", "import analytics_ingest.definitions"],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "SOURCES__EXPERIMENTATION__PROFILE is 'optimizely': it must be statsig or none" in done.stderr
+
+
+def test_checks_without_a_sync_know_what_a_setting_asks_for(
+    connect: Callable[..., Vendor], instance: DagsterInstance
+) -> None:
+    split = connect(Split())
+    split.sync()
+    defs = Definitions(
+        asset_checks=[build_checks(split.api)], assets=[build_assets(split.api, load_cadence(split.api))]
+    )
+    keys = AssetSelection.all_asset_checks().resolve_checks(defs.resolve_asset_graph())
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
+    found = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+
+    assert [(each.asset_key.path, each.check_name) for each in found if not each.passed] == []
+    assert len(found) > 12
