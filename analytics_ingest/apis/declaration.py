@@ -140,6 +140,7 @@ class Api:
         docs_url: Where it is documented; empty if that is not known.
         profile: The vendor's name if it is declared as that vendor serves it; else empty.
         base_url: Where the vendor serves it; empty if only a setting can say.
+        versions: Endings of a base URL, as vendors document it, that its paths begin with.
         requests_per_minute: What the vendor permits; a setting can say otherwise.
         probes: The lists in which changes show first; for one or two requests in all.
     """
@@ -155,6 +156,7 @@ class Api:
     docs_url: str = ""
     profile: str = ""
     base_url: str = ""
+    versions: tuple[str, ...] = ()
     requests_per_minute: int | None = None
     probes: tuple[Probe, ...] = ()
 

@@ -168,6 +168,7 @@ def load_settings(api: Api) -> Settings:
         )
     declared = {"base_url": api.base_url or None, "requests_per_minute": api.requests_per_minute}
     values = {field: _either(lookup(api, field), declared.get(field)) for field in Settings.model_fields}
+    values["base_url"] = _without_version(api, values["base_url"])
     try:
         settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
     except (ValidationError, ValueError) as error:
@@ -176,6 +177,12 @@ def load_settings(api: Api) -> Settings:
         name = environment_name(api.name, "skip_endpoints")
         raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have")
     return settings
+
+
+def _without_version(api: Api, base_url: Any) -> Any:
+    """The base URL without the version that it may end in, where the paths begin with theirs."""
+    text = str(base_url).rstrip("/")
+    return next((text.removesuffix(each) for each in api.versions if text.endswith(each)), base_url)
 
 
 def _either(value: Any, otherwise: Any) -> Any:

@@ -257,3 +257,18 @@ def test_a_profile_that_the_api_does_not_have_is_refused(monkeypatch, name):
 def test_a_list_may_be_written_in_two_ways(configure, value, expected):
     configure(search_query=value)
     assert load_settings(API).search_query == expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "given", "expected"),
+    [
+        ("split", "https://proxy.example/internal/api/v2", "https://proxy.example/internal/api"),
+        ("split", "https://proxy.example/internal/api/v3/", "https://proxy.example/internal/api"),
+        ("split", "https://proxy.example/internal/api", "https://proxy.example/internal/api"),
+        ("none", "https://proxy.example/api/v2", "https://proxy.example/api/v2"),
+    ],
+)
+def test_a_base_url_may_end_in_a_version_that_the_paths_begin_with(monkeypatch, profile, given, expected):
+    for name, value in {"BASE_URL": given, "API_KEY": SECRET, "PROFILE": profile}.items():
+        monkeypatch.setenv(f"SOURCES__FEATURE_MANAGEMENT__{name}", value)
+    assert str(load_settings(choose_profile(APIS["feature_management"])).base_url) == expected

@@ -125,10 +125,11 @@ def test_edited_rows_are_served(own_server):
 
 def test_the_environment_configures_all_apis(server):
     environment = server.environment()
-    assert len(environment) == 10
+    assert len(environment) == 15
     url = f"{server.url}/incident_response/v1/"
     assert environment["SOURCES__INCIDENT_RESPONSE__BASE_URL"] == url
     assert environment["SOURCES__INCIDENT_RESPONSE__API_KEY"] == "sandbox-incident_response-key"
+    assert environment["SOURCES__INCIDENT_RESPONSE__PROFILE"] == "none"
 
 
 def test_a_server_stops_and_starts_again_on_its_port():

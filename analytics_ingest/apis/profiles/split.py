@@ -31,6 +31,7 @@ SPLIT = overlay(
     profile="split",
     title="Split",
     base_url="https://api.split.io/internal/api",
+    versions=("/v2", "/v3"),
     docs_url="https://docs.split.io/reference",
     # about 20 requests in 10 seconds, by organisation and by address
     requests_per_minute=110,
