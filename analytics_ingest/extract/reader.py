@@ -254,6 +254,7 @@ class EndpointReader:
         state = dlt.current.resource_state(self.endpoint.name)
         if not is_of(self._session.api, state):
             state.clear()
+        if self._session.api.profile:
             state[PROFILE] = self._session.api.profile
         return state
 

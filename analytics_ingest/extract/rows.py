@@ -113,7 +113,8 @@ class RowFinisher:
         # a copy, also for a row of its own: finishing adds to it
         row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
         for name, value in params.items():
-            if row.get(name) is None:
+            # of the same id the parent's is taken: what is 7 here may be "7" there
+            if row.get(name) is None or str(row[name]) == str(value):
                 row[name] = value
         row = self.without_excluded(row)
         for path in self._timestamps:

@@ -60,7 +60,8 @@ class Sweep:
         state.pop(UNFINISHED, None)
         if self.keep_time == "always" and self.parents:
             state[SWEPT] = self.began.isoformat()
-        elif self.keep_time != "never":
+        elif self.keep_time != "never" and not self.failed:
+            # a first sweep that could not read all of what only the first one asks for does not count as one
             state.setdefault(SWEPT, self.began.isoformat())
         self._note_failed(state)
         return state != before
@@ -81,6 +82,7 @@ def plan_sweep(
     now: datetime,
     resume_within: float,
     changing: Collection[str] = (),
+    windowed: bool = False,
 ) -> Sweep:
     """Decides which parents are asked.
 
@@ -93,6 +95,7 @@ def plan_sweep(
         now: When the feed was read.
         resume_within: Seconds after its beginning within which a sweep that did not end is gone on with.
         changing: Paths of the parents whose rows still change: they are asked whatever their own row says.
+        windowed: Whether the parents are those of a window, which says nothing of the others.
     """
     failed = set(state.get(FAILED, ())) & {parent.path for parent in parents}
     unfinished = state.get(UNFINISHED, {})
@@ -111,7 +114,9 @@ def plan_sweep(
     keep_time: Literal["always", "once", "never"] = "never"
     if feed is not None:
         # a sweep's time costs a load package
-        keep_time = "always" if mode == "changed" or feed.settles else "once" if feed.open_ended else "never"
+        keep_time = (
+            "always" if mode == "changed" or feed.settles else "once" if feed.open_ended and not windowed else "never"
+        )
     return Sweep(
         mode=mode,
         began=began,

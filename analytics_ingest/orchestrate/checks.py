@@ -167,7 +167,7 @@ def _findings(
     ]
     if endpoint.primary_key:
         made.append(found.key_unique(endpoint, tables))
-    if endpoint.parents and not endpoint.parents.open_ended:
+    if found.PARENTS_EXIST in found.checks_of(api, endpoint):
         scope = Scope(options=load_options(api))
         paths = {parent.path for parent in read_parents(api, endpoint, tables, scope, columns=columns, log=log)}
         made.append(found.parents_exist(endpoint, tables, paths))

@@ -49,7 +49,8 @@ def checks_of(api: Api, endpoint: Endpoint) -> dict[str, str]:
     checks = {}
     if endpoint.primary_key:
         checks[KEY_UNIQUE] = f"No two rows have the same {', '.join(endpoint.primary_key)}, and none lacks it."
-    if endpoint.parents and not endpoint.parents.open_ended:
+    # the table of a snapshot is what this sync was given for all of its parents
+    if endpoint.primary_key and endpoint.parents and not endpoint.parents.open_ended:
         checks[PARENTS_EXIST] = f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
     stops = "; what is read for each of its rows is not read then" if feeds_others(api, endpoint) else ""
     checks[ROWS_NOT_COLLAPSED] = f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."

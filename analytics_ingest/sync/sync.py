@@ -212,6 +212,7 @@ class ApiSync:
             now=datetime.now(UTC),
             resume_within=settings.resume_within,
             changing=changing_paths(endpoint, tables, columns.get(endpoint.name, {})),
+            windowed=self._mode.windowed,
         )
 
     def _state(self, endpoint: Endpoint, warehouse: Warehouse) -> dict[str, Any]:

@@ -219,3 +219,8 @@ def test_the_older_of_two_rows_is_told_by_the_cursor_where_there_is_one():
     old = made.finish({"id": 1, "changed_at": None, "created_at": "2026-01-01"}, {})
     new = made.finish({"id": 1, "changed_at": "2026-01-02", "created_at": "2026-01-01"}, {})
     assert (made.is_older(old, new), made.is_older(new, old)) == (True, False)
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "7"), (7, "7"), ("7", "7"), (8, 8), ("x", "x")])
+def test_a_path_parameter_is_the_parents_unless_the_row_says_another(own, expected):
+    assert finisher().finish({"id": 1, "user_id": own}, {"user_id": "7"})["user_id"] == expected

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,14 @@ from analytics_ingest.orchestrate.freshness import Configured
 from analytics_ingest.sync.check import check_api
 from analytics_ingest.sync.probe import look
 from analytics_ingest.sync.verify import verify_api
-from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.conftest import query, stored_cursor, sync
 from analytics_ingest_tests.vendors.registry import VENDORS
 from analytics_ingest_tests.vendors.split import Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest_tests.vendors.server import Vendor
 
 
@@ -175,3 +177,20 @@ def test_checks_without_a_sync_know_what_a_setting_asks_for(
 
     assert [(each.asset_key.path, each.check_name) for each in found if not each.passed] == []
     assert len(found) > 12
+
+
+def test_a_cursor_of_another_upstream_is_not_used_to_filter(
+    sandbox: SandboxServer, connect: Callable[..., Vendor], tmp_path: Path
+) -> None:
+    api = "incident_response"
+    assert sync(api)["incidents"].cursor == datetime.fromisoformat(str(stored_cursor(api, "incidents")))
+    rootly = connect(VENDORS["rootly"]())
+    first = rootly.sync("incidents")["incidents"]
+
+    assert first.status == "complete"
+    assert not [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)]
+    live = query(tmp_path, "SELECT count(*) FROM incident_response.incidents WHERE _deleted_at IS NULL")
+    assert live == [(len(rootly.expected("incidents")),)]
+    rootly.asked.clear()
+    rootly.sync("incidents")
+    assert all("filter[updated_at][gte]" in asked.query for asked in rootly.asked)

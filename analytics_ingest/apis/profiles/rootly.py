@@ -27,6 +27,9 @@ PAGES = page_number(
     total_path="meta.total_count",
 )
 UPDATED = ("updated_at",)
+TIMES = ("created_at", "updated_at")
+COURSE = ("started_at", "mitigated_at", "resolved_at")
+"""Times in the course of an incident, which its retrospective repeats; null until it has come to them."""
 
 
 def flat(record: Any) -> Iterator[Any]:
@@ -39,9 +42,18 @@ def flat(record: Any) -> Iterator[Any]:
     yield own | {f"attribute_{name}" if name in own else name: value for name, value in attributes.items()}
 
 
-def listed(name: str, description: str, *, path: str = "") -> Endpoint:
+def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...] = TIMES) -> Endpoint:
     """A list of the account's, with the time of each record's last update."""
-    return Endpoint(name, path or f"/{name}", "data", PAGES, rows=flat, cursor_path=UPDATED, description=description)
+    return Endpoint(
+        name,
+        path or f"/{name}",
+        "data",
+        PAGES,
+        rows=flat,
+        cursor_path=UPDATED,
+        timestamps=times,
+        description=description,
+    )
 
 
 def child(name: str, path: str, parents: From, description: str, **more: Any) -> Endpoint:
@@ -56,7 +68,7 @@ LISTS = (
     listed("teams", "Teams that respond to incidents."),
     listed("sub_statuses", "Finer stages within the status of an incident."),
     listed("incident_roles", "Roles that people take during an incident."),
-    listed("post_mortems", "Retrospectives that were written after incidents."),
+    listed("post_mortems", "Retrospectives that were written after incidents.", times=(*TIMES, *COURSE)),
     listed("status_pages", "Pages that tell the public how services are.", path="/status-pages"),
     listed("severities", "How bad an incident can be."),
     listed("services", "Services that incidents concern."),
@@ -111,6 +123,7 @@ CHILDREN = (
         "/incidents/{incident_id}/events",
         INCIDENT,
         "What happened in the course of each incident.",
+        timestamps=(*TIMES, "occurred_at"),
     ),
     child(
         "incidents_action_items",
@@ -154,12 +167,21 @@ ROOTLY = overlay(
     headers={"Accept": "application/vnd.api+json"},
     requests_per_minute=3000,
     retry=RetryPolicy(max_retries=2, backoff_factor=5, constant=True, limit_retries=13),
-    every={"paginator": PAGES, "rows": flat, "cursor_path": UPDATED, "timestamps": ("created_at", "updated_at")},
+    every={"paginator": PAGES, "rows": flat, "cursor_path": UPDATED, "timestamps": TIMES},
     endpoints={
         "incidents": {
             # new ones go to the end, so that pages stay where they are
             "params": {"sort": "created_at"},
             "start_param": "filter[updated_at][gte]",
+            "timestamps": (
+                *TIMES,
+                *COURSE,
+                "in_triage_at",
+                "detected_at",
+                "acknowledged_at",
+                "closed_at",
+                "cancelled_at",
+            ),
         },
     },
     added=(*LISTS, *OTHERS, *CHILDREN),

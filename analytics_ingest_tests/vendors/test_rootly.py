@@ -1,0 +1,204 @@
+"""Rootly: what the public connectors get wrong about its incidents, each by name; its limit on requests, its key."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analytics_ingest.sync.probe import look
+from analytics_ingest_tests.conftest import query, stored_cursor
+from analytics_ingest_tests.vendors.rootly import SINCE, Rootly, selected
+from analytics_ingest_tests.vendors.rootly_rows import INCIDENTS, NEWEST, at, child, edit, found, incident, remove, uid
+from analytics_ingest_tests.vendors.server import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest_tests.conftest import FakeClock
+    from analytics_ingest_tests.extract.upstream import Answer, Asked
+    from analytics_ingest_tests.vendors.server import Route
+
+LATER = NEWEST + timedelta(minutes=10)
+
+
+@pytest.fixture
+def rootly(connect: Callable[..., Rootly]) -> Rootly:
+    return connect(Rootly())
+
+
+def ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def test_times_are_utc_on_both_sides_of_the_end_of_daylight_saving(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("incidents")
+
+    before, after = found(rootly, "incidents", 102), found(rootly, "incidents", 103)
+    assert before["attributes"]["updated_at"] == "2025-11-02T01:59:00.000-07:00"
+    assert after["attributes"]["updated_at"] == "2025-11-02T01:05:00.000-08:00"
+    held = query(
+        tmp_path,
+        "SELECT epoch_ms(updated_at), epoch_ms(started_at), epoch_ms(resolved_at) "
+        "FROM incident_response.incidents WHERE sequential_id IN (103, 104) ORDER BY sequential_id",
+    )
+    updated = [datetime(2025, 11, 2, 8, 59, tzinfo=UTC), datetime(2025, 11, 2, 9, 5, tzinfo=UTC)]
+    resolved = [None, ms(updated[1] - timedelta(minutes=1))]
+    assert held == [(ms(updated[n]), ms(updated[n] - timedelta(hours=2)), resolved[n]) for n in (0, 1)]
+    # also those that no incident has come to yet
+    times = {
+        name
+        for name, kind, *_ in query(tmp_path, "DESCRIBE incident_response.incidents")
+        if kind == "TIMESTAMP WITH TIME ZONE" and not name.startswith("_")
+    }
+    course = {f"{each}_at" for each in ("in_triage", "started", "detected", "acknowledged", "mitigated", "resolved")}
+    assert times == course | {"closed_at", "cancelled_at", "created_at", "updated_at"}
+
+
+def test_the_cursor_is_the_latest_moment_and_not_the_greatest_text(rootly: Rootly) -> None:
+    result = rootly.sync("incidents")["incidents"]
+
+    texts = {row["attributes"]["updated_at"]: row["id"] for row in rootly.rows("incidents")}
+    assert texts[max(texts)] == uid("incidents", 102)
+    assert stored_cursor("incident_response", "incidents") == "2025-11-02T09:05:00+00:00"
+    assert result.cursor == datetime(2025, 11, 2, 9, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("settings", "since", "count"),
+    [({}, "2025-11-02T08:05:00+00:00", 11), ({"LOOKBACK": "600"}, "2025-11-02T08:55:00+00:00", 2)],
+)
+def test_incidents_are_asked_for_from_the_look_back_on(
+    connect: Callable[..., Rootly], settings: dict[str, str], since: str, count: int
+) -> None:
+    rootly = connect(Rootly(), **settings)
+    rootly.sync("incidents")
+    assert [each.get(SINCE) for each in rootly.queries("/incidents")] == [None] * 3
+    rootly.asked.clear()
+    result = rootly.sync("incidents")["incidents"]
+
+    assert rootly.queries("/incidents") == [
+        {"sort": "created_at", SINCE: since, "page[number]": "1", "page[size]": "50"}
+    ]
+    # as text every one of them would be earlier
+    assert (result.reading.rows_read, result.reading.rows_loaded) == (count, 0)
+
+
+def test_no_other_list_is_sent_a_filter_and_a_full_refresh_sends_none(rootly: Rootly) -> None:
+    del rootly.rows("incidents")[3:]
+    rootly.sync()
+    rootly.sync()
+    filtered = [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)]
+    assert [asked.path for asked in filtered] == ["/v1/incidents"]
+    rootly.asked.clear()
+    rootly.sync(full_refresh=True)
+
+    assert {name for asked in rootly.asked for name in asked.query} == {"page[number]", "page[size]", "sort"}
+    assert rootly.queries("/incidents") == [{"sort": "created_at", "page[number]": "1", "page[size]": "50"}]
+    assert {asked.path for asked in rootly.asked if "sort" in asked.query} == {"/v1/incidents"}
+
+
+def test_an_incident_that_is_gone_is_marked_by_the_full_refresh_and_not_before(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("incidents", "incidents_events")
+    remove(rootly, "incidents", 32)
+    marked = "SELECT id FROM incident_response.{} WHERE _deleted_at IS NOT NULL"
+
+    filtered = rootly.sync("incidents", "incidents_events")
+    assert filtered["incidents"].rows_deleted == 0
+    assert query(tmp_path, marked.format("incidents")) == []
+    # its children answer 404 by now
+    events = filtered["incidents_events"]
+    assert (events.status, events.reading.parents_missing, events.rows_deleted) == ("complete", 1, 32 % 3)
+
+    full = rootly.sync("incidents", "incidents_events", full_refresh=True)
+    assert full["incidents"].rows_deleted == 1
+    assert query(tmp_path, marked.format("incidents")) == [(uid("incidents", 32),)]
+    assert (full["incidents_events"].reading.parents, full["incidents_events"].reading.parents_missing) == (103, 0)
+
+
+def test_children_of_incidents_that_the_filter_leaves_out_are_asked_for(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("incidents", "incidents_events")
+    old = uid("incidents", 40)
+    rootly.rows("incidents_events", old).append(child("incidents_events", old, 7))
+    results = rootly.sync("incidents", "incidents_events")
+
+    assert results["incidents"].reading.rows_read == 11
+    events = results["incidents_events"].reading
+    assert (events.parents, events.rows_loaded) == (INCIDENTS, 1)
+    held = query(tmp_path, f"SELECT event FROM incident_response.incidents_events WHERE incident_id = '{old}'")
+    assert sorted(held) == [("event 0",), ("event 7",)]
+
+
+class Busy(Rootly):
+    """While its first page is under way an incident is filed, and an old one edited."""
+
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+        given = super().answer(route, parts, asked)
+        given = replace(given, body=copy.deepcopy(given.body))
+        if route.endpoint == "incidents" and len(self.rows("incidents")) == INCIDENTS:
+            self.rows("incidents").append(incident(INCIDENTS, updated=LATER))
+            edit(self, "incidents", 3, title="edited", updated_at=at(LATER))
+        return given
+
+
+def test_incidents_keep_their_pages_while_new_ones_come_and_old_ones_change(
+    connect: Callable[..., Rootly], tmp_path: Path
+) -> None:
+    rootly = connect(Busy())
+    result = rootly.sync("incidents")["incidents"]
+
+    # read twice if a row were on two pages
+    assert [(each["sort"], each["page[number]"]) for each in rootly.queries("/incidents")] == [
+        ("created_at", number) for number in ("1", "2", "3")
+    ]
+    assert (result.reading.rows_read, result.reading.doubt) == (INCIDENTS + 1, "")
+    assert query(tmp_path, "SELECT count(DISTINCT id) FROM incident_response.incidents") == [(INCIDENTS + 1,)]
+    again = rootly.sync("incidents")["incidents"]
+    assert again.reading.rows_loaded == 1
+    assert query(tmp_path, "SELECT sequential_id FROM incident_response.incidents WHERE title = 'edited'") == [(4,)]
+
+
+def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(rootly: Rootly) -> None:
+    log = logging.getLogger("test")
+    first = look(rootly.api, log=log)
+    assert look(rootly.api, log=log) == first
+    edit(rootly, "incidents", 51, title="edited", updated_at=at(LATER))
+    seen = look(rootly.api, log=log)
+
+    by_creation = selected(rootly.rows("incidents"), {"sort": "created_at"})[:50]
+    assert uid("incidents", 51) not in {row["id"] for row in by_creation}
+    assert seen.keys() == first.keys() == {"incidents"}
+    assert seen != first
+    asked = {"sort": "-updated_at", "page[number]": "1", "page[size]": "50"}
+    assert [each.query for each in rootly.asked] == [asked] * 3
+
+
+def test_the_limit_is_ridden_out_until_the_time_of_its_reset(rootly: Rootly, clock: FakeClock) -> None:
+    clock.moment += 17.25
+    rootly.limit = Limit(requests=100, seconds=60, now=clock.now)
+    results = rootly.sync()
+
+    assert len(results) == 30
+    assert {result.status for result in results.values()} == {"complete"}
+    answered = rootly.requests.total() - rootly.limit.refused
+    # in each window 100; the first began 17.25 s before the sync
+    assert clock.slept == [42.75, *[60.0] * (answered // 100 - 1)]
+    assert answered % 100
+    assert len(clock.slept) == 4
+
+
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Rootly]) -> None:
+    from analytics_ingest.extract.errors import AuthenticationError
+
+    rootly = connect(Rootly(), API_KEY="wrong-and-secret")
+    with pytest.raises(
+        AuthenticationError, match=r"incident_response refused the key .* SOURCES__INCIDENT_RESPONSE__API_KEY"
+    ) as refused:
+        rootly.sync("incidents")
+    assert "wrong-and-secret" not in str(refused.value)
+    assert len(rootly.asked) == 1

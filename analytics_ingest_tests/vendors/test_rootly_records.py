@@ -1,0 +1,176 @@
+"""Rootly: what the public connectors get wrong about the shapes of its lists and records, each by name."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.vendors.rootly import Rootly
+from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, NEWEST, edit, listed, uid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ENDPOINTS = {
+    *("dashboards", "incidents", "authorizations", "dashboards_panels", "users", "incident_types", "teams"),
+    *("sub_statuses", "incident_roles", "post_mortems", "status_pages", "severities", "services", "roles"),
+    *("incident_permission_sets", "workflows", "form_sets", "form_fields", "playbooks", "retrospective_processes"),
+    *("ip_ranges", "users_notification_rules", "incidents_sub_statuses", "incident_permission_sets_resources"),
+    *("incident_permission_sets_booleans", "incidents_events", "incidents_action_items", "workflow_groups"),
+    *("workflows_tasks", "retrospective_configurations"),
+}
+
+
+@pytest.fixture
+def rootly(connect: Callable[..., Rootly]) -> Rootly:
+    return connect(Rootly())
+
+
+def columns_of(tmp_path: Path, table: str) -> dict[str, str]:
+    return {name: kind for name, kind, *_ in query(tmp_path, f"DESCRIBE incident_response.{table}")}
+
+
+def test_all_thirty_endpoints_are_there_and_synced(rootly: Rootly, tmp_path: Path) -> None:
+    results = rootly.sync()
+
+    assert results.keys() == rootly.api.by_name.keys() == ENDPOINTS
+    assert len(ENDPOINTS) == 30
+    assert APIS["incident_response"].by_name.keys() == {"dashboards", "incidents"}
+    assert {result.status for result in results.values()} == {"complete"}
+    held = {name: query(tmp_path, f'SELECT count(*) FROM incident_response."{name}"')[0][0] for name in ENDPOINTS}
+    assert held == {name: len(rootly.expected(name)) for name in ENDPOINTS}
+    assert {asked.headers["Accept"] for asked in rootly.asked} == {"application/vnd.api+json"}
+
+
+def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("incidents")
+
+    rows = query(
+        tmp_path,
+        "SELECT sequential_id, title, status, private, summary, severity->>'$.data.attributes.name', labels "
+        f"FROM incident_response.incidents WHERE id IN ('{uid('incidents', 6)}', '{uid('incidents', 7)}') ORDER BY 1",
+    )
+    labels = '{"platform":"web"}'
+    assert rows == [
+        (7, "Incident 6", "started", False, "What happened in 6", "SEV2", labels),
+        (8, "Incident 7", "resolved", False, None, "SEV3", labels),
+    ]
+    assert "attributes" not in columns_of(tmp_path, "incidents")
+
+
+def test_an_attribute_named_like_a_field_of_the_record_is_kept_beside_it(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("services")
+
+    held = query(tmp_path, "SELECT type, attribute_type, count(*) FROM incident_response.services GROUP BY ALL")
+    assert sorted(held) == [("services", "external", 50), ("services", "internal", 50)]
+
+
+def test_relationships_stay_as_json(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("users")
+
+    assert columns_of(tmp_path, "users")["relationships"] == "JSON"
+    ((held,),) = query(tmp_path, "SELECT relationships FROM incident_response.users WHERE id = '344'")
+    assert json.loads(held) == listed("users", 0)["relationships"]
+
+
+def test_children_carry_the_id_of_their_parent_whether_they_name_it_or_not(rootly: Rootly, tmp_path: Path) -> None:
+    assert "incident_id" not in rootly.rows("incidents_events", uid("incidents", 2))[0]["attributes"]
+    assert "incident_id" not in rootly.rows("incidents_action_items", uid("incidents", 3))[0]["attributes"]
+    assert rootly.rows("users_notification_rules", "345")[0]["attributes"]["user_id"] == 345
+    rootly.sync(*CHILDREN, *(parent for parent, _ in CHILDREN.values()))
+
+    for name, (_, column) in CHILDREN.items():
+        held = query(tmp_path, f"SELECT id, {column} FROM incident_response.{name} ORDER BY id")
+        parents = {row["id"]: parent for (parent,), rows in rootly.store[name].items() for row in rows}
+        assert held == sorted(parents.items()), name
+        assert columns_of(tmp_path, name)[column] == "VARCHAR", name
+
+
+def test_a_next_page_of_null_ends_a_list_without_a_further_request(rootly: Rootly) -> None:
+    results = rootly.sync("services", "authorizations", "incidents", "incidents_events")
+
+    # the last page of services is full
+    assert rootly.queries("/services") == [{"page[number]": number, "page[size]": "50"} for number in ("1", "2")]
+    assert rootly.pages("/authorizations") == ["1", "2", "3"]
+    assert rootly.pages(f"/incidents/{uid('incidents', 0)}/events") == ["1", "2", "3"]
+    # an incident without events
+    assert rootly.pages(f"/incidents/{uid('incidents', 3)}/events") == ["1"]
+    assert {name: result.reading.rows_read for name, result in results.items()} == {
+        name: len(rootly.expected(name)) for name in results
+    }
+
+
+def test_a_list_without_meta_and_links_is_read_to_its_end(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("retrospective_configurations")
+
+    assert rootly.queries("/retrospective_configurations") == [
+        {"page[number]": number, "page[size]": "2"} for number in ("1", "2", "3")
+    ]
+    held = query(tmp_path, "SELECT id FROM incident_response.retrospective_configurations ORDER BY id")
+    assert held == sorted((uid("retrospective_configurations", n),) for n in range(4))
+
+
+def test_addresses_are_one_object_and_a_snapshot(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("ip_ranges")
+    rootly.rows("ip_ranges")[0]["attributes"]["integrations_ipv4"] = ["192.0.2.9"]
+    result = rootly.sync("ip_ranges")["ip_ranges"]
+
+    assert rootly.queries("/ip_ranges") == [{}, {}]
+    assert result.reading.rows_loaded == 1
+    held = query(tmp_path, "SELECT id, integrations_ipv4, webhooks_ipv6 FROM incident_response.ip_ranges")
+    assert held == [(uid("ip_ranges", 0), '["192.0.2.9"]', '["2001:db8::1"]')]
+
+
+def test_records_without_timestamps_are_told_apart_by_content(rootly: Rootly, tmp_path: Path) -> None:
+    wanted = ("workflow_groups", "dashboards", "dashboards_panels")
+    rootly.sync(*wanted)
+    edit(rootly, "workflow_groups", 2, name="another name")
+    panel = uid("dashboards", 1)
+    edit(rootly, "dashboards_panels", f"{panel}/1", panel, name="another name")
+    results = rootly.sync(*wanted)
+
+    for name in ("workflow_groups", "dashboards_panels"):
+        assert (results[name].reading.rows_loaded, results[name].cursor) == (1, None)
+        assert not {"created_at", "updated_at"} & columns_of(tmp_path, name).keys()
+        changed = f"SELECT count(*) FROM incident_response.{name} WHERE name = 'another name'"
+        assert query(tmp_path, changed) == [(1,)]
+
+
+def test_the_sub_statuses_of_an_incident_have_the_time_of_their_assignment_alone(
+    rootly: Rootly, tmp_path: Path
+) -> None:
+    rootly.sync("incidents", "incidents_sub_statuses")
+
+    types = columns_of(tmp_path, "incidents_sub_statuses")
+    assert types["assigned_at"] == "TIMESTAMP WITH TIME ZONE"
+    assert not {"created_at", "updated_at"} & types.keys()
+    own = f"WHERE incident_id = '{uid('incidents', 3)}' ORDER BY position"
+    held = query(tmp_path, f"SELECT epoch_ms(assigned_at) FROM incident_response.incidents_sub_statuses {own}")
+    assert held == [(round((NEWEST - timedelta(days=n)).timestamp() * 1000),) for n in range(3)]
+
+
+def test_status_pages_are_at_a_path_with_a_hyphen(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("status_pages")
+
+    assert [asked.path for asked in rootly.asked] == ["/v1/status-pages"] * 2
+    assert query(tmp_path, "SELECT count(*) FROM incident_response.status_pages") == [(3,)]
+
+
+def test_ids_that_are_numbers_stay_text_beside_uuids(rootly: Rootly, tmp_path: Path) -> None:
+    rootly.sync("roles", "users", "users_notification_rules")
+
+    ids = sorted(["344", "345", *(uid("roles", n) for n in range(2, 6))])
+    held = query(tmp_path, "SELECT id, typeof(id) FROM incident_response.roles ORDER BY id")
+    assert held == [(each, "VARCHAR") for each in ids]
+    joined = query(
+        tmp_path,
+        "SELECT u.id, count(*) FROM incident_response.users u "
+        "JOIN incident_response.users_notification_rules r ON r.user_id = u.id GROUP BY 1 ORDER BY 1",
+    )
+    assert joined == [(uid("users", n), n % 4) for n in range(9) if n % 4]
