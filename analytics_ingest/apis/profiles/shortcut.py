@@ -32,6 +32,11 @@ def with_replies(comment: Any, *, reply_to: Any = None) -> Iterator[Any]:
         yield from with_replies(reply, reply_to=comment.get("id"))
 
 
+def without_own_milestone(epic: Any) -> Iterator[Any]:
+    """An epic without its ``milestone_id``, which names one objective of several, and not always the one asked for."""
+    yield {name: value for name, value in epic.items() if name != "milestone_id"} if isinstance(epic, dict) else epic
+
+
 SHORTCUT = overlay(
     PROJECT_PLANNING,
     profile="shortcut",
@@ -39,7 +44,8 @@ SHORTCUT = overlay(
     base_url="https://api.app.shortcut.com/api/v3",
     docs_url="https://developer.shortcut.com/api/rest/v3",
     auth={"type": "api_key", "name": "Shortcut-Token", "location": "header"},
-    requests_per_minute=200,
+    # 200 are permitted; with less room to spare a minute of the vendor's can get one more
+    requests_per_minute=190,
     # a 429 does not say when the minute is over
     retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
     prefix="/v1",
@@ -48,6 +54,7 @@ SHORTCUT = overlay(
         "epics": {"params": {"includes_description": "true"}},
         "epics_comments": {"rows": with_replies},
         "groups_stories": {"paginator": offset(limit=1000)},
+        "milestones_epics": {"rows": without_own_milestone},
         "story_history": {"timestamps": ("changed_at",)},
         "epic_workflow": {"timestamps": ("created_at", "updated_at")},
         "member": {"timestamps": ()},
