@@ -112,11 +112,9 @@ def plan_sweep(
     ]
     feed = endpoint.parents
     keep_time: Literal["always", "once", "never"] = "never"
-    if feed is not None:
+    if feed is not None and not windowed:
         # a sweep's time costs a load package
-        keep_time = (
-            "always" if mode == "changed" or feed.settles else "once" if feed.open_ended and not windowed else "never"
-        )
+        keep_time = "always" if mode == "changed" or feed.settles else "once" if feed.open_ended else "never"
     return Sweep(
         mode=mode,
         began=began,

@@ -35,7 +35,8 @@ class Wanted:
         if endpoint.start_param and not mode.full_refresh:
             lookback = timedelta(seconds=settings.lookback)
             self.since = mode.updated_from if mode.windowed else (cursor - lookback if cursor else None)
-        self._oldest = max(filter(None, (settings.start_date, self.since)), default=None)
+        # what comes though it is older than asked for is compared by content, as all the rest: it may be late
+        self._oldest = settings.start_date
 
     @property
     def everything(self) -> bool:

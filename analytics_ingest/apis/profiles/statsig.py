@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.apis.declaration import RetryPolicy
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
 from analytics_ingest.apis.feeds import From
-from analytics_ingest.apis.paginators import page_number
+from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
 from analytics_ingest.apis.profiles.overlay import overlay
 from analytics_ingest.apis.values import Days, Span
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MODIFIED = ("last_modified_time", "created_time")
 RUN_TIMES = ("last_updated_at", "created_at")
 UNDATED: dict[str, Any] = {"cursor_path": (), "timestamps": ()}
+WHOLE: dict[str, Any] = {"paginator": SINGLE_PAGE}
+"""Lists that know neither ``page`` nor ``limit``."""
 
 
 def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Any:
@@ -75,18 +77,19 @@ STATSIG = overlay(
             "convert": day_before,
         },
         "dynamic_configs_versions": {"parents": CONFIG, "cursor_path": ()},
-        "dynamic_configs_rules": {"parents": CONFIG, **UNDATED},
+        "dynamic_configs_rules": {"parents": CONFIG, **WHOLE, **UNDATED},
         # samples of values: a name comes more than once
         "events": {"primary_key": (), "cursor_path": (), "timestamps": ("timestamp",)},
         "events_metrics": {"cursor_path": ()},
-        "gates_rules": {"parents": From("gates", gate_id="id", updated="last_modified_time"), **UNDATED},
+        "experiments": {"timestamps": (*MODIFIED, "start_time", "end_time")},
+        "gates_rules": {"parents": From("gates", gate_id="id", updated="last_modified_time"), **WHOLE, **UNDATED},
         "ingestion_status": {
             "path": "/ingestion/status?startDate={start_date}&endDate={end_date}",
             "data_selector_else": "$",
-            "paginator": EXPERIMENTATION.by_name["ingestion_status"].paginator,
             "parents": Span("start_date", "end_date"),
             "cursor_path": (),
-            "timestamps": ("timestamp",),
+            "timestamps": ("timestamp", "ds"),
+            **WHOLE,
         },
         "ingestion_runs": {
             "paginator": numbered(limit=None),

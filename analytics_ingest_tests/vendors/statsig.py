@@ -1,0 +1,224 @@
+"""Statsig's Console API as a local server: numbered pages, answers without ``pagination``, days, two shapes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.vendors.server import Route, Vendor, cut
+from analytics_ingest_tests.vendors.statsig_rows import (
+    LATER_MS,
+    app,
+    entry,
+    event_metric,
+    experiment,
+    first_rows,
+    listed,
+    rule,
+    status,
+    value,
+    version,
+)
+
+if TYPE_CHECKING:
+    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.vendors.server import Rows
+
+PAGED = frozenset({"page", "limit"})
+LOG = frozenset({"startDate", "endDate", "latestID", "sortKey", "sortOrder", "actionType", "actionTypes"})
+SILENT = frozenset({"dynamic_configs", "segments", "tags", "target_apps"})
+"""Lists whose answers lack ``pagination``; those of ids lack it too."""
+PARENTS = {
+    "dynamic_configs_versions": ("dynamic_configs", "id"),
+    "dynamic_configs_rules": ("dynamic_configs", "id"),
+    "events_metrics": ("events", "name"),
+    "gates_rules": ("gates", "id"),
+    "segments_ids": ("segments", "id"),
+}
+
+
+class Statsig(Vendor):
+    """One project, whose days with values end today.
+
+    Attributes:
+        largest: The largest page that is given, whatever is asked for.
+        today: The day of the newest values, UTC.
+    """
+
+    profile = "statsig"
+    prefix = "/console/v1"
+    ROUTES = (
+        Route("audit_logs", r"/audit_logs", PAGED | LOG),
+        Route("autotunes", r"/autotunes", PAGED),
+        Route("dynamic_configs", r"/dynamic_configs", PAGED),
+        Route("dynamic_configs_versions", r"/dynamic_configs/([^/]+)/versions", PAGED),
+        Route("dynamic_configs_rules", r"/dynamic_configs/([^/]+)/rules"),
+        Route("events", r"/events", PAGED),
+        Route("events_metrics", r"/events/([^/]+)/metrics", PAGED),
+        Route("experiments", r"/experiments", PAGED | {"createdStartDate", "createdEndDate"}),
+        Route("gates", r"/gates", PAGED),
+        Route("gates_rules", r"/gates/([^/]+)/rules"),
+        Route("holdouts", r"/holdouts", PAGED),
+        Route("ingestion_status", r"/ingestion/status", frozenset(), frozenset({"startDate", "endDate"})),
+        Route("ingestion_runs", r"/ingestion/runs", frozenset({"page"})),
+        Route("layers", r"/layers", PAGED),
+        Route("metrics", r"/metrics/list", PAGED | {"showHiddenMetrics"}),
+        Route("metrics_values", r"/metrics/values", PAGED, frozenset({"date"})),
+        Route("segments", r"/segments", PAGED),
+        Route("segments_ids", r"/segments/([^/]+)/id_list", PAGED),
+        Route("tags", r"/tags", PAGED),
+        Route("target_apps", r"/target_app", PAGED),
+        Route("users", r"/users", PAGED),
+    )
+    PARAMS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "dynamic_configs_versions": ("dynamic_config_id",),
+        "dynamic_configs_rules": ("dynamic_config_id",),
+        "events_metrics": ("event_name",),
+        "gates_rules": ("gate_id",),
+        "metrics_values": ("date",),
+        "segments_ids": ("segment_id",),
+    }
+    UNPAGED = frozenset({"dynamic_configs_rules", "gates_rules", "ingestion_status"})
+    LIMITS: ClassVar[dict[str, int]] = {
+        "autotunes": 3,
+        "dynamic_configs": 5,
+        "events": 20,
+        "events_metrics": 4,
+        "gates": 10,
+        "holdouts": 3,
+        "layers": 3,
+        "metrics_values": 20,
+        "segments": 10,
+        "target_apps": 4,
+    }
+    largest = 100
+
+    def fill(self) -> None:
+        self.today = datetime.now(UTC).date()
+        self.store.update(first_rows(self.today))
+
+    def advance(self) -> None:
+        self.rows("audit_logs").append(entry(130))
+        self.change("gates", 3)
+        self.rows("gates_rules", "gate-3")[0]["passPercentage"] = 55
+        self.rows("gates_rules", "gate-4").pop()
+        self.remove("gates", 7, "gates_rules")
+        self.rows("gates").append({"id": "gate-20", "name": "a new one", "createdTime": LATER_MS})
+        self.rows("gates_rules", "gate-20").append(rule(0))
+        self.change("dynamic_configs", 2)
+        self.rows("dynamic_configs_versions", "config-2").append(version("config-2", 9))
+        self.rows("dynamic_configs_rules", "config-2").append(rule(8))
+        self.rows("events").append({"name": "quite / new", "timestamp": str(LATER_MS)})
+        self.rows("events_metrics", "quite / new").append(event_metric("quite / new", 0))
+        self.rows("events_metrics", "page/view")[1]["type"] = "event_user"
+        self.rows("experiments").append(experiment(205))
+        self.remove("experiments", 11)
+        for name in ("autotunes", "experiments", "holdouts", "layers", "metrics"):
+            self.change(name, 1)
+        self.rows("ingestion_runs")[4].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
+        self.rows("ingestion_status").append(status(self.today, 7))
+        values = self.rows("metrics_values", str(self.today))
+        values[2]["numerator"] = 1_000_000
+        del values[5]
+        values.append(value(45))
+        self.remove("segments", 12, "segments_ids")
+        self.rows("segments").append({"id": "segment-26", "name": "new", "type": "id_list"})
+        self.rows("segments_ids", "segment-26").append(listed(0))
+        del self.rows("segments_ids", "segment-0")[120:123]
+        self.rows("segments_ids", "segment-3").append(listed(100))
+        self.rows("tags")[129]["name"] = "another name"
+        self.rows("target_apps").append(app(9))
+        self.rows("users")[6]["role"] = "Admin"
+        self.remove("users", 8)
+
+    def change(self, endpoint: str, number: int) -> None:
+        """Changes a row as the vendor notes it: later than any other was changed."""
+        self.rows(endpoint)[number].update(name="another name", lastModifiedTime=LATER_MS)
+
+    def remove(self, endpoint: str, number: int, *children: str) -> None:
+        """Removes a row, and what hangs on it."""
+        gone = self.rows(endpoint).pop(number)
+        for child in children:
+            self.store[child].pop((gone["id"],))
+
+    def authorised(self, asked: Asked) -> bool:
+        return asked.headers.get("STATSIG-API-KEY") == self.KEY
+
+    def error(self, status: int) -> Answer:
+        """The error; 429 comes with no header that says how long it holds."""
+        words = {400: "Invalid request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
+        return Answer(status=status, body={"status": status, "message": words[status]})
+
+    def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
+        return [{"id": row["name"], **row}] if endpoint == "target_apps" else [row]
+
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+        name, query = route.endpoint, asked.query
+        days = [query[each] for each in ("date", "startDate", "endDate") if each in query]
+        if wrong := [day for day in days if not is_day(day)]:
+            self.complaints.append(f"{asked.path}: no days: {wrong}")
+            return self.error(400)
+        if name in PARENTS and not self.is_there(name, parts[0]):
+            return self.error(404)
+        if name in ("gates_rules", "dynamic_configs_rules"):
+            return self.rules(name, parts[0])
+        rows = self.rows(name, *((query["date"],) if name == "metrics_values" else parts))
+        if name == "ingestion_status":
+            return Answer(body=[row for row in rows if query["startDate"] <= row["ds"][:10] <= query["endDate"]])
+        if name == "audit_logs" and "startDate" in query:
+            rows = [row for row in rows if logged_on(row) >= query["startDate"]]
+        if name == "metrics" and query.get("showHiddenMetrics") != "true":
+            rows = [row for row in rows if not row["isHidden"]]
+        return self.page(name, rows, asked)
+
+    def is_there(self, name: str, key: str) -> bool:
+        """Whether a parent is there; a segment that is no list of ids has none."""
+        parent, field = PARENTS[name]
+        return any(
+            row[field] == key and (name != "segments_ids" or row["type"] == "id_list") for row in self.rows(parent)
+        )
+
+    def rules(self, name: str, key: str) -> Answer:
+        """The rules, all at once: of every other parent in one object, of the others in a list of objects."""
+        rows = self.rows(name, key)
+        message = "Rules read successfully."
+        if int(key.rpartition("-")[2]) % 2 == 0:
+            return Answer(body={"message": message, "data": {"rules": rows}})
+        data = [{"rules": rows[:2]}, *([{"rules": rows[2:]}] if rows[2:] else [])]
+        pagination = {"itemsPerPage": 20000, "pageNumber": 1, "totalItems": len(data), "nextPage": None}
+        return Answer(body={"message": message, "data": data, "pagination": {**pagination, "previousPage": None}})
+
+    def page(self, name: str, rows: Rows, asked: Asked) -> Answer:
+        """A page by number, from 1."""
+        number, limit = int(asked.query.get("page", 1)), min(int(asked.query.get("limit", 100)), self.largest)
+        if number < 1:
+            self.complaints.append(f"{asked.path}: page {number}")
+            return self.error(400)
+        found = cut(rows, start=(number - 1) * limit, limit=limit)
+        body: dict[str, Any] = {"message": "Listed successfully.", "data": found}
+        if name == "segments_ids":
+            body["data"] = {"name": asked.path.split("/")[4], "count": len(rows), "ids": [row["id"] for row in found]}
+        elif name not in SILENT:
+            # the one list whose links lack their slash and have a host
+            path = f"statsigapi.net{asked.path}" if name == "audit_logs" else asked.path
+            body["pagination"] = {
+                "itemsPerPage": limit,
+                "pageNumber": number,
+                "totalItems": len(rows),
+                "nextPage": f"{path}?page={number + 1}&limit={limit}" if number * limit < len(rows) else None,
+                "previousPage": f"{path}?page={number - 1}&limit={limit}" if number > 1 else None,
+                "all": "",
+            }
+        return Answer(body=body)
+
+
+def is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def logged_on(row: dict[str, Any]) -> str:
+    return datetime.strptime(row["date"], "%a %b %d %Y").replace(tzinfo=UTC).date().isoformat()

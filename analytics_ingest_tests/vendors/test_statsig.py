@@ -1,0 +1,296 @@
+"""Statsig: its lists, paging and shapes, each by name, and its limit on requests. Days are in ``test_statsig_days``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest.extract.errors import AuthenticationError
+from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.vendors.server import Limit
+from analytics_ingest_tests.vendors.statsig import Statsig
+from analytics_ingest_tests.vendors.statsig_rows import EVENT_NAMES, LATER_MS, event_metric, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest_tests.conftest import FakeClock
+    from analytics_ingest_tests.vendors.server import Vendor
+
+RULES = [("gates", "gates_rules", "gate_id"), ("dynamic_configs", "dynamic_configs_rules", "dynamic_config_id")]
+
+
+@pytest.fixture
+def statsig(connect: Callable[..., Vendor]) -> Vendor:
+    return connect(Statsig())
+
+
+def queries(statsig: Vendor, path: str) -> list[dict[str, str]]:
+    return [asked.query for asked in statsig.asked if asked.path == f"/console/v1{path}"]
+
+
+def pages(statsig: Vendor, path: str) -> list[str]:
+    return [each["page"] for each in queries(statsig, path)]
+
+
+@pytest.mark.parametrize(("parent", "name", "column"), RULES)
+def test_rules_carry_their_parents_id_and_are_read_from_both_shapes(
+    statsig: Vendor, tmp_path: Path, parent: str, name: str, column: str
+) -> None:
+    statsig.sync(parent, name)
+
+    found = query(tmp_path, f"SELECT {column}, id, name, pass_percentage FROM experimentation.{name} ORDER BY ALL")
+    sent = [
+        (*key, row["id"], row["name"], row["passPercentage"])
+        for key, rows in statsig.store[name].items()
+        for row in rows
+    ]
+    assert found == sorted(sent)
+    # of the same id in several parents, from a list with two objects (config-3) and from one object (gate-4)
+    assert len(found) > len({row[1] for row in found})
+    asked = [asked for asked in statsig.asked if asked.path.endswith("/rules")]
+    assert len(asked) == len(statsig.rows(parent))
+    assert [each.query for each in asked if each.query] == []
+
+
+@pytest.mark.parametrize(("parent", "name", "column"), RULES)
+def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
+    statsig: Vendor, tmp_path: Path, parent: str, name: str, column: str
+) -> None:
+    only = statsig.rows(parent)[2]
+    statsig.rows(parent)[:] = [only]
+    statsig.sync(parent, name)
+    bodies: list[dict[str, Any]] = [{"message": "Rules"}, {"data": {}}, {"data": None}, {"data": [{"id": "rule-0"}]}]
+    # a body that passed would leave those after it
+    statsig.faults[name] = [Answer(body=body) for body in bodies]
+    result = statsig.sync(parent, name)[name]
+
+    assert (result.status, statsig.faults[name]) == ("failed", [])
+    assert "no element of 'data' in the body has 'rules'" in result.reason
+    assert query(tmp_path, f"SELECT {column}, id, _deleted_at FROM experimentation.{name} ORDER BY ALL") == [
+        (only["id"], "rule-0", None),
+        (only["id"], "rule-1", None),
+    ]
+
+
+def test_a_rule_that_goes_is_marked_in_its_gate_alone(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("gates", "gates_rules")
+    statsig.rows("gates_rules", "gate-4").pop(0)
+    result = statsig.sync("gates", "gates_rules")["gates_rules"]
+
+    assert (result.reading.rows_loaded, result.rows_deleted) == (0, 1)
+    gone = query(tmp_path, "SELECT gate_id, id FROM experimentation.gates_rules WHERE _deleted_at IS NOT NULL")
+    assert gone == [("gate-4", "rule-0")]
+
+
+def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(statsig: Vendor, tmp_path: Path) -> None:
+    result = statsig.sync("segments", "segments_ids")["segments_ids"]
+
+    assert result.status == "complete"
+    counts = (
+        "SELECT segment_id, count(*), min(id), max(id) FROM experimentation.segments_ids GROUP BY 1 ORDER BY 2 DESC"
+    )
+    assert query(tmp_path, counts)[:3] == [
+        ("segment-0", 250, "user-0", "user-99"),
+        ("segment-3", 100, "user-0", "user-99"),
+        ("segment-9", 3, "user-0", "user-2"),
+    ]
+    asked = {asked.path.split("/")[4] for asked in statsig.asked if asked.path.endswith("/id_list")}
+    assert asked == {f"segment-{n}" for n in range(0, 26, 3)}
+    # the count ends it, but after a full page only an empty one does
+    assert pages(statsig, "/segments/segment-0/id_list") == ["1", "2", "3"]
+    assert pages(statsig, "/segments/segment-3/id_list") == ["1", "2"]
+    assert pages(statsig, "/segments/segment-6/id_list") == ["1"]
+    assert result.reading.parents_missing == 0
+
+
+def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(statsig: Vendor, tmp_path: Path) -> None:
+    gates = statsig.rows("gates")
+    for row in gates:
+        row["lastModifiedTime"] = None
+    first = statsig.sync("gates")["gates"]
+    latest = max(row["createdTime"] for row in gates)
+
+    assert first.cursor == datetime.fromtimestamp(latest / 1000, UTC)
+    kinds = "SELECT DISTINCT typeof(created_time), typeof(last_modified_time), last_modified_time FROM"
+    kind = "TIMESTAMP WITH TIME ZONE"
+    assert query(tmp_path, f"{kinds} experimentation.gates") == [(kind, kind, None)]
+
+    gates[3]["lastModifiedTime"] = LATER_MS
+    second = statsig.sync("gates")["gates"]
+    assert (second.cursor, second.reading.rows_loaded) == (datetime.fromtimestamp(LATER_MS / 1000, UTC), 1)
+    changed = "SELECT id, epoch_ms(last_modified_time) FROM experimentation.gates WHERE last_modified_time IS NOT NULL"
+    assert query(tmp_path, changed) == [("gate-3", LATER_MS)]
+
+
+def test_an_experiments_begin_and_end_are_times(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("experiments")
+
+    row = statsig.rows("experiments")[3]
+    found = query(
+        tmp_path,
+        "SELECT typeof(start_time), epoch_ms(start_time), epoch_ms(end_time) "
+        "FROM experimentation.experiments WHERE id = 'experiment-3'",
+    )
+    assert found == [("TIMESTAMP WITH TIME ZONE", row["startTime"], row["endTime"])]
+
+
+def test_a_list_that_is_not_newest_first_loses_no_change(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("experiments")
+    # on the last page, and older than the cursor
+    last = statsig.rows("experiments")[203]
+    last.update(name="another name", lastModifiedTime=last["createdTime"] + 1)
+    statsig.asked.clear()
+    result = statsig.sync("experiments")["experiments"]
+
+    assert result.reading.rows_loaded == 1
+    assert result.cursor > datetime.fromtimestamp(last["lastModifiedTime"] / 1000, UTC)
+    assert pages(statsig, "/experiments") == ["1", "2", "3"]
+    assert query(tmp_path, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [
+        ("experiment-203",)
+    ]
+
+
+def test_an_envelope_that_names_no_next_page_ends_the_list_though_the_page_is_full(statsig: Vendor) -> None:
+    result = statsig.sync("gates")["gates"]
+
+    assert queries(statsig, "/gates") == [{"page": "1", "limit": "10"}, {"page": "2", "limit": "10"}]
+    assert (result.reading.rows_read, result.reading.doubt) == (20, "")
+
+
+def test_a_list_without_pagination_is_read_to_an_empty_page_whatever_its_pages_hold(statsig: Vendor) -> None:
+    statsig.largest = 40
+    result = statsig.sync("tags")["tags"]
+
+    assert queries(statsig, "/tags") == [{"page": str(n), "limit": "100"} for n in range(1, 6)]
+    assert (result.status, result.table_rows) == ("complete", 130)
+
+
+def test_a_short_page_that_is_repeated_counts_once(statsig: Vendor, tmp_path: Path) -> None:
+    page = Answer(
+        body={"message": "Listed successfully.", "data": [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]}
+    )
+    statsig.faults["tags"] = [page, page]
+    result = statsig.sync("tags")["tags"]
+
+    assert (result.status, result.reading.rows_read, len(queries(statsig, "/tags"))) == ("complete", 2, 2)
+    assert query(tmp_path, "SELECT id FROM experimentation.tags ORDER BY 1") == [("a",), ("b",)]
+
+
+def test_samples_of_events_are_all_kept_under_names_that_repeat(statsig: Vendor, tmp_path: Path) -> None:
+    result = statsig.sync("events")["events"]
+
+    assert (result.table_rows, result.endpoint.write_disposition) == (45, "replace")
+    found = query(
+        tmp_path, "SELECT name, epoch_ms(timestamp), typeof(timestamp) FROM experimentation.events ORDER BY 2"
+    )
+    sent = [(row["name"], int(row["timestamp"]), "TIMESTAMP WITH TIME ZONE") for row in statsig.rows("events")]
+    assert found == sent
+
+
+def test_metrics_of_events_are_asked_for_once_a_name_and_percent_encoded(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.rows("events_metrics", "#1").append(event_metric("add to cart", 0))
+    statsig.sync("events", "events_metrics")
+
+    first = [asked.path for asked in statsig.asked if asked.path.endswith("/metrics") and asked.query["page"] == "1"]
+    assert len(first) == len(set(first)) == len(EVENT_NAMES)
+    assert {
+        "/console/v1/events/page%2Fview/metrics",
+        "/console/v1/events/what%20next%3F/metrics",
+        "/console/v1/events/cart%3A%3Aadded/metrics",
+        "/console/v1/events/100%25%20done/metrics",
+        "/console/v1/events/gr%C3%B6%C3%9Fe/metrics",
+        "/console/v1/events/%231/metrics",
+        "/console/v1/events/a%26b%3Dc/metrics",
+    } <= set(first)
+    assert pages(statsig, "/events/page%2Fview/metrics") == ["1", "2", "3"]
+    found = query(tmp_path, "SELECT event_name, id FROM experimentation.events_metrics ORDER BY ALL")
+    sent = [(*key, row["id"]) for key, rows in statsig.store["events_metrics"].items() for row in rows]
+    assert found == sorted(sent)
+
+
+def test_runs_of_the_ingestion_are_asked_for_by_page_alone(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("ingestion_runs")
+    assert queries(statsig, "/ingestion/runs") == [{"page": "1"}, {"page": "2"}]
+
+    statsig.rows("ingestion_runs")[7].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
+    result = statsig.sync("ingestion_runs")["ingestion_runs"]
+    assert (result.reading.rows_loaded, result.table_rows) == (1, 130)
+    assert result.cursor == datetime(2026, 10, 14, 3, 47, tzinfo=UTC)
+    found = query(
+        tmp_path,
+        "SELECT run_id, typeof(last_updated_at) FROM experimentation.ingestion_runs WHERE latest_status = 'error'",
+    )
+    assert found == [("run-7", "TIMESTAMP WITH TIME ZONE")]
+
+
+def test_a_target_app_without_an_id_has_its_name_for_one(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("target_apps")
+
+    found = query(tmp_path, "SELECT id, name FROM experimentation.target_apps ORDER BY name")
+    assert found == [(f"app {n}" if n % 2 else f"app-{n}", f"app {n}") for n in range(9)]
+
+
+def test_users_are_told_apart_by_email(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("users")
+    statsig.rows("users")[3]["role"] = "Admin"
+    result = statsig.sync("users")["users"]
+
+    assert (result.reading.rows_loaded, result.table_rows) == (1, 230)
+    assert query(tmp_path, "SELECT email FROM experimentation.users WHERE role = 'Admin'") == [("u3@example.com",)]
+
+
+def test_hidden_metrics_are_read_too(statsig: Vendor, tmp_path: Path) -> None:
+    statsig.sync("metrics")
+
+    assert {each["showHiddenMetrics"] for each in queries(statsig, "/metrics/list")} == {"true"}
+    found = query(tmp_path, "SELECT is_hidden, count(*) FROM experimentation.metrics GROUP BY 1 ORDER BY 1")
+    assert found == [(False, 207), (True, 23)]
+
+
+def test_the_version_of_the_api_is_sent_with_every_request(statsig: Vendor) -> None:
+    statsig.sync()
+
+    assert {asked.headers.get("STATSIG-API-VERSION") for asked in statsig.asked} == {"20240601"}
+
+
+def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[..., Vendor], tmp_path: Path) -> None:
+    statsig = connect(Statsig(), FAN_OUT="changed")
+    gates = statsig.rows("gates")
+    statsig.sync("gates", "gates_rules")
+    assert statsig.requests["gates_rules"] == 20
+
+    gates[4]["lastModifiedTime"] = LATER_MS
+    statsig.rows("gates_rules", "gate-4").append(rule(9))
+    statsig.asked.clear()
+    result = statsig.sync("gates", "gates_rules")["gates_rules"]
+
+    asked = {asked.path.split("/")[4] for asked in statsig.asked if asked.path.endswith("/rules")}
+    # those that were never changed do not say so, and are asked again
+    assert asked == {"gate-4"} | {row["id"] for row in gates if row["lastModifiedTime"] is None}
+    assert len(asked) == 6
+    assert (result.reading.rows_loaded, result.rows_deleted, result.rows_live) == (1, 0, 41)
+    assert query(tmp_path, "SELECT gate_id FROM experimentation.gates_rules WHERE id = 'rule-9'") == [("gate-4",)]
+
+
+def test_a_limit_that_says_nothing_is_ridden_out_for_a_quarter_of_an_hour(statsig: Vendor, clock: FakeClock) -> None:
+    statsig.limit = Limit(requests=100, seconds=900, now=clock.now)
+    results = statsig.sync()
+
+    assert {result.status for result in results.values()} == {"complete"}
+    assert len(results) == 21
+    assert clock.slept == [2, 4, 8, 16, 32, 64, 128, 256, 512]
+
+
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Vendor]) -> None:
+    statsig = connect(Statsig(), API_KEY="wrong-and-secret")
+    with pytest.raises(AuthenticationError, match=r"experimentation refused the key .* SOURCES__EXPERI") as refused:
+        statsig.sync("gates", "tags")
+
+    assert "wrong-and-secret" not in str(refused.value)
+    assert len(statsig.asked) == 1
+    assert statsig.asked[0].headers["STATSIG-API-KEY"] == "wrong-and-secret"
