@@ -85,7 +85,7 @@ class From:
         settled: tuple[str, frozenset[str]] | None = None,
         settled_after: str | None = None,
         where: tuple[str, frozenset[str]] | None = None,
-        updated: str = "updated_at",
+        updated: str | None = "updated_at",
         **columns: str,
     ) -> None:
         """Declares a feed from one table.
@@ -99,7 +99,8 @@ class From:
             settled_after: A column of the parent with the time after which, by the setting ``WINDOW_DAYS``, the
                 children change no more.
             where: A column of the parent and its values of which one must be there.
-            updated: The column that moves when the parent changes.
+            updated: The column that moves when the parent changes, and whenever its children do; ``None`` if there is none:
+                then it is asked also where only those that changed are.
             columns: Names in the feed's row, and the column that each comes from; names that begin with an underscore
                 are for ``derive`` alone.
         """
@@ -120,7 +121,8 @@ class From:
     def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
         asked = [pair[0] for pair in (self._settled, self._where) if pair]
-        names = (self._updated, LOAD_ID, *asked, *([self._settled_after] if self._settled_after else []))
+        asked += [name for name in (self._updated, self._settled_after) if name]
+        names = (LOAD_ID, *asked)
         for values in read(self.resources[0], (*self._columns.values(), *names)):
             row: dict[str, Any] = dict(zip(self._columns, values, strict=False))
             told = dict(zip(names, values[len(self._columns) :], strict=True))
@@ -128,7 +130,8 @@ class From:
                 continue
             if self._derive:
                 row = {name: value for name, value in {**row, **self._derive(row)}.items() if name in self.params}
-            row[MARK] = Mark(told[self._updated], float(told[LOAD_ID] or 0), self._is_settled(told, scope))
+            updated_at = told[self._updated] if self._updated else None
+            row[MARK] = Mark(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, scope))
             yield row
 
     def _is_settled(self, told: Row, scope: Scope) -> bool:

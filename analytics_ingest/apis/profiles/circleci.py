@@ -19,12 +19,14 @@ from analytics_ingest.apis.values import Values
 if TYPE_CHECKING:
     from analytics_ingest.apis.feeds import Row
 
-WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized"})
+WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized", "not_run"})
 """Statuses of a workflow that stay; it may be run again, as another workflow of its pipeline."""
 JOB_ENDED = frozenset(
     {"success", "failed", "canceled", "unauthorized", "retried", "timedout", "infrastructure_fail"}
-    | {"terminated-unknown"}
+    | {"terminated-unknown", "not_run"}
 )
+JOB_AT_REST = JOB_ENDED | {"blocked", "on_hold"}
+"""Statuses of a job in which it stays once its workflow has ended; one that still runs ends a little later."""
 HOSTS = {"github": "gh", "bitbucket": "bb"}
 """By ``vcs_type`` what a project's slug begins with; all others are the vendor's own, ``circleci``."""
 
@@ -39,10 +41,11 @@ def slug(row: Row) -> Row:
 FOLLOWED = From("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
 PROJECTS = Union((FOLLOWED, From("pipelines", project_slug="project_slug")))
 ORGANISATIONS = Values(name="org_slug", setting="org_slugs", otherwise=From("self_collaborations", org_slug="slug"))
+# a pipeline's own updated_at stays when a workflow of it goes on or is run again: no column tells of that
 PIPELINES = Union(
     (
-        From("pipelines", pipeline_id="id", settled_after="created_at"),
-        From("project_pipelines", pipeline_id="id", settled_after="created_at"),
+        From("pipelines", pipeline_id="id", settled_after="created_at", updated=None),
+        From("project_pipelines", pipeline_id="id", settled_after="created_at", updated=None),
     )
 )
 ENDED_WORKFLOW = From("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
@@ -52,6 +55,7 @@ CIRCLECI = overlay(
     profile="circleci",
     title="CircleCI",
     base_url="https://circleci.com/api",
+    versions=("/v2", "/v1.1"),
     docs_url="https://circleci.com/docs/api/v2/",
     auth={"type": "api_key", "name": "Circle-Token", "location": "header"},
     # without it version 1.1 answers in a format of its own
@@ -80,7 +84,11 @@ CIRCLECI = overlay(
         },
         "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": PROJECTS},
         "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
-        "workflow_jobs": {"parents": ENDED_WORKFLOW, "timestamps": ("started_at", "stopped_at")},
+        "workflow_jobs": {
+            "parents": ENDED_WORKFLOW,
+            "finished": ("status", JOB_AT_REST),
+            "timestamps": ("started_at", "stopped_at"),
+        },
         "jobs": {
             "path": "/v2/project/{project_slug:path}/job/{job_number}",
             "parents": From(
@@ -96,11 +104,13 @@ CIRCLECI = overlay(
             "params": {"reporting-window": "last-90-days"},
             "primary_key": ("project_id",),
             "parents": PROJECTS,
+            "missing": "not defined",
         },
         "insights_branches": {
             "path": "/v2/insights/{project_slug:path}/branches",
             "primary_key": ("project_id",),
             "parents": PROJECTS,
+            "missing": "not defined",
         },
     },
     added=(

@@ -1,0 +1,195 @@
+"""Rows in CircleCI's shapes: version 1.1 speaks of addresses and maps, version 2 of slugs and lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+Row = dict[str, Any]
+LONG_AGO = datetime(2026, 3, 2, 10, tzinfo=UTC)
+HOSTS = {"gh": ("github", "https://github.com"), "bb": ("bitbucket", "https://bitbucket.org")}
+"""By the first part of a slug: version 1.1's ``vcs_type``, and what its ``vcs_url`` begins with."""
+OWN_HOST = ("circleci", "//circleci.com")
+GOING = {"queued", "running", "not_running", "blocked", "on_hold", "failing"}
+"""Statuses of workflows and jobs that have not stopped."""
+
+
+def ident(*parts: object) -> str:
+    """A UUID, the same for the same parts."""
+    return str(uuid5(NAMESPACE_URL, "/".join(map(str, parts))))
+
+
+def with_milliseconds(moment: datetime) -> str:
+    """A time as pipelines, contexts and version 1.1's user have it."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+def whole_seconds(moment: datetime) -> str:
+    """A time as workflows and jobs have it."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def later(moment: str | None, minutes: int) -> str | None:
+    """So many minutes after a time; never, if that never was."""
+    return whole_seconds(datetime.fromisoformat(moment) + timedelta(minutes=minutes)) if moment else None
+
+
+def collaboration(slug: str, *, known: bool, hyphen: bool) -> Row:
+    """An organisation; one that is not ``known`` has no id, and the field of its host has one of two names."""
+    host, _, name = slug.partition("/")
+    return {
+        "vcs-type" if hyphen else "vcs_type": HOSTS.get(host, OWN_HOST)[0],
+        "name": name,
+        "id": ident("organisation", slug) if known else None,
+        "avatar_url": f"https://example.com/{name}.png",
+        "slug": slug,
+    }
+
+
+def context(org_slug: str, number: int) -> Row:
+    name = f"secrets-{number}"
+    return {
+        "id": ident("context", org_slug, name),
+        "name": name,
+        "created_at": f"2026-01-02T03:04:{number:02}.517Z",
+    }
+
+
+def user(projects: list[Row]) -> Row:
+    """The key's user by version 1.1, with a map of what is followed."""
+    return {
+        "analytics_id": ident("user", "ada"),
+        "login": "ada",
+        "name": "Ada",
+        "admin": False,
+        "created_at": "2020-05-06T07:08:09.010Z",
+        "all_emails": ["ada@example.com"],
+        "projects": {row["vcs_url"]: {"emails": "default", "on_dashboard": True} for row in projects},
+    }
+
+
+def followed(slug: str) -> Row:
+    """A project by version 1.1; one of the vendor's own has names that are not in its address."""
+    host, org, name = slug.split("/")
+    vcs_type, begins = HOSTS.get(host, OWN_HOST)
+    named = host in HOSTS
+    return {
+        "vcs_url": f"{begins}/{org}/{name}",
+        "vcs_type": vcs_type,
+        "username": org if named else "Cloud",
+        "reponame": name if named else "service",
+        "default_branch": "main",
+        "followed": True,
+        "oss": False,
+        "parallel": 1,
+        "branches": {"main": branch(1), "topic%2Fone": branch(2)},
+    }
+
+
+def branch(build: int) -> Row:
+    return {
+        "last_success": {"build_num": build, "outcome": "success", "pushed_at": "2026-03-02T10:00:00.000Z"},
+        "pusher_logins": ["ada"],
+        "running_builds": [],
+    }
+
+
+def project(slug: str) -> Row:
+    _, org, name = slug.split("/")
+    return {
+        "id": ident("project", slug),
+        "slug": slug,
+        "name": name,
+        "organization_id": ident("organisation", slug.rpartition("/")[0]),
+        "organization_name": org,
+        "organization_slug": slug.rpartition("/")[0],
+        "vcs_info": {"provider": "GitHub", "vcs_url": f"https://example.com/{org}/{name}", "default_branch": "main"},
+    }
+
+
+def summary(slug: str) -> Row:
+    """A project's insights."""
+    metrics = {"total_runs": 40, "success_rate": 0.9, "throughput": 1.5, "total_duration_secs": 4_000}
+    return {
+        "org_id": ident("organisation", slug.rpartition("/")[0]),
+        "project_id": ident("project", slug),
+        "project_data": {"metrics": metrics, "trends": {"total_runs": 1.1}},
+        "project_workflow_data": [{"workflow_name": "build", "metrics": metrics, "trends": {}}],
+        "all_branches": ["main"],
+        "all_workflows": ["build"],
+    }
+
+
+def branches(slug: str) -> Row:
+    """The branches of a project's insights."""
+    return {
+        "org_id": ident("organisation", slug.rpartition("/")[0]),
+        "project_id": ident("project", slug),
+        "branches": ["main"],
+    }
+
+
+def pipeline(slug: str, number: int, created: datetime) -> Row:
+    return {
+        "id": ident("pipeline", slug, number),
+        "number": number,
+        "project_slug": slug,
+        "state": "created",
+        "errors": [],
+        "created_at": with_milliseconds(created.replace(microsecond=250_000)),
+        "updated_at": with_milliseconds(created.replace(microsecond=750_000)),
+        "trigger": {"type": "webhook", "received_at": with_milliseconds(created), "actor": {"login": "ada"}},
+        "vcs": {"branch": "main", "revision": ident(slug, number)[:8]},
+    }
+
+
+def workflow(of: Row, number: int, created: datetime, *, status: str) -> Row:
+    return {
+        "id": ident("workflow", of["id"], number),
+        "name": f"build-{number}",
+        "pipeline_id": of["id"],
+        "pipeline_number": of["number"],
+        "project_slug": of["project_slug"],
+        "status": status,
+        "started_by": ident("user", "ada"),
+        "created_at": whole_seconds(created),
+        "stopped_at": None,
+    }
+
+
+def job(of: Row, name: str, number: int | None, *, status: str) -> Row:
+    """A job in a workflow's list; without a number it is an approval, which never starts."""
+    row = {
+        "id": ident("job", of["id"], name),
+        "name": name,
+        "type": "approval" if number is None else "build",
+        "project_slug": of["project_slug"],
+        "status": status,
+        "dependencies": [],
+        "started_at": None if number is None else of["created_at"],
+        "stopped_at": None,
+    }
+    return row if number is None else row | {"job_number": number}
+
+
+def detail(of: Row, row: Row) -> Row:
+    """A job's own record."""
+    slug = of["project_slug"]
+    return {
+        "number": row["job_number"],
+        "name": row["name"],
+        "status": row["status"],
+        "project": {"id": ident("project", slug), "slug": slug, "name": slug.rpartition("/")[2]},
+        "pipeline": {"id": of["pipeline_id"]},
+        "latest_workflow": {"id": of["id"], "name": of["name"]},
+        "executor": {"type": "docker", "resource_class": "medium"},
+        "parallelism": 1,
+        "parallel_runs": [{"index": 0, "status": row["status"]}],
+        "duration": None,
+        "web_url": f"https://example.com/{slug}/{row['job_number']}",
+        "created_at": of["created_at"],
+        "queued_at": of["created_at"],
+        "started_at": of["created_at"],
+        "stopped_at": None,
+    }

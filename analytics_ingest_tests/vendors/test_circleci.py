@@ -1,0 +1,291 @@
+"""CircleCI: organisations, slugs and fan-outs that need no configuring, and its limit on requests."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.vendors import circleci_rows as make
+from analytics_ingest_tests.vendors.circleci import (
+    CLOUD,
+    DOTFILES,
+    EDN,
+    ENGINE,
+    SERVICE,
+    SHOP,
+    SITE,
+    TOOLS,
+    Circleci,
+    token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest_tests.conftest import FakeClock
+
+LOG = logging.getLogger("test")
+SCHEMA = "continuous_integration"
+ORGANISATIONS = ("gh/acme", "bb/basalt", CLOUD, "gh/ada")
+FOLLOWED = (SHOP, SITE, ENGINE, SERVICE, DOTFILES)
+
+
+@pytest.fixture
+def circleci(connect: Callable[..., Circleci]) -> Circleci:
+    return connect(Circleci())
+
+
+def columns(tmp_path: Path, table: str) -> dict[str, str]:
+    found = query(
+        tmp_path,
+        "SELECT column_name, data_type FROM information_schema.columns "
+        f"WHERE table_schema = 'continuous_integration' AND table_name = '{table}'",
+    )
+    return dict(found)
+
+
+def test_version_1_answers_json_only_to_those_who_ask_for_it(circleci: Circleci, tmp_path: Path) -> None:
+    answer = requests.get(f"{circleci.url}/v1.1/projects", headers={"Circle-Token": circleci.KEY}, timeout=5)
+    assert (answer.status_code, answer.text) == (200, EDN)
+    unasked = ApiSync(replace(circleci.api, headers={}), selected={"me", "projects"}, log=LOG).run()
+    assert {each.endpoint.name: each.status for each in unasked} == {"me": "failed", "projects": "failed"}
+    before = len(circleci.asked)
+
+    results = circleci.sync("me", "projects")
+
+    assert {each.headers["Accept"] for each in circleci.asked[before:]} == {"application/json"}
+    assert {name: each.status for name, each in results.items()} == {"me": "complete", "projects": "complete"}
+    assert query(tmp_path, "SELECT vcs_url FROM continuous_integration.projects ORDER BY vcs_url") == [
+        (f"//circleci.com/{SERVICE.removeprefix('circleci/')}",),
+        ("https://bitbucket.org/basalt/engine",),
+        ("https://github.com/acme/shop",),
+        ("https://github.com/acme/site",),
+        ("https://github.com/ada/dotfiles",),
+    ]
+
+
+def test_pipelines_and_contexts_are_asked_for_each_organisation_of_the_user(circleci: Circleci, tmp_path: Path) -> None:
+    circleci.sync("self_collaborations", "context", "pipelines")
+
+    pages = {"gh/acme": 3, "bb/basalt": 1, CLOUD: 1, "gh/ada": 1}
+    asked = [None, token(10), token(20)]
+    for org, count in pages.items():
+        assert circleci.tokens("/v2/context", **{"owner-slug": org}) == asked[:count]
+        assert circleci.tokens("/v2/pipeline", **{"org-slug": org}) == asked[:count]
+    assert circleci.requests == {"self_collaborations": 1, "context": 6, "pipelines": 6}
+    counted = "SELECT org_slug, count(*) FROM continuous_integration.{} GROUP BY 1"
+    assert dict(query(tmp_path, counted.format("context"))) == {"gh/acme": 23, "bb/basalt": 3, CLOUD: 1}
+    assert dict(query(tmp_path, counted.format("pipelines"))) == {"gh/acme": 24, "bb/basalt": 3, CLOUD: 2}
+
+
+@pytest.mark.parametrize("slug", ["gh/a&b", "gh/a+b", "gh/a#b"])
+def test_an_organisation_is_percent_encoded_in_a_query(circleci: Circleci, tmp_path: Path, slug: str) -> None:
+    assert circleci.api.by_name["pipelines"].path_for({"org_slug": "gh/acme"}) == "/v2/pipeline?org-slug=gh%2Facme"
+    assert circleci.api.by_name["context"].path_for({"org_slug": "gh/acme"}) == "/v2/context?owner-slug=gh%2Facme"
+    circleci.add_organisation(slug)
+    circleci.rows("context", slug).extend(make.context(slug, n) for n in range(11))
+
+    results = circleci.sync("self_collaborations", "context", "pipelines")
+
+    assert {each.status for each in results.values()} == {"complete"}
+    assert circleci.tokens("/v2/context", **{"owner-slug": slug}) == [None, token(10)]
+    assert circleci.tokens("/v2/pipeline", **{"org-slug": slug}) == [None]
+    found = f"SELECT count(*) FROM continuous_integration.context WHERE org_slug = '{slug}'"
+    assert query(tmp_path, found) == [(11,)]
+
+
+def test_org_slugs_narrows_to_the_organisations_named(connect: Callable[..., Circleci], tmp_path: Path) -> None:
+    circleci = connect(Circleci(), ORG_SLUGS=f"bb/basalt,{CLOUD}")
+    circleci.sync("self_collaborations", "context", "pipelines")
+
+    assert circleci.requests == {"self_collaborations": 1, "context": 2, "pipelines": 2}
+    for table, counts in {"context": (3, 1), "pipelines": (3, 2)}.items():
+        found = query(tmp_path, f"SELECT org_slug, count(*) FROM continuous_integration.{table} GROUP BY 1")
+        assert dict(found) == dict(zip(("bb/basalt", CLOUD), counts, strict=True))
+    # a list of what there is, not of what is read
+    assert query(tmp_path, "SELECT count(*) FROM continuous_integration.self_collaborations") == [(4,)]
+
+
+def test_rows_of_an_organisation_that_is_no_longer_named_are_marked(
+    circleci: Circleci, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circleci.sync("self_collaborations", "context")
+    monkeypatch.setenv("SOURCES__CONTINUOUS_INTEGRATION__ORG_SLUGS", "bb/basalt")
+    result = circleci.sync("self_collaborations", "context")["context"]
+
+    assert result.rows_deleted == 24
+    left = "SELECT org_slug, count(*) FROM continuous_integration.context WHERE _deleted_at IS NULL GROUP BY 1"
+    assert query(tmp_path, left) == [("bb/basalt", 3)]
+
+
+def test_a_collaboration_without_an_id_is_kept_under_its_slug(circleci: Circleci, tmp_path: Path) -> None:
+    result = circleci.sync("self_collaborations")["self_collaborations"]
+
+    assert result.reading.rows_rejected == 0
+    found = query(tmp_path, "SELECT slug, id, vcs_type FROM continuous_integration.self_collaborations")
+    assert sorted(found) == [
+        ("bb/basalt", make.ident("organisation", "bb/basalt"), "bitbucket"),
+        (CLOUD, make.ident("organisation", CLOUD), "circleci"),
+        ("gh/acme", make.ident("organisation", "gh/acme"), "github"),
+        ("gh/ada", None, "github"),
+    ]
+
+
+def test_vcs_type_is_one_column_under_either_of_its_names(circleci: Circleci, tmp_path: Path) -> None:
+    rows = circleci.rows("self_collaborations")
+    assert [("vcs-type" in row, "vcs_type" in row) for row in rows] == [
+        (True, False),
+        (False, True),
+        (True, False),
+        (False, True),
+    ]
+    circleci.sync("self_collaborations")
+    rows[0]["vcs_type"] = rows[0].pop("vcs-type")
+    result = circleci.sync("self_collaborations")["self_collaborations"]
+
+    assert result.reading.rows_loaded == 0
+    assert [name for name in columns(tmp_path, "self_collaborations") if name.startswith("vcs")] == ["vcs_type"]
+
+
+def test_workflows_come_from_the_lists_of_organisations_and_of_followed_projects(
+    circleci: Circleci, tmp_path: Path
+) -> None:
+    results = circleci.sync()
+
+    assert {each.status for each in results.values()} == {"complete"}
+    listed = {row["id"] for org in ORGANISATIONS for row in circleci.rows("pipelines", org)}
+    own = {row["id"] for slug in FOLLOWED for row in circleci.rows("project_pipelines", slug)}
+    # tools is not followed, and site is left out of its organisation's list
+    assert (len(listed), len(own), len(listed & own)) == (29, 31, 20)
+    asked = [each.path for each in circleci.asked if each.path.startswith("/api/v2/pipeline/")]
+    # of one pipeline's 12 workflows there is a second page
+    assert len(asked) == 40 + 1
+    assert {path.split("/")[4] for path in asked} == listed | own
+    found = dict(query(tmp_path, "SELECT project_slug, count(*) FROM continuous_integration.workflow GROUP BY 1"))
+    assert found == {TOOLS: 9, SHOP: 15, SITE: 11, ENGINE: 14, SERVICE: 2}
+    lists = [
+        slug
+        for slug in (*FOLLOWED, TOOLS)
+        if any(asked.path == f"/api/v2/project/{slug}/pipeline" for asked in circleci.asked)
+    ]
+    assert lists == list(FOLLOWED)
+
+
+def test_slugs_of_every_host_are_sent_with_their_slashes(circleci: Circleci, tmp_path: Path) -> None:
+    circleci.sync()
+
+    everyone = {*FOLLOWED, TOOLS}
+    paths = [each.path.removeprefix("/api/v2") for each in circleci.asked]
+    assert {f"/project/{slug}" for slug in everyone} <= set(paths)
+    assert {path for path in paths if path.startswith("/insights/pages/")} == {
+        f"/insights/pages/{slug}/summary" for slug in everyone
+    }
+    assert {path for path in paths if path.endswith("/branches")} == {f"/insights/{slug}/branches" for slug in everyone}
+    jobs = {path for path in paths if "/job/" in path}
+    assert jobs == {f"/project/{slug}/job/{number}" for slug, number in circleci.store["jobs"]}
+    assert {path.split("/job/")[0].removeprefix("/project/") for path in jobs} == everyone - {DOTFILES}
+    found = query(tmp_path, "SELECT project_slug, slug FROM continuous_integration.specific_project")
+    assert sorted(found) == sorted((slug, slug) for slug in everyone)
+
+
+def test_workflow_jobs_carry_their_workflow_and_approvals_have_no_record(circleci: Circleci, tmp_path: Path) -> None:
+    circleci.sync()
+
+    lists = circleci.store["workflow_jobs"]
+    found = query(tmp_path, "SELECT workflow_id, id, job_number FROM continuous_integration.workflow_jobs")
+    assert sorted(found, key=str) == sorted(
+        ((workflow, row["id"], row.get("job_number")) for (workflow,), rows in lists.items() for row in rows), key=str
+    )
+    approvals = query(
+        tmp_path,
+        "SELECT count(*), count(job_number), count(started_at) FROM continuous_integration.workflow_jobs "
+        "WHERE type = 'approval'",
+    )
+    # 3 of tools, 5 of shop, 4 of site, 1 of each of the others, and one that holds
+    assert approvals == [(3 + 5 + 4 + 1 + 1 + 1, 0, 0)]
+    assert circleci.requests["jobs"] == len(circleci.store["jobs"]) == len(found) - 15
+    assert circleci.requests["jobs"] == query(tmp_path, "SELECT count(*) FROM continuous_integration.jobs")[0][0]
+
+
+def test_one_number_in_two_projects_is_two_jobs(circleci: Circleci, tmp_path: Path) -> None:
+    circleci.sync()
+
+    found = query(
+        tmp_path, "SELECT project_slug, number, web_url FROM continuous_integration.jobs WHERE number = 1 ORDER BY 1"
+    )
+    projects = sorted((SHOP, SITE, TOOLS, ENGINE, SERVICE))
+    assert found == [(slug, 1, f"https://example.com/{slug}/1") for slug in projects]
+
+
+@pytest.mark.parametrize(("table", "column"), [("projects", "branches"), ("me", "projects")])
+def test_maps_by_name_are_one_column(circleci: Circleci, tmp_path: Path, table: str, column: str) -> None:
+    circleci.sync(table)
+    there = columns(tmp_path, table)
+    circleci.rows(table)[0][column]["https://example.com/one/more"] = {"a": 1}
+    result = circleci.sync(table)[table]
+
+    assert result.reading.rows_loaded == 1
+    assert columns(tmp_path, table) == there
+    assert {name: kind for name, kind in there.items() if name.startswith(column)} == {column: "JSON"}
+    key = circleci.api.by_name[table].primary_key[0]
+    found = {name: json.loads(text) for name, text in query(tmp_path, f"SELECT {key}, {column} FROM {SCHEMA}.{table}")}
+    assert found == {row[key]: row[column] for row in circleci.rows(table)}
+
+
+def test_a_project_without_insights_is_counted_and_no_failure(
+    circleci: Circleci, clock: FakeClock, tmp_path: Path
+) -> None:
+    results = circleci.sync()
+
+    for name in ("insights_metrics", "insights_branches"):
+        reading = results[name].reading
+        assert (results[name].status, reading.parents, reading.parents_missing) == ("complete", 6, 1)
+        assert circleci.requests[name] == 6
+        found = query(tmp_path, f"SELECT project_slug, project_id FROM {SCHEMA}.{name}")
+        there = {SHOP, SITE, TOOLS, ENGINE, SERVICE}
+        assert sorted(found) == sorted((slug, make.ident("project", slug)) for slug in there)
+    assert clock.slept == []
+    asked = {each.query.get("reporting-window") for each in circleci.asked if each.path.endswith("/summary")}
+    assert asked == {"last-90-days"}
+
+
+def test_no_project_with_insights_is_no_failure_either(circleci: Circleci) -> None:
+    circleci.store["insights_metrics"].clear()
+    circleci.store["insights_branches"].clear()
+    results = circleci.sync()
+
+    for name in ("insights_metrics", "insights_branches"):
+        assert (results[name].status, results[name].reading.parents_missing) == ("complete", 6)
+        assert results[name].table_rows == 0
+
+
+def test_times_have_milliseconds_or_none_and_may_be_null(circleci: Circleci, tmp_path: Path) -> None:
+    circleci.sync()
+
+    (pipeline,) = [row for row in circleci.rows("project_pipelines", SHOP) if row["number"] == 14]
+    (workflow,) = circleci.rows("pipeline_workflows", pipeline["id"])
+    assert (pipeline["created_at"], workflow["created_at"]) == ("2026-03-03T10:00:00.250Z", "2026-03-03T10:00:00Z")
+    told = {"pipelines": ("created_at", "updated_at"), "context": ("created_at",), "me": ("created_at",)} | {
+        "project_pipelines": ("created_at", "updated_at"),
+        "pipeline_workflows": ("created_at", "stopped_at"),
+        "workflow": ("created_at", "stopped_at"),
+        "workflow_jobs": ("started_at", "stopped_at"),
+        "jobs": ("created_at", "queued_at", "started_at", "stopped_at"),
+    }
+    for table, names in told.items():
+        kinds = columns(tmp_path, table)
+        assert {name: kinds[name] for name in names} == dict.fromkeys(names, "TIMESTAMP WITH TIME ZONE")
+    moment = 1_772_532_000_000
+    times = "SELECT epoch_ms(created_at), epoch_ms({}) FROM continuous_integration.{} WHERE id = '{}'"
+    for table in ("pipelines", "project_pipelines"):
+        assert query(tmp_path, times.format("updated_at", table, pipeline["id"])) == [(moment + 250, moment + 750)]
+    for table in ("workflow", "pipeline_workflows"):
+        assert query(tmp_path, times.format("stopped_at", table, workflow["id"])) == [(moment, None)]

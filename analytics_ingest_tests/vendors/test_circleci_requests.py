@@ -1,0 +1,117 @@
+"""CircleCI: how its lists end, its limits on requests, its probe and its key."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analytics_ingest.sync.probe import look
+from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.vendors import circleci_rows as make
+from analytics_ingest_tests.vendors.circleci import (
+    CLOUD,
+    DOTFILES,
+    ENGINE,
+    SERVICE,
+    SHOP,
+    SITE,
+    Circleci,
+    token,
+)
+from analytics_ingest_tests.vendors.server import Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analytics_ingest_tests.conftest import FakeClock
+
+LOG = logging.getLogger("test")
+
+
+@pytest.fixture
+def circleci(connect: Callable[..., Circleci]) -> Circleci:
+    return connect(Circleci())
+
+
+def test_lists_are_read_by_token_until_it_is_null(circleci: Circleci) -> None:
+    results = circleci.sync()
+
+    asked = [None, token(10), token(20)]
+    (service,) = [row for row in circleci.rows("project_pipelines", SERVICE) if row["number"] == 2]
+    (engine,) = [row for row in circleci.rows("project_pipelines", ENGINE) if row["number"] == 3]
+    (long,) = circleci.rows("pipeline_workflows", service["id"])
+    assert len(circleci.rows("workflow_jobs", long["id"])) == 13
+    assert circleci.tokens(f"/v2/workflow/{long['id']}/job") == asked[:2]
+    assert circleci.tokens(f"/v2/pipeline/{engine['id']}/workflow") == asked[:2]
+    for slug, pages in {SHOP: 2, SITE: 2, ENGINE: 1, SERVICE: 1, DOTFILES: 1}.items():
+        assert circleci.tokens(f"/v2/project/{slug}/pipeline") == asked[:pages]
+    assert all(each.reading.pages == each.reading.meter.requests - each.reading.parents_missing
+               for each in results.values())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "11"}, 11),
+        ({"X-RateLimit-Reset": "13"}, 13),
+        ({"RateLimit-Reset": "17"}, 17),
+        ({"Retry-After": "23", "X-RateLimit-Reset": "19"}, 23),
+    ],
+)
+def test_a_refusal_is_waited_out_as_long_as_it_says(
+    circleci: Circleci, clock: FakeClock, headers: dict[str, str], seconds: int
+) -> None:
+    circleci.faults["self_ids"] = [Answer(status=429, body={"message": "Rate limit exceeded"}, headers=headers)]
+    result = circleci.sync("self_ids")["self_ids"]
+
+    assert (result.status, result.table_rows) == ("complete", 1)
+    assert (result.reading.meter.requests, result.reading.meter.retries) == (2, 1)
+    assert clock.slept == [seconds]
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_the_limit_is_ridden_out_with_and_without_retry_after(
+    circleci: Circleci, clock: FakeClock, *, retry_after: bool
+) -> None:
+    circleci.retry_after = retry_after
+    circleci.limit = Limit(requests=30, seconds=20, now=clock.now)
+    results = circleci.sync()
+
+    assert len(results) == 14
+    assert {result.status for result in results.values()} == {"complete"}
+    # 6 + 6 + 4 of one, 7 of five projects, 41 of pipelines; what the workflows and jobs come to is in the store
+    workflows, jobs = len(circleci.store["workflow"]), len(circleci.store["jobs"])
+    answered = 6 + 6 + 4 + 7 + 41 + workflows + (workflows + 1) + jobs + 3 * 6
+    assert circleci.requests.total() - circleci.limit.refused == answered
+    # all in a window come at its beginning, as only a wait moves the clock
+    assert clock.slept == [20] * ((answered - 1) // 30)
+
+
+def test_the_probe_looks_at_the_first_page_of_each_organisations_pipelines(circleci: Circleci) -> None:
+    first = look(circleci.api, log=LOG)
+
+    assert first.keys() == {"pipelines"}
+    assert circleci.requests == {"self_collaborations": 1, "pipelines": 4}
+    assert sorted(each.query["org-slug"] for each in circleci.asked[1:]) == sorted(
+        ["gh/acme", "bb/basalt", CLOUD, "gh/ada"]
+    )
+    assert not any("page-token" in each.query for each in circleci.asked)
+    # on the third page, where nobody looks
+    circleci.rows("pipelines", "gh/acme")[22]["state"] = "errored"
+    assert look(circleci.api, log=LOG) == first
+    circleci.add_pipeline(ENGINE, make.LONG_AGO)
+    assert look(circleci.api, log=LOG) != first
+
+
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Circleci]) -> None:
+    from analytics_ingest.extract.errors import AuthenticationError
+
+    circleci = connect(Circleci(), API_KEY="wrong-and-secret")
+    with pytest.raises(
+        AuthenticationError, match=r"continuous_integration refused the key .* SOURCES__CONTINUOUS_"
+    ) as refused:
+        circleci.sync("self_ids")
+    assert "wrong-and-secret" not in str(refused.value)
+    assert circleci.requests == {"self_ids": 1}
