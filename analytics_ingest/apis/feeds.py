@@ -99,8 +99,8 @@ class From:
             settled_after: A column of the parent with the time after which, by the setting ``WINDOW_DAYS``, the
                 children change no more.
             where: A column of the parent and its values of which one must be there.
-            updated: The column that moves when the parent changes, and whenever its children do; ``None`` if there is none:
-                then it is asked also where only those that changed are.
+            updated: The column that moves when the parent changes, and whenever its children do; ``None`` if there is
+                none: then it is asked also where only those that changed are.
             columns: Names in the feed's row, and the column that each comes from; names that begin with an underscore
                 are for ``derive`` alone.
         """

@@ -133,6 +133,17 @@ def test_a_young_pipeline_that_is_run_again_gives_a_second_workflow(one: Vendor,
     assert statuses(tmp_path, "jobs", "number").keys() == {1, 2, 3, 4}
 
 
+def test_a_job_that_two_workflows_list_has_a_row_in_each(one: Vendor, tmp_path: Path) -> None:
+    pipeline = one.add_pipeline(SHOP, days_ago(5))
+    first, second = one.add_workflow(pipeline, "failed"), one.add_workflow(pipeline)
+    kept = one.rows("workflow_jobs", first["id"])[0]
+    one.rows("workflow_jobs", second["id"])[0] = dict(kept)
+    synced(one)
+
+    found = query(tmp_path, f"SELECT workflow_id FROM continuous_integration.workflow_jobs WHERE id = '{kept['id']}'")
+    assert sorted(found) == sorted([(first["id"],), (second["id"],)])
+
+
 @pytest.mark.parametrize(
     ("settings", "asked"),
     [({}, 2), ({"WINDOW_DAYS": "3"}, 1), ({"WINDOW_DAYS": "30"}, 3)],

@@ -85,6 +85,8 @@ CIRCLECI = overlay(
         "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": PROJECTS},
         "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
         "workflow_jobs": {
+            # a workflow that is run again from its failed jobs may list those that had succeeded once more
+            "primary_key": ("workflow_id", "id"),
             "parents": ENDED_WORKFLOW,
             "finished": ("status", JOB_AT_REST),
             "timestamps": ("started_at", "stopped_at"),
