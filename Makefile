@@ -39,7 +39,7 @@ dev: $(READY)
 	@$(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dagster dev'
 
 test: $(READY)
-	@$(BIN)/pytest --numprocesses auto --dist loadfile
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -38,6 +38,25 @@ SCALE = 0.05
 pytest.register_assert_rewrite("analytics_ingest_tests.contract")
 
 
+LONGEST_FIRST = (
+    *("orchestrate/test_running.py", "test_readme.py", "test_processes.py", "vendors/test_circleci_ends.py"),
+    *("test_cli.py", "sync/test_alone.py", "vendors/test_contract.py", "sync/test_contract.py"),
+)
+"""Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: tests that start processes wait for most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of the longest modules first, and leaves the others in their order."""
+    folder = Path(__file__).parent
+    place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 class FakeClock(Clock):
     """A clock that never waits: ``sleep`` moves it on and notes how long it would have taken."""
 

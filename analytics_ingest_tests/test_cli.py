@@ -72,7 +72,7 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
 
 
 def test_sandbox_serves_until_it_is_stopped_and_says_how_to_use_it(served: subprocess.Popen[str]) -> None:
-    exported = dict(line.removeprefix("export ").split("=", 1) for line in lines(served, 11)[1:])
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in lines(served, 16)[1:])
     url = exported["SOURCES__INCIDENT_RESPONSE__BASE_URL"] + "incidents"
     key = exported["SOURCES__INCIDENT_RESPONSE__API_KEY"]
     answer = requests.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=10)

@@ -94,6 +94,10 @@ class GuardedPaginator(BasePaginator):
         self.repeated = False
         self.problem: ReadError | None = None
 
+    def __deepcopy__(self, _: dict[int, Any]) -> GuardedPaginator:
+        # dlt copies the paginator of each list; this one is made for one list
+        return self
+
     def init_request(self, request: Request) -> None:
         """Sets the first page's parameters."""
         if self._limit is not None and not isinstance(self._inner, OffsetPaginator):

@@ -78,6 +78,7 @@ class ApiSession:
         adapter = HTTPAdapter(pool_maxsize=settings.max_in_flight)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
+        self.environment = self._http.merge_environment_settings(str(settings.base_url), {}, None, None, None)
 
     def close(self) -> None:
         """Closes the connections and ends the limiter."""
@@ -282,6 +283,10 @@ class EndpointSession(requests.Session):
         self._check = check
         self._status_codes = status_codes
         self.headers.update(session.api.headers)
+
+    def merge_environment_settings(self, *_: Any, **__: Any) -> Any:
+        """The proxies and certificates of the environment, looked up once: requests walks through it each time."""
+        return dict(self._session.environment)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Sends through the API's session; redirects are not followed, as the key would go with them."""

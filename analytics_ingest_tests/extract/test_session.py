@@ -284,3 +284,21 @@ def test_a_policy_without_retries_asks_once_whatever_it_counts(upstream, client,
     with pytest.raises(ReadError, match=r"^answered 429: "):
         client("experimentation", server.url, retry=PATIENT.never).get()
     assert (len(server.asked), clock.slept) == (1, [])
+
+
+def test_a_proxy_of_the_environment_is_used(upstream, client, monkeypatch):
+    proxy = upstream(GOOD)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert client("experimentation", "http://upstream.invalid").get() == ROWS
+    assert [(asked.headers["Host"], asked.path) for asked in proxy.asked] == [("upstream.invalid", "/rows")]
+
+
+def test_what_is_not_to_go_through_the_proxy_does_not(upstream, client, monkeypatch):
+    server, proxy = upstream(GOOD), upstream(Answer(status=500))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert client("experimentation", server.url).get() == ROWS
+    assert (len(server.asked), len(proxy.asked)) == (1, 0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
 
 from analytics_ingest.apis import PROFILES
 from analytics_ingest.extract import session as session_module
+from analytics_ingest.sync.verify import Verified, verify_api
 from analytics_ingest_tests.conftest import FakeClock
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
 from analytics_ingest_tests.vendors.registry import VENDORS
@@ -21,7 +23,15 @@ every_endpoint = pytest.mark.parametrize(("profile", "name"), ENDPOINTS, ids=[f"
 
 
 @pytest.fixture(scope="module")
-def passes_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Passes]:
+def verified() -> dict[str, dict[str, Verified]]:
+    """What ``verify`` finds after the last sync, by profile and endpoint; filled by ``passes_of``."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def passes_of(
+    tmp_path_factory: pytest.TempPathFactory, verified: dict[str, dict[str, Verified]]
+) -> Callable[[str], Passes]:
     made: dict[str, Passes | Exception] = {}
 
     def passes_of(profile: str) -> Passes:
@@ -57,6 +67,9 @@ def passes_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Passe
             first, unchanged = once(), once()
             vendor.advance()
             passes = Passes(vendor.api, first, unchanged, once())
+            verified[profile] = {
+                each.endpoint.name: each for each in verify_api(vendor.api, log=logging.getLogger("test"))
+            }
             assert vendor.complaints == []
         return passes
 
@@ -73,6 +86,16 @@ def test_contract(
     passes_of: Callable[[str], Passes], check: Callable[[Passes, str], None], profile: str, name: str
 ) -> None:
     check(passes_of(profile), name)
+
+
+@every_endpoint
+def test_verify_finds_the_same(
+    passes_of: Callable[[str], Passes], verified: dict[str, dict[str, Verified]], profile: str, name: str
+) -> None:
+    truth = passes_of(profile).later.truth[name]
+    found = verified[profile][name]
+
+    assert (found.outcome, found.reason, found.upstream, found.table) == ("same", "", len(truth), len(truth))
 
 
 @pytest.mark.parametrize("profile", VENDORS)

@@ -23,7 +23,6 @@ from analytics_ingest.orchestrate.checks import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
 from analytics_ingest.sync.check import check_api
 from analytics_ingest.sync.probe import look
-from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
 from analytics_ingest_tests.vendors.registry import VENDORS
 from analytics_ingest_tests.vendors.split import Split
@@ -56,18 +55,6 @@ def test_check_asks_once_for_each_endpoint(connect: Callable[..., Vendor], profi
     tried = [name for name in vendor.api.by_name if found[name].outcome == "fine"]
     assert vendor.requests == Counter(tried)
     assert len(tried) >= len(vendor.api.by_name) - 1
-
-
-@every_vendor
-def test_verify_finds_what_a_sync_gave(connect: Callable[..., Vendor], profile: str) -> None:
-    vendor = connect(VENDORS[profile]())
-    vendor.sync()
-
-    found = {each.endpoint.name: each for each in verify_api(vendor.api, log=LOG)}
-    assert {name: each.outcome for name, each in found.items()} == dict.fromkeys(vendor.api.by_name, "same")
-    assert {name: each.upstream for name, each in found.items()} == {
-        name: len(vendor.expected(name)) for name in vendor.api.by_name
-    }
 
 
 @every_vendor
