@@ -45,11 +45,6 @@ LONGEST_FIRST = (
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: tests that start processes wait for most of their time."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests of the longest modules first, and leaves the others in their order."""
     folder = Path(__file__).parent

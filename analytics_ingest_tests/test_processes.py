@@ -85,7 +85,7 @@ def test_five_apis_in_five_processes_on_one_file(
 def test_same_api_twice_at_the_same_time_the_second_waits(
     tmp_path: Path, upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], instance_ready: None
 ) -> None:
-    upstream.options.faults.append(Fault(api="incident_response", kind="delay", seconds=8, times=1))
+    upstream.options.faults.append(Fault(api="incident_response", kind="delay", seconds=20, times=1))
     first = start("group:incident_response")
     wait_for(lambda: upstream.requests.count("incident_response") > 0)
     second = finish(start("group:incident_response"))
