@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.apis.declaration import RetryPolicy
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
 from analytics_ingest.apis.feeds import From
-from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
+from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
 from analytics_ingest.apis.profiles.overlay import overlay
 from analytics_ingest.apis.values import Days, Span
 
@@ -27,7 +27,7 @@ WHOLE: dict[str, Any] = {"paginator": SINGLE_PAGE}
 """Lists that know neither ``page`` nor ``limit``."""
 
 
-def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Any:
+def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Paginator:
     """Pages by number; the envelope may say whether one follows."""
     return page_number(limit=limit, next_path="pagination.nextPage", total_path=total_path)
 
