@@ -1,4 +1,4 @@
-"""``make bench``: figures that anyone can repeat, as ratios within one run, medians of several. No assertion."""
+"""What loading the code location costs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TIMES = 7
 IMPORTS = "import dagster, dagster_dlt, dlt"
@@ -41,7 +44,7 @@ def _once(code: str) -> Cost:
     return Cost(time.perf_counter() - begun, cpu() - spent)
 
 
-def load_of_definitions() -> Table:
+def load_of_definitions(_: Path) -> list[Table]:
     """How long the code location takes to load, against the imports that it cannot do without."""
     table = Table(title="Code location load", title_justify="left")
     for column in ("", "wall s", "CPU s", "CPU ratio"):
@@ -49,8 +52,4 @@ def load_of_definitions() -> Table:
     bare, ours = process(IMPORTS), process(DEFINITIONS)
     table.add_row("imports of dagster, dagster_dlt and dlt", f"{bare.wall:.2f}", f"{bare.cpu:.2f}", "1.00")
     table.add_row("definitions of all APIs", f"{ours.wall:.2f}", f"{ours.cpu:.2f}", f"{ours.cpu / bare.cpu:.2f}")
-    return table
-
-
-if __name__ == "__main__":
-    Console().print(load_of_definitions())
+    return [table]

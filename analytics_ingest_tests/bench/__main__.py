@@ -1,0 +1,27 @@
+"""``make bench``: figures that anyone can repeat, as ratios within one run, medians of several. No assertion."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from analytics_ingest_tests.bench.load import load_of_definitions
+from analytics_ingest_tests.bench.scenarios import full_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rich.table import Table
+
+SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {"load": load_of_definitions, "full_sync": full_sync}
+
+if __name__ == "__main__":
+    console = Console(width=110)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sys.argv[1:] or SCENARIOS:
+            for found in SCENARIOS[name](Path(folder)):
+                console.print(found)

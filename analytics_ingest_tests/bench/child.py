@@ -1,0 +1,149 @@
+"""What runs in a process of its own, so that its CPU time and memory are its own; prints what it cost as JSON.
+
+Process start and imports are not counted: each job begins its own count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import resource
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+QUIET = logging.getLogger("bench")
+
+
+def counted(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a job says of itself, with seconds on the clock, seconds of CPU and the peak of its memory in MB."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    begun, spent = time.perf_counter(), usage.ru_utime + usage.ru_stime
+    said = job()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    wall, cpu = time.perf_counter() - begun, usage.ru_utime + usage.ru_stime - spent
+    return {"wall": wall, "cpu": cpu, "rss": usage.ru_maxrss / 1024, **said}
+
+
+def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[str, Any]:
+    """One sync; how often it asked, and what it loaded."""
+    from analytics_ingest.apis import APIS
+    from analytics_ingest.extract.mode import Mode
+    from analytics_ingest.sync.sync import ApiSync
+
+    run = ApiSync(APIS[api], selected=set(endpoints) or None, mode=Mode(full_refresh=full_refresh), log=QUIET).run()
+    readings = [(result.status, result.reading) for result in run]
+    return {
+        "requests": sum(reading.meter.requests for _, reading in readings if reading),
+        "retries": sum(reading.meter.retries for _, reading in readings if reading),
+        "rows": sum(reading.rows_read for _, reading in readings if reading),
+        "loaded": sum(reading.rows_loaded for _, reading in readings if reading),
+        "failed": sum(status == "failed" for status, _ in readings),
+    }
+
+
+def record(api: str, file: str) -> dict[str, Any]:
+    """One sync whose URLs are written down, for those that ask for the same."""
+    import requests
+
+    asked: list[str] = []
+    send = requests.Session.send
+
+    def noted(self: requests.Session, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if kwargs.get("timeout") and "EndpointSession" not in type(self).__name__:
+            asked.append(str(request.url))
+        return send(self, request, **kwargs)
+
+    requests.Session.send = noted  # type: ignore[method-assign]
+    said = sync(api, [])
+    Path(file).write_text("\n".join(asked))
+    return said
+
+
+def bulk_load(bodies: list[Any], file: str) -> int:
+    """Writes the rows of all bodies into one table, in one go; how many there are."""
+    import duckdb
+    import orjson
+    import pyarrow as pa
+
+    rows = []
+    for body in bodies:
+        found = body.get("data", body.get("items", body.get("objects", body))) if isinstance(body, dict) else body
+        rows += found if isinstance(found, list) else [found]
+    # one table for all: each row as it came, beside its key
+    everything = pa.table({"id": [str(row.get("id")) for row in rows], "row": [orjson.dumps(row) for row in rows]})
+    with duckdb.connect(file) as connection:
+        connection.execute("CREATE TABLE rows AS SELECT * FROM everything")
+    return len(everything)
+
+
+def with_asyncio(urls: str, header: str, key: str, in_flight: int, file: str) -> dict[str, Any]:
+    """The floor: the same requests by an asyncio client, and one bulk load."""
+    import aiohttp
+    import orjson
+
+    left = deque(Path(urls).read_text().splitlines())
+    bodies: list[Any] = []
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        from yarl import URL
+
+        while left:
+            async with session.get(URL(left.popleft(), encoded=True)) as answer:
+                bodies.append(orjson.loads(await answer.read()))
+
+    async def run() -> None:
+        connector = aiohttp.TCPConnector(limit=in_flight)
+        async with aiohttp.ClientSession(headers={header: key}, connector=connector) as session:
+            await asyncio.gather(*(worker(session) for _ in range(in_flight)))
+
+    count = len(left)
+    asyncio.run(run())
+    return {"requests": count, "rows": bulk_load(bodies, file)}
+
+
+def with_requests(urls: str, header: str, key: str, in_flight: int, file: str) -> dict[str, Any]:
+    """The same requests by bare requests sessions, one for each of as many threads, and one bulk load."""
+    import requests
+
+    left = deque(Path(urls).read_text().splitlines())
+    bodies: list[Any] = []
+
+    def worker() -> None:
+        with requests.Session() as session:
+            session.headers[header] = key
+            while left:
+                try:
+                    url = left.popleft()
+                except IndexError:
+                    return
+                bodies.append(session.get(url, timeout=60).json())
+
+    count = len(left)
+    threads = [threading.Thread(target=worker) for _ in range(in_flight)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"requests": count, "rows": bulk_load(bodies, file)}
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    job.__name__: job for job in (sync, record, with_asyncio, with_requests)
+}
+
+if __name__ == "__main__":
+    name, arguments = sys.argv[1], json.loads(sys.argv[2])
+    # imports are not counted: all that the job itself would import
+    import dlt.destinations  # noqa: F401
+
+    import analytics_ingest.sync.sync  # noqa: F401
+
+    sys.stdout.write(f"{json.dumps(counted(lambda: JOBS[name](**arguments)))}\n")

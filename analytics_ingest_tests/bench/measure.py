@@ -1,0 +1,115 @@
+"""Processes that are measured: the sandbox on one side, what asks it on the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+IN_FLIGHT = 32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job took: seconds on the clock, seconds of CPU, peak memory in MB, and what it says of itself."""
+
+    wall: float
+    cpu: float
+    rss: float
+    said: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.said[name]
+
+
+class Sandbox:
+    """The embedded upstream in a process of its own."""
+
+    def __init__(self, url: str, environment: dict[str, str]) -> None:
+        self.url = url
+        self.environment = environment
+
+    def set(self, **options: Any) -> None:
+        """Sets options, such as ``latency`` in seconds."""
+        requests.post(f"{self.url}/_sandbox/options", json=options, timeout=30).raise_for_status()
+
+    def setting(self, api: str, name: str) -> str:
+        return self.environment[f"SOURCES__{api}__{name}".upper()]
+
+
+@contextmanager
+def sandbox(*, scale: float = 1.0) -> Iterator[Sandbox]:
+    """A sandbox, healthy and without latency."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "analytics_ingest", "sandbox", "--port", "0", "--scale", str(scale)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout
+        url = re.search(r"http://\S+[0-9]", process.stdout.readline())
+        assert url
+        environment = {}
+        for line in process.stdout:
+            name, _, value = line.removeprefix("export ").strip().partition("=")
+            environment[name] = value
+            if len(environment) == 15:
+                break
+        yield Sandbox(url[0], environment)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Place:
+    """A folder with a warehouse of its own, in which jobs run one after the other."""
+
+    def __init__(self, folder: Path, upstream: Sandbox, **settings: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.environment = {
+            **os.environ,
+            **upstream.environment,
+            "DLT_DATA_DIR": str(folder / "dlt"),
+            "DESTINATION__DUCKDB__CREDENTIALS": str(folder / "warehouse.duckdb"),
+            "RUNTIME__DLTHUB_TELEMETRY": "false",
+            "RUNTIME__LOG_LEVEL": "CRITICAL",
+            **settings,
+        }
+        for name in [key for key in upstream.environment if key.endswith("__BASE_URL")]:
+            self.environment.setdefault(name.replace("BASE_URL", "MAX_IN_FLIGHT"), str(IN_FLIGHT))
+
+    def run(self, job: str, **arguments: Any) -> Cost:
+        """Runs a job of ``child`` in a process of its own."""
+        done = subprocess.run(
+            [sys.executable, "-m", "analytics_ingest_tests.bench.child", job, json.dumps(arguments)],
+            env=self.environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        said = json.loads(done.stdout.splitlines()[-1])
+        return Cost(said.pop("wall"), said.pop("cpu"), said.pop("rss"), said)
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of each figure; what a job says is that of the last."""
+    return Cost(
+        statistics.median(cost.wall for cost in costs),
+        statistics.median(cost.cpu for cost in costs),
+        statistics.median(cost.rss for cost in costs),
+        costs[-1].said,
+    )
