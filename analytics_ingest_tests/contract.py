@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, column_name
 from analytics_ingest_tests.conftest import sync
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from analytics_ingest.sync.result import EndpointResult
 
 Rows = list[dict[str, Any]]
-column = NamingConvention().normalize_identifier
 
 
 @dataclass
@@ -67,7 +65,7 @@ def one_pass(
 
 
 def as_columns(rows: Rows) -> Rows:
-    return [{column(name): value for name, value in row.items()} for row in rows]
+    return [{column_name(name): value for name, value in row.items()} for row in rows]
 
 
 def live(table: tuple[list[str], list[tuple[Any, ...]]]) -> Rows:

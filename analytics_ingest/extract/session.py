@@ -242,14 +242,14 @@ class ApiSession:
         return state.attempt_number - ticket.limited > retry.max_retries
 
     def _wait(self, state: RetryCallState) -> float:
-        failure = state.outcome.exception() if state.outcome else None
+        failure = _failure(state)
         asked = failure.after if isinstance(failure, RetriableError) else 0.0
         return max(asked, self.api.retry.seconds(state.attempt_number))
 
     def _announce(self, state: RetryCallState, request: requests.PreparedRequest, meter: Meter) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
         meter.add(retries=1, wait_seconds=seconds)
-        failure = state.outcome.exception() if state.outcome else None
+        failure = _failure(state)
         retry = self.api.retry
         tries = 1 + (retry.limit_retries if retry.limit_retries and _is_limited(state) else retry.max_retries)
         # where a 404 is retried it is a likely answer, not one to look into
@@ -261,8 +261,12 @@ class ApiSession:
         )
 
 
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
 def _is_limited(state: RetryCallState) -> bool:
-    failure = state.outcome.exception() if state.outcome else None
+    failure = _failure(state)
     return isinstance(failure, RetriableError) and failure.status == 429
 
 

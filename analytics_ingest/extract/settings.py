@@ -166,11 +166,11 @@ def load_settings(api: Api) -> Settings:
         raise NotConfiguredError(
             f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
-    declared = {"base_url": api.base_url or None, "requests_per_minute": api.requests_per_minute}
-    values = {field: _either(lookup(api, field), declared.get(field)) for field in Settings.model_fields}
+    declared = {"base_url": api.base_url, "requests_per_minute": api.requests_per_minute}
+    values = declared | {field: value for field in Settings.model_fields if (value := lookup(api, field)) is not None}
     values["base_url"] = _without_version(api, values["base_url"])
     try:
-        settings = Settings.model_validate({field: value for field, value in values.items() if value is not None})
+        settings = Settings.model_validate(values)
     except (ValidationError, ValueError) as error:
         raise ConfigurationError(explain(api, error)) from None
     if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):
@@ -183,10 +183,6 @@ def _without_version(api: Api, base_url: Any) -> Any:
     """The base URL without the version that it may end in, where the paths begin with theirs."""
     text = str(base_url).rstrip("/")
     return next((text.removesuffix(each) for each in api.versions if text.endswith(each)), base_url)
-
-
-def _either(value: Any, otherwise: Any) -> Any:
-    return otherwise if value is None else value
 
 
 def load_setting(api: Api, field: str) -> Any:

@@ -31,12 +31,14 @@ class Page:
         too_old: Rows whose cursor value is earlier than ``START_DATE``: a sync does not load them.
         rejected: Why rows were rejected, by their hash.
         short: Rows that the envelope states and that did not come; 0 before the last page.
+        total: How many rows there are, as the envelope states; ``None`` if it does not.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     too_old: list[dict[str, Any]] = field(default_factory=list)
     rejected: dict[int, str] = field(default_factory=dict)
     short: int = 0
+    total: int | None = None
 
 
 class PageReader:
@@ -72,6 +74,7 @@ class PageReader:
             for page in self._client.pages(ask.path, self._endpoint.params):
                 paginator = cast("GuardedPaginator", page.paginator)
                 finished = self._finish([] if paginator.repeated else page, ask.params)
+                finished.total = paginator.total
                 last = not paginator.has_next_page
                 if key := self._endpoint.primary_key:
                     attempts.note({tuple(row[name] for name in key) for row in finished.rows}, last=last)

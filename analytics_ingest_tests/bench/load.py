@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+
+from analytics_ingest_tests.bench.measure import Cost, median
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,18 +20,9 @@ IMPORTS = "import dagster, dagster_dlt, dlt"
 DEFINITIONS = "from analytics_ingest.definitions import defs; defs.get_repository_def()"
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a process took: seconds on the clock, and seconds of CPU."""
-
-    wall: float
-    cpu: float
-
-
 def process(code: str) -> Cost:
     """The median cost of a Python process that runs ``code``, its start included."""
-    costs = [_once(code) for _ in range(TIMES)]
-    return Cost(statistics.median(each.wall for each in costs), statistics.median(each.cpu for each in costs))
+    return median([_once(code) for _ in range(TIMES)])
 
 
 def _once(code: str) -> Cost:
@@ -41,7 +32,7 @@ def _once(code: str) -> Cost:
 
     begun, spent = time.perf_counter(), cpu()
     subprocess.run([sys.executable, "-c", code], check=True)
-    return Cost(time.perf_counter() - begun, cpu() - spent)
+    return Cost(time.perf_counter() - begun, cpu() - spent, rss=0.0, said={})
 
 
 def load_of_definitions(_: Path) -> list[Table]:

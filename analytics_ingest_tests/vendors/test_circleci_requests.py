@@ -105,6 +105,13 @@ def test_the_probe_looks_at_the_first_page_of_each_organisations_pipelines(circl
     assert look(circleci.api, log=LOG) != first
 
 
+def test_the_probe_passes_over_an_organisation_that_cannot_be_asked_for(circleci: Circleci) -> None:
+    circleci.rows("self_collaborations")[0].pop("slug")
+
+    assert look(circleci.api, log=LOG).keys() == {"pipelines"}
+    assert circleci.requests == {"self_collaborations": 1, "pipelines": 3}
+
+
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Circleci]) -> None:
     from analytics_ingest.extract.errors import AuthenticationError
 

@@ -112,19 +112,24 @@ def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytes
     assert Configured().name == "API is configured"
 
 
-def test_a_user_sets_a_profile_and_a_key_and_materialises(connect: Callable[..., Vendor], tmp_path: Path) -> None:
-    split = connect(Split())
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "dagster", "asset", "materialize", "-m", "analytics_ingest.definitions"),
-            *("--select", 'key:"feature_management/workspaces" or key:"feature_management/feature_flags"'),
-        ],
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python process with the settings of the test, once it has ended."""
+    return subprocess.run(
+        [sys.executable, *arguments],
         cwd=ROOT,
         env=os.environ,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
+    )
+
+
+def test_a_user_sets_a_profile_and_a_key_and_materialises(connect: Callable[..., Vendor], tmp_path: Path) -> None:
+    split = connect(Split())
+    done = python(
+        *("-m", "dagster", "asset", "materialize", "-m", "analytics_ingest.definitions"),
+        *("--select", 'key:"feature_management/workspaces" or key:"feature_management/feature_flags"'),
     )
 
     assert done.returncode == 0, done.stderr[-2000:]
@@ -136,15 +141,7 @@ def test_an_unknown_profile_keeps_the_code_location_from_loading_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "optimizely")
-    done = subprocess.run(
-        [sys.executable, "-c", "import analytics_ingest.definitions"],
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = python("-c", "import analytics_ingest.definitions")
 
     assert done.returncode == 1
     assert "SOURCES__EXPERIMENTATION__PROFILE is 'optimizely': it must be statsig or none" in done.stderr

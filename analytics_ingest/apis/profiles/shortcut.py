@@ -56,7 +56,6 @@ SHORTCUT = overlay(
         "groups_stories": {"paginator": offset(limit=1000)},
         "milestones_epics": {"rows": without_own_milestone},
         "story_history": {"timestamps": ("changed_at",)},
-        "epic_workflow": {"timestamps": ("created_at", "updated_at")},
         "member": {"timestamps": ()},
         "search_epics": {
             "path": "/search/epics?query={query}",
