@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import orjson
 import requests
-from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from analytics_ingest.extract.errors import AuthenticationError, ReadError, excerpt
 from analytics_ingest.extract.gate import Clock, Gate, Ticket
 from analytics_ingest.extract.settings import environment_name
+from analytics_ingest.extract.transport import BROKEN, Answer, Request, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api
     from analytics_ingest.extract.settings import Settings
 
-BROKEN = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-)
 EPOCH = 1_000_000_000
 """A reset header above this is a time in epoch seconds (or milliseconds); below, it is seconds to go."""
 RESETS = ("ratelimit-reset", "x-ratelimit-reset")
@@ -65,7 +59,7 @@ class RetriableError(ReadError):
 
 
 class ApiSession:
-    """The requests session behind all endpoints of one API."""
+    """What is behind the sessions of all endpoints of one API."""
 
     def __init__(self, api: Api, settings: Settings, *, log: logging.Logger, clock: Clock | None = None) -> None:
         self.api = api
@@ -74,11 +68,7 @@ class ApiSession:
         self._clock = clock or Clock()
         self._gate = Gate(settings)
         self._secret = settings.api_key.get_secret_value()
-        self._http = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=settings.max_in_flight)
-        self._http.mount("http://", adapter)
-        self._http.mount("https://", adapter)
-        self.environment = self._http.merge_environment_settings(str(settings.base_url), {}, None, None, None)
+        self._http = Transport(settings)
 
     def close(self) -> None:
         """Closes the connections and ends the limiter."""
@@ -87,13 +77,12 @@ class ApiSession:
 
     def send(
         self,
-        request: requests.PreparedRequest,
+        request: Request,
         *,
         meter: Meter,
         check: Callable[[Any], None],
         status_codes: tuple[int, ...] = (),
-        **kwargs: Any,
-    ) -> requests.Response:
+    ) -> Answer:
         """Sends a request until it is answered as it should be, by the API's retry policy.
 
         Args:
@@ -101,7 +90,6 @@ class ApiSession:
             meter: Counts every try.
             check: Gets the parsed body; raises ``ReadError`` if it is not what the endpoint declares.
             status_codes: Codes retried beside those of the API's policy.
-            kwargs: What ``requests.Session.send`` takes.
 
         Raises:
             AuthenticationError: 401.
@@ -119,56 +107,53 @@ class ApiSession:
             reraise=True,
         )
         try:
-            response: requests.Response = retrying(
-                self._try, request, ticket=ticket, meter=meter, check=check, codes=codes, **kwargs
-            )
+            answer: Answer = retrying(self._try, request, ticket=ticket, meter=meter, check=check, codes=codes)
         finally:
             self._gate.abandon(ticket)
-        return response
+        return answer
 
     def _try(
         self,
-        request: requests.PreparedRequest,
+        request: Request,
         *,
         ticket: Ticket,
         meter: Meter,
         check: Callable[[Any], None],
         codes: set[int],
-        **kwargs: Any,
-    ) -> requests.Response:
+    ) -> Answer:
         while True:
             with self._gate.slot(ticket) as left_after:
                 meter.add(requests=1)
                 try:
-                    response = self._http.send(request, **kwargs)
+                    answer = self._http.get(request)
                 except BROKEN as error:
                     self._gate.unanswered(ticket)
                     raise RetriableError(f"no answer: {excerpt(str(error), self._secret)}") from None
-            if response.status_code != 429 or self._gate.close_for(ticket, left_after=left_after):
+            if answer.status_code != 429 or self._gate.close_for(ticket, left_after=left_after):
                 break
             # another request is the probe: this 429 tells nothing new, so it does not count as a try
             meter.add(retries=1)
-        self._judge(response, ticket, codes)
-        self._parse(response, check)
-        return response
+        self._judge(answer, ticket, codes)
+        self._parse(answer, check)
+        return answer
 
-    def _judge(self, response: requests.Response, ticket: Ticket, codes: set[int]) -> None:
-        status = response.status_code
+    def _judge(self, answer: Answer, ticket: Ticket, codes: set[int]) -> None:
+        status = answer.status_code
         if 200 <= status < 300:
             self._gate.reopen(ticket)
             return
-        said = self._described(response)
+        said = self._described(answer)
         if status == 401:
             name = environment_name(self.api.name, "api_key")
             refused = AuthenticationError(
-                f"{self.api.name} refused the key (401 {response.reason}): check {name}. It said: {said}"
+                f"{self.api.name} refused the key (401 {answer.reason}): check {name}. It said: {said}"
             )
             self._gate.refuse(refused)
             raise refused
         if status != 429:
             self._gate.reopen(ticket)
         if status in codes or status >= 500:
-            after = self._pause(response.headers, limited=status == 429)
+            after = self._pause(answer.headers, limited=status == 429)
             if after > self.settings.max_wait:
                 name = environment_name(self.api.name, "max_wait")
                 raise ReadError(
@@ -178,7 +163,7 @@ class ApiSession:
                 )
             raise RetriableError(f"answered {status}: {said}", status=status, after=after)
         if 300 <= status < 400:
-            to = urlsplit(response.headers.get("Location", ""))
+            to = urlsplit(answer.headers.get("Location", ""))
             name = environment_name(self.api.name, "base_url")
             raise ReadError(
                 f"answered {status}, a redirect to {to.scheme}://{to.hostname}; the key is not sent there: "
@@ -187,22 +172,22 @@ class ApiSession:
             )
         raise ReadError(f"answered {status}: {said}", status=status)
 
-    def _parse(self, response: requests.Response, check: Callable[[Any], None]) -> None:
+    def _parse(self, answer: Answer, check: Callable[[Any], None]) -> None:
         try:
-            body = orjson.loads(response.content)
+            body = orjson.loads(answer.content)
             check(body)
         except orjson.JSONDecodeError:
-            what = "a body that is not JSON" if response.content.strip() else "an empty body"
-            raise RetriableError(f"{what}: {self._described(response)}", status=response.status_code) from None
+            what = "a body that is not JSON" if answer.content.strip() else "an empty body"
+            raise RetriableError(f"{what}: {self._described(answer)}", status=answer.status_code) from None
         except ReadError as error:
-            raise RetriableError(f"{error}: {self._described(response)}", status=response.status_code) from None
+            raise RetriableError(f"{error}: {self._described(answer)}", status=answer.status_code) from None
         # parsed once, for the selector and the paginator alike
-        response.json = lambda **_: body  # type: ignore[method-assign]
+        answer.body = body
 
-    def _described(self, response: requests.Response) -> str:
-        kind = response.headers.get("Content-Type", "no content type")
-        text = excerpt(response.text, self._secret)
-        return f"{response.status_code}, {kind}, {text!r}" if text else f"{response.status_code}, {kind}"
+    def _described(self, answer: Answer) -> str:
+        kind = answer.headers.get("Content-Type", "no content type")
+        text = excerpt(answer.text, self._secret)
+        return f"{answer.status_code}, {kind}, {text!r}" if text else f"{answer.status_code}, {kind}"
 
     def _pause(self, headers: Mapping[str, str], *, limited: bool) -> float:
         """Seconds that the server asks to wait, in any of the dialects in use; 0 if it does not say.
@@ -246,7 +231,7 @@ class ApiSession:
         asked = failure.after if isinstance(failure, RetriableError) else 0.0
         return max(asked, self.api.retry.seconds(state.attempt_number))
 
-    def _announce(self, state: RetryCallState, request: requests.PreparedRequest, meter: Meter) -> None:
+    def _announce(self, state: RetryCallState, request: Request, meter: Meter) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
         meter.add(retries=1, wait_seconds=seconds)
         failure = _failure(state)
@@ -287,15 +272,17 @@ class EndpointSession(requests.Session):
         self._check = check
         self._status_codes = status_codes
         self.headers.update(session.api.headers)
+        self._sent = {name: str(value) for name, value in self.headers.items()}
 
     def merge_environment_settings(self, *_: Any, **__: Any) -> Any:
-        """The proxies and certificates of the environment, looked up once: requests walks through it each time."""
-        return dict(self._session.environment)
+        """Nothing: the transport has looked up the environment's proxies and certificates."""
+        return {}
 
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Sends through the API's session; redirects are not followed, as the key would go with them."""
-        settings = self._session.settings
-        kwargs |= {"timeout": (settings.connect_timeout, settings.read_timeout), "allow_redirects": False}
-        return self._session.send(
-            request, meter=self._meter, check=self._check, status_codes=self._status_codes, **kwargs
-        )
+    def prepare_request(self, request: requests.Request) -> Any:
+        """The request as the transport takes it, with the key."""
+        prepared: Any = Request(str(request.url), request.params, {**self._sent, **request.headers})
+        return request.auth(prepared) if callable(request.auth) else prepared
+
+    def send(self, request: Any, **_: Any) -> Any:
+        """Sends through the API's session; gives an ``Answer``."""
+        return self._session.send(request, meter=self._meter, check=self._check, status_codes=self._status_codes)

@@ -51,17 +51,16 @@ def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[
 
 def record(api: str, file: str) -> dict[str, Any]:
     """One sync whose URLs are written down, for those that ask for the same."""
-    import requests
+    from analytics_ingest.extract.transport import Answer, Request, Transport
 
     asked: list[str] = []
-    send = requests.Session.send
+    get = Transport.get
 
-    def noted(self: requests.Session, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        if kwargs.get("timeout") and "EndpointSession" not in type(self).__name__:
-            asked.append(str(request.url))
-        return send(self, request, **kwargs)
+    def noted(self: Transport, request: Request) -> Answer:
+        asked.append(request.url)
+        return get(self, request)
 
-    requests.Session.send = noted  # type: ignore[method-assign]
+    Transport.get = noted  # type: ignore[method-assign]
     said = sync(api, [])
     Path(file).write_text("\n".join(asked))
     return said
@@ -142,7 +141,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 if __name__ == "__main__":
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
     # imports are not counted: all that the job itself would import
-    import dlt.destinations  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
     import analytics_ingest.sync.sync  # noqa: F401
 
