@@ -13,7 +13,7 @@ from pyrate_limiter import Limiter, Rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from analytics_ingest.extract.errors import AuthenticationError
+    from analytics_ingest.extract.errors import IngestError
     from analytics_ingest.extract.settings import Settings
 
 
@@ -53,7 +53,7 @@ class Gate:
         self._starting = True
         self._pauses = 0
         self._prober: Ticket | None = None
-        self._refused: AuthenticationError | None = None
+        self._refused: IngestError | None = None
         limit = settings.requests_per_minute
         self._limiter = rate_limiter(limit) if limit else None
 
@@ -64,7 +64,7 @@ class Gate:
         Gives the number of pauses there have been so far.
 
         Raises:
-            AuthenticationError: The API refused the key meanwhile.
+            IngestError: Nothing is let out any more.
         """
         if self._limiter:
             with self._changed:
@@ -115,8 +115,8 @@ class Gate:
         if self._starting:
             self.reopen(ticket)
 
-    def refuse(self, error: AuthenticationError) -> None:
-        """Lets nothing out any more: the API refused the key."""
+    def refuse(self, error: IngestError) -> None:
+        """Lets nothing out any more: the API refused the key, or the sync has ended."""
         with self._changed:
             self._refused = error
             self._changed.notify_all()

@@ -97,8 +97,17 @@ class Reading:
 
 @dataclass
 class Taken:
-    """What one page came to: rows to load, and what is booked on the reading."""
+    """What one page came to: rows to load, and what is booked on the reading.
 
+    Attributes:
+        parent: In whose list the page is.
+        over: Whether no other page of it comes.
+        again: Whether the list is read once more after this page.
+    """
+
+    parent: Parent
+    over: bool = False
+    again: bool = False
     pages: int = 0
     read: int = 0
     short: int = 0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from dlt.common.jsonpath import compile_path
-from jsonpath_ng import DatumInContext, JSONPath
+from dlt.common.jsonpath import compile_path, find_values
 
 from analytics_ingest.extract.errors import ReadError
 
@@ -17,8 +16,15 @@ ERROR_FIELDS = {"error", "errors", "code", "message", "messages", "reason", "det
 WILDCARD = re.compile(r"\[\*\]|\.\*")
 
 
-class RowSelector(JSONPath):
-    """A compiled ``data_selector`` for dlt's ``RESTClient`` (given as text it is parsed anew for each page).
+class Selected(NamedTuple):
+    """What a selector gives of a body: the page's elements, and the rows that these come to."""
+
+    page: list[Any]
+    rows: list[Any]
+
+
+class RowSelector:
+    """A compiled ``data_selector``.
 
     Everything before the first wildcard is the page: it must be in the body, and paging ends when it is empty.
     What comes after spreads the page's elements into rows; at least one of them must have it.
@@ -33,7 +39,6 @@ class RowSelector(JSONPath):
             otherwise: The path for bodies without the first one; ``$`` fits arrays only, so that an object that
                 says what went wrong is no row.
         """
-        self._path = path
         self._otherwise = RowSelector(otherwise, record_key=record_key) if otherwise else None
         head = WILDCARD.split(path, maxsplit=1)[0]
         self._whole = head == "$"
@@ -43,17 +48,18 @@ class RowSelector(JSONPath):
         parts = WILDCARD.split(path)
         self._within = parts[1].strip(".") if len(parts) > 1 else ""
 
-    def __str__(self) -> str:
-        return self._path
-
-    def page(self, body: Any) -> list[Any]:
-        """The elements of the page: rows, or what holds them.
+    def select(self, body: Any) -> Selected:
+        """The elements of the page, and the rows in them.
 
         Raises:
             ReadError: The body has no such part, or something else than records is there.
         """
         if self._otherwise and self._otherwise.fits(body) and not self.fits(body):
-            return self._otherwise.page(body)
+            return self._otherwise.select(body)
+        page = self._page(body)
+        return Selected(page, page if self._tail is None else find_values(self._tail, page))  # type: ignore[arg-type]
+
+    def _page(self, body: Any) -> list[Any]:
         if self._whole:
             found = body
             if isinstance(body, dict) and (lacking := [key for key in self._record_key if key not in body]):
@@ -76,12 +82,3 @@ class RowSelector(JSONPath):
     def fits(self, body: Any) -> bool:
         """Whether the body has the part in which the page is."""
         return isinstance(body, list) if self._whole else bool(self._head.find(body))
-
-    def find(self, datum: Any) -> list[DatumInContext]:
-        """The rows in a body, as matches: jsonpath-ng's interface."""
-        if self._otherwise and self._otherwise.fits(datum) and not self.fits(datum):
-            return self._otherwise.find(datum)
-        page = self.page(datum)
-        if self._tail is None:
-            return [DatumInContext(page)]
-        return [DatumInContext([match.value for match in self._tail.find(page)])]

@@ -1,7 +1,6 @@
 """The HTTP session of one API: its retries, limits and pauses, and the checks that an answer must pass.
 
-One session serves all endpoints of an API, from many threads. ``EndpointSession`` is one endpoint's view of it,
-in the shape that dlt's ``RESTClient`` asks for.
+One session serves all endpoints of an API, from many threads.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
-import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from analytics_ingest.extract.errors import AuthenticationError, ReadError, excerpt
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from analytics_ingest.apis import Api
+    from analytics_ingest.extract.selector import Selected
     from analytics_ingest.extract.settings import Settings
 
 EPOCH = 1_000_000_000
@@ -59,7 +59,7 @@ class RetriableError(ReadError):
 
 
 class ApiSession:
-    """What is behind the sessions of all endpoints of one API."""
+    """Sends the requests of all endpoints of one API."""
 
     def __init__(self, api: Api, settings: Settings, *, log: logging.Logger, clock: Clock | None = None) -> None:
         self.api = api
@@ -71,7 +71,8 @@ class ApiSession:
         self._http = Transport(settings)
 
     def close(self) -> None:
-        """Closes the connections and ends the limiter."""
+        """Closes the connections and ends the limiter; whatever is still asked for fails."""
+        self._gate.refuse(ReadError("the sync has ended"))
         self._http.close()
         self._gate.dispose()
 
@@ -80,7 +81,7 @@ class ApiSession:
         request: Request,
         *,
         meter: Meter,
-        check: Callable[[Any], None],
+        select: Callable[[Any], Selected],
         status_codes: tuple[int, ...] = (),
     ) -> Answer:
         """Sends a request until it is answered as it should be, by the API's retry policy.
@@ -88,7 +89,7 @@ class ApiSession:
         Args:
             request: The request.
             meter: Counts every try.
-            check: Gets the parsed body; raises ``ReadError`` if it is not what the endpoint declares.
+            select: Takes the rows out of the parsed body; raises ``ReadError`` if it is not what the endpoint declares.
             status_codes: Codes retried beside those of the API's policy.
 
         Raises:
@@ -96,21 +97,23 @@ class ApiSession:
             ReadError: Any other answer that is no success, or none at all, after the last try.
         """
         ticket = Ticket()
-        retry = self.api.retry
-        codes = {*retry.status_codes, *status_codes}
-        retrying = Retrying(
-            retry=retry_if_exception_type(RetriableError),
-            stop=lambda state: self._is_last(state, ticket),
-            wait=self._wait,
-            before_sleep=lambda state: self._announce(state, request, meter),
-            sleep=self._clock.sleep,
-            reraise=True,
-        )
+        codes = {*self.api.retry.status_codes, *status_codes}
+        attempt = partial(self._try, request, ticket=ticket, meter=meter, select=select, codes=codes)
         try:
-            answer: Answer = retrying(self._try, request, ticket=ticket, meter=meter, check=check, codes=codes)
+            # most requests succeed at once, and retrying costs as much as reading an answer
+            return attempt()
+        except RetriableError as error:
+            retrying = Retrying(
+                retry=retry_if_exception_type(RetriableError),
+                stop=lambda state: self._is_last(state, ticket),
+                wait=self._wait,
+                before_sleep=lambda state: self._announce(state, request, meter),
+                sleep=self._clock.sleep,
+                reraise=True,
+            )
+            return retrying(_failed_once(error, attempt))
         finally:
             self._gate.abandon(ticket)
-        return answer
 
     def _try(
         self,
@@ -118,7 +121,7 @@ class ApiSession:
         *,
         ticket: Ticket,
         meter: Meter,
-        check: Callable[[Any], None],
+        select: Callable[[Any], Selected],
         codes: set[int],
     ) -> Answer:
         while True:
@@ -134,7 +137,7 @@ class ApiSession:
             # another request is the probe: this 429 tells nothing new, so it does not count as a try
             meter.add(retries=1)
         self._judge(answer, ticket, codes)
-        self._parse(answer, check)
+        self._parse(answer, select)
         return answer
 
     def _judge(self, answer: Answer, ticket: Ticket, codes: set[int]) -> None:
@@ -172,17 +175,15 @@ class ApiSession:
             )
         raise ReadError(f"answered {status}: {said}", status=status)
 
-    def _parse(self, answer: Answer, check: Callable[[Any], None]) -> None:
+    def _parse(self, answer: Answer, select: Callable[[Any], Selected]) -> None:
         try:
-            body = orjson.loads(answer.content)
-            check(body)
+            answer.body = orjson.loads(answer.content)
+            answer.page, answer.rows = select(answer.body)
         except orjson.JSONDecodeError:
             what = "a body that is not JSON" if answer.content.strip() else "an empty body"
             raise RetriableError(f"{what}: {self._described(answer)}", status=answer.status_code) from None
         except ReadError as error:
             raise RetriableError(f"{error}: {self._described(answer)}", status=answer.status_code) from None
-        # parsed once, for the selector and the paginator alike
-        answer.body = body
 
     def _described(self, answer: Answer) -> str:
         kind = answer.headers.get("Content-Type", "no content type")
@@ -246,6 +247,18 @@ class ApiSession:
         )
 
 
+def _failed_once(failure: RetriableError, attempt: Callable[[], Answer]) -> Callable[[], Answer]:
+    """``attempt``, whose first call has been made and has failed."""
+    failures = [failure]
+
+    def attempt_again() -> Answer:
+        if failures:
+            raise failures.pop()
+        return attempt()
+
+    return attempt_again
+
+
 def _failure(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
@@ -253,36 +266,3 @@ def _failure(state: RetryCallState) -> BaseException | None:
 def _is_limited(state: RetryCallState) -> bool:
     failure = _failure(state)
     return isinstance(failure, RetriableError) and failure.status == 429
-
-
-class EndpointSession(requests.Session):
-    """One endpoint's view of its API's session: what dlt's ``RESTClient`` takes for a requests session."""
-
-    def __init__(
-        self,
-        session: ApiSession,
-        *,
-        meter: Meter,
-        check: Callable[[Any], None],
-        status_codes: tuple[int, ...] = (),
-    ) -> None:
-        super().__init__()
-        self._session = session
-        self._meter = meter
-        self._check = check
-        self._status_codes = status_codes
-        self.headers.update(session.api.headers)
-        self._sent = {name: str(value) for name, value in self.headers.items()}
-
-    def merge_environment_settings(self, *_: Any, **__: Any) -> Any:
-        """Nothing: the transport has looked up the environment's proxies and certificates."""
-        return {}
-
-    def prepare_request(self, request: requests.Request) -> Any:
-        """The request as the transport takes it, with the key."""
-        prepared: Any = Request(str(request.url), request.params, {**self._sent, **request.headers})
-        return request.auth(prepared) if callable(request.auth) else prepared
-
-    def send(self, request: Any, **_: Any) -> Any:
-        """Sends through the API's session; gives an ``Answer``."""
-        return self._session.send(request, meter=self._meter, check=self._check, status_codes=self._status_codes)

@@ -9,7 +9,7 @@ import dlt
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dlt.common.schema.typing import TColumnSchema
     from dlt.sources import DltResource, DltSource
@@ -60,8 +60,8 @@ def schema_only(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> Any
     return dlt.mark.with_hints(dlt.mark.materialize_table_schema(), hints)
 
 
-def build_resource(endpoint: Endpoint, items: Callable[[], Iterator[Any]]) -> DltResource:
-    """The endpoint's dlt resource, with its hints, over what ``items`` gives."""
+def build_resource(endpoint: Endpoint, items: Iterator[Any]) -> DltResource:
+    """The endpoint's dlt resource, with its hints, over ``items``."""
     resource: DltResource = dlt.resource(
         items,
         name=endpoint.name,
@@ -70,7 +70,7 @@ def build_resource(endpoint: Endpoint, items: Callable[[], Iterator[Any]]) -> Dl
         # resource marked so that yields nothing), which then say so themselves
         write_disposition="merge" if endpoint.primary_key else "append",
         columns=known_columns(endpoint),
-    )()
+    )
     return resource
 
 
@@ -88,7 +88,7 @@ def declared_source(api: Api) -> DltSource:
     """The API's resources without data: extracted, they make its tables. Needs no settings and no connection."""
 
     def resource(endpoint: Endpoint) -> DltResource:
-        return build_resource(endpoint, lambda: iter([schema_only(endpoint, [])]))
+        return build_resource(endpoint, iter([schema_only(endpoint, [])]))
 
     return build_source(api, [resource(endpoint) for endpoint in api.endpoints])
 
@@ -103,10 +103,10 @@ def rejected_resource(rejected: Mapping[str, Sequence[tuple[str, Any]]]) -> DltR
                 yield {"endpoint": endpoint, "reason": reason, "row": row, ROW_HASH: content_hash(row)}
 
     resource: DltResource = dlt.resource(
-        items,
+        items(),
         name=REJECTED,
         write_disposition="merge",
         primary_key=["endpoint", ROW_HASH],
         columns={"row": {"data_type": "json"}},
-    )()
+    )
     return resource

@@ -37,7 +37,13 @@ class Request:
 
 
 class Answer:
-    """An answer, read to its end, with what the session and dlt's ``RESTClient`` take from a ``requests.Response``."""
+    """An answer, read to its end. The session adds what is in the body.
+
+    Attributes:
+        body: The parsed body.
+        page: The elements of its page.
+        rows: The rows in them.
+    """
 
     def __init__(self, answer: Any) -> None:
         """Takes over urllib3's answer."""
@@ -46,6 +52,8 @@ class Answer:
         self.headers: Mapping[str, str] = answer.headers
         self.content: bytes = answer.data
         self.body: Any = None
+        self.page: list[Any] = []
+        self.rows: list[Any] = []
 
     @property
     def text(self) -> str:
@@ -53,7 +61,7 @@ class Answer:
         return self.content.decode(get_encoding_from_headers(self.headers) or "utf-8", "replace")
 
     def json(self) -> Any:
-        """The parsed body, as the session found it."""
+        """The parsed body, for dlt's paginators."""
         return self.body
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.attempt import Attempts
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.apis.feeds import ReadTable
-    from analytics_ingest.extract.paginator import GuardedPaginator
     from analytics_ingest.extract.session import ApiSession
 
 
@@ -72,8 +71,8 @@ class PageReader:
         again = True
         while again:
             for page in self._client.pages(ask.path, self._endpoint.params):
-                paginator = cast("GuardedPaginator", page.paginator)
-                finished = self._finish([] if paginator.repeated else page, ask.params)
+                paginator = page.paginator
+                finished = self._finish([] if paginator.repeated else page.rows, ask.params)
                 finished.total = paginator.total
                 last = not paginator.has_next_page
                 if key := self._endpoint.primary_key:

@@ -12,7 +12,7 @@ from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.apis.scope import Scope
@@ -103,9 +103,3 @@ def path_of(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
 
 def _shown(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in params.items())
-
-
-def chunks(parents: Sequence[Parent], size: int) -> Iterator[Sequence[Parent]]:
-    """``parents`` in parts of ``size``; one empty part if there are none."""
-    for start in range(0, max(len(parents), 1), size):
-        yield parents[start : start + size]

@@ -36,7 +36,7 @@ def read(
         session = client("experimentation", server.url).api_session
         endpoint = Endpoint("rows", "/rows", "data", paginator, description="Rows.")
         asking = EndpointClient(endpoint, session, limit=paginator.limit, meter=Meter())
-        rows = [row for page in asking.pages("/rows?query=is%3Adone", {"detail": "full"}) for row in page]
+        rows = [row for page in asking.pages("/rows?query=is%3Adone", {"detail": "full"}) for row in page.rows]
         assert not left
         return rows, [asked.query for asked in server.asked]
 

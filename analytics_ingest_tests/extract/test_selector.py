@@ -11,7 +11,7 @@ RULES = "data[*].rules[*]"
 
 
 def rows(selector, body):
-    return [row for match in selector.find(body) for row in match.value]
+    return selector.select(body).rows
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_rows_are_what_stands_at_the_selector(path, body, expected):
     ],
 )
 def test_a_page_is_what_stands_before_the_first_wildcard(path, body, expected):
-    assert RowSelector(path).page(body) == expected
+    assert RowSelector(path).select(body).page == expected
 
 
 @pytest.mark.parametrize(
@@ -64,26 +64,28 @@ def test_a_page_is_what_stands_before_the_first_wildcard(path, body, expected):
 )
 def test_a_body_without_what_is_selected_is_an_error(path, body, reason):
     with pytest.raises(ReadError) as error:
-        RowSelector(path).page(body)
+        RowSelector(path).select(body)
     assert str(error.value) == reason
 
 
 def test_an_object_that_lacks_the_key_is_no_record():
     selector = RowSelector("$", record_key=("project_slug", "number"))
     with pytest.raises(ReadError, match=r"^the body is no record, it lacks number$"):
-        selector.page({"project_slug": "gh/a/b", "message": "try later"})
-    assert selector.page({"project_slug": "gh/a/b", "number": None}) == [{"project_slug": "gh/a/b", "number": None}]
+        selector.select({"project_slug": "gh/a/b", "message": "try later"})
+    assert selector.select({"project_slug": "gh/a/b", "number": None}).page == [
+        {"project_slug": "gh/a/b", "number": None}
+    ]
 
 
 @pytest.mark.parametrize("body", [{"error": "try later"}, {"message": "Not Found", "status": 404}])
 def test_an_object_of_nothing_but_an_error_is_no_record(body):
     with pytest.raises(ReadError, match=rf"^the body is no record, it has nothing but {', '.join(body)}$"):
-        RowSelector("$").page(body)
-    assert RowSelector("$").page({**body, "branches": []}) == [{**body, "branches": []}]
+        RowSelector("$").select(body)
+    assert RowSelector("$").select({**body, "branches": []}).page == [{**body, "branches": []}]
 
 
 def test_the_elements_of_an_array_need_no_key_to_be_records():
-    assert RowSelector("$", record_key=("id",)).page([{"name": "a"}]) == [{"name": "a"}]
+    assert RowSelector("$", record_key=("id",)).select([{"name": "a"}]).page == [{"name": "a"}]
 
 
 @pytest.mark.parametrize(
@@ -98,16 +100,16 @@ def test_the_elements_of_an_array_need_no_key_to_be_records():
 )
 def test_rows_may_stand_at_another_place(path, otherwise, body, expected):
     selector = RowSelector(path, otherwise=otherwise)
-    assert rows(selector, body) == selector.page(body) == expected
+    assert rows(selector, body) == selector.select(body).page == expected
 
 
 @pytest.mark.parametrize("otherwise", ["$", "objects"])
 def test_an_object_with_neither_place_is_an_error_by_the_first(otherwise):
     with pytest.raises(ReadError, match=r"^the body has no 'data'$"):
-        RowSelector("data", otherwise=otherwise).page({"message": "wrong"})
+        RowSelector("data", otherwise=otherwise).select({"message": "wrong"})
 
 
 @pytest.mark.parametrize("body", [{"data": {"rule": []}}, {"data": [{"rule": []}, {}]}])
 def test_what_holds_the_rows_must_be_there_in_either_shape(body):
     with pytest.raises(ReadError, match=r"^no element of '.*data.*' in the body has 'rules'$"):
-        RowSelector(RULES).page(body)
+        RowSelector(RULES).select(body)

@@ -45,7 +45,7 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "read_timeout": 60,
         "max_wait": 900,
         "max_pages": 100_000,
-        "fan_out_chunk": 500,
+        "fan_out_chunk": 1000,
         "fan_out": "all",
         "resume_within": 86_400,
         "start_date": None,

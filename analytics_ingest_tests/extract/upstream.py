@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.selector import RowSelector
-from analytics_ingest.extract.session import ApiSession, EndpointSession, Meter
+from analytics_ingest.extract.session import ApiSession, Meter
 from analytics_ingest.extract.settings import Settings
+from analytics_ingest.extract.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,12 +140,15 @@ class Client:
             log=logging.getLogger("test"),
             clock=clock,
         )
-        self._session = EndpointSession(
-            self.api_session, meter=self.meter, check=RowSelector("data").page, status_codes=status_codes
-        )
+        self._status_codes = status_codes
 
     def get(self, path: str = "/rows") -> Any:
-        return self._session.get(self.url + path, headers={"api_key": self._key}).json()
+        return self.api_session.send(
+            Request(self.url + path, {}, {"api_key": self._key}),
+            meter=self.meter,
+            select=RowSelector("data").select,
+            status_codes=self._status_codes,
+        ).body
 
     def close(self) -> None:
         self.api_session.close()

@@ -55,13 +55,16 @@ def many_gates(count: int) -> World:
 
 
 def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
-    tmp_path: Path, serve: Callable[..., SandboxServer]
+    tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(many_gates(1_200), latency=0.002)
+    # one after the other, so that those before the checkpoint are the first ones
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "500")
     code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
     process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
     until = time.monotonic() + 100
-    while server.requests.count(API, "gates_rules") < 800 and process.poll() is None and time.monotonic() < until:
+    while server.requests.count(API, "gates_rules") < 1_150 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -1,0 +1,104 @@
+"""Threads that read from one API while the calling thread loads what they have read."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.extract.reading import Parent, Taken
+
+READ_AHEAD = 20_000
+"""Rows that may wait for the calling thread; then the threads wait."""
+GRACE = 5.0
+"""Seconds for which the end of a sync waits for requests that are still under way."""
+
+
+class ReadPool:
+    """Reads the lists of several endpoints at once, the endpoints in turn; each list is read by one thread.
+
+    Why not dlt's own extract workers: dlt drives every page of theirs through its pipe in the calling thread, which
+    costs more than the request. Here dlt gets batches of rows.
+    """
+
+    def __init__(self, threads: int, *, halt: Callable[[], None]) -> None:
+        """Starts no thread.
+
+        Args:
+            threads: Lists read at once, at most.
+            halt: Called at the end, so that nothing is asked any more.
+        """
+        self._changed = threading.Condition()
+        self._readers: deque[EndpointReader] = deque()
+        self._inbox: SimpleQueue[tuple[EndpointReader, Taken] | BaseException] = SimpleQueue()
+        self._waiting_rows = 0
+        self._closed = False
+        self._halt = halt
+        self._threads = [threading.Thread(target=self._work, name=f"read-{n}", daemon=True) for n in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._halt()
+        for thread in self._threads:
+            # a thread in a long pause or an unanswered request is no reason to wait: it will find the session closed
+            thread.join(GRACE / len(self._threads))
+
+    def add(self, reader: EndpointReader) -> None:
+        """Has an endpoint read from now on."""
+        with self._changed:
+            self._readers.append(reader)
+            self._changed.notify_all()
+
+    def book(self, *, until: Callable[[], bool]) -> None:
+        """Gives the readers what has come, in the calling thread, and waits for more, until there is enough.
+
+        Raises:
+            AuthenticationError: The API refused the key.
+        """
+        while not until():
+            came = self._inbox.get()
+            if isinstance(came, BaseException):
+                raise came
+            reader, taken = came
+            more = reader.book(taken)
+            with self._changed:
+                held_up = self._waiting_rows > READ_AHEAD
+                self._waiting_rows -= len(taken.rows)
+                if more or (held_up and self._waiting_rows <= READ_AHEAD):
+                    self._changed.notify_all()
+
+    def _work(self) -> None:
+        while job := self._next():
+            reader, parent = job
+            try:
+                for taken in reader.read(parent, stopped=lambda: self._closed):
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._waiting_rows <= READ_AHEAD or self._closed)
+                        self._waiting_rows += len(taken.rows)
+                    self._inbox.put((reader, taken))
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+                self._inbox.put(error)
+
+    def _next(self) -> tuple[EndpointReader, Parent] | None:
+        """The list to read next; ``None`` once the pool is closed."""
+        with self._changed:
+            while not self._closed:
+                for _ in range(len(self._readers)):
+                    self._readers.rotate(-1)
+                    if parent := self._readers[-1].next_parent():
+                        return self._readers[-1], parent
+                self._changed.wait()
+        return None

@@ -1,0 +1,82 @@
+"""What is read between two loads: when a load package ends, and whose rows go into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.extract.tables import build_resource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dlt.sources import DltResource
+
+    from analytics_ingest.extract.pool import ReadPool
+    from analytics_ingest.extract.reader import EndpointReader
+
+WORTH_LOADING = 250
+"""Parents left to ask, at least, for what has ended to be loaded meanwhile: a load takes as long as some requests."""
+
+
+class Package:
+    """One load package. Reading goes on while it is loaded.
+
+    It is over as soon as the endpoints that others wait for have ended, so that those can begin; it then has no
+    more than these, and what else has ended is loaded next, if others still take a while to read. Else it is over
+    once enough parents were asked, as what is not loaded is read again after a failure; or when all is read.
+    """
+
+    def __init__(self, readers: Sequence[EndpointReader], pool: ReadPool, *, awaited: set[str], most: int) -> None:
+        """Begins a package.
+
+        Args:
+            readers: The endpoints under way.
+            pool: Where they are read.
+            awaited: Names of the endpoints that others are read for each row of.
+            most: Parents whose children go into one package.
+        """
+        self.readers = readers
+        self._pool = pool
+        self._awaited = [reader for reader in readers if reader.endpoint.name in awaited]
+        self._most = most
+        self._before = self._done()
+        self._ended = [reader for reader in readers if reader.over]
+        self.taken: Sequence[EndpointReader] = []
+
+    @property
+    def gives(self) -> bool:
+        """Whether there is anything to load, of a package that is over."""
+        return any(reader.settle() for reader in self.taken)
+
+    def wait(self) -> bool:
+        """Waits until there is something for dlt, or the package is over; whether it is."""
+        self._pool.book(until=lambda: self._is_over() or any(reader.full for reader in self.readers))
+        return bool(self.taken)
+
+    def resources(self) -> list[DltResource]:
+        """What dlt extracts, a resource for each endpoint."""
+        return [build_resource(reader.endpoint, self._items(reader)) for reader in self.readers]
+
+    def _items(self, reader: EndpointReader) -> Iterator[Any]:
+        while not self.wait():
+            yield reader.batch() if reader.full else None
+        if reader in self.taken:
+            reader.settle()
+            yield from reader.rest()
+
+    def _is_over(self) -> bool:
+        """Decides once for all whose rows are in the package, which is nobody's as long as it is not over."""
+        if not self.taken:
+            self.taken = self._ending()
+        return bool(self.taken)
+
+    def _ending(self) -> Sequence[EndpointReader]:
+        if self._awaited and all(reader.over for reader in self._awaited):
+            return self._awaited
+        left = sum(reader.left for reader in self.readers)
+        if not left or (self._done() - self._before >= self._most and left > self._most // 2):
+            return self.readers
+        return self._ended if not self._awaited and left >= WORTH_LOADING else []
+
+    def _done(self) -> int:
+        return sum(reader.reading.parents_done for reader in self.readers)
