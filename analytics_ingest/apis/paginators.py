@@ -30,9 +30,9 @@ class Paginator:
             reads either, and fails if no page has either.
         cursor_is_link: Whether what stands at the ``cursor_path`` is a link: then its query parameter
             ``cursor_param`` is the cursor. A link itself is never followed, as the key would go where it leads.
-        next_path: Where the envelope says whether a page follows (JSONPath): null means none, another value one,
-            absent nothing.
-        total_path: Where the envelope states how many rows there are, if not at one of ``TOTAL_PATHS``.
+        next_path: Where the envelope says whether a page follows: null means none, another value one,
+            absent nothing. Names of fields, joined by dots.
+        total_path: Where the envelope states how many rows there are, if not at one of ``TOTAL_PATHS``; fields too.
     """
 
     config: Mapping[str, Any]

@@ -10,17 +10,25 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analytics_ingest_tests.bench.load import load_of_definitions
-from analytics_ingest_tests.bench.scenarios import full_sync
+from analytics_ingest_tests.bench.scenarios import all_apis, full_sync, incremental, limited, materialise, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rich.table import Table
 
-SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {"load": load_of_definitions, "full_sync": full_sync}
+SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {
+    "load": load_of_definitions,
+    "full_sync": full_sync,
+    "all_apis": all_apis,
+    "incremental": incremental,
+    "limited": limited,
+    "memory": memory,
+    "materialise": materialise,
+}
 
 if __name__ == "__main__":
-    console = Console(width=110)
+    console = Console(width=120)
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or SCENARIOS:
             for found in SCENARIOS[name](Path(folder)):

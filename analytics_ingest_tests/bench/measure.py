@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
+from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 IN_FLIGHT = 32
@@ -44,6 +47,13 @@ class Sandbox:
     def set(self, **options: Any) -> None:
         """Sets options, such as ``latency`` in seconds."""
         requests.post(f"{self.url}/_sandbox/options", json=options, timeout=30).raise_for_status()
+
+    def advance(self, hours: float) -> dict[str, dict[str, dict[str, int]]]:
+        """Lets time pass in the data; how many rows were added, changed and removed, by API and endpoint."""
+        answer = requests.post(f"{self.url}/_sandbox/advance", json={"hours": hours}, timeout=60)
+        answer.raise_for_status()
+        changes: dict[str, dict[str, dict[str, int]]] = answer.json()["changes"]
+        return changes
 
     def setting(self, api: str, name: str) -> str:
         return self.environment[f"SOURCES__{api}__{name}".upper()]
@@ -74,22 +84,41 @@ def sandbox(*, scale: float = 1.0) -> Iterator[Sandbox]:
         process.wait()
 
 
+@contextmanager
+def incidents(rows: int) -> Iterator[dict[str, str]]:
+    """An upstream with so many incidents, a thousand on each page; the settings for it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "analytics_ingest_tests.bench.upstream", str(rows)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        yield {
+            "SOURCES__INCIDENT_RESPONSE__BASE_URL": process.stdout.readline().strip(),
+            "SOURCES__INCIDENT_RESPONSE__API_KEY": "key",
+            "SOURCES__INCIDENT_RESPONSE__PROFILE": "none",
+            "SOURCES__INCIDENT_RESPONSE__INCIDENTS__LIMIT": "1000",
+        }
+    finally:
+        process.terminate()
+        process.wait()
+
+
 class Place:
     """A folder with a warehouse of its own, in which jobs run one after the other."""
 
-    def __init__(self, folder: Path, upstream: Sandbox, **settings: str) -> None:
+    def __init__(self, folder: Path, upstream: Mapping[str, str], **settings: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.environment = {
             **os.environ,
-            **upstream.environment,
+            **upstream,
             "DLT_DATA_DIR": str(folder / "dlt"),
             "DESTINATION__DUCKDB__CREDENTIALS": str(folder / "warehouse.duckdb"),
             "RUNTIME__DLTHUB_TELEMETRY": "false",
             "RUNTIME__LOG_LEVEL": "CRITICAL",
             **settings,
         }
-        for name in [key for key in upstream.environment if key.endswith("__BASE_URL")]:
+        for name in [key for key in upstream if key.endswith("__BASE_URL")]:
             self.environment.setdefault(name.replace("BASE_URL", "MAX_IN_FLIGHT"), str(IN_FLIGHT))
 
     def run(self, job: str, **arguments: Any) -> Cost:
@@ -97,12 +126,30 @@ class Place:
         done = subprocess.run(
             [sys.executable, "-m", "analytics_ingest_tests.bench.child", job, json.dumps(arguments)],
             env=self.environment,
-            check=True,
-            stdout=subprocess.PIPE,
+            check=False,
+            capture_output=True,
             text=True,
         )
+        if done.returncode:
+            raise RuntimeError(f"{job} {arguments}: {done.stderr[-2000:]}")
         said = json.loads(done.stdout.splitlines()[-1])
         return Cost(said.pop("wall"), said.pop("cpu"), said.pop("rss"), said)
+
+    def time(self, *command: str) -> Cost:
+        """Runs a command to its end, its start included."""
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begun, spent = time.perf_counter(), usage.ru_utime + usage.ru_stime
+        subprocess.run(command, env=self.environment, check=True, capture_output=True, cwd=self.folder)
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return Cost(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime - spent, 0.0, {})
+
+
+def table(title: str, *columns: str) -> Table:
+    """A table for the terminal; the first column is text, the others are figures."""
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        made.add_column(column, justify="left" if column in ("", "target") else "right")
+    return made
 
 
 def median(costs: Sequence[Cost]) -> Cost:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from itertools import count
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from analytics_ingest_tests.bench.measure import IN_FLIGHT, Place, median, sandbox
+from analytics_ingest.apis import APIS
+from analytics_ingest_tests.bench.measure import IN_FLIGHT, Place, incidents, median, sandbox, table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.table import Table
+
     from analytics_ingest_tests.bench.measure import Cost, Sandbox
 
 API = "project_planning"
+STORIES = ("epics_stories", "groups_stories", "iterations_stories")
+LIMITED = [each.name for each in APIS[API].endpoints if each.name not in ("stories_comments", "story_history")]
+"""Endpoints of the API with fewer than 300 requests."""
+PER_MINUTE = 200
+LATENCY = 0.05
 TIMES = 3
+EMPTY = """
+from dagster import asset, Definitions
+
+@asset
+def empty() -> None:
+    pass
+
+defs = Definitions([empty])
+"""
 numbers = count()
 
 
-def table(title: str, *columns: str) -> Table:
-    made = Table(title=title, title_justify="left")
-    for column in columns:
-        made.add_column(column, justify="left" if not column else "right")
-    return made
-
-
 def fresh(folder: Path, upstream: Sandbox, **settings: str) -> Place:
-    return Place(folder / f"place-{next(numbers)}", upstream, **settings)
+    return Place(folder / f"place-{next(numbers)}", upstream.environment, **settings)
 
 
 def full_sync(folder: Path) -> list[Table]:
@@ -36,7 +47,7 @@ def full_sync(folder: Path) -> list[Table]:
     with sandbox() as upstream:
         urls = folder / "urls.txt"
         fresh(folder, upstream).run("record", api=API, file=str(urls))
-        for latency in (0.05, 0.0):
+        for latency in (LATENCY, 0.0):
             upstream.set(latency=latency)
 
             def client(job: str) -> Cost:
@@ -79,3 +90,149 @@ def full_sync(folder: Path) -> list[Table]:
                 )
             made.append(said)
     return made
+
+
+def all_apis(folder: Path) -> list[Table]:
+    """The job ``all_sync`` against each API on its own."""
+    with sandbox() as upstream:
+        upstream.set(latency=LATENCY)
+        alone = {
+            api: median([fresh(folder, upstream).run("sync", api=api, endpoints=[]) for _ in range(TIMES)])
+            for api in APIS
+        }
+        together = median([fresh(folder, upstream).run("all_sync") for _ in range(TIMES)])
+    slowest, cores = max(cost.wall for cost in alone.values()), os.cpu_count() or 1
+    spread = sum(cost.cpu for cost in alone.values()) / cores
+    made = table(f"All APIs: {1000 * LATENCY:.0f} ms, {IN_FLIGHT} in flight", "", "requests", "wall s", "CPU s")
+    for api, cost in alone.items():
+        made.add_row(api, f"{cost['requests']:,}", f"{cost.wall:.2f}", f"{cost.cpu:.2f}")
+    made.add_row("CPU of all, over the cores", "", f"{spread:.2f}", "")
+    made.add_row("all_sync, from its first step to its last", "", f"{together['seconds']:.2f}", "")
+    made.add_row(
+        "of the slowest and the CPU, whichever is more",
+        "",
+        f"{together['seconds'] / max(slowest, spread):.2f} times",
+        "",
+    )
+    return [made]
+
+
+def incremental(folder: Path) -> list[Table]:
+    """What a sync costs where nothing changed, and where little did."""
+    with sandbox() as upstream:
+        made = table(
+            f"{API} again: 0 ms, {IN_FLIGHT} in flight",
+            *("", "requests", "of the first", "rows loaded", "packages", "CPU s", "of the first "),
+        )
+        turns = []
+        for _ in range(TIMES):
+            place = fresh(folder, upstream)
+            first = place.run("sync", api=API, endpoints=[])
+            quiet = place.run("sync", api=API, endpoints=[])
+            changed = Place(
+                place.folder,
+                upstream.environment,
+                SOURCES__PROJECT_PLANNING__FAN_OUT="changed",
+                SOURCES__PROJECT_PLANNING__SEARCH_EPICS__LIMIT="250",
+            )
+            # the first sync in this mode asks every parent, as it cannot know what changed before
+            changed.run("sync", api=API, endpoints=[])
+            few = changed.run("sync", api=API, endpoints=[])
+            moved = upstream.advance(24)[API]
+            some = changed.run("sync", api=API, endpoints=[])
+            turns.append((first, quiet, few, some))
+        first, quiet, few, some = (median(costs) for costs in zip(*turns, strict=True))
+    stories = sum(moved[name]["added"] + moved[name]["changed"] for name in STORIES)
+    for name, cost in (
+        ("first sync", first),
+        ("nothing changed, every parent asked", quiet),
+        ("nothing changed, fan_out: changed", few),
+        (f"a day later ({stories} changes in the lists of stories), fan_out: changed", some),
+    ):
+        made.add_row(
+            name,
+            f"{cost['requests']:,}",
+            f"{cost['requests'] / first['requests']:.1%}",
+            f"{cost['loaded']:,}",
+            f"{cost['packages']}",
+            f"{cost.cpu:.2f}",
+            f"{cost.cpu / first.cpu:.1%}",
+        )
+    return [made]
+
+
+def limited(folder: Path) -> list[Table]:
+    """Against a limit of so many requests per minute: one that a setting states, and one that the server tells."""
+    made = table(
+        f"A limit of {PER_MINUTE} requests per minute", "", "requests", "429", "failed", "s", "least s", "of the limit"
+    )
+    with sandbox() as upstream:
+        upstream.set(rate_limit=PER_MINUTE, rate_window=60.0)
+        for name, settings in (
+            ("by REQUESTS_PER_MINUTE", {f"SOURCES__{API.upper()}__REQUESTS_PER_MINUTE": str(PER_MINUTE)}),
+            ("by the server's answers", {}),
+        ):
+            time.sleep(60)  # the window before is over
+            cost = fresh(folder, upstream, **settings).run("sync", api=API, endpoints=LIMITED)
+            asked = cost["requests"] - cost["retries"]
+            # spread over the minute, or in one go as soon as a window begins
+            least = 60 * asked / PER_MINUTE if settings else 60 * ((asked - 1) // PER_MINUTE)
+            made.add_row(
+                name,
+                f"{asked:,}",
+                f"{cost['retries']}",
+                f"{cost['failed']}",
+                f"{cost.wall:.1f}",
+                f"{least:.1f}",
+                f"{least / cost.wall:.1%}",
+            )
+    return [made]
+
+
+def memory(folder: Path) -> list[Table]:
+    """Ten and a hundred times the rows."""
+    made = table("Rows of one endpoint, first sync", "", "wall s", "rows/s", "CPU s", "CPU ms a row", "peak MB")
+    for rows in (10_000, 100_000, 1_000_000):
+        with incidents(rows) as upstream:
+            place = Place(folder / f"place-{next(numbers)}", upstream)
+            cost = place.run("sync", api="incident_response", endpoints=["incidents"])
+            again = place.run("sync", api="incident_response", endpoints=["incidents"], full_refresh=True)
+        for name, each in ((f"{rows:,} rows", cost), (f"{rows:,} rows, full refresh", again)):
+            if each["loaded"] != rows or each["failed"]:
+                raise RuntimeError(f"{each['loaded']} of {rows} rows were loaded")
+            made.add_row(
+                name,
+                f"{each.wall:.1f}",
+                f"{rows / each.wall:,.0f}",
+                f"{each.cpu:.1f}",
+                f"{1000 * each.cpu / rows:.3f}",
+                f"{each.rss:.0f}",
+            )
+    return [made]
+
+
+def materialise(folder: Path) -> list[Table]:
+    """``dagster asset materialize`` of one small asset, and of an asset that does nothing."""
+    made = table("dagster asset materialize, the whole command", "", "wall s", "CPU s", "more than empty, s")
+    with sandbox() as upstream:
+        place = fresh(folder, upstream)
+        home = place.folder / "dagster"
+        home.mkdir()
+        place.environment["DAGSTER_HOME"] = str(home)
+        (place.folder / "empty.py").write_text(EMPTY)
+        command = (sys.executable, "-m", "dagster", "asset", "materialize")
+        empty, ours = [], []
+        for _ in range(1 + TIMES):
+            empty.append(place.time(*command, "-f", "empty.py", "--select", "empty"))
+            ours.append(
+                place.time(
+                    *command, "-m", "analytics_ingest.definitions", "--select", 'key:"incident_response/dashboards"'
+                )
+            )
+    # the first of each makes files that the others find
+    nothing, small = median(empty[1:]), median(ours[1:])
+    made.add_row("an asset that does nothing", f"{nothing.wall:.2f}", f"{nothing.cpu:.2f}", "")
+    made.add_row(
+        "incident_response/dashboards", f"{small.wall:.2f}", f"{small.cpu:.2f}", f"{small.wall - nothing.wall:.2f}"
+    )
+    return [made]
