@@ -6,22 +6,23 @@ import copy
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dlt
 
+from analytics_ingest.extract.kept import Kept
 from analytics_ingest.extract.pages import ListPages
 from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.progress import Progress
 from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading, is_of
 from analytics_ingest.extract.rows import ROW_HASH
-from analytics_ingest.extract.tables import first_columns, schema_only
+from analytics_ingest.extract.tables import first_rows, schema_only
 from analytics_ingest.extract.wanted import Wanted
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.errors import ReadError
@@ -41,6 +42,7 @@ class EndpointReader:
         stored: What the warehouse holds of the endpoint.
         reads_everything: Whether all rows are asked for: no window, no filter of the API's.
         closed: Whether all there is was asked for and settled.
+        kept: What the feeds of its children need of the rows that are to be loaded.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class EndpointReader:
         mode: Mode,
         started: datetime,
         log: logging.Logger,
+        keep: Sequence[str] = (),
     ) -> None:
         """Prepares the reading of an endpoint.
 
@@ -68,6 +71,7 @@ class EndpointReader:
             mode: What the sync is asked to do.
             started: When the sync began.
             log: Gets a line of progress now and then.
+            keep: The columns that the feeds of its children need; none, if it has none.
         """
         self.endpoint = endpoint
         self.sweep = sweep
@@ -103,6 +107,7 @@ class EndpointReader:
         self._reached = 0
         self._whole: set[str] = set()
         self.closed = False
+        self.kept = Kept(endpoint.primary_key, keep)
         self._begun = time.monotonic()
         self._progress = Progress(
             self._name, log, interval=session.settings.progress_interval, counts_parents=endpoint.parents is not None
@@ -162,6 +167,7 @@ class EndpointReader:
         if self.endpoint.primary_key:
             reading.rows_loaded += len(taken.rows)
             self._rows += taken.rows
+            self.kept.note(taken.rows)
         elif taken.again:
             self._snapshot = []
         else:
@@ -185,7 +191,8 @@ class EndpointReader:
     def batch(self) -> Any:
         """The rows that have come since the last batch, for dlt."""
         rows, self._rows = self._rows, []
-        return self._with_columns(rows)
+        ready, self._table_ready = self._table_ready, True
+        return rows if ready else first_rows(self.endpoint, rows)
 
     def rest(self) -> Iterator[Any]:
         """What is left for dlt at the end of a package, and the resource's state, within an extraction."""
@@ -193,6 +200,7 @@ class EndpointReader:
             yield self.batch()
         last, self._last = self._last, []
         yield from last
+        self.sweep.loaded(self._state, datetime.now(UTC))
         if self._state != self._committed:
             state = dlt.current.resource_state(self.endpoint.name)
             state.clear()
@@ -204,16 +212,20 @@ class EndpointReader:
 
         Only once the rows that changed are loaded: the hash that such a row had is among them.
         """
+        vanished = self.vanished()
+        self._whole = set()
+        return vanished
+
+    def vanished(self) -> list[int]:
+        """What ``take_vanished`` will give."""
         if not self.endpoint.primary_key or not self.reads_everything:
             return []
         # rows of a parent that is gone: of none in the feed, whichever of these were asked
         there = self.sweep.paths if self.complete else None
-        whole, self._whole = self._whole, set()
-        if not whole and there is None:
+        if not self._whole and there is None:
             return []
-        return [
-            value for value, path in self._pages.unseen() if path in whole or (there is not None and path not in there)
-        ]
+        unseen, whole = self._pages.unseen(), self._whole
+        return [value for value, path in unseen if path in whole or (there is not None and path not in there)]
 
     def take_rejected(self) -> list[tuple[str, Any]]:
         """Rows rejected since the last call, with the reason."""
@@ -284,10 +296,3 @@ class EndpointReader:
         highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
         if highest is not None and highest != stored.cursor and not self._mode.windowed:
             self._state[CURSOR] = highest.isoformat()
-
-    def _with_columns(self, rows: list[dict[str, Any]]) -> Any:
-        """The rows, with the types of key columns in front of the first of all (see ``first_columns``)."""
-        if self._table_ready:
-            return rows
-        self._table_ready = True
-        return dlt.mark.with_hints(rows, dlt.mark.make_hints(columns=first_columns(self.endpoint, rows[0])))

@@ -33,6 +33,7 @@ class Sweep:
         done: The path up to which earlier syncs of this sweep have come.
         failed: Paths that failed and were not read since.
         keep_time: Whether the time of the sweep is of use to the next one; ``once``: whether there was one at all.
+        ahead: Whether parents among them were not loaded yet when it began.
     """
 
     mode: str
@@ -43,6 +44,7 @@ class Sweep:
     done: str = ""
     failed: set[str] = field(default_factory=set)
     keep_time: Literal["always", "once", "never"] = "never"
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         self._first = frozenset(self.failed)
@@ -66,6 +68,11 @@ class Sweep:
         self._note_failed(state)
         return state != before
 
+    def loaded(self, state: dict[str, Any], now: datetime) -> None:
+        """Notes in the resource's state that all parents are loaded ``now``: by that the next sweep tells new ones."""
+        if self.ahead and state.get(SWEPT) == self.began.isoformat():
+            state[SWEPT] = now.isoformat()
+
     def _note_failed(self, state: dict[str, Any]) -> None:
         if self.failed:
             state[FAILED] = sorted(self.failed)
@@ -83,6 +90,7 @@ def plan_sweep(
     resume_within: float,
     changing: Collection[str] = (),
     windowed: bool = False,
+    ahead: bool = False,
 ) -> Sweep:
     """Decides which parents are asked.
 
@@ -96,6 +104,7 @@ def plan_sweep(
         resume_within: Seconds after its beginning within which a sweep that did not end is gone on with.
         changing: Paths of the parents whose rows still change: they are asked whatever their own row says.
         windowed: Whether the parents are those of a window, which says nothing of the others.
+        ahead: Whether parents among them are not loaded yet.
     """
     failed = set(state.get(FAILED, ())) & {parent.path for parent in parents}
     unfinished = state.get(UNFINISHED, {})
@@ -124,6 +133,7 @@ def plan_sweep(
         done=done,
         failed=failed,
         keep_time=keep_time,
+        ahead=ahead,
     )
 
 

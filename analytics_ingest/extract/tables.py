@@ -52,6 +52,11 @@ def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColu
     return columns
 
 
+def first_rows(endpoint: Endpoint, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """The first rows of a table, with the types of key columns in front of them."""
+    return dlt.mark.with_hints(rows, dlt.mark.make_hints(columns=first_columns(endpoint, rows[0])))
+
+
 def schema_only(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> Any:
     """An item that makes the endpoint's table with the columns known beforehand, and no row."""
     # known columns are named again: an endpoint without a key has no others, and no columns at all take the known away

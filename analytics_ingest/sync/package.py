@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.extract.tables import build_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dlt.sources import DltResource
 
+    from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.pool import ReadPool
     from analytics_ingest.extract.reader import EndpointReader
 
@@ -26,27 +27,35 @@ class Package:
     once enough parents were asked, as what is not loaded is read again after a failure; or when all is read.
     """
 
-    def __init__(self, readers: Sequence[EndpointReader], pool: ReadPool, *, awaited: set[str], most: int) -> None:
+    def __init__(
+        self, readers: Iterable[EndpointReader], pool: ReadPool, waiting: Iterable[Endpoint], *, most: int
+    ) -> None:
         """Begins a package.
 
         Args:
             readers: The endpoints under way.
             pool: Where they are read.
-            awaited: Names of the endpoints that others are read for each row of.
+            waiting: The endpoints that wait for their parents.
             most: Parents whose children go into one package.
         """
-        self.readers = readers
+        self.readers = list(readers)
         self._pool = pool
-        self._awaited = [reader for reader in readers if reader.endpoint.name in awaited]
+        awaited = {name for endpoint in waiting for name in endpoint.upstream}
+        self._awaited = [reader for reader in self.readers if reader.endpoint.name in awaited]
         self._most = most
         self._before = self._done()
-        self._ended = [reader for reader in readers if reader.over]
+        self._ended = [reader for reader in self.readers if reader.over]
         self.taken: Sequence[EndpointReader] = []
 
     @property
     def gives(self) -> bool:
         """Whether there is anything to load, of a package that is over."""
         return any(reader.settle() for reader in self.taken)
+
+    @property
+    def lets_begin(self) -> Sequence[EndpointReader]:
+        """The endpoints that others wait for, once all of them have ended."""
+        return self._awaited if all(reader.over for reader in self._awaited) else []
 
     def wait(self) -> bool:
         """Waits until there is something for dlt, or the package is over; whether it is."""
@@ -71,8 +80,9 @@ class Package:
         return bool(self.taken)
 
     def _ending(self) -> Sequence[EndpointReader]:
-        if self._awaited and all(reader.over for reader in self._awaited):
-            return self._awaited
+        if self.lets_begin:
+            # and those whose children began ahead of the load: no child is loaded before its parents
+            return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
         left = sum(reader.left for reader in self.readers)
         if not left or (self._done() - self._before >= self._most and left > self._most // 2):
             return self.readers

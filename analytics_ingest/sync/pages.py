@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.reading import Parent
 from analytics_ingest.extract.rows import RowFinisher, RowRejectedError, content_hash, excluded_fields
 from analytics_ingest.extract.session import Meter
-from analytics_ingest.sync.parents import path_of
+from analytics_ingest.sync.parents import feed_columns, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.apis.feeds import ReadTable
+    from analytics_ingest.apis.scope import Scope
     from analytics_ingest.extract.session import ApiSession
 
 
@@ -103,29 +103,17 @@ class FeedRows:
     """What the feeds of an API's children need of rows that were just read: these columns, and no more."""
 
     def __init__(self, api: Api) -> None:
-        self._rows: dict[str, dict[tuple[str, ...], list[tuple[Any, ...]]]] = {}
-
-        def note(resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-            self._rows.setdefault(resource, {})[tuple(columns)] = []
-            return ()
-
-        for endpoint in api.endpoints:
-            if endpoint.parents:
-                # a feed tells the columns that it needs by reading them
-                list(endpoint.parents.rows(note, Scope()))
+        self._columns = feed_columns(api)
+        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._columns}
 
     def add(self, resource: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps what feeds need of finished rows."""
-        wanted = self._rows.get(resource, {})
-        if not wanted:
-            return
-        for row in rows:
-            for columns, kept in wanted.items():
-                kept.append(tuple(row.get(name) for name in columns))
+        if resource in self._rows:
+            self._rows[resource] += ({name: row.get(name) for name in self._columns[resource]} for row in rows)
 
     def read(self, resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         """See ``feeds.ReadTable``."""
-        return self._rows[resource][tuple(columns)]
+        return (tuple(row[name] for name in columns) for row in self._rows[resource])
 
 
 def asks(endpoint: Endpoint, read: ReadTable, scope: Scope) -> Iterator[Parent]:

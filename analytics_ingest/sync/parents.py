@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import MARK
+from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.errors import IngestError, MissingParentError
 from analytics_ingest.extract.reading import Parent
 from analytics_ingest.extract.rows import DELETED_AT
@@ -15,11 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.scope import Scope
+    from analytics_ingest.sync.ahead import Ahead
     from analytics_ingest.warehouse.warehouse import Tables
 
+NOTHING_AHEAD: Mapping[str, Ahead] = MappingProxyType({})
 UNADDRESSABLE = {".", ".."}
 """Values that no path can carry: clients and servers resolve them away."""
+
+
+def feed_columns(api: Api) -> dict[str, list[str]]:
+    """The columns of each parent that the feeds of its children read."""
+    found: dict[str, dict[str, None]] = {}
+
+    def note(resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        found.setdefault(resource, {}).update(dict.fromkeys(columns))
+        return ()
+
+    for endpoint in api.endpoints:
+        if endpoint.parents:
+            # a feed tells the columns that it needs by reading them
+            list(endpoint.parents.rows(note, Scope()))
+    return {name: list(columns) for name, columns in found.items()}
 
 
 def read_parents(
@@ -29,6 +47,7 @@ def read_parents(
     scope: Scope,
     *,
     columns: Mapping[str, Collection[str]],
+    ahead: Mapping[str, Ahead] = NOTHING_AHEAD,
     log: logging.Logger,
 ) -> list[Parent]:
     """One parent per request to make, each once, by path; one without values if the path has no placeholders.
@@ -39,6 +58,7 @@ def read_parents(
         tables: Where the parents are.
         scope: What the sync covers of what no table lists.
         columns: The columns of each table that is there.
+        ahead: Parents that are read and not loaded yet.
         log: Told of parents that are passed over.
 
     Raises:
@@ -47,7 +67,7 @@ def read_parents(
     """
     if endpoint.parents is None:
         return [Parent(path=endpoint.path, params={})]
-    if missing := [name for name in endpoint.upstream if name not in columns]:
+    if missing := [name for name in endpoint.upstream if name not in columns and name not in ahead]:
         names = ", ".join(f"{api.name}/{name}" for name in missing)
         raise MissingParentError(
             f"{api.name}/{endpoint.name} is read for each row of {names}, which has no table yet: "
@@ -55,6 +75,9 @@ def read_parents(
         )
 
     def read(resource: str, wanted: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        if resource in ahead:
+            yield from ahead[resource].rows(tables, wanted)
+            return
         present = [name for name in wanted if name in columns[resource]]
         live = DELETED_AT if DELETED_AT in columns[resource] else None
         for values in tables.read(resource, present, where_null=live):

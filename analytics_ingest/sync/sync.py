@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -12,27 +11,25 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from analytics_ingest.extract.errors import AuthenticationError, IngestError
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.extract.pool import ReadPool
-from analytics_ingest.extract.reader import EndpointReader
-from analytics_ingest.extract.reading import CURSOR, Stored, is_of
+from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
-from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.session import ApiSession
-from analytics_ingest.extract.settings import load_settings, page_limit
-from analytics_ingest.extract.sweep import SWEPT, plan_sweep
+from analytics_ingest.extract.settings import load_settings
 from analytics_ingest.extract.tables import REJECTED, build_source, rejected_resource
-from analytics_ingest.sync.findings import Before
+from analytics_ingest.sync.ahead import Ahead
 from analytics_ingest.sync.package import Package
-from analytics_ingest.sync.parents import changing_paths, read_parents
+from analytics_ingest.sync.parents import NOTHING_AHEAD
+from analytics_ingest.sync.readers import Readers, cursor_of
 from analytics_ingest.sync.result import EndpointResult, build_result
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.extract.reading import Parent
-    from analytics_ingest.extract.sweep import Sweep
+    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.sync.findings import Before
     from analytics_ingest.warehouse.warehouse import Tables
 
 
@@ -76,6 +73,7 @@ class ApiSync:
         results: list[EndpointResult] = []
         with self._warehouse.sync(), ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool:
             self._started = datetime.now(UTC)
+            self._readers = Readers(self._api, self._session, self._mode, started=self._started, log=self._log)
             with self._warehouse.open() as tables:
                 results += self._begin(tables)
             while self._reading:
@@ -89,16 +87,21 @@ class ApiSync:
                     raise
             yield from results
 
-    def _begin(self, tables: Tables) -> Iterator[EndpointResult]:
-        """Has every endpoint read whose parents are loaded; gives a result for each that cannot be."""
-        states = self._states()
-        while ready := [each for each in self._waiting if not self._awaits(each)]:
+    def _begin(self, tables: Tables, ahead: Mapping[str, Ahead] = NOTHING_AHEAD) -> Iterator[EndpointResult]:
+        """Has every endpoint read whose parents are loaded; gives a result for each that cannot be.
+
+        Args:
+            tables: The API's tables.
+            ahead: Parents that are not loaded yet, and need not be.
+        """
+        states, readers = self._states(), self._readers
+        while ready := [each for each in self._waiting if not self._awaits(each, ahead)]:
             self._waiting = [each for each in self._waiting if each not in ready]
             columns = tables.columns([name for endpoint in ready for name in (endpoint.name, *endpoint.upstream)])
             for endpoint in ready:
                 try:
                     self._check_readable(endpoint)
-                    reader = self._reader(endpoint, tables, columns, states.get(endpoint.name, {}))
+                    reader, before = readers.build(endpoint, tables, columns, states.get(endpoint.name, {}), ahead)
                 except _SkippedError as error:
                     yield self._noted(
                         EndpointResult(endpoint=endpoint, status="skipped", reason=str(error), alarming=error.alarming)
@@ -106,17 +109,28 @@ class ApiSync:
                 except IngestError as error:
                     yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
                 else:
-                    self._reading[endpoint.name] = reader
+                    self._reading[endpoint.name], self._before[endpoint.name] = reader, before
                     self._pool.add(reader)
 
-    def _awaits(self, endpoint: Endpoint) -> bool:
-        """Whether a parent of the endpoint is read in this sync, and not loaded yet."""
-        return any(name in self._reading or name in {each.name for each in self._waiting} for name in endpoint.upstream)
+    def _awaits(self, endpoint: Endpoint, ahead: Collection[str]) -> bool:
+        """Whether a parent of the endpoint is read in this sync, and not loaded yet, as it would have to be."""
+        pending = self._reading.keys() | {each.name for each in self._waiting}
+        return any(name in pending and name not in ahead for name in endpoint.upstream)
+
+    def _begin_ahead(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
+        """Begins children whose parents are read and not loaded yet; whether there are any."""
+        before = len(self._waiting)
+        looks = [Ahead(reader, self._settings) for reader in readers]
+        with self._warehouse.open() as tables:
+            results += self._begin(tables, {look.name: look for look in looks if look.is_known(tables)})
+        return len(self._waiting) < before
 
     def _package(self, results: list[EndpointResult]) -> None:
         """Loads what has been read up to a point, and begins what can be read after it."""
-        awaited = {name for endpoint in self._waiting for name in endpoint.upstream}
-        package = Package(list(self._reading.values()), self._pool, awaited=awaited, most=self._settings.fan_out_chunk)
+        while True:
+            package = Package(self._reading.values(), self._pool, self._waiting, most=self._settings.fan_out_chunk)
+            if not (package.wait() and package.lets_begin and self._begin_ahead(package.lets_begin, results)):
+                break
         to_load = self._extract(package)
         with self._warehouse.open() as tables:
             if to_load:
@@ -147,7 +161,7 @@ class ApiSync:
                     columns=schema.get_table_columns(reader.endpoint.name)
                     if schema and reader.endpoint.name in there
                     else None,
-                    cursor=_cursor(states.get(reader.endpoint.name, {})),
+                    cursor=cursor_of(states.get(reader.endpoint.name, {})),
                     deleted=self._deleted[reader.endpoint.name],
                     types=there.get(reader.endpoint.name, {}),
                     settings=self._settings,
@@ -156,35 +170,6 @@ class ApiSync:
             )
             for reader in readers
         ]
-
-    def _reader(
-        self,
-        endpoint: Endpoint,
-        tables: Tables,
-        columns: Mapping[str, Mapping[str, str]],
-        state: Mapping[str, Any],
-    ) -> EndpointReader:
-        there = columns.get(endpoint.name, {})
-        scope = build_scope(self._settings, self._mode, now=self._started, first=SWEPT not in state)
-        parents = read_parents(self._api, endpoint, tables, scope, columns=columns, log=self._log)
-        stored = self._stored(endpoint, tables, there, state)
-        self._before[endpoint.name] = Before(
-            rows=len(stored.hashes) or len(stored.rows),
-            cursor=stored.cursor,
-            columns=there,
-            paths={parent.path for parent in parents},
-        )
-        return EndpointReader(
-            endpoint,
-            self._session,
-            limit=page_limit(self._api, endpoint),
-            stored=stored,
-            state=state,
-            sweep=self._sweep(endpoint, parents, tables, there, state),
-            mode=self._mode,
-            started=self._started,
-            log=self._log,
-        )
 
     def _noted(self, result: EndpointResult) -> EndpointResult:
         """The result, once it is noted what it keeps from being read."""
@@ -199,41 +184,6 @@ class ApiSync:
             if parent := self._blocking.get(name):
                 # what a setting leaves out, or what has failed itself, needs no alarm of its children's
                 raise _SkippedError(parent.blocks(self._api), alarming=parent.status == "complete")
-
-    def _stored(self, endpoint: Endpoint, tables: Tables, there: Mapping[str, str], state: Mapping[str, Any]) -> Stored:
-        if ROW_HASH not in there:
-            # no table yet, or one that something else made: what is read is new to it
-            return Stored(columns=there)
-        if not endpoint.primary_key:
-            return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)
-        live = DELETED_AT if DELETED_AT in there else None
-        rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
-        # one text for all rows of a parent
-        path = cache(lambda *values: endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))))
-        hashes = {row[0]: path(*row[1:]) for row in rows}
-        return Stored(hashes=hashes, columns=there, cursor=_cursor(state))
-
-    def _sweep(
-        self,
-        endpoint: Endpoint,
-        parents: Sequence[Parent],
-        tables: Tables,
-        there: Mapping[str, str],
-        state: Mapping[str, Any],
-    ) -> Sweep:
-        mode: str = self._settings.fan_out
-        if self._mode.full_refresh or self._mode.windowed:
-            mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
-        return plan_sweep(
-            endpoint,
-            parents,
-            state,
-            mode=mode,
-            now=datetime.now(UTC),
-            resume_within=self._settings.resume_within,
-            changing=changing_paths(endpoint, tables, there),
-            windowed=self._mode.windowed,
-        )
 
     def _states(self) -> Mapping[str, Mapping[str, Any]]:
         """The state of each endpoint's resource, as the last package left it."""
@@ -259,10 +209,6 @@ class ApiSync:
         except PipelineStepFailed as error:
             raise _cause(error) from None
         return True
-
-
-def _cursor(state: Mapping[str, Any]) -> datetime | None:
-    return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
 
 
 class _SkippedError(IngestError):

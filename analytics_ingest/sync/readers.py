@@ -1,0 +1,138 @@
+"""What reads an endpoint: its parents, its place in the sweep over them, and what the warehouse holds of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.extract.reader import EndpointReader
+from analytics_ingest.extract.reading import CURSOR, Stored
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.scope import build_scope
+from analytics_ingest.extract.settings import page_limit
+from analytics_ingest.extract.sweep import SWEPT, plan_sweep
+from analytics_ingest.sync.findings import Before
+from analytics_ingest.sync.parents import changing_paths, feed_columns, read_parents
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Mapping, Sequence
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.mode import Mode
+    from analytics_ingest.extract.reading import Parent
+    from analytics_ingest.extract.session import ApiSession
+    from analytics_ingest.extract.sweep import Sweep
+    from analytics_ingest.sync.ahead import Ahead
+    from analytics_ingest.warehouse.warehouse import Tables
+
+
+def cursor_of(state: Mapping[str, Any]) -> datetime | None:
+    """The highest cursor value that a resource's state tells of."""
+    return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
+
+
+class Readers:
+    """Makes the readers of one sync."""
+
+    def __init__(self, api: Api, session: ApiSession, mode: Mode, *, started: datetime, log: logging.Logger) -> None:
+        """Takes what all of them have in common.
+
+        Args:
+            api: The API.
+            session: Its session.
+            mode: What the sync is asked to do.
+            started: When it began.
+            log: Gets progress.
+        """
+        self._api = api
+        self._session = session
+        self._mode = mode
+        self._started = started
+        self._log = log
+        self._keep = feed_columns(api)
+
+    def build(
+        self,
+        endpoint: Endpoint,
+        tables: Tables,
+        columns: Mapping[str, Mapping[str, str]],
+        state: Mapping[str, Any],
+        ahead: Mapping[str, Ahead],
+    ) -> tuple[EndpointReader, Before]:
+        """What reads an endpoint, and what its table is before.
+
+        Args:
+            endpoint: The endpoint.
+            tables: The API's tables.
+            columns: The columns and types of its table and of its parents'.
+            state: Its resource's state.
+            ahead: Parents that are not loaded yet.
+
+        Raises:
+            IngestError: It cannot be read: a parent's table is missing, two parents lead to one path, a setting.
+        """
+        there = columns.get(endpoint.name, {})
+        scope = build_scope(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
+        parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
+        stored = self._stored(endpoint, tables, there, state)
+        before = Before(
+            rows=len(stored.hashes) or len(stored.rows),
+            cursor=stored.cursor,
+            columns=there,
+            paths={parent.path for parent in parents},
+        )
+        reader = EndpointReader(
+            endpoint,
+            self._session,
+            limit=page_limit(self._api, endpoint),
+            stored=stored,
+            state=state,
+            sweep=self._sweep(
+                endpoint, parents, tables, there, state, ahead=not ahead.keys().isdisjoint(endpoint.upstream)
+            ),
+            mode=self._mode,
+            started=self._started,
+            log=self._log,
+            keep=self._keep.get(endpoint.name, ()),
+        )
+        return reader, before
+
+    def _stored(self, endpoint: Endpoint, tables: Tables, there: Mapping[str, str], state: Mapping[str, Any]) -> Stored:
+        if ROW_HASH not in there:
+            # no table yet, or one that something else made: what is read is new to it
+            return Stored(columns=there)
+        if not endpoint.primary_key:
+            return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)
+        live = DELETED_AT if DELETED_AT in there else None
+        rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
+        # one text for all rows of a parent
+        path = cache(lambda *values: endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))))
+        hashes = {row[0]: path(*row[1:]) for row in rows}
+        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state))
+
+    def _sweep(
+        self,
+        endpoint: Endpoint,
+        parents: Sequence[Parent],
+        tables: Tables,
+        there: Mapping[str, str],
+        state: Mapping[str, Any],
+        *,
+        ahead: bool,
+    ) -> Sweep:
+        mode: str = self._session.settings.fan_out
+        if self._mode.full_refresh or self._mode.windowed:
+            mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
+        return plan_sweep(
+            endpoint,
+            parents,
+            state,
+            mode=mode,
+            now=datetime.now(UTC),
+            resume_within=self._session.settings.resume_within,
+            changing=changing_paths(endpoint, tables, there),
+            windowed=self._mode.windowed,
+            ahead=ahead,
+        )
