@@ -73,22 +73,31 @@ class ReadPool:
             if isinstance(came, BaseException):
                 raise came
             reader, taken = came
-            more = reader.book(taken)
+            reader.book(taken)
             with self._changed:
                 held_up = self._waiting_rows > READ_AHEAD
                 self._waiting_rows -= len(taken.rows)
-                if more or (held_up and self._waiting_rows <= READ_AHEAD):
+                if held_up and self._waiting_rows <= READ_AHEAD:
                     self._changed.notify_all()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has come that is not booked yet."""
+        return not self._inbox.empty()
 
     def _work(self) -> None:
         while job := self._next():
             reader, parent = job
+            admitted = reader.admitted
             try:
                 for taken in reader.read(parent, stopped=lambda: self._closed):
                     with self._changed:
                         self._changed.wait_for(lambda: self._waiting_rows <= READ_AHEAD or self._closed)
                         self._waiting_rows += len(taken.rows)
                     self._inbox.put((reader, taken))
+                    if reader.admitted and not admitted:
+                        with self._changed:
+                            self._changed.notify_all()
             except BaseException as error:  # noqa: BLE001 - raised in the calling thread
                 self._inbox.put(error)
 

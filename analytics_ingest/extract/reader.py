@@ -42,6 +42,7 @@ class EndpointReader:
         stored: What the warehouse holds of the endpoint.
         reads_everything: Whether all rows are asked for: no window, no filter of the API's.
         closed: Whether all there is was asked for and settled.
+        admitted: Whether a list has ended otherwise than by 403, so that more are asked for than those on probation.
         kept: What the feeds of its children need of the rows that are to be loaded.
     """
 
@@ -106,7 +107,7 @@ class EndpointReader:
         self._over: set[str] = set()
         self._reached = 0
         self._whole: set[str] = set()
-        self.closed = False
+        self.admitted = self.closed = False
         self.kept = Kept(endpoint.primary_key, keep)
         self._begun = time.monotonic()
         self._progress = Progress(
@@ -140,7 +141,7 @@ class EndpointReader:
         """The parent to read next; ``None`` if there is none, or none as long as it is not known how others end."""
         with self._lock:
             parents = self.sweep.parents
-            probation = self._asked >= PROBATION > self.reading.parents_done
+            probation = self._asked >= PROBATION and not self.admitted
             if probation or self._stopped or self._asked == len(parents):
                 return None
             self._asked += 1
@@ -152,10 +153,13 @@ class EndpointReader:
         Raises:
             AuthenticationError: The API refused the key.
         """
-        return self._pages.read(parent, stopped=lambda: self._stopped or stopped())
+        for taken in self._pages.read(parent, stopped=lambda: self._stopped or stopped()):
+            # here, as the calling thread may be busy with a load
+            self.admitted |= taken.over and (taken.failure is None or taken.failure.status != 403)
+            yield taken
 
-    def book(self, taken: Taken) -> bool:
-        """Books a page. True if more parents can be asked now than before."""
+    def book(self, taken: Taken) -> None:
+        """Books a page."""
         reading = self.reading
         reading.pages += taken.pages
         reading.rows_read += taken.read
@@ -178,7 +182,6 @@ class EndpointReader:
             self._all_ended()
         else:
             self._progress.tell(reading)
-        return taken.over and reading.parents_done == PROBATION
 
     def settle(self) -> bool:
         """Ends the reader's part of a package. True if there is anything to load."""

@@ -84,7 +84,8 @@ class Package:
             # and those whose children began ahead of the load: no child is loaded before its parents
             return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
         left = sum(reader.left for reader in self.readers)
-        if not left or (self._done() - self._before >= self._most and left > self._most // 2):
+        enough = self._done() - self._before >= self._most and left > self._most // 2
+        if not left or (enough and not self._pool.has_more):
             return self.readers
         return self._ended if not self._awaited and left >= WORTH_LOADING else []
 

@@ -70,7 +70,7 @@ def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     process.wait()
     done_before = set(asked(server, "gates_rules"))
     loaded_before = {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
-    assert len(loaded_before) == 500
+    assert 500 <= len(loaded_before) < 850
     server.requests.reset()
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
