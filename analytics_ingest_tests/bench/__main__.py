@@ -1,4 +1,7 @@
-"""``make bench``: figures that anyone can repeat, as ratios within one run, medians of several. No assertion."""
+"""``make bench``: figures that anyone can repeat, as ratios within one run, medians of several. No assertion.
+
+Names of scenarios as arguments run these alone. ``BENCH_URL`` names a sandbox that runs already, on this machine.
+"""
 
 from __future__ import annotations
 

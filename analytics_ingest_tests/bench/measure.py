@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 from rich.table import Table
 
+from analytics_ingest.sandbox.options import Options
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -59,9 +61,22 @@ class Sandbox:
         return self.environment[f"SOURCES__{api}__{name}".upper()]
 
 
+def settings_of(base_urls: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables for a sandbox with its own keys."""
+    return {
+        f"SOURCES__{api}__{name}".upper(): value
+        for api, url in base_urls.items()
+        for name, value in (("base_url", url), ("api_key", Options().api_keys[api]), ("profile", "none"))
+    }
+
+
 @contextmanager
 def sandbox(*, scale: float = 1.0) -> Iterator[Sandbox]:
-    """A sandbox, healthy and without latency."""
+    """A sandbox, healthy and without latency: the one at ``BENCH_URL``, or one that is started for the while."""
+    if running := os.environ.get("BENCH_URL"):
+        found = requests.get(running, timeout=30).json()["base_urls"]
+        yield Sandbox(running.rstrip("/"), settings_of(found))
+        return
     process = subprocess.Popen(
         [sys.executable, "-m", "analytics_ingest", "sandbox", "--port", "0", "--scale", str(scale)],
         stdout=subprocess.PIPE,
