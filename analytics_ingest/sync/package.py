@@ -36,7 +36,7 @@ class Package:
             readers: The endpoints under way.
             pool: Where they are read.
             waiting: The endpoints that wait for their parents.
-            most: Parents whose children go into one package.
+            most: Parents whose children go into one package; twice as many where they come faster than they load.
         """
         self.readers = list(readers)
         self._pool = pool
@@ -84,8 +84,10 @@ class Package:
             # and those whose children began ahead of the load: no child is loaded before its parents
             return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
         left = sum(reader.left for reader in self.readers)
-        enough = self._done() - self._before >= self._most and left > self._most // 2
-        if not left or (enough and not self._pool.has_more):
+        done = self._done() - self._before
+        # what has come already goes along, up to a point: a package has a cost of its own
+        enough = done >= self._most * (2 if self._pool.has_more else 1)
+        if not left or (enough and left > self._most // 2):
             return self.readers
         return self._ended if not self._awaited and left >= WORTH_LOADING else []
 

@@ -34,7 +34,8 @@ def test_fan_out_in_small_chunks_is_exact(
     packages = query(tmp_path, "SELECT count(*) FROM project_planning._dlt_loads")[0][0]
     stories = results["story_history"].reading
     assert stories is not None
-    assert packages >= -(-stories.parents // 7)
+    # twice as many where they come faster than they are loaded
+    assert packages >= -(-stories.parents // 14)
 
 
 def test_each_parent_is_asked_once(sandbox: SandboxServer) -> None:

@@ -57,38 +57,38 @@ def many_gates(count: int) -> World:
 def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(many_gates(900))
+    server = serve(many_gates(1_500))
     # one after the other, so that those before the checkpoint are the first ones
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "500")
     code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
     process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
     until = time.monotonic() + 100
-    while server.requests.count(API, "gates_rules") < 850 and process.poll() is None and time.monotonic() < until:
+    while server.requests.count(API, "gates_rules") < 1_400 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done_before = set(asked(server, "gates_rules"))
     loaded_before = {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
-    assert 500 <= len(loaded_before) < 850
+    assert 500 <= len(loaded_before) < 1_400
     server.requests.reset()
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     again = asked(server, "gates_rules")
     assert result.status == "complete"
     assert not {rules_path(gate) for gate in loaded_before} & set(again)
-    assert len(again) == len(set(again)) == 900 - len(loaded_before)
-    assert set(again) | done_before == {rules_path(f"gate_{number:04}") for number in range(900)}
+    assert len(again) == len(set(again)) == 1_500 - len(loaded_before)
+    assert set(again) | done_before == {rules_path(f"gate_{number:04}") for number in range(1_500)}
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(server.world, API, "gates_rules")
     server.requests.reset()
     sync(API, "gates", "gates_rules")
-    assert len(asked(server, "gates_rules")) == 900
+    assert len(asked(server, "gates_rules")) == 1_500
 
 
 def test_sweep_of_another_mode_begins_anew(
     tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "2")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
     syncing = ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test"))
     stop_after_first_chunk(syncing, monkeypatch)
     sandbox.requests.reset()
@@ -114,7 +114,7 @@ def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_sweep_that_is_too_old_begins_anew(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "2")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
     syncing = ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test"))
     stop_after_first_chunk(syncing, monkeypatch)
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__RESUME_WITHIN", "0.001")
