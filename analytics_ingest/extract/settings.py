@@ -85,7 +85,7 @@ class Settings(BaseModel):
     max_pages: PositiveInt = Field(100_000, description="Pages of one list after which reading it fails.")
     fan_out_chunk: PositiveInt = Field(
         1000,
-        description="Parents asked, of all endpoints, between two load packages; up to twice as many where they come fast.",
+        description="Parents asked, of all endpoints, between two load packages (twice as many where they come fast).",
     )
     fan_out: Literal["all", "changed"] = Field(
         "all", description="Which parents a sync asks for their children: every one, or those that changed."
