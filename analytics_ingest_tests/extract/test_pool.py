@@ -1,0 +1,105 @@
+"""Threads that read ahead: in turn, within bounds, and never longer than the sync."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from analytics_ingest.extract import pool as pool_module
+from analytics_ingest.extract.pool import ReadPool
+from analytics_ingest.extract.reading import Parent, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from analytics_ingest.extract.reader import EndpointReader
+
+THREADS = 4
+
+
+class Lists:
+    """Stands for an endpoint's reader: so many lists of one page with five rows each."""
+
+    admitted = True
+
+    def __init__(self, count: int, *, fails: BaseException | None = None) -> None:
+        self.left = count
+        self.begun = 0
+        self.booked: list[Taken] = []
+        self._fails = fails
+        self._lock = threading.Lock()
+
+    def next_parent(self) -> Parent | None:
+        with self._lock:
+            if not self.left:
+                return None
+            self.left -= 1
+            return Parent(path=f"/lists/{self.left}", params={})
+
+    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[Taken]:
+        assert not stopped()
+        self.begun += 1
+        if self._fails:
+            raise self._fails
+        yield Taken(parent, over=True, rows=[{"n": n} for n in range(5)])
+
+    def book(self, taken: Taken) -> None:
+        self.booked.append(taken)
+
+
+def add(pool: ReadPool, lists: Lists) -> None:
+    pool.add(cast("EndpointReader", lists))
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.005)
+    assert condition()
+
+
+def test_no_more_is_read_ahead_than_may_wait_and_all_comes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "READ_AHEAD", 10)
+    lists = Lists(100)
+    with ReadPool(THREADS, halt=lambda: None) as pool:
+        add(pool, lists)
+        # three pages reach the bound, and each thread holds one more
+        eventually(lambda: lists.begun == 3 + THREADS)
+        time.sleep(0.05)
+        assert lists.begun == 3 + THREADS
+        pool.book(until=lambda: len(lists.booked) == 100)
+        assert not pool.has_more
+    assert len({taken.parent.path for taken in lists.booked}) == 100
+
+
+def test_endpoints_are_read_in_turn() -> None:
+    first, second = Lists(50), Lists(50)
+    pool = ReadPool(1, halt=lambda: None)
+    add(pool, first)
+    add(pool, second)
+    with pool:
+        pool.book(until=lambda: len(first.booked) + len(second.booked) == 20)
+        assert abs(len(first.booked) - len(second.booked)) <= 1
+
+
+def test_what_a_thread_cannot_handle_is_raised_where_the_sync_is() -> None:
+    lists = Lists(1, fails=ZeroDivisionError("a bug"))
+    with ReadPool(THREADS, halt=lambda: None) as pool:
+        add(pool, lists)
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            pool.book(until=lambda: False)
+
+
+def test_the_end_stops_the_threads_whatever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "READ_AHEAD", 0)
+    halted: list[Any] = []
+    lists = Lists(1_000)
+    with ReadPool(THREADS, halt=lambda: halted.append(True)) as pool:
+        add(pool, lists)
+        eventually(lambda: lists.begun == 1 + THREADS)
+    assert halted == [True]
+    eventually(lambda: not any(thread.name.startswith("read-") for thread in threading.enumerate()))
+    assert lists.left > 900
