@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,11 @@ class ApiSync:
         self._warehouse = Warehouse(self._api.name, log=self._log, lock_timeout=settings.lock_timeout)
         self._session = ApiSession(self._api, settings, log=self._log)
         results: list[EndpointResult] = []
-        with self._warehouse.sync(), ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool:
+        with (
+            closing(self._session),
+            self._warehouse.sync(),
+            ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool,
+        ):
             self._started = datetime.now(UTC)
             self._readers = Readers(self._api, self._session, self._mode, started=self._started, log=self._log)
             with self._warehouse.open() as tables:

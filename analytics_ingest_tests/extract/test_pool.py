@@ -11,11 +11,14 @@ import pytest
 from analytics_ingest.extract import pool as pool_module
 from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import Parent, Taken
+from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest_tests.conftest import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.sandbox.server import SandboxServer
 
 THREADS = 4
 
@@ -103,3 +106,20 @@ def test_the_end_stops_the_threads_whatever_is_left(monkeypatch: pytest.MonkeyPa
     assert halted == [True]
     eventually(lambda: not any(thread.name.startswith("read-") for thread in threading.enumerate()))
     assert lists.left > 900
+
+
+def test_a_sync_that_cannot_begin_leaves_no_thread(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, holder: Callable[..., object]
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__REQUESTS_PER_MINUTE", "600")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__LOCK_TIMEOUT", "0.2")
+    before = threading.active_count()
+    holder("sync", "experimentation")
+    with pytest.raises(LockTimeoutError):
+        sync("experimentation", "gates")
+
+    assert sandbox.requests.count() == 0
+    until = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threading.active_count() == before
