@@ -17,7 +17,7 @@ help:
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
 	@echo "make test         the test suite"
 	@echo "make check        lint, format, types, layers"
-	@echo "make bench        figures: speed, CPU, memory (a quarter of an hour; SCENARIOS='full_sync memory' for some)"
+	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
 	@echo "make format       put the code into shape"
 	@echo "make screenshots  the README's pictures, from the real UI in Chromium (two minutes)"
 	@echo "make clean        remove the demo's data and Dagster's files"
