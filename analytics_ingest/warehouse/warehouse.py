@@ -41,9 +41,9 @@ FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
-DUCKDB_MEMORY = "256MB"
-"""What DuckDB may keep in memory, unless its own setting says so: its default is most of the machine's. What it needs
-beyond that goes to a folder beside the file for the while."""
+DUCKDB_BOUNDS = {"memory_limit": "256MB", "threads": 1}
+"""What DuckDB may use, unless its own settings say so: by default it takes most of the machine's memory, and more of it
+with each thread. What it needs beyond the limit goes to a folder beside the file for the while."""
 FETCH_ROWS = 10_000
 STAMP_ROWS = 1_000
 NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
@@ -192,7 +192,7 @@ class Warehouse:
         """
         with self._writing(), self._connected() as client:
             if self._file:
-                self._bound_memory(client)
+                self._bound(client)
             yield Tables(client)
 
     def load(self) -> None:
@@ -209,12 +209,13 @@ class Warehouse:
                 raise
             raise load_error(error, api=self.api, destination=self._destination, secrets=self._secrets) from None
 
-    def _bound_memory(self, client: SqlJobClientBase) -> None:
-        """Keeps DuckDB's memory within bounds: a limit holds for every connection to the file in this process."""
+    def _bound(self, client: SqlJobClientBase) -> None:
+        """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
         credentials: Any = client.config.credentials
-        asked = f"{credentials.global_config} {credentials.local_config} {credentials.pragmas}"
-        if "memory" not in asked:
-            client.sql_client.execute_sql(f"SET memory_limit = '{DUCKDB_MEMORY}'")
+        configured = f"{credentials.global_config} {credentials.local_config} {credentials.pragmas}"
+        for name, value in DUCKDB_BOUNDS.items():
+            if name not in configured:
+                client.sql_client.execute_sql(f"SET {name} = '{value}'")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

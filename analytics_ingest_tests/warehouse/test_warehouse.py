@@ -165,10 +165,18 @@ def test_a_load_that_fails_leaves_what_was_there(tmp_path, sandbox):
     assert query(tmp_path, f"SELECT * FROM {API}.tags ORDER BY id") == before["tags"]
 
 
-@pytest.mark.parametrize(("configured", "expected"), [(None, "244.1 MiB"), ('{"memory_limit": "1GB"}', "953.6 MiB")])
-def test_duckdb_keeps_its_memory_within_bounds_or_within_what_is_configured(monkeypatch, configured, expected):
+@pytest.mark.parametrize(
+    ("configured", "memory", "threads"),
+    [
+        (None, "244.1 MiB", 1),
+        ('{"memory_limit": "1GB"}', "953.6 MiB", 1),
+        ('{"memory_limit": "1GB", "threads": 3}', "953.6 MiB", 3),
+    ],
+)
+def test_duckdb_keeps_within_bounds_or_within_what_is_configured(monkeypatch, configured, memory, threads):
     if configured:
         monkeypatch.setenv(f"{CREDENTIALS}__GLOBAL_CONFIG", configured)
     opened = warehouse()
     with opened.sync(), opened.open(), opened.pipeline.sql_client() as client:
-        assert client.execute_sql("SELECT current_setting('memory_limit')") == [(expected,)]
+        found = client.execute_sql("SELECT current_setting('memory_limit'), current_setting('threads')")
+    assert found == [(memory, threads)]
