@@ -15,7 +15,7 @@ from analytics_ingest.extract.kept import Kept
 from analytics_ingest.extract.pages import ListPages
 from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading, is_of
+from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading
 from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest.extract.tables import first_rows, schema_only
 from analytics_ingest.extract.wanted import Wanted
@@ -67,7 +67,7 @@ class EndpointReader:
             session: The API's session.
             limit: Rows per page.
             stored: What the warehouse holds of it.
-            state: The resource's state, as the last sync left it.
+            state: The resource's state, as the last sync left it; empty if that was of another profile.
             sweep: The parents to ask.
             mode: What the sync is asked to do.
             started: When the sync began.
@@ -84,15 +84,9 @@ class EndpointReader:
         self.reads_everything = wanted.everything
         self._log = log
         self._pages = ListPages(
-            endpoint,
-            session,
-            limit=limit,
-            meter=self.reading.meter,
-            stored=stored,
-            wanted=wanted,
-            started=started,
+            endpoint, session, limit=limit, meter=self.reading.meter, stored=stored, wanted=wanted, started=started
         )
-        self._state: dict[str, Any] = copy.deepcopy(dict(state)) if is_of(session.api, state) else {}
+        self._state: dict[str, Any] = copy.deepcopy(dict(state))
         if session.api.profile:
             self._state[PROFILE] = session.api.profile
         self._committed = copy.deepcopy(self._state)

@@ -167,6 +167,8 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 if __name__ == "__main__":
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
     # imports are not counted: all that the job itself would import
+    import dlt.destinations.impl.duckdb.duck  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
     import sqlalchemy  # noqa: F401
 
     import analytics_ingest.sync.sync  # noqa: F401

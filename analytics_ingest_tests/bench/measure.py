@@ -152,18 +152,26 @@ class Place:
 
     def time(self, *command: str) -> Cost:
         """Runs a command to its end, its start included."""
+        return timed(*command, env=self.environment, cwd=self.folder)
+
+
+def timed(*command: str, **options: Any) -> Cost:
+    """What a command costs, its start included; ``options`` are those of ``subprocess.run``."""
+
+    def cpu() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        begun, spent = time.perf_counter(), usage.ru_utime + usage.ru_stime
-        subprocess.run(command, env=self.environment, check=True, capture_output=True, cwd=self.folder)
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return Cost(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime - spent, 0.0, {})
+        return usage.ru_utime + usage.ru_stime
+
+    begun, spent = time.perf_counter(), cpu()
+    subprocess.run(command, check=True, capture_output=True, **options)
+    return Cost(time.perf_counter() - begun, cpu() - spent, rss=0.0, said={})
 
 
 def table(title: str, *columns: str) -> Table:
     """A table for the terminal; the first column is text, the others are figures."""
     made = Table(title=title, title_justify="left")
     for column in columns:
-        made.add_column(column, justify="left" if column in ("", "target") else "right")
+        made.add_column(column, justify="left" if not column else "right")
     return made
 
 
