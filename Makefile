@@ -3,19 +3,22 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+LATEST := .venv-latest
 PORT ?= 8700
+PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # the Dagster instance: dagster.yaml here, its files in data/dagster
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check bench format screenshots clean
+.PHONY: help install demo dev test test-latest check bench format screenshots clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
 	@echo "make test         the test suite"
+	@echo "make test-latest  the same with the newest Dagster, without dagster-embedded-elt"
 	@echo "make check        lint, format, types, layers"
 	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
 	@echo "make format       put the code into shape"
@@ -39,7 +42,17 @@ dev: $(READY)
 	@$(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dagster dev'
 
 test: $(READY)
-	@$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python $(PYTEST)
+
+# in an environment of its own, made anew each time; TESTS='-k contract' for some
+test-latest:
+	@$(PYTHON) -m venv --clear $(LATEST)
+	@grep -v '^dagster' constraints.txt > $(LATEST)/constraints.txt
+	@$(PYTHON) -m analytics_ingest_tests.latest dagster-embedded-elt > $(LATEST)/requirements.txt
+	@$(LATEST)/bin/python -m pip install --quiet --constraint $(LATEST)/constraints.txt --requirement $(LATEST)/requirements.txt
+	@$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@$(LATEST)/bin/python -m pip list | grep -i '^dagster'
+	@$(LATEST)/bin/python $(PYTEST) $(TESTS)
 
 check: $(READY)
 	@$(BIN)/ruff check .

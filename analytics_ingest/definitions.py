@@ -1,12 +1,13 @@
 """The code location: everything that Dagster finds here."""
 
-from dagster import Definitions, in_process_executor
+from dagster import Definitions
 
 from analytics_ingest.extract.settings import chosen_apis
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
 from analytics_ingest.orchestrate.changes import build_change_sensor
 from analytics_ingest.orchestrate.checks import build_checks
+from analytics_ingest.orchestrate.executors import build_executors
 from analytics_ingest.orchestrate.failures import build_failure_sensor
 from analytics_ingest.orchestrate.freshness import build_freshness_sensor
 from analytics_ingest.orchestrate.jobs import build_jobs
@@ -14,17 +15,18 @@ from analytics_ingest.orchestrate.schedules import build_schedules
 
 deployment = Deployment()
 apis = list(chosen_apis().values())
+executor, side_by_side = build_executors()
 cadences = {api.name: load_cadence(api) for api in apis}
 
 defs = Definitions(
     assets=[build_assets(api, cadences[api.name]) for api in apis],
     asset_checks=[build_checks(api) for api in apis],
-    jobs=build_jobs(apis),
+    jobs=build_jobs(apis, side_by_side=side_by_side),
     schedules=[each for api in apis for each in build_schedules(api, cadences[api.name], deployment)],
     sensors=[
         *(build_change_sensor(api, cadences[api.name], deployment) for api in apis),
         build_freshness_sensor(deployment),
         build_failure_sensor(deployment),
     ],
-    executor=in_process_executor,
+    executor=executor,
 )

@@ -7,13 +7,11 @@ import logging
 import os
 import subprocess
 import sys
-import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import psycopg2
 import pytest
 
 from analytics_ingest.apis import APIS
@@ -27,19 +25,26 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
+from analytics_ingest_tests.stores import duckdb_store, postgres_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import psycopg2
+
     from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.stores import Store
 
 SCALE = 0.05
+ROOT = Path(__file__).parents[1]
 # its checks are asserted with the values that they compare, as in a test module
 pytest.register_assert_rewrite("analytics_ingest_tests.contract")
 
 
 LONGEST_FIRST = (
-    *("orchestrate/test_running.py", "test_readme.py", "test_processes.py", "vendors/test_circleci_ends.py"),
+    *("warehouse/test_contract_lake.py", "orchestrate/test_running.py", "test_readme.py", "test_processes.py"),
+    *("orchestrate/test_celery.py", "orchestrate/test_retries.py"),
+    *("vendors/test_circleci_ends.py", "warehouse/test_contract_postgres.py"),
     *("test_cli.py", "sync/test_alone.py", "vendors/test_contract.py", "sync/test_contract.py"),
 )
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
@@ -137,18 +142,23 @@ def restored(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.Monke
 
 
 @contextmanager
-def sandbox_in(folder: Path) -> Iterator[SandboxServer]:
-    """What ``isolated`` and ``sandbox`` give to a test, for a fixture that several tests share."""
+def sandbox_in(folder: Path, store: Store | None = None) -> Iterator[SandboxServer]:
+    """What ``isolated`` and ``sandbox`` give to a test, for a fixture that several tests share.
+
+    Args:
+        folder: Where all of it is.
+        store: The destination; by default a DuckDB file in the folder.
+    """
     with pytest.MonkeyPatch.context() as patch, SandboxServer(World(scale=SCALE)) as server:
         patch.setattr(session_module, "Clock", FakeClock)
         patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / "warehouse.duckdb"))
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
         patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
         patch.delenv("ANALYTICS_INGEST_DESTINATION", raising=False)
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
-        yield server
+        with duckdb_store(folder) as default:
+            for name, value in {**server.environment(), **(store or default).settings}.items():
+                patch.setenv(name, value)
+            yield server
 
 
 def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:
@@ -162,6 +172,12 @@ def query(tmp_path: Path, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a query on the test's warehouse."""
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
         return connection.sql(sql).fetchall()
+
+
+def packages(tmp_path: Path, api: str) -> int:
+    """Load packages of an API that the test's warehouse has taken."""
+    count: int = query(tmp_path, f"SELECT count(*) FROM {api}._dlt_loads")[0][0]
+    return count
 
 
 def live_keys(tmp_path: Path, api: str, endpoint: str) -> list[tuple[Any, ...]]:
@@ -180,7 +196,7 @@ def expected_keys(world: World, api: str, endpoint: str, **options: Any) -> list
 def stored_cursor(api: str, endpoint: str) -> str | None:
     """The cursor that the warehouse's state holds, as text; the working folder has no say in it."""
     warehouse = Warehouse(api, log=logging.getLogger("test"), lock_timeout=5)
-    with warehouse.sync():
+    with warehouse.sync(), warehouse.open():
         sources: Any = warehouse.pipeline.state.get("sources", {})
     cursor: str | None = sources.get(api, {}).get("resources", {}).get(endpoint, {}).get(CURSOR)
     return cursor
@@ -194,7 +210,7 @@ def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
     def start(kind: str, what: Path | str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "analytics_ingest_tests.warehouse.holder", kind, str(what)],
-            cwd=Path(__file__).parents[1],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -213,36 +229,11 @@ def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
 
 @pytest.fixture
 def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg2.extensions.connection]]:
-    """A PostgreSQL database of the test's own as destination; gives connections to it.
-
-    The server is that of ``PGHOST`` and its kin, 127.0.0.1 by default. Without one the test is skipped, but not in CI.
-    """
-    server = {"host": os.environ.get("PGHOST", "127.0.0.1"), "port": os.environ.get("PGPORT", "5432")}
-    user, password = os.environ.get("PGUSER", "postgres"), os.environ.get("PGPASSWORD", "postgres")
-    name = f"analytics_ingest_{uuid.uuid4().hex[:12]}"
-    open_here: list[psycopg2.extensions.connection] = []
-
-    def connect(database: str = name) -> psycopg2.extensions.connection:
-        connection = psycopg2.connect(dbname=database, user=user, password=password, connect_timeout=5, **server)
-        connection.autocommit = True
-        open_here.append(connection)
-        return connection
-
-    try:
-        admin = connect("postgres")
-    except psycopg2.OperationalError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no PostgreSQL server: {error}")
-    admin.cursor().execute(f"CREATE DATABASE {name}")
-    credentials = f"postgresql://{user}:{password}@{server['host']}:{server['port']}/{name}"
-    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", credentials)
-    yield connect
-    for connection in open_here[1:]:
-        connection.close()
-    admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.close()
+    """A PostgreSQL database of the test's own as destination; gives connections to it."""
+    with postgres_database() as (credentials, connect):
+        monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
+        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", credentials)
+        yield connect
 
 
 def define_all_segments(world: World) -> None:

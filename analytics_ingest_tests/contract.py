@@ -10,17 +10,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, column_name
 from analytics_ingest_tests.conftest import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from analytics_ingest.apis import Api
     from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.stores import Store, Table
 
 Rows = list[dict[str, Any]]
 
@@ -31,7 +29,7 @@ class Pass:
 
     results: Mapping[str, EndpointResult]
     requests: Mapping[str, int]
-    tables: Mapping[str, tuple[list[str], list[tuple[Any, ...]]]]
+    tables: Mapping[str, Table]
     truth: Mapping[str, Rows]
 
 
@@ -50,17 +48,13 @@ class Passes:
 
 
 def one_pass(
-    api: Api, file: Path, *, requests: Callable[[str], int], truth: Callable[[str], Rows], reset: Callable[[], None]
+    api: Api, store: Store, *, requests: Callable[[str], int], truth: Callable[[str], Rows], reset: Callable[[], None]
 ) -> Pass:
     """Syncs an API, and takes note of what there is to know."""
     reset()
     results = sync(api.name)
     counted = {name: requests(name) for name in api.by_name}
-    tables = {}
-    with duckdb.connect(str(file), read_only=True) as connection:
-        for name in api.by_name:
-            found = connection.sql(f'SELECT * FROM {api.name}."{name}"')
-            tables[name] = (found.columns, found.fetchall())
+    tables = {name: store.table(api.name, name) for name in api.by_name}
     return Pass(results, counted, tables, {name: as_columns(truth(name)) for name in api.by_name})
 
 
@@ -68,7 +62,7 @@ def as_columns(rows: Rows) -> Rows:
     return [{column_name(name): value for name, value in row.items()} for row in rows]
 
 
-def live(table: tuple[list[str], list[tuple[Any, ...]]]) -> Rows:
+def live(table: Table) -> Rows:
     columns, rows = table
     named = [dict(zip(columns, row, strict=True)) for row in rows]
     return [row for row in named if row.get(DELETED_AT) is None]

@@ -55,6 +55,8 @@ def test_every_setting_is_listed_with_its_default() -> None:
         "ANALYTICS_INGEST_TIMEZONE": "UTC",
         "ANALYTICS_INGEST_WEBHOOK_URL": "none",
         "ANALYTICS_INGEST_UI_URL": "none",
+        "ANALYTICS_INGEST_DESTINATION": "duckdb",
+        "ANALYTICS_INGEST_EXECUTOR": "in_process",
     }
 
     of_the_graph |= {"PROFILE": "none"}

@@ -19,7 +19,9 @@ class Attempts:
 
     def __init__(self) -> None:
         self._again = False
-        self._seen: dict[int, bool] = {}
+        # hashes of keys, as a list may have millions: of all readings, and of this one
+        self._seen: set[int] = set()
+        self._now = self._seen
         self._moved = 0
 
     def note(self, keys: Collection[Hashable], *, last: bool) -> None:
@@ -31,16 +33,16 @@ class Attempts:
         """
         if last and not self._seen:
             return
-        for key in keys:
-            hashed = hash(key)
-            self._moved += self._seen.get(hashed) is self._again
-            self._seen[hashed] = self._again
+        for hashed in map(hash, keys):
+            self._moved += hashed in self._now
+            self._now.add(hashed)
+            self._seen.add(hashed)
 
     def start_again(self, paginator: GuardedPaginator) -> bool:
         """Whether the list is to be read once more, after a first reading that ended and left a doubt."""
         if self._again or paginator.problem or not (self.short(paginator) or self.moved(paginator)):
             return False
-        self._again, self._moved = True, 0
+        self._again, self._now, self._moved = True, set(), 0
         return True
 
     def moved(self, paginator: GuardedPaginator) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.session import ApiSession, Meter
     from analytics_ingest.extract.wanted import Wanted
 
+CAME = ""
+"""In place of the path of a stored row's parent: the row has come again."""
+
 
 class ListPages:
     """The pages of an endpoint's lists, one list for each parent.
@@ -55,13 +58,13 @@ class ListPages:
         self._finisher = RowFinisher(endpoint, exclude=excluded_fields(endpoint, settings.exclude_columns))
         self._key_types = KeyTypes(endpoint, stored.columns)
         self._stored = stored.hashes
-        self._seen: set[int] = set()
+        self._new: set[int] = set()
         self._wanted = wanted
         self._started = started
 
     def unseen(self) -> Iterator[tuple[int, str]]:
         """The hashes of stored rows that have not come so far, each with the path of its parent."""
-        return ((value, path) for value, path in self._stored.items() if value not in self._seen)
+        return ((value, path) for value, path in self._stored.items() if path != CAME)
 
     def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[Taken]:
         """What each page of a parent's list comes to; the last one says that it is over.
@@ -124,8 +127,12 @@ class ListPages:
             if value is not None and value <= self._started and (not taken.highest or value > taken.highest):
                 taken.highest = value
             hashed = row[ROW_HASH]
-            stored = hashed in self._seen or hashed in self._stored
-            self._seen.add(hashed)
+            stored = hashed in self._stored or hashed in self._new
+            if hashed in self._stored:
+                # in place: a set of its own would have each of millions of hashes twice
+                self._stored[hashed] = CAME
+            else:
+                self._new.add(hashed)
             if self._wanted.holds(value, stored=stored):
                 taken.rows.append(row)
         return taken

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.extract.reading import Parent, Taken
 
-READ_AHEAD = 5_000
+READ_AHEAD = 3_000
 """Rows that may wait for the calling thread; then the threads wait."""
 GRACE = 5.0
 """Seconds for which the end of a sync waits for requests that are still under way."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 BATCH = 1_000
 """Rows that are given to dlt at once: each batch has a cost of its own."""
+PLACE_SECONDS = 60.0
+"""How old the place that a sweep would go on from may become while there is no row to load it with."""
 
 
 class EndpointReader:
@@ -103,7 +105,7 @@ class EndpointReader:
         self._whole: set[str] = set()
         self.admitted = self.closed = False
         self.kept = Kept(endpoint.primary_key, keep)
-        self._begun = time.monotonic()
+        self._begun = self._placed = time.monotonic()
         self._progress = Progress(
             self._name, log, interval=session.settings.progress_interval, counts_parents=endpoint.parents is not None
         )
@@ -268,8 +270,9 @@ class EndpointReader:
         parents, reached = self.sweep.parents, self._reached
         while parents[reached].path in self._over:
             reached += 1
-        if reached > self._reached and not self._stopped:
-            self._reached = reached
+        worth = self._rows or time.monotonic() - self._placed >= PLACE_SECONDS
+        if reached > self._reached and worth and not self._stopped:
+            self._reached, self._placed = reached, time.monotonic()
             self.sweep.reach(self._state, parents[reached - 1].path)
 
     def _close(self) -> None:

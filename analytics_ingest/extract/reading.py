@@ -124,13 +124,14 @@ class Stored:
 
     Attributes:
         hashes: Content hashes of the rows in the table that are not marked as deleted, each with the path of the
-            parent it came from; rows read that have one of these are not loaded again.
+            parent it came from; rows read that have one of these are not loaded again. What reads the endpoint
+            takes note here of those that have come.
         rows: The hashes of a snapshot's rows, one for each row.
         columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
         cursor: The highest cursor value seen by earlier syncs.
     """
 
-    hashes: Mapping[int, str] = field(default_factory=dict)
+    hashes: dict[int, str] = field(default_factory=dict)
     rows: Sequence[int] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     cursor: datetime | None = None

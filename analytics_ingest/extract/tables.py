@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -68,7 +69,8 @@ def schema_only(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> Any
 def build_resource(endpoint: Endpoint, items: Iterator[Any]) -> DltResource:
     """The endpoint's dlt resource, with its hints, over ``items``."""
     resource: DltResource = dlt.resource(
-        items,
+        # of a generator dlt looks for the module that it is from, among all that are imported
+        chain(items),
         name=endpoint.name,
         primary_key=endpoint.primary_key,
         # a snapshot's table is replaced only by the rows of a complete read (dlt empties the table of a

@@ -27,6 +27,7 @@ from analytics_ingest.extract.tables import declared_source
 from analytics_ingest.orchestrate.cadence import Cadence
 from analytics_ingest.orchestrate.checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
+from analytics_ingest.orchestrate.runs import spare_retry
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.destination import describing_pipeline
@@ -100,9 +101,19 @@ def materialize(
                 metadata={"status": result.status, "reason": result.reason},
             )
     except (IngestError, LockTimeoutError, WarehouseError) as error:
+        if isinstance(error, IngestError):
+            spare_retry(context.instance, context.run, api.name)
         raise Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError)) from None
     if any(result.status == "failed" or result.alarming for result in failed):
+        if all(_is_refused(result) for result in failed):
+            spare_retry(context.instance, context.run, api.name)
         raise Failure(description=_summary(api, failed), metadata={"endpoints": MetadataValue.md(_table(failed))})
+
+
+def _is_refused(result: EndpointResult) -> bool:
+    """Whether the key lacks a permission, and nothing else was wrong."""
+    failures = result.reading.failures if result.reading else []
+    return result.status == "skipped" or {failure.status for failure in failures} == {403}
 
 
 def _summary(api: Api, failed: Sequence[EndpointResult]) -> str:

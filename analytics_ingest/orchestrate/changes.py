@@ -20,7 +20,7 @@ from dagster import (
 
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, backoff, runs_under_way
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff, runs_under_way
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -133,6 +133,6 @@ def _evaluate(api: Api, context: SensorEvaluationContext, cursor: Cursor) -> tup
     request = RunRequest(
         run_key=cursor.key,
         asset_selection=[AssetKey([api.name, name]) for name in concerned],
-        tags={CAUSE_TAG: "change", CHANGE_TAG: cursor.key},
+        tags={CAUSE_TAG: "change", CHANGE_TAG: cursor.key, **RETRY_TAGS},
     )
     return "", [request]

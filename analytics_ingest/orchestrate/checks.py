@@ -32,7 +32,7 @@ from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
 
 if TYPE_CHECKING:
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 GRAVE = (found.KEY_UNIQUE, found.ROWS_NOT_COLLAPSED)
 """Checks whose failure is an error; that of the others is a warning."""
@@ -155,18 +155,17 @@ def _findings(
     from analytics_ingest.sync.parents import read_parents  # noqa: PLC0415
 
     name, types = endpoint.name, columns[endpoint.name]
-    live = DELETED_AT if DELETED_AT in types else None
-    rows = tables.count(name, where_null=live)
+    counts = tables.counts(name, endpoint.primary_key, where_null=DELETED_AT if DELETED_AT in types else None)
     schema = last.get("dagster/column_schema")
     then = {each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {}
-    before_sync = max(int(last.get(each, rows)) for each in ("rows_live", "rows_before"))
+    before_sync = max(int(last.get(each, counts.live)) for each in ("rows_live", "rows_before"))
     made = [
-        found.rows_not_collapsed(before_sync, rows, share=load_setting(api, "min_rows_share")),
+        found.rows_not_collapsed(before_sync, counts.live, share=load_setting(api, "min_rows_share")),
         found.rows_as_stated(int(last.get("rows_short", 0)), int(last.get("lists_unsettled", 0))),
         found.schema_unchanged(then, types),
     ]
     if endpoint.primary_key:
-        made.append(found.key_unique(endpoint, tables))
+        made.append(found.key_unique(endpoint, counts.doubled, counts.lacking))
     if found.PARENTS_EXIST in found.checks_of(api, endpoint):
         scope = Scope(options=load_options(api))
         paths = {parent.path for parent in read_parents(api, endpoint, tables, scope, columns=columns, log=log)}

@@ -21,7 +21,7 @@ from dagster import (
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.settings import choose_profile
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, backoff
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def build_freshness_sensor(deployment: Deployment) -> AutomationConditionSensorD
             name=SENSOR,
             target=AssetSelection.all(),
             use_user_code_server=True,
-            run_tags={CAUSE_TAG: CAUSE},
+            run_tags={CAUSE_TAG: CAUSE, **RETRY_TAGS},
             default_status=deployment.sensor_status,
             description="Syncs the assets that are late or stale by their freshness policy, or were never "
             "materialised, and no others. After a failed run an asset rests for 15 minutes, then 30, up to a day.",

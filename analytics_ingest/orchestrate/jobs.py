@@ -4,35 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetSelection, define_asset_job, multiprocess_executor
+from dagster import AssetSelection, define_asset_job
 
-from analytics_ingest.orchestrate.runs import ALL_SYNC, API_TAG
+from analytics_ingest.orchestrate.runs import ALL_SYNC, API_TAG, RETRY_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dagster import ExecutorDefinition
+
     from analytics_ingest.apis import Api
 
-SIDE_BY_SIDE = multiprocess_executor.configured(
-    {
-        "max_concurrent": 5,
-        # a new process would import everything anew for each API
-        "start_method": {"forkserver": {"preload_modules": ["analytics_ingest.definitions"]}},
-    }
-)
-"""Each API in a process of its own. Only their writing into DuckDB is serial."""
 
-
-def build_jobs(apis: Iterable[Api]) -> list[Any]:
+def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list[Any]:
     """``<api>_sync`` and ``<api>_full_refresh`` for each API, and ``all_sync``.
 
     Their selections leave out the op of the checks: the sync itself records them, also when it fails half-way.
+
+    Args:
+        apis: The APIs.
+        side_by_side: What executes ``all_sync``.
     """
     jobs: list[Any] = []
     for api in apis:
         common: dict[str, Any] = {
             "selection": AssetSelection.groups(api.name).without_checks(),
-            "tags": {API_TAG: api.name},
+            "tags": {API_TAG: api.name, **RETRY_TAGS},
         }
         jobs += [
             define_asset_job(
@@ -48,7 +45,8 @@ def build_jobs(apis: Iterable[Api]) -> list[Any]:
     everything = define_asset_job(
         ALL_SYNC,
         selection=AssetSelection.all().without_checks(),
-        executor_def=SIDE_BY_SIDE,
+        executor_def=side_by_side,
+        tags=RETRY_TAGS,
         description="All APIs side by side, each in a process of its own.",
     )
     return [*jobs, everything]

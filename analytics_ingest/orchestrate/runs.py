@@ -13,6 +13,8 @@ API_TAG = "analytics_ingest/api"
 """Tag of a run: the API that it syncs."""
 CAUSE_TAG = "analytics_ingest/cause"
 """Tag of a run: what asked for it."""
+RETRY_TAGS = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+"""Tags of a run: where runs are retried, what was materialised already is not materialised again."""
 ALL_SYNC = "all_sync"
 UNDER_WAY = [
     DagsterRunStatus.QUEUED,
@@ -36,6 +38,13 @@ def concerns(run: DagsterRun, api: str) -> bool:
         # checks alone read no API
         return False
     return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
+
+
+def spare_retry(instance: DagsterInstance, run: DagsterRun, api: str) -> None:
+    """Keeps Dagster from trying a run again that failed of what will not change by itself; not if it has other APIs."""
+    others = run.job_name == ALL_SYNC or any(key.path[0] != api for key in run.asset_selection or ())
+    if not others:
+        instance.add_run_tags(run.run_id, {"dagster/retry_on_asset_or_op_failure": "false"})
 
 
 def runs_under_way(instance: DagsterInstance, api: str) -> list[DagsterRun]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.extract.settings import Settings
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 KINDS: dict[str, type] = {"bigint": int, "text": str, "timestamp": datetime, "bool": bool}
 """Types of columns whose values come back from the destination as they are in the rows that were read."""

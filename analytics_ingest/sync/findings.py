@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.reading import Reading
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Counts, Tables
 
 KEY_UNIQUE = "key_unique"
 PARENTS_EXIST = "parents_exist"
@@ -66,9 +66,8 @@ def feeds_others(api: Api, endpoint: Endpoint) -> bool:
     return any(endpoint.name in other.upstream for other in api.endpoints)
 
 
-def key_unique(endpoint: Endpoint, tables: Tables) -> Finding:
-    """Whether the table's key is one."""
-    doubled, lacking = tables.doubled(endpoint.name, endpoint.primary_key)
+def key_unique(endpoint: Endpoint, doubled: int, lacking: int) -> Finding:
+    """Whether the table's key is one, by the keys that more than one row has and the rows that lack a part of it."""
     key = ", ".join(endpoint.primary_key)
     said = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
     return Finding(
@@ -159,7 +158,7 @@ def findings(
     tables: Tables,
     reading: Reading,
     *,
-    rows: int,
+    counts: Counts,
     before: Before,
     columns: Mapping[str, str],
     whole: bool,
@@ -172,16 +171,16 @@ def findings(
         endpoint: The endpoint.
         tables: The API's tables.
         reading: What came.
-        rows: Rows in the table that are not marked as deleted.
+        counts: What the table counts.
         before: What the table was.
         columns: What its columns are.
         whole: Whether all there is was read, and not a window or what an API has filtered.
         share: The setting ``MIN_ROWS_SHARE``.
     """
     made = {
-        KEY_UNIQUE: lambda: key_unique(endpoint, tables),
+        KEY_UNIQUE: lambda: key_unique(endpoint, counts.doubled, counts.lacking),
         PARENTS_EXIST: lambda: parents_exist(endpoint, tables, before.paths),
-        ROWS_NOT_COLLAPSED: lambda: rows_not_collapsed(before.rows, rows, share=share),
+        ROWS_NOT_COLLAPSED: lambda: rows_not_collapsed(before.rows, counts.live, share=share),
         ROWS_AS_STATED: lambda: rows_as_stated(reading.rows_short, reading.lists_unsettled),
         NEWEST_NOT_OLDER: lambda: newest_not_older(before.cursor if whole else None, reading.highest),
         SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns),

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 WORTH_LOADING = 250
 """Parents left to ask, at least, for what has ended to be loaded meanwhile: a load takes as long as some requests."""
+MOST_ROWS = 15_000
+"""Rows of a package, about: the destination needs memory for all of them at once."""
+SHARE = 32
+"""A package may have this part of the rows before it if that is more: to merge it takes longer with each of them."""
 
 
 class Package:
@@ -24,7 +28,8 @@ class Package:
 
     It is over as soon as the endpoints that others wait for have ended, so that those can begin; it then has no
     more than these, and what else has ended is loaded next, if others still take a while to read. Else it is over
-    once enough parents were asked, as what is not loaded is read again after a failure; or when all is read.
+    once enough parents were asked, as what is not loaded is read again after a failure; once there are enough rows,
+    also in the middle of a list; or when all is read.
     """
 
     def __init__(
@@ -44,13 +49,9 @@ class Package:
         self._awaited = [reader for reader in self.readers if reader.endpoint.name in awaited]
         self._most = most
         self._before = self._done()
+        self._rows_before = self._loading()
         self._ended = [reader for reader in self.readers if reader.over]
         self.taken: Sequence[EndpointReader] = []
-
-    @property
-    def gives(self) -> bool:
-        """Whether there is anything to load, of a package that is over."""
-        return any(reader.settle() for reader in self.taken)
 
     @property
     def lets_begin(self) -> Sequence[EndpointReader]:
@@ -63,8 +64,10 @@ class Package:
         return bool(self.taken)
 
     def resources(self) -> list[DltResource]:
-        """What dlt extracts, a resource for each endpoint."""
-        return [build_resource(reader.endpoint, self._items(reader)) for reader in self.readers]
+        """What dlt extracts: a resource for each endpoint that may have something to load."""
+        # each resource has a cost of its own; of a package that is over it is known what it has
+        giving = [reader for reader in self.taken if reader.settle()] if self.wait() else self.readers
+        return [build_resource(reader.endpoint, self._items(reader)) for reader in giving]
 
     def _items(self, reader: EndpointReader) -> Iterator[Any]:
         while not self.wait():
@@ -83,6 +86,8 @@ class Package:
         if self.lets_begin:
             # and those whose children began ahead of the load: no child is loaded before its parents
             return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
+        if self._loading() - self._rows_before >= max(MOST_ROWS, self._rows_before // SHARE):
+            return self.readers
         left = sum(reader.left for reader in self.readers)
         done = self._done() - self._before
         # what has come already goes along, up to a point: a package has a cost of its own
@@ -90,6 +95,9 @@ class Package:
         if not left or (enough and left > self._most // 2):
             return self.readers
         return self._ended if not self._awaited and left >= WORTH_LOADING else []
+
+    def _loading(self) -> int:
+        return sum(reader.reading.rows_loaded for reader in self.readers)
 
     def _done(self) -> int:
         return sum(reader.reading.parents_done for reader in self.readers)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.sync.ahead import Ahead
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 NOTHING_AHEAD: Mapping[str, Ahead] = MappingProxyType({})
 UNADDRESSABLE = {".", ".."}

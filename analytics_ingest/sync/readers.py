@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from analytics_ingest.apis.feeds import LOAD_ID
+from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.reader import EndpointReader
 from analytics_ingest.extract.reading import CURSOR, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
     from analytics_ingest.sync.ahead import Ahead
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 
 def cursor_of(state: Mapping[str, Any]) -> datetime | None:
@@ -71,9 +73,14 @@ class Readers:
             ahead: Parents that are not loaded yet.
 
         Raises:
-            IngestError: It cannot be read: a parent's table is missing, two parents lead to one path, a setting.
+            IngestError: It cannot be read: a parent's table is missing, two parents lead to one path, a setting; or its
+                table is not ours.
         """
         there = columns.get(endpoint.name, {})
+        if there and LOAD_ID not in there:
+            raise IngestError(
+                f"the warehouse has a table {self._api.name}.{endpoint.name} that no sync has made: rename or drop it"
+            )
         scope = build_scope(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
         parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
         stored = self._stored(endpoint, tables, there, state)
@@ -101,7 +108,7 @@ class Readers:
 
     def _stored(self, endpoint: Endpoint, tables: Tables, there: Mapping[str, str], state: Mapping[str, Any]) -> Stored:
         if ROW_HASH not in there:
-            # no table yet, or one that something else made: what is read is new to it
+            # no table yet: what is read is new to it
             return Stored(columns=there)
         if not endpoint.primary_key:
             return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)

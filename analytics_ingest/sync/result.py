@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.extract.reading import Reading
     from analytics_ingest.extract.settings import Settings
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 VARIANT = "__v_"
 """In the name of a column that dlt adds for values of another type."""
@@ -114,7 +114,7 @@ def build_result(
         rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
         reason = f"{first.path} {first.reason}{more}{rest}"
     checked = reader.complete and columns is not None
-    live = tables.count(name, where_null=DELETED_AT if reader.endpoint.primary_key else None) if columns else None
+    counts = tables.counts(name, reader.endpoint.primary_key, where_null=DELETED_AT) if columns else None
     shown = [each for each in dict.fromkeys((*reader.endpoint.primary_key, *types)) if not each.startswith("_")]
     return EndpointResult(
         endpoint=reader.endpoint,
@@ -122,8 +122,8 @@ def build_result(
         reason=reason,
         reading=reading,
         rows_deleted=deleted,
-        table_rows=tables.count(name) if columns else None,
-        rows_live=live,
+        table_rows=counts.rows if counts else None,
+        rows_live=counts.live if counts else None,
         rows_before=before.rows,
         columns=columns,
         cursor=cursor,
@@ -132,13 +132,13 @@ def build_result(
             reader.endpoint,
             tables,
             reading,
-            rows=live or 0,
+            counts=counts,
             before=before,
             columns=types,
             whole=reader.reads_everything,
             share=settings.min_rows_share,
         )
-        if checked
+        if checked and counts
         else (),
         sample=tables.sample(name, shown, settings.sample_rows) if checked and settings.sample_rows else (),
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.sync.findings import Before
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 
 class ApiSync:
@@ -80,6 +80,8 @@ class ApiSync:
             self._started = datetime.now(UTC)
             self._readers = Readers(self._api, self._session, self._mode, started=self._started, log=self._log)
             with self._warehouse.open() as tables:
+                # once for all, as it takes as long for one table; what a package changes is read again after it
+                self._columns = tables.columns([name for each in self._waiting for name in (each.name, *each.upstream)])
                 results += self._begin(tables)
             while self._reading:
                 yield from results
@@ -102,11 +104,12 @@ class ApiSync:
         states, readers = self._states(), self._readers
         while ready := [each for each in self._waiting if not self._awaits(each, ahead)]:
             self._waiting = [each for each in self._waiting if each not in ready]
-            columns = tables.columns([name for endpoint in ready for name in (endpoint.name, *endpoint.upstream)])
             for endpoint in ready:
                 try:
                     self._check_readable(endpoint)
-                    reader, before = readers.build(endpoint, tables, columns, states.get(endpoint.name, {}), ahead)
+                    reader, before = readers.build(
+                        endpoint, tables, self._columns, states.get(endpoint.name, {}), ahead
+                    )
                 except _SkippedError as error:
                     yield self._noted(
                         EndpointResult(endpoint=endpoint, status="skipped", reason=str(error), alarming=error.alarming)
@@ -154,6 +157,7 @@ class ApiSync:
             return []
         states = self._states()
         there = tables.columns([reader.endpoint.name for reader in readers])
+        self._columns.update(there)
         # read once: the property parses the stored schema at each access
         schema = self._warehouse.pipeline.default_schema if there else None
         return [
@@ -201,14 +205,14 @@ class ApiSync:
         """Reads a package and makes it ready to load. False if there is nothing to load."""
         pipeline = self._warehouse.pipeline
         try:
-            given = not package.wait() or package.gives
-            if given:
-                pipeline.extract(build_source(self._api, package.resources()), loader_file_format="parquet")
+            resources = package.resources()
+            if resources:
+                pipeline.extract(build_source(self._api, resources), loader_file_format="parquet")
             rejected = {reader.endpoint.name: reader.take_rejected() for reader in package.readers}
             if any(rejected.values()):
                 self._log.warning(f"{self._api.name}: rows without a complete key went to {REJECTED}")
                 pipeline.extract(build_source(self._api, [rejected_resource(rejected)]))
-            elif not given:
+            elif not resources:
                 return False
             pipeline.normalize()
         except PipelineStepFailed as error:

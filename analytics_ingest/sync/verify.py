@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.scope import Scope
     from analytics_ingest.extract.reading import Parent
     from analytics_ingest.sync.pages import Page
-    from analytics_ingest.warehouse.warehouse import Tables
+    from analytics_ingest.warehouse.tables import Tables
 
 Key = tuple[str, ...]
 EXAMPLES = 3

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
 """The default DuckDB file, relative to the folder that Dagster is started in."""
+DEFAULT_LAKE = Path("data") / "lake"
+"""The default folder of a DuckLake: its Parquet files; its catalog is the SQLite file beside it."""
+LAKE = "ducklake"
+LAKE_SETTINGS = tuple(f"destination.{LAKE}.credentials{part}" for part in ("", ".catalog", ".storage"))
+"""Where a setting may say which lake it is."""
+EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
+"""DuckDB's extensions for a lake: the lake itself, and its catalog in SQLite or PostgreSQL."""
 
 
 def destination_name() -> str:
@@ -30,6 +39,10 @@ def build_destination() -> AnyDestination:
     arguments: dict[str, Any] = {"replace_strategy": "insert-from-staging"}
     if name == "duckdb" and not dlt.secrets.get("destination.duckdb.credentials"):
         arguments["credentials"] = str(DEFAULT_FILE.absolute())
+    if name == LAKE:
+        _provide_extensions()
+        if not any(dlt.secrets.get(each) for each in LAKE_SETTINGS):
+            arguments["credentials"] = _default_lake()
     return dlt.destination(name, **arguments)
 
 
@@ -55,3 +68,21 @@ def pipelines_folder() -> Path:
     text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
+
+
+def _default_lake() -> Any:
+    from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials  # noqa: PLC0415 - imports DuckDB
+
+    folder = DEFAULT_LAKE.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return DuckLakeCredentials(catalog=f"sqlite:///{folder}.sqlite", storage=folder.as_uri())
+
+
+@cache
+def _provide_extensions() -> None:
+    """Installs DuckDB's extensions from their packages on PyPI, if these are there; else DuckDB fetches them itself."""
+    with suppress(ImportError):
+        from duckdb_extensions import import_extension  # noqa: PLC0415 - an extra
+
+        for name in EXTENSIONS:
+            import_extension(name)

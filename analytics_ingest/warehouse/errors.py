@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dlt.common.configuration.exceptions import ConfigFieldMissingException, InvalidNativeValue
-from dlt.common.configuration.specs import CredentialsConfiguration
-from dlt.common.configuration.specs.base_configuration import is_secret_hint
+from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
 from dlt.common.destination.exceptions import DestinationException, UnknownDestinationModule
 from dlt.load.exceptions import LoadClientJobException
 
@@ -94,12 +93,20 @@ def describe(error: BaseException, secrets: set[str]) -> str:
 
 
 def secrets_of(credentials: Any) -> set[str]:
-    """The values in a destination's credentials that are secret, and the connection string that holds them."""
-    if not isinstance(credentials, CredentialsConfiguration):
+    """The values in a destination's credentials that are secret, and the connection string that holds them.
+
+    Also in what they consist of: a DuckLake's catalog and storage have credentials of their own.
+    """
+    if not isinstance(credentials, BaseConfiguration):
         return set()
-    fields = credentials.get_resolvable_fields()
-    values = {str(credentials.get(name) or "") for name, hint in fields.items() if is_secret_hint(hint)}
-    return {value for value in values if value}
+    values: set[str] = set()
+    for name, hint in credentials.get_resolvable_fields().items():
+        value = credentials.get(name)
+        if isinstance(value, BaseConfiguration):
+            values |= secrets_of(value)
+        elif value and is_secret_hint(hint):
+            values.add(str(value))
+    return values
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

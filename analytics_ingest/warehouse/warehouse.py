@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlt.common.destination.exceptions import DestinationException
-from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
-from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from analytics_ingest.warehouse.destination import (
-    build_destination,
     build_pipeline,
     destination_name,
     pipelines_folder,
@@ -27,15 +23,18 @@ from analytics_ingest.warehouse.errors import (
     load_error,
     secrets_of,
 )
-from analytics_ingest.warehouse.locks import held
+from analytics_ingest.warehouse.files import database_file
+from analytics_ingest.warehouse.locks import held, held_in_postgres
+from analytics_ingest.warehouse.memory import return_large_blocks
+from analytics_ingest.warehouse.tables import Tables
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator
 
     import dlt
     from dlt.destinations.job_client_impl import SqlJobClientBase
+    from dlt.destinations.sql_client import SqlClientBase
 
 FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
@@ -44,93 +43,7 @@ LOAD_WORKERS = 4
 DUCKDB_BOUNDS = {"memory_limit": "256MB", "threads": 1}
 """What DuckDB may use, unless its own settings say so: by default it takes most of the machine's memory, and more of it
 with each thread. What it needs beyond the limit goes to a folder beside the file for the while."""
-FETCH_ROWS = 10_000
-STAMP_ROWS = 1_000
-NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
 LOCKED = "Could not set lock on file"
-
-
-class Tables:
-    """The tables of one dataset, over an open connection."""
-
-    def __init__(self, client: SqlJobClientBase) -> None:
-        self._client = client
-        self._sql = client.sql_client
-
-    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
-        """The columns of each table that is there, with their type in dlt's terms."""
-        found = self._client.get_storage_tables(dict.fromkeys(tables))
-        return {
-            name: {column: str(spec.get("data_type")) for column, spec in columns.items()}
-            for name, columns in found
-            if columns
-        }
-
-    def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
-        """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
-        names = ", ".join(map(self._quoted, columns))
-        query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
-        with self._sql.execute_query(query) as cursor:
-            while rows := cursor.fetchmany(FETCH_ROWS):
-                yield from rows
-
-    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
-        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
-        name, column, key = self._name(table), self._quoted(column), self._quoted(key)
-        stamped = 0
-        with self._sql.begin_transaction():
-            for start in range(0, len(values), STAMP_ROWS):
-                where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + STAMP_ROWS]))})"
-                found = self._number(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
-                if found:
-                    self._sql.execute_sql(f"UPDATE {name} SET {column} = %s {where}", moment)  # noqa: S608
-                stamped += found
-        return stamped
-
-    def count(self, table: str, *, where_null: str | None = None) -> int:
-        """Rows in a table; only those without a value in ``where_null``."""
-        return self._number(f"SELECT count(*) FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
-
-    def doubled(self, table: str, key: Sequence[str]) -> tuple[int, int]:
-        """Keys that more than one row has, and rows without a complete key."""
-        name, columns = self._name(table), list(map(self._quoted, key))
-        groups = f"SELECT 1 AS one FROM {name} GROUP BY {', '.join(columns)} HAVING count(*) > 1"  # noqa: S608
-        lacking = " OR ".join(f"{column} IS NULL" for column in columns)
-        return (
-            self._number(f"SELECT count(*) FROM ({groups}) AS doubled"),  # noqa: S608
-            self._number(f"SELECT count(*) FROM {name} WHERE {lacking}"),  # noqa: S608
-        )
-
-    def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
-        """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
-        names = ", ".join(map(self._quoted, columns))
-        rows = self._sql.execute_sql(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
-        return [tuple(row) for row in rows or ()]
-
-    def newest(self, table: str, column: str) -> datetime | None:
-        """The highest value of a column of timestamps."""
-        rows = self._sql.execute_sql(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
-        value: datetime | None = rows[0][0] if rows else None
-        return value
-
-    def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
-        """Some rows of a table, by column."""
-        names = ", ".join(map(self._quoted, columns))
-        found = self._sql.execute_sql(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
-        return [dict(zip(columns, row, strict=True)) for row in found or ()]
-
-    def _where(self, null: str | None) -> str:
-        return f" WHERE {self._quoted(null)} IS NULL" if null else ""
-
-    def _number(self, sql: str) -> int:
-        rows = self._sql.execute_sql(sql)
-        return int(rows[0][0]) if rows else 0
-
-    def _quoted(self, column: str) -> str:
-        return self._sql.escape_column_name(column)
-
-    def _name(self, table: str) -> str:
-        return self._sql.make_qualified_table_name(table)
 
 
 class Warehouse:
@@ -151,11 +64,13 @@ class Warehouse:
         self._log = log
         self._timeout = lock_timeout
         with explained(destination_name()):
-            self._file = file = _duckdb_file(api)
-            self._locks = file.with_name(f".{file.name}.locks") if file else pipelines_folder() / ".locks"
+            self._file = file = database_file(api)
+            self._locks = file.path.with_name(f".{file.path.name}.locks") if file else pipelines_folder() / ".locks"
             self._locks.mkdir(parents=True, exist_ok=True)
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
+        self._restored = False
+        self._keeper: SqlClientBase[Any] | None = None
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -166,11 +81,13 @@ class Warehouse:
 
     @contextmanager
     def sync(self) -> Iterator[None]:
-        """Keeps every other sync of this API out, and begins with what the warehouse holds of its state.
+        """Keeps every other sync of this API out: of this machine, and for PostgreSQL of all machines.
 
         Raises:
             LockTimeoutError: Another sync of the API did not end in time.
+            WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
+        return_large_blocks()
         path = self._locks / f"{self.api}.lock"
         with held(path, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
             # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
@@ -178,22 +95,31 @@ class Warehouse:
             with explained(destination_name()):
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
-            with self.open():
-                self._pipeline.sync_destination()
-            yield
+            self._restored = False
+            with self._alone():
+                yield
 
     @contextmanager
     def open(self) -> Iterator[Tables]:
         """The tables, over a connection that stays open; for DuckDB as the file's only writer.
 
+        The first one within ``sync`` brings the pipeline what the warehouse holds of its state.
+
         Raises:
             LockTimeoutError: Another sync writes for too long.
             WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
         """
-        with self._writing(), self._connected() as client:
-            if self._file:
-                self._bound(client)
+        with self._writing(), self._connected(self._client) as client:
+            if self._keeper:
+                # a lock that went with its connection keeps nobody out: then this fails
+                self._keeper.execute_sql("SELECT 1")
+            self._bound(client)
+            if not self._restored:
+                self.pipeline.sync_destination()
+                self._restored = True
             yield Tables(client)
+            # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
+            self._bound(client)
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
@@ -211,6 +137,8 @@ class Warehouse:
 
     def _bound(self, client: SqlJobClientBase) -> None:
         """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
+        if client.config.destination_type != "duckdb":
+            return
         credentials: Any = client.config.credentials
         configured = f"{credentials.global_config} {credentials.local_config} {credentials.pragmas}"
         for name, value in DUCKDB_BOUNDS.items():
@@ -218,18 +146,35 @@ class Warehouse:
                 client.sql_client.execute_sql(f"SET {name} = '{value}'")
 
     @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps syncs of this API on other machines out, where the destination has locks for that."""
+        if self._client.config.destination_type != "postgres":
+            yield
+            return
+        with self._connected(self.pipeline.destination_client()) as client:
+            keeper, name = client.sql_client, f"analytics_ingest {self.api}"
+            with held_in_postgres(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
+                self._keeper = keeper
+                try:
+                    yield
+                finally:
+                    self._keeper = None
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
         if not self._file:
             yield
             return
         with held(
-            self._locks / "file.lock", what=f"the DuckDB file {self._file.name}", timeout=self._timeout, log=self._log
+            self._locks / "file.lock",
+            what=f"{self._file.kind} {self._file.path.name}",
+            timeout=self._timeout,
+            log=self._log,
         ):
             yield
 
     @contextmanager
-    def _connected(self) -> Iterator[SqlJobClientBase]:
-        client: SqlJobClientBase = self._client
+    def _connected(self, client: Any) -> Iterator[SqlJobClientBase]:
         retrying = Retrying(
             retry=retry_if_exception(lambda error: LOCKED in str(error)),
             stop=stop_after_delay(FOREIGN_SECONDS),
@@ -249,11 +194,11 @@ class Warehouse:
                 raise
             raise self._error("failed", error) from None
         finally:
-            client.__exit__(None, None, None)  # type: ignore[arg-type]
+            client.__exit__(None, None, None)
 
     @property
     def _destination(self) -> str:
-        return f"the DuckDB file {self._file}" if self._file else f"the destination {destination_name()}"
+        return str(self._file or f"the destination {destination_name()}")
 
     @property
     def _secrets(self) -> set[str]:
@@ -269,29 +214,6 @@ class Warehouse:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
         who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
         return (
-            f"the DuckDB file {self._file} has been held by {who} for {FOREIGN_SECONDS} s: "
+            f"{self._file} has been held by {who} for {FOREIGN_SECONDS} s: "
             "close it there, or open it read-only between syncs"
         )
-
-
-def _duckdb_file(api: str) -> Path | None:
-    """The DuckDB file; ``None`` for any other destination."""
-    destination = build_destination()
-    try:
-        configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
-    except InvalidInMemoryDuckdbCredentials:
-        raise WarehouseError(NO_FILE.format(":memory:")) from None
-    credentials = configuration.credentials
-    if not isinstance(credentials, DuckDbCredentials):
-        return None
-    if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
-        raise WarehouseError(NO_FILE.format(credentials.database))
-    file = Path(credentials.database).absolute()
-    # DuckDB names the catalog after what stands before the first dot, and ignores case
-    if file.name.partition(".")[0].lower() == api:
-        raise WarehouseError(
-            f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
-            "ambiguous to DuckDB: rename the file (DESTINATION__DUCKDB__CREDENTIALS)"
-        )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file

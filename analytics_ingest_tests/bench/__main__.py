@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from analytics_ingest_tests.bench.load import load_of_definitions
-from analytics_ingest_tests.bench.scenarios import all_apis, full_sync, incremental, limited, materialise, memory
+from analytics_ingest_tests.bench.scenarios import (
+    all_apis,
+    full_sync,
+    incremental,
+    limited,
+    materialise,
+    memory,
+    postgres,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +35,7 @@ SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {
     "incremental": incremental,
     "limited": limited,
     "memory": memory,
+    "postgres": postgres,
     "materialise": materialise,
 }
 

@@ -17,7 +17,10 @@ PREFIX = "SOURCES__EXPERIMENTATION"
 
 
 class Tags:
-    """Forty tags, newest first, in pages of ten; ``then`` changes them once the first page has been sent."""
+    """Forty tags, newest first, in pages of ten, of which those in ``refused`` are answered by 400.
+
+    ``then`` changes the tags once the first page has been sent.
+    """
 
     def __init__(self) -> None:
         self.rows = [
@@ -26,9 +29,12 @@ class Tags:
         ]
         self.then: Callable[[], None] | None = None
         self.totals = True
+        self.refused: set[int] = set()
 
     def __call__(self, asked: Asked) -> Answer:
         number = int(asked.query["page"])
+        if number in self.refused:
+            return Answer(status=400, body={"error": "refused"})
         page = self.rows[10 * (number - 1) : 10 * number]
         body: dict[str, Any] = {"data": page}
         if self.totals:

@@ -8,7 +8,7 @@ import pytest
 
 from analytics_ingest.extract import kept
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
-
-
-def packages(folder: Path) -> int:
-    return query(folder, f"SELECT count(*) FROM {API}._dlt_loads")[0][0]
 
 
 def assert_exact(folder: Path, sandbox: SandboxServer) -> None:
@@ -34,7 +30,7 @@ def asked(sandbox: SandboxServer) -> set[str]:
 def test_parents_and_children_come_in_one_package(tmp_path: Path, sandbox: SandboxServer) -> None:
     sync(API, "gates", "gates_rules")
 
-    assert packages(tmp_path) == 1
+    assert packages(tmp_path, API) == 1
     assert_exact(tmp_path, sandbox)
 
 
@@ -50,7 +46,7 @@ def test_a_parent_that_is_new_changed_or_gone_counts_before_it_is_loaded(
     sandbox.requests.reset()
     sync(API, "gates", "gates_rules")
 
-    assert packages(tmp_path) == 2
+    assert packages(tmp_path, API) == 2
     assert asked(sandbox) == {gate["id"] for gate in gates}
     assert gone not in {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
     assert_exact(tmp_path, sandbox)
@@ -79,7 +75,7 @@ def test_children_wait_where_the_destination_may_make_something_else_of_a_value(
     rules["7",] = [{"id": "g", "rules": [{"id": "r1", "name": "first"}]}]
     sync(API, "gates", "gates_rules")
 
-    assert packages(tmp_path) == 2
+    assert packages(tmp_path, API) == 2
     assert asked(sandbox) == {str(gate["id"]) for gate in gates}
     assert ("7", "r1") in {tuple(map(str, key)) for key in live_keys(tmp_path, API, "gates_rules")}
 
@@ -91,7 +87,7 @@ def test_children_of_too_many_parents_wait(
     monkeypatch.setattr(kept, "MOST_KEPT", most)
     sync(API, "gates", "gates_rules")
 
-    assert packages(tmp_path) == 2
+    assert packages(tmp_path, API) == 2
     assert_exact(tmp_path, sandbox)
 
 

@@ -9,27 +9,38 @@ import pytest
 from analytics_ingest.apis import APIS
 from analytics_ingest_tests.conftest import sandbox_in
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
+from analytics_ingest_tests.stores import duckdb_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from analytics_ingest.sandbox.world import Changes
+    from analytics_ingest_tests.stores import Store
 
 ENDPOINTS = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints]
 every_endpoint = pytest.mark.parametrize(("api", "name"), ENDPOINTS, ids=[f"{a}/{e}" for a, e in ENDPOINTS])
 
 
+Ran = tuple["Mapping[str, Passes]", "Changes"]
+
+
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping[str, Passes], Changes]:
-    folder = tmp_path_factory.mktemp("contract")
-    with sandbox_in(folder) as server:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return run(tmp_path_factory.mktemp("contract"), duckdb_store)
+
+
+def run(folder: Path, destination: Callable[[Path], AbstractContextManager[Store]]) -> Ran:
+    """Three syncs of all APIs into a destination, and what the sandbox changed before the last."""
+    with destination(folder) as store, sandbox_in(folder, store) as server:
 
         def sync_all() -> dict[str, Pass]:
             server.requests.reset()
             return {
                 api.name: one_pass(
                     api,
-                    folder / "warehouse.duckdb",
+                    store,
                     requests=lambda name, api=api: server.requests.count(api.name, name),
                     truth=lambda name, api=api: server.world.expected(api.name, name),
                     reset=lambda: None,
@@ -45,14 +56,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping[str, Passes],
 
 @every_endpoint
 @pytest.mark.parametrize("check", CHECKS, ids=[check.__name__ for check in CHECKS])
-def test_contract(
-    ran: tuple[Mapping[str, Passes], Changes], check: Callable[[Passes, str], None], api: str, name: str
-) -> None:
+def test_contract(ran: Ran, check: Callable[[Passes, str], None], api: str, name: str) -> None:
     check(ran[0][api], name)
 
 
 @every_endpoint
-def test_the_sandbox_changes_what_it_says(ran: tuple[Mapping[str, Passes], Changes], api: str, name: str) -> None:
+def test_the_sandbox_changes_what_it_says(ran: Ran, api: str, name: str) -> None:
     counts, result = ran[1].of(api, name), ran[0][api].later.results[name]
     assert result.reading is not None
 

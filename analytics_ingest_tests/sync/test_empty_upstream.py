@@ -9,7 +9,7 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.rows import ROW_HASH
-from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
+from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,11 +68,17 @@ def test_rows_that_are_all_gone_are_all_marked(
     assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
 
 
-def test_empty_table_that_something_else_made_is_filled(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_table_that_something_else_made_is_left_alone(tmp_path: Path, sandbox: SandboxServer) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         connection.execute("CREATE SCHEMA experimentation")
         connection.execute("CREATE TABLE experimentation.tags (id VARCHAR NOT NULL, note VARCHAR)")
-    result = sync("experimentation", "tags")["tags"]
+    results = sync("experimentation", "tags", "gates")
 
-    assert result.status == "complete"
-    assert live_keys(tmp_path, "experimentation", "tags") == expected_keys(sandbox.world, "experimentation", "tags")
+    assert results["tags"].status == "failed"
+    assert results["tags"].reason == (
+        "the warehouse has a table experimentation.tags that no sync has made: rename or drop it"
+    )
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'tags'"
+    assert query(tmp_path, columns) == [("id",), ("note",)]
+    assert results["gates"].status == "complete"
+    assert live_keys(tmp_path, "experimentation", "gates") == expected_keys(sandbox.world, "experimentation", "gates")

@@ -15,11 +15,13 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.extract import reader
+from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.sync import ApiSync
-from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, sync
+from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, packages, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +124,28 @@ def test_sweep_that_is_too_old_begins_anew(sandbox: SandboxServer, monkeypatch: 
     sync(API, "gates_rules")
 
     assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
+
+
+@pytest.mark.parametrize(("age", "noted"), [(60.0, False), (0.0, True)])
+def test_place_alone_is_worth_a_package_only_if_it_is_old(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, age: float, noted: bool
+) -> None:
+    sync(API, "gates", "gates_rules")
+    before = packages(tmp_path, API)
+    monkeypatch.setattr(reader, "PLACE_SECONDS", age)
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
+    # nothing has changed; one parent after the other, and the last but one is refused
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
+    gates = sorted(gate["id"] for gate in sandbox.world.expected(API, "gates"))
+    sandbox.options.faults.append(Fault(api=API, path=f"/v1/gates/{gates[-2]}/rules$", status=401))
+    with pytest.raises(AuthenticationError):
+        sync(API, "gates", "gates_rules")
+    assert (packages(tmp_path, API) > before) is noted
+
+    sandbox.options.faults.clear()
+    sandbox.requests.reset()
+    sync(API, "gates_rules")
+    assert (len(asked(sandbox, "gates_rules")) < len(gates)) is noted
 
 
 def test_changed_asks_only_for_parents_that_changed_or_are_new(

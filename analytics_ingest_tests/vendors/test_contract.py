@@ -12,6 +12,7 @@ from analytics_ingest.extract import session as session_module
 from analytics_ingest.sync.verify import Verified, verify_api
 from analytics_ingest_tests.conftest import FakeClock
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
+from analytics_ingest_tests.stores import duckdb_store
 from analytics_ingest_tests.vendors.registry import VENDORS
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ def passes_of(
 
     def three_passes(profile: str) -> Passes:
         folder = tmp_path_factory.mktemp(profile)
-        with pytest.MonkeyPatch.context() as patch, VENDORS[profile]() as vendor:
+        with pytest.MonkeyPatch.context() as patch, VENDORS[profile]() as vendor, duckdb_store(folder) as store:
             patch.setattr(session_module, "Clock", FakeClock)
             patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-            patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / "warehouse.duckdb"))
+            patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", store.settings["DESTINATION__DUCKDB__CREDENTIALS"])
             patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
             patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
             vendor.configure(patch)
@@ -58,7 +59,7 @@ def passes_of(
             def once() -> Pass:
                 return one_pass(
                     vendor.api,
-                    folder / "warehouse.duckdb",
+                    store,
                     requests=vendor.requests.__getitem__,
                     truth=vendor.expected,
                     reset=vendor.requests.clear,

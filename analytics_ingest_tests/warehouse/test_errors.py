@@ -20,8 +20,14 @@ SECRET = "s3cret-of-the-warehouse"
 
 def refused() -> str:
     warehouse_log = logging.getLogger("test")
-    with pytest.raises(WarehouseError) as error, Warehouse(API, log=warehouse_log, lock_timeout=1).sync():
-        pytest.fail("it opened")
+
+    def opened() -> None:
+        warehouse = Warehouse(API, log=warehouse_log, lock_timeout=1)
+        with warehouse.sync(), warehouse.open():
+            pytest.fail("it opened")
+
+    with pytest.raises(WarehouseError) as error:
+        opened()
     text = str(error.value)
     assert SECRET not in text
     assert "\n" not in text
@@ -61,6 +67,28 @@ def test_destination_that_dlt_does_not_have(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "abacus")
 
     assert refused() == "ANALYTICS_INGEST_DESTINATION is abacus, which is no dlt destination"
+
+
+@pytest.mark.parametrize(
+    ("catalog", "part"),
+    [
+        (
+            "duckdb:///lake.duckdb",
+            "DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG is a DuckDB file: it must be SQLite or ",
+        ),
+        (f"postgresql://u:{SECRET}@127.0.0.1:1/db", "the destination ducklake cannot be opened: "),
+    ],
+)
+def test_catalog_of_a_lake_that_cannot_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: str, part: str
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "ducklake")
+    monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG", catalog)
+    monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL", (tmp_path / "lake").as_uri())
+    text = refused()
+
+    assert part in text, text
+    assert "DESTINATION__DUCKLAKE__CREDENTIALS" in text
 
 
 def test_file_that_is_no_duckdb_file(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def test_a_file_that_a_foreign_process_holds_is_an_error_that_names_both(tmp_pat
     file = tmp_path / "warehouse.duckdb"
     monkeypatch.setattr(warehouse_module, "FOREIGN_SECONDS", 0.2)
     process = holder("duckdb", file)
-    with pytest.raises(WarehouseError) as error, warehouse().sync():
+    opened = warehouse()
+    with pytest.raises(WarehouseError) as error, opened.sync(), opened.open():
         pytest.fail("two processes write")
     assert str(error.value).startswith(f"the DuckDB file {file} has been held by process {process.pid} (")
     assert str(error.value).endswith(" s: close it there, or open it read-only between syncs")
@@ -67,12 +68,14 @@ def test_a_second_sync_of_the_same_api_is_kept_out_and_one_of_another_is_not(hol
 
 def test_two_apis_do_not_write_to_the_file_at_once(holder):
     process = holder("write", "incident_response")
+    opened = warehouse()
     with (
         pytest.raises(
             LockTimeoutError,
             match=rf"^the DuckDB file warehouse\.duckdb is still held by process {process.pid} since ",
         ),
-        warehouse().sync(),
+        opened.sync(),
+        opened.open(),
     ):
         pytest.fail("two writers")
 
@@ -127,7 +130,8 @@ def test_without_a_setting_the_file_is_in_the_folder_data(tmp_path, sandbox, mon
 def test_the_folder_of_the_file_is_made(tmp_path, monkeypatch):
     file = tmp_path / "not" / "there" / "w.duckdb"
     monkeypatch.setenv(CREDENTIALS, str(file))
-    with warehouse().sync():
+    opened = warehouse()
+    with opened.sync(), opened.open():
         assert file.is_file()
 
 

@@ -1,0 +1,33 @@
+# The image of every part of a deployment: code location, webserver, daemon, Celery worker.
+FROM python:3.11-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    DAGSTER_HOME=/opt/dagster \
+    DAGSTER_COMPUTE_LOGS=/opt/dagster/logs \
+    DLT_DATA_DIR=/opt/dlt
+
+# nothing in it needs root
+RUN useradd --create-home --uid 10001 ingest \
+    && mkdir -p /opt/dagster/logs /opt/dlt \
+    && chown -R ingest: /opt/dagster /opt/dlt
+
+WORKDIR /app
+
+# dependencies first, in the versions that are tested together: a change of the code does not install them again
+COPY constraints.txt pyproject.toml README.md ./
+RUN mkdir analytics_ingest && touch analytics_ingest/__init__.py \
+    && pip install --constraint constraints.txt ".[celery,lake,postgres,production]"
+
+COPY analytics_ingest ./analytics_ingest
+RUN pip install --no-deps .
+
+COPY dagster.production.yaml /opt/dagster/dagster.yaml
+COPY workspace.production.yaml /opt/dagster/workspace.yaml
+
+USER ingest
+EXPOSE 4000
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]
+CMD ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", "analytics_ingest.definitions"]

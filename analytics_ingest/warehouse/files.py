@@ -1,0 +1,74 @@
+"""Destinations whose data or catalog is a file, to which one process at a time may write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
+
+from analytics_ingest.warehouse.destination import LAKE, build_destination
+from analytics_ingest.warehouse.errors import WarehouseError
+
+NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
+LAKE_SETTING = "DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseFile:
+    """A file that one process at a time may write to.
+
+    Attributes:
+        path: The file.
+        kind: What it is, for a person.
+    """
+
+    path: Path
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path}"
+
+
+def database_file(api: str) -> DatabaseFile | None:
+    """The DuckDB file, or the file of a DuckLake's catalog; ``None`` for a destination of another kind.
+
+    Args:
+        api: The name of the API, which is the dataset's.
+
+    Raises:
+        WarehouseError: It cannot be one.
+    """
+    destination = build_destination()
+    try:
+        configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    except InvalidInMemoryDuckdbCredentials:
+        raise WarehouseError(NO_FILE.format(":memory:")) from None
+    credentials = configuration.credentials
+    if isinstance(credentials, DuckDbCredentials):
+        return _duckdb_file(credentials, api)
+    catalog = credentials.catalog if destination.destination_name == LAKE else None
+    if catalog is not None and catalog.drivername == "duckdb":
+        # dlt opens it several times, which DuckDB refuses within a process
+        raise WarehouseError(f"{LAKE_SETTING} is a DuckDB file: it must be SQLite or PostgreSQL")
+    if catalog is None or catalog.drivername != "sqlite":
+        return None
+    file = Path(catalog.database).absolute()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return DatabaseFile(path=file, kind="the DuckLake catalog")
+
+
+def _duckdb_file(credentials: DuckDbCredentials, api: str) -> DatabaseFile:
+    if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
+        raise WarehouseError(NO_FILE.format(credentials.database))
+    file = Path(credentials.database).absolute()
+    # DuckDB names the catalog after what stands before the first dot, and ignores case
+    if file.name.partition(".")[0].lower() == api:
+        raise WarehouseError(
+            f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
+            "ambiguous to DuckDB: rename the file (DESTINATION__DUCKDB__CREDENTIALS)"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return DatabaseFile(path=file, kind="the DuckDB file")

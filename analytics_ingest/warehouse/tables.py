@@ -1,0 +1,125 @@
+"""What the tables of a dataset hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from dlt.destinations.job_client_impl import SqlJobClientBase
+
+FETCH_ROWS = 10_000
+STAMP_ROWS = 1_000
+
+
+class Counts(NamedTuple):
+    """What there is to count of a table.
+
+    Attributes:
+        rows: Its rows.
+        live: Those that are not marked as deleted.
+        doubled: Keys that more than one row has.
+        lacking: Rows without a complete key.
+    """
+
+    rows: int
+    live: int
+    doubled: int
+    lacking: int
+
+
+class Tables:
+    """The tables of one dataset, over an open connection."""
+
+    def __init__(self, client: SqlJobClientBase) -> None:
+        self._client = client
+        self._sql = client.sql_client
+
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The columns of each table that is there, with their type in dlt's terms."""
+        found = self._client.get_storage_tables(dict.fromkeys(tables))
+        return {
+            name: {column: str(spec.get("data_type")) for column, spec in columns.items()}
+            for name, columns in found
+            if columns
+        }
+
+    def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
+        """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
+        names = ", ".join(map(self._quoted, columns))
+        query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
+        with self._sql.execute_query(query) as cursor:
+            while rows := cursor.fetchmany(FETCH_ROWS):
+                yield from rows
+
+    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
+        name, column, key = self._name(table), self._quoted(column), self._quoted(key)
+        stamped = 0
+        with self._sql.begin_transaction():
+            for start in range(0, len(values), STAMP_ROWS):
+                where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + STAMP_ROWS]))})"
+                found = self._number(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
+                if found:
+                    self._sql.execute_sql(f"UPDATE {name} SET {column} = %s {where}", moment)  # noqa: S608
+                stamped += found
+        return stamped
+
+    def count(self, table: str) -> int:
+        """Rows in a table."""
+        return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
+
+    def counts(self, table: str, key: Sequence[str], *, where_null: str | None) -> Counts:
+        """What there is to count of a table, in one query.
+
+        Args:
+            table: The table.
+            key: The columns of its key; none, if it has none.
+            where_null: The column that has a value in rows that are marked as deleted, if the table has one.
+        """
+        if not key:
+            rows = self.count(table)
+            return Counts(rows=rows, live=rows, doubled=0, lacking=0)
+        live = f"CASE WHEN {self._quoted(where_null)} IS NULL THEN 1 END" if where_null else "*"
+        columns = ", ".join(map(self._quoted, key))
+        lacking = " OR ".join(f"{self._quoted(column)} IS NULL" for column in key)
+        groups = (
+            f"SELECT count(*) AS n, count({live}) AS live, "  # noqa: S608
+            f"CASE WHEN {lacking} THEN 1 ELSE 0 END AS lacking FROM {self._name(table)} GROUP BY {columns}"
+        )
+        sums = "sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking)"
+        found = self._sql.execute_sql(f"SELECT {sums} FROM ({groups}) AS keys")  # noqa: S608
+        return Counts(*(int(value or 0) for value in (found or [(0, 0, 0, 0)])[0]))
+
+    def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
+        """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
+        names = ", ".join(map(self._quoted, columns))
+        rows = self._sql.execute_sql(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
+        return [tuple(row) for row in rows or ()]
+
+    def newest(self, table: str, column: str) -> datetime | None:
+        """The highest value of a column of timestamps."""
+        rows = self._sql.execute_sql(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
+        value: datetime | None = rows[0][0] if rows else None
+        return value
+
+    def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
+        """Some rows of a table, by column."""
+        names = ", ".join(map(self._quoted, columns))
+        found = self._sql.execute_sql(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
+        return [dict(zip(columns, row, strict=True)) for row in found or ()]
+
+    def _where(self, null: str | None) -> str:
+        return f" WHERE {self._quoted(null)} IS NULL" if null else ""
+
+    def _number(self, sql: str) -> int:
+        rows = self._sql.execute_sql(sql)
+        return int(rows[0][0]) if rows else 0
+
+    def _quoted(self, column: str) -> str:
+        return self._sql.escape_column_name(column)
+
+    def _name(self, table: str) -> str:
+        return self._sql.make_qualified_table_name(table)

@@ -1,0 +1,121 @@
+"""Destinations of tests, and how what is in them is read there by other means than the product's."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import psycopg2
+import pytest
+
+from analytics_ingest.warehouse.destination import EXTENSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+Table = tuple[list[str], list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A destination: the settings that pick it, and the columns and rows of an API's table there."""
+
+    settings: dict[str, str]
+    table: Callable[[str, str], Table]
+
+
+@contextmanager
+def duckdb_store(folder: Path) -> Iterator[Store]:
+    """A DuckDB file."""
+    file = folder / "warehouse.duckdb"
+
+    def table(api: str, name: str) -> Table:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            found = connection.sql(f'SELECT * FROM {api}."{name}"')
+            return found.columns, found.fetchall()
+
+    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, table)
+
+
+@contextmanager
+def postgres_store(_: Path) -> Iterator[Store]:
+    """A database of its own on the PostgreSQL server."""
+    with postgres_database() as (credentials, connect):
+        reading = connect()
+
+        def table(api: str, name: str) -> Table:
+            cursor = reading.cursor()
+            cursor.execute(f'SELECT * FROM {api}."{name}"')
+            return [each.name for each in cursor.description or ()], cursor.fetchall()
+
+        yield Store(
+            {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials}, table
+        )
+
+
+@contextmanager
+def lake_store(folder: Path) -> Iterator[Store]:
+    """A DuckLake on the disk: its catalog in SQLite, its tables as Parquet files."""
+    catalog, storage = folder / "catalog.sqlite", folder / "lake"
+    connect = duckdb.connect
+
+    def unsigned(*arguments: Any, config: dict[str, Any] | None = None, **options: Any) -> duckdb.DuckDBPyConnection:
+        # to check the extensions' signatures takes a quarter of a second for each of hundreds of connections
+        return connect(*arguments, config={**(config or {}), "allow_unsigned_extensions": "true"}, **options)
+
+    def table(api: str, name: str) -> Table:
+        with duckdb.connect() as connection:
+            for extension in EXTENSIONS[:2]:
+                connection.load_extension(extension)
+            connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake (DATA_PATH '{storage}', READ_ONLY)")
+            found = connection.sql(f'SELECT * FROM lake.{api}."{name}"')
+            return found.columns, found.fetchall()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duckdb, "connect", unsigned)
+        yield Store(
+            {
+                "ANALYTICS_INGEST_DESTINATION": "ducklake",
+                "DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG": f"sqlite:///{catalog}",
+                "DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL": storage.as_uri(),
+            },
+            table,
+        )
+
+
+@contextmanager
+def postgres_database() -> Iterator[tuple[str, Callable[[], psycopg2.extensions.connection]]]:
+    """A PostgreSQL database for the while: its connection string, and connections to it.
+
+    The server is that of ``PGHOST`` and its kin, 127.0.0.1 by default. Without one the test is skipped, but not in CI.
+    """
+    server = {"host": os.environ.get("PGHOST", "127.0.0.1"), "port": os.environ.get("PGPORT", "5432")}
+    user, password = os.environ.get("PGUSER", "postgres"), os.environ.get("PGPASSWORD", "postgres")
+    name = f"analytics_ingest_{uuid.uuid4().hex[:12]}"
+    open_here: list[psycopg2.extensions.connection] = []
+
+    def connect(database: str = name) -> psycopg2.extensions.connection:
+        connection = psycopg2.connect(dbname=database, user=user, password=password, connect_timeout=5, **server)
+        connection.autocommit = True
+        open_here.append(connection)
+        return connection
+
+    try:
+        admin = connect("postgres")
+    except psycopg2.OperationalError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no PostgreSQL server: {error}")
+    admin.cursor().execute(f"CREATE DATABASE {name}")
+    try:
+        yield f"postgresql://{user}:{password}@{server['host']}:{server['port']}/{name}", connect
+    finally:
+        for connection in open_here[1:]:
+            connection.close()
+        admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        admin.close()

@@ -1,0 +1,51 @@
+"""What a load needed is free again after it, whichever thread needed it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LOADS = """
+import threading
+from analytics_ingest.warehouse.memory import return_large_blocks
+
+{call}
+MB = 1_000_000
+
+
+def resident():
+    with open("/proc/self/statm") as found:
+        return int(found.read().split()[1]) * 4096
+
+
+def load():
+    text = b"x" * (20 * MB)
+    ready.wait()
+    # small blocks behind the large one keep an arena from shrinking
+    kept.append([bytes(1000) for _ in range(100)])
+    del text
+
+
+bytes(20 * MB)
+before, kept, ready = resident(), [], threading.Barrier(8)
+threads = [threading.Thread(target=load) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print((resident() - before) // MB)
+"""
+
+
+def left(call: str) -> int:
+    """Megabytes that eight loads of 20 MB leave behind in a process of their own."""
+    done = subprocess.run([sys.executable, "-c", LOADS.format(call=call)], check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_large_blocks_are_given_back() -> None:
+    assert left("") > 60
+    assert left("return_large_blocks()") < 20
