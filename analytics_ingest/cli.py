@@ -60,7 +60,7 @@ def sandbox(
 ) -> None:
     """Serves the five APIs with made-up data, as an upstream to try things on."""
     from analytics_ingest.sandbox.options import Options  # noqa: PLC0415
-    from analytics_ingest.sandbox.server import SandboxServer, wait_for_stop  # noqa: PLC0415
+    from analytics_ingest.sandbox.server import SandboxServer, stop_signals  # noqa: PLC0415
     from analytics_ingest.sandbox.world import World  # noqa: PLC0415
 
     world = World(seed=seed, scale=scale)
@@ -69,11 +69,13 @@ def sandbox(
     server = SandboxServer(world, Options(latency=latency, rate_limit=rate_limit), port=port)
     try:
         with server:
-            _announce(server)
-            if run is None:
-                wait_for_stop()
-            else:
+            if run is not None:
+                _announce(server)
                 sys.exit(_run(run, server))
+            # who has read the announcement may stop it
+            with stop_signals() as stopped:
+                _announce(server)
+                stopped.wait()
     except OSError as error:
         _say(f"port {port} cannot be used ({error.strerror}): choose another with --port")
         raise typer.Exit(1) from None

@@ -82,6 +82,13 @@ def test_sandbox_serves_until_it_is_stopped_and_says_how_to_use_it(served: subpr
     assert answer.json()["data"]
 
 
+def test_sandbox_may_be_stopped_as_soon_as_it_has_said_a_word(served: subprocess.Popen[str]) -> None:
+    assert lines(served, 1)[0].startswith("The sandbox answers at")
+    served.send_signal(signal.SIGTERM)
+
+    assert served.wait(timeout=20) == 0
+
+
 def test_sandbox_runs_a_command_with_itself_as_the_upstream(tmp_path: Path) -> None:
     code = "import os; print(len(os.environ['SOURCES__EXPERIMENTATION__API_KEY'])); raise SystemExit(3)"
     done = run("sandbox", "--port", "0", "--scale", "0.05", "--run", f'{sys.executable} -c "{code}"', cwd=tmp_path)

@@ -7,7 +7,7 @@ from analytics_ingest.sandbox.app import SandboxApp, create_app
 from analytics_ingest.sandbox.journal import Journal, Record
 from analytics_ingest.sandbox.options import Fault, Options
 from analytics_ingest.sandbox.routes import APIS, BASE_PATHS, ROUTES
-from analytics_ingest.sandbox.server import SandboxServer, wait_for_stop
+from analytics_ingest.sandbox.server import SandboxServer, stop_signals
 from analytics_ingest.sandbox.truth import KEYS, key_columns
 from analytics_ingest.sandbox.world import Changes, Counts, World
 
@@ -27,5 +27,5 @@ __all__ = [
     "World",
     "create_app",
     "key_columns",
-    "wait_for_stop",
+    "stop_signals",
 ]

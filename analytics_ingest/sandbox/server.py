@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
@@ -16,6 +17,7 @@ from analytics_ingest.sandbox.routes import APIS, BASE_PATHS
 from analytics_ingest.sandbox.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from analytics_ingest.sandbox.journal import Journal
@@ -126,8 +128,12 @@ class SandboxServer:
         self.stop()
 
 
-def wait_for_stop() -> None:
-    """Block until SIGINT or SIGTERM. Must run in the main thread, as only that one is given signals."""
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets, from here on until the end of the block, in place of ending the process.
+
+    Must be entered in the main thread, as only that one is given signals.
+    """
     over = threading.Event()
 
     def leave(_: int, __: FrameType | None) -> None:
@@ -135,7 +141,7 @@ def wait_for_stop() -> None:
 
     before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        over.wait()
+        yield over
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

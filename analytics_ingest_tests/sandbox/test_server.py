@@ -8,7 +8,7 @@ import threading
 import pytest
 import requests
 
-from analytics_ingest.sandbox import APIS, SandboxServer, World, wait_for_stop
+from analytics_ingest.sandbox import APIS, SandboxServer, World, stop_signals
 from analytics_ingest_tests.sandbox.reader import Reader
 
 
@@ -164,11 +164,12 @@ def test_a_taken_port_is_an_error():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_waiting_ends_with_a_signal_and_puts_the_handlers_back(number):
+def test_a_signal_is_an_event_and_the_handlers_are_put_back(number):
     before = signal.getsignal(number)
-    threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
-
-    wait_for_stop()
+    with stop_signals() as stopped:
+        assert not stopped.is_set()
+        os.kill(os.getpid(), number)
+        assert stopped.wait(10)
 
     assert signal.getsignal(number) == before
 
