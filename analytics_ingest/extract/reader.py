@@ -44,6 +44,7 @@ class EndpointReader:
         stored: What the warehouse holds of the endpoint.
         reads_everything: Whether all rows are asked for: no window, no filter of the API's.
         closed: Whether all there is was asked for and settled.
+        ended: The paths of the parents whose lists have ended.
         admitted: Whether a list has ended otherwise than by 403, so that more are asked for than those on probation.
         kept: What the feeds of its children need of the rows that are to be loaded.
     """
@@ -61,6 +62,7 @@ class EndpointReader:
         started: datetime,
         log: logging.Logger,
         keep: Sequence[str] = (),
+        reading: Reading | None = None,
     ) -> None:
         """Prepares the reading of an endpoint.
 
@@ -75,11 +77,12 @@ class EndpointReader:
             started: When the sync began.
             log: Gets a line of progress now and then.
             keep: The columns that the feeds of its children need; none, if it has none.
+            reading: What others have read of it in this sync.
         """
         self.endpoint = endpoint
         self.sweep = sweep
         self.stored = stored
-        self.reading = Reading(parents=len(sweep.parents))
+        self.reading = reading or Reading(parents=len(sweep.parents))
         self._name = f"{session.api.name}/{endpoint.name}"
         self._mode = mode
         wanted = Wanted(endpoint, mode, session.settings, cursor=stored.cursor)
@@ -96,14 +99,12 @@ class EndpointReader:
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
         self._last: list[Any] = []
-        self._table_ready = bool(stored.columns)
+        self._table_ready, self._stopped = bool(stored.columns), False
         self._patience = Patience(len(sweep.parents))
-        self._stopped = False
-        self._asked = 0
-        self._over: set[str] = set()
-        self._reached = 0
+        self._asked = self._reached = sweep.read
+        self.ended: set[str] = set()
         self._whole: set[str] = set()
-        self.admitted = self.closed = False
+        self.admitted, self.closed = sweep.read > 0, False
         self.kept = Kept(endpoint.primary_key, keep)
         self._begun = self._placed = time.monotonic()
         self._progress = Progress(
@@ -235,7 +236,7 @@ class EndpointReader:
         """Books the end of one parent's pages."""
         reading, path = self.reading, taken.parent.path
         reading.parents_done += 1
-        self._over.add(path)
+        self.ended.add(path)
         if taken.failure and not (self.endpoint.parents and taken.failure.status == 404):
             self._failed(path, taken.failure)
             return
@@ -256,7 +257,7 @@ class EndpointReader:
 
     def _all_ended(self) -> None:
         reading = self.reading
-        reading.seconds = time.monotonic() - self._begun
+        reading.seconds += time.monotonic() - self._begun
         gone = reading.parents_missing
         if gone and gone == reading.parents and self.sweep.whole and self.endpoint.missing == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"
@@ -268,7 +269,7 @@ class EndpointReader:
     def _reach(self) -> None:
         """Notes how far a sweep has come that goes on: those before are read, those after it may be."""
         parents, reached = self.sweep.parents, self._reached
-        while parents[reached].path in self._over:
+        while parents[reached].path in self.ended:
             reached += 1
         worth = self._rows or time.monotonic() - self._placed >= PLACE_SECONDS
         if reached > self._reached and worth and not self._stopped:

@@ -114,6 +114,15 @@ class Settings(BaseModel):
     progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
     skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")
 
+    def share(self, of: int) -> Settings:
+        """The settings of one of ``of`` processes that read at once: the limits are divided."""
+        rate = self.requests_per_minute
+        limits = {
+            "max_in_flight": max(1, self.max_in_flight // of),
+            "requests_per_minute": rate and max(1, rate // of),
+        }
+        return self.model_copy(update=limits)
+
 
 def environment_name(api: str, field: str) -> str:
     """The environment variable that sets ``field`` of an API."""
@@ -212,14 +221,35 @@ def page_limit(api: Api, endpoint: Endpoint) -> int | None:
     Raises:
         ConfigurationError: The value is no whole number above zero.
     """
-    field = f"{endpoint.name}.limit"
-    value = lookup(api, field)
-    if value is None or endpoint.paginator.limit is None:
-        return endpoint.paginator.limit
+    declared = endpoint.paginator.limit
+    return None if declared is None else _whole_number(api, endpoint, "limit") or declared
+
+
+def shard_count(api: Api, endpoint: Endpoint) -> int:
+    """Processes that the parents of a fan-out are split over: ``SOURCES__<API>__<ENDPOINT>__SHARDS``, 1 by default.
+
+    Raises:
+        ConfigurationError: The value is no whole number above zero, or the endpoint can't be split.
+    """
+    shards = _whole_number(api, endpoint, "shards") or 1
+    if shards > 1 and not (endpoint.parents and endpoint.primary_key):
+        name = environment_name(api.name, f"{endpoint.name}__shards")
+        lacks = "a key to merge by" if endpoint.parents else "parents"
+        raise ConfigurationError(f"{name} is {shards}, but {endpoint.name} has no {lacks}: take the setting away")
+    return shards
+
+
+def _whole_number(api: Api, endpoint: Endpoint, field: str) -> int | None:
+    """A count above zero that is set for one endpoint; ``None`` if none is.
+
+    Raises:
+        ConfigurationError: It is no such number.
+    """
+    value = lookup(api, f"{endpoint.name}.{field}")
     try:
-        return TypeAdapter(PositiveInt).validate_python(value)
+        return None if value is None else TypeAdapter(PositiveInt).validate_python(value)
     except ValidationError:
-        name = environment_name(api.name, field.replace(".", "__"))
+        name = environment_name(api.name, f"{endpoint.name}__{field}")
         raise ConfigurationError(f"{name} must be a whole number above zero, not {value!r}") from None
 
 

@@ -16,7 +16,7 @@ from analytics_ingest.extract.errors import (
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.selector import WILDCARD
 from analytics_ingest.extract.session import ApiSession, RetriableError
-from analytics_ingest.extract.settings import environment_name, load_settings, page_limit
+from analytics_ingest.extract.settings import environment_name, load_settings, page_limit, shard_count
 from analytics_ingest.sync.pages import FeedRows, PageReader, asks
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
     """
     try:
         settings = load_settings(api)
+        for endpoint in api.endpoints:
+            shard_count(api, endpoint)
     except NotConfiguredError as error:
         yield Checked(subject="settings", outcome="not tried", said=str(error))
         return

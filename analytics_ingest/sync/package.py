@@ -63,6 +63,10 @@ class Package:
         self._pool.book(until=lambda: self._is_over() or any(reader.full for reader in self.readers))
         return bool(self.taken)
 
+    def finish(self) -> None:
+        """Waits until the package is over; dlt gets nothing of it meanwhile."""
+        self._pool.book(until=self._is_over)
+
     def resources(self) -> list[DltResource]:
         """What dlt extracts: a resource for each endpoint that may have something to load."""
         # each resource has a cost of its own; of a package that is over it is known what it has

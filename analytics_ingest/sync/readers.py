@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from analytics_ingest.extract.settings import page_limit
 from analytics_ingest.extract.sweep import SWEPT, plan_sweep
 from analytics_ingest.sync.findings import Before
 from analytics_ingest.sync.parents import changing_paths, feed_columns, read_parents
+from analytics_ingest.sync.shard import with_reports
 
 if TYPE_CHECKING:
     import logging
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
     from analytics_ingest.sync.ahead import Ahead
+    from analytics_ingest.sync.shard import Shard, ShardReport
     from analytics_ingest.warehouse.tables import Tables
 
 
@@ -38,7 +41,16 @@ def cursor_of(state: Mapping[str, Any]) -> datetime | None:
 class Readers:
     """Makes the readers of one sync."""
 
-    def __init__(self, api: Api, session: ApiSession, mode: Mode, *, started: datetime, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        api: Api,
+        session: ApiSession,
+        mode: Mode,
+        *,
+        started: datetime,
+        log: logging.Logger,
+        shard: Shard | None = None,
+    ) -> None:
         """Takes what all of them have in common.
 
         Args:
@@ -47,12 +59,14 @@ class Readers:
             mode: What the sync is asked to do.
             started: When it began.
             log: Gets progress.
+            shard: Whose parents alone are asked.
         """
         self._api = api
         self._session = session
         self._mode = mode
         self._started = started
         self._log = log
+        self._shard = shard
         self._keep = feed_columns(api)
 
     def build(
@@ -62,6 +76,7 @@ class Readers:
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
         ahead: Mapping[str, Ahead],
+        reports: Sequence[ShardReport] = (),
     ) -> tuple[EndpointReader, Before]:
         """What reads an endpoint, and what its table is before.
 
@@ -71,6 +86,7 @@ class Readers:
             columns: The columns and types of its table and of its parents'.
             state: Its resource's state.
             ahead: Parents that are not loaded yet.
+            reports: What its shards have read in this sync.
 
         Raises:
             IngestError: It cannot be read: a parent's table is missing, two parents lead to one path, a setting; or its
@@ -83,6 +99,8 @@ class Readers:
             )
         scope = build_scope(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
         parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
+        if self._shard:
+            parents = [parent for parent in parents if self._shard.has(parent.path)]
         stored = self._stored(endpoint, tables, there, state)
         before = Before(
             rows=len(stored.hashes) or len(stored.rows),
@@ -90,19 +108,22 @@ class Readers:
             columns=there,
             paths={parent.path for parent in parents},
         )
+        sweep, reading = with_reports(
+            self._sweep(endpoint, parents, tables, there, state, ahead=not ahead.keys().isdisjoint(endpoint.upstream)),
+            reports,
+        )
         reader = EndpointReader(
             endpoint,
             self._session,
             limit=page_limit(self._api, endpoint),
             stored=stored,
             state=state,
-            sweep=self._sweep(
-                endpoint, parents, tables, there, state, ahead=not ahead.keys().isdisjoint(endpoint.upstream)
-            ),
+            sweep=sweep,
             mode=self._mode,
             started=self._started,
             log=self._log,
             keep=self._keep.get(endpoint.name, ()),
+            reading=reading,
         )
         return reader, before
 
@@ -132,7 +153,7 @@ class Readers:
         mode: str = self._session.settings.fan_out
         if self._mode.full_refresh or self._mode.windowed:
             mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
-        return plan_sweep(
+        sweep = plan_sweep(
             endpoint,
             parents,
             state,
@@ -143,3 +164,5 @@ class Readers:
             windowed=self._mode.windowed,
             ahead=ahead,
         )
+        # of rows whose parent is in no feed any more the sync itself sees to
+        return replace(sweep, paths=None) if self._shard else sweep

@@ -15,13 +15,15 @@ from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
-from analytics_ingest.extract.settings import load_settings
+from analytics_ingest.extract.settings import load_settings, shard_count
 from analytics_ingest.extract.tables import REJECTED, build_source, rejected_resource
 from analytics_ingest.sync.ahead import Ahead
 from analytics_ingest.sync.package import Package
 from analytics_ingest.sync.parents import NOTHING_AHEAD
 from analytics_ingest.sync.readers import Readers, cursor_of
 from analytics_ingest.sync.result import EndpointResult, build_result
+from analytics_ingest.sync.shard import WORTH_A_SHARD
+from analytics_ingest.sync.workers import read_shards
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -31,11 +33,18 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.sync.findings import Before
+    from analytics_ingest.sync.shard import Shard, ShardReport
     from analytics_ingest.warehouse.tables import Tables
 
 
 class ApiSync:
-    """A sync of an API, or of some of its endpoints."""
+    """A sync of an API, or of some of its endpoints.
+
+    Attributes:
+        shard: Of which endpoint's parents it asks only a part; ``None`` for all of them.
+    """
+
+    shard: Shard | None = None
 
     def __init__(
         self, api: Api, *, selected: set[str] | None = None, mode: Mode | None = None, log: logging.Logger
@@ -56,9 +65,11 @@ class ApiSync:
         self._log = log
         self._waiting = [endpoint for level in api.levels(self._selected) for endpoint in level]
         self._reading: dict[str, EndpointReader] = {}
+        self._split: list[Endpoint] = []
         self._before: dict[str, Before] = {}
         self._deleted: Counter[str] = Counter()
         self._blocking: dict[str, EndpointResult] = {}
+        self._reports: dict[str, Sequence[ShardReport]] = {}
 
     def run(self) -> Iterator[EndpointResult]:
         """Syncs, and gives a result for each selected endpoint as soon as it is loaded.
@@ -68,8 +79,11 @@ class ApiSync:
             WarehouseError: The warehouse cannot be used.
             LockTimeoutError: Another sync of this API, or of this file, does not end.
         """
-        self._settings = settings = load_settings(self._api)
-        self._warehouse = Warehouse(self._api.name, log=self._log, lock_timeout=settings.lock_timeout)
+        api, shard, settings = self._api, self.shard, load_settings(self._api)
+        self._settings = settings = settings.share(shard.of) if shard else settings
+        self._shards = {} if shard else {each.name: shard_count(api, each) for each in self._waiting}
+        part = shard.name if shard else ""
+        self._warehouse = Warehouse(api.name, part=part, log=self._log, lock_timeout=settings.lock_timeout)
         self._session = ApiSession(self._api, settings, log=self._log)
         results: list[EndpointResult] = []
         with (
@@ -78,16 +92,19 @@ class ApiSync:
             ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool,
         ):
             self._started = datetime.now(UTC)
-            self._readers = Readers(self._api, self._session, self._mode, started=self._started, log=self._log)
+            self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log, shard=shard)
             with self._warehouse.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
                 self._columns = tables.columns([name for each in self._waiting for name in (each.name, *each.upstream)])
                 results += self._begin(tables)
-            while self._reading:
+            while self._reading or self._split:
                 yield from results
                 results.clear()
                 try:
-                    self._package(results)
+                    if self._reading:
+                        self._package(results)
+                    else:
+                        self._read_split(results)
                 except Exception:
                     # what is loaded counts, whatever comes after it
                     yield from results
@@ -101,29 +118,54 @@ class ApiSync:
             tables: The API's tables.
             ahead: Parents that are not loaded yet, and need not be.
         """
-        states, readers = self._states(), self._readers
+        states = self._states()
         while ready := [each for each in self._waiting if not self._awaits(each, ahead)]:
             self._waiting = [each for each in self._waiting if each not in ready]
             for endpoint in ready:
                 try:
-                    self._check_readable(endpoint)
-                    reader, before = readers.build(
-                        endpoint, tables, self._columns, states.get(endpoint.name, {}), ahead
-                    )
+                    self._begin_one(endpoint, tables, states.get(endpoint.name, {}), ahead)
                 except _SkippedError as error:
                     yield self._noted(
                         EndpointResult(endpoint=endpoint, status="skipped", reason=str(error), alarming=error.alarming)
                     )
                 except IngestError as error:
                     yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
-                else:
-                    self._reading[endpoint.name], self._before[endpoint.name] = reader, before
-                    self._pool.add(reader)
+
+    def _begin_one(
+        self, endpoint: Endpoint, tables: Tables, state: Mapping[str, Any], ahead: Mapping[str, Ahead]
+    ) -> None:
+        """Has an endpoint read, in shards if it is to be split and asks enough parents; else here."""
+        self._check_readable(endpoint)
+        reports = self._reports.get(endpoint.name)
+        reader, before = self._readers.build(endpoint, tables, self._columns, state, ahead, reports or ())
+        # shards have changed the table since
+        self._before.setdefault(endpoint.name, before)
+        shards = self._shards.get(endpoint.name, 1)
+        if reports is None and shards > 1 and len(reader.sweep.parents) >= shards * WORTH_A_SHARD:
+            self._split.append(endpoint)
+        else:
+            self._reading[endpoint.name] = reader
+            self._pool.add(reader)
+
+    def _read_split(self, results: list[EndpointResult]) -> None:
+        """Has processes read an endpoint's parents while nothing else is read, and begins with what they have left."""
+        endpoint = self._split.pop()
+        name, shards = endpoint.name, self._shards[endpoint.name]
+        self._log.info(f"{self._api.name}/{name}: reading in {shards} processes")
+        self._reports[name] = reports = read_shards(self._api.name, name, shards, mode=self._mode, log=self._log)
+        self._deleted[name] += sum(report.deleted for report in reports)
+        self._waiting.append(endpoint)
+        with self._warehouse.open() as tables:
+            self._warehouse.take_schema()
+            self._columns.update(tables.columns([name]))
+            results += self._begin(tables)
 
     def _awaits(self, endpoint: Endpoint, ahead: Collection[str]) -> bool:
         """Whether a parent of the endpoint is read in this sync, and not loaded yet, as it would have to be."""
-        pending = self._reading.keys() | {each.name for each in self._waiting}
-        return any(name in pending and name not in ahead for name in endpoint.upstream)
+        pending = self._reading.keys() | {each.name for each in (*self._waiting, *self._split)}
+        # other processes find only what is loaded
+        whole = self._shards.get(endpoint.name, 1) == 1
+        return any(name in pending and not (whole and name in ahead) for name in endpoint.upstream)
 
     def _begin_ahead(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
         """Begins children whose parents are read and not loaded yet; whether there are any."""
@@ -139,18 +181,26 @@ class ApiSync:
             package = Package(self._reading.values(), self._pool, self._waiting, most=self._settings.fan_out_chunk)
             if not (package.wait() and package.lets_begin and self._begin_ahead(package.lets_begin, results)):
                 break
+        self._finish(package, results)
+
+    def _finish(self, package: Package, results: list[EndpointResult]) -> None:
+        """Reads the rest of a package and loads it."""
         to_load = self._extract(package)
         with self._warehouse.open() as tables:
-            if to_load:
-                self._warehouse.load()
-            for reader in package.taken if self._settings.mark_deleted else ():
-                name, vanished = reader.endpoint.name, reader.take_vanished()
-                self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
-            closed = [reader for reader in package.taken if reader.closed]
-            results += self._results(closed, tables)
-            for reader in closed:
-                del self._reading[reader.endpoint.name]
-            results += self._begin(tables)
+            self._load(package, tables, results, to_load=to_load)
+
+    def _load(self, package: Package, tables: Tables, results: list[EndpointResult], *, to_load: bool) -> None:
+        """Loads a package, marks what is gone, and begins what can be read after it."""
+        if to_load:
+            self._warehouse.load()
+        for reader in package.taken if self._settings.mark_deleted else ():
+            name, vanished = reader.endpoint.name, reader.take_vanished()
+            self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
+        closed = [reader for reader in package.taken if reader.closed]
+        results += self._results(closed, tables)
+        for reader in closed:
+            del self._reading[reader.endpoint.name]
+        results += self._begin(tables)
 
     def _results(self, readers: Sequence[EndpointReader], tables: Tables) -> list[EndpointResult]:
         if not readers:

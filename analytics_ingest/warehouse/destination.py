@@ -46,10 +46,10 @@ def build_destination() -> AnyDestination:
     return dlt.destination(name, **arguments)
 
 
-def build_pipeline(api: str) -> dlt.Pipeline:
-    """The API's pipeline: its name and its dataset are the API's, always, as its state is found by them."""
+def build_pipeline(api: str, name: str) -> dlt.Pipeline:
+    """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both."""
     return dlt.pipeline(
-        pipeline_name=api,
+        pipeline_name=name,
         dataset_name=api,
         destination=build_destination(),
         pipelines_dir=str(pipelines_folder()),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dlt.common.destination.exceptions import DestinationException
+from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -49,11 +51,13 @@ LOCKED = "Could not set lock on file"
 class Warehouse:
     """One API's pipeline and its part of the warehouse."""
 
-    def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
+    def __init__(self, api: str, *, part: str = "", log: logging.Logger, lock_timeout: float) -> None:
         """Finds out where the locks are; opens no connection.
 
         Args:
             api: The API's name, which is the pipeline's and the dataset's too.
+            part: What part of a sync it is for, whose parts load side by side, one after the other; each has a pipeline
+                of its own.
             log: Gets waits for locks.
             lock_timeout: Seconds to wait for a lock.
 
@@ -61,6 +65,8 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work.
         """
         self.api = api
+        self._part = part
+        self._name = f"{api}__{part}" if part else api
         self._log = log
         self._timeout = lock_timeout
         with explained(destination_name()):
@@ -88,10 +94,10 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
         return_large_blocks()
-        path = self._locks / f"{self.api}.lock"
-        with held(path, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
+        path = self._locks / f"{self._name}.lock"
+        with held(path, what=f"the sync of {self._name}", timeout=self._timeout, log=self._log):
             # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
-            self._pipeline = build_pipeline(self.api).drop()
+            self._pipeline = build_pipeline(self.api, self._name).drop()
             with explained(destination_name()):
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
@@ -120,6 +126,12 @@ class Warehouse:
             yield Tables(client)
             # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
             self._bound(client)
+
+    def take_schema(self) -> None:
+        """Brings the pipeline the tables' schema as the warehouse has it from others, within ``open``."""
+        with suppress(DestinationUndefinedEntity):
+            if stored := self._client.get_stored_schema(self.api):
+                self.pipeline.schemas.save_schema(Schema.from_dict(json.loads(stored.schema)))
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
@@ -152,8 +164,8 @@ class Warehouse:
             yield
             return
         with self._connected(self.pipeline.destination_client()) as client:
-            keeper, name = client.sql_client, f"analytics_ingest {self.api}"
-            with held_in_postgres(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
+            keeper, name = client.sql_client, f"analytics_ingest {self._name}"
+            with held_in_postgres(keeper, name, what=f"the sync of {self._name}", timeout=self._timeout, log=self._log):
                 self._keeper = keeper
                 try:
                     yield
@@ -162,15 +174,14 @@ class Warehouse:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        if not self._file:
+        if self._file:
+            path, what = self._locks / "file.lock", f"{self._file.kind} {self._file.path.name}"
+        elif self._part:
+            path, what = self._locks / f"{self.api}.writing.lock", f"the tables of {self.api}"
+        else:
             yield
             return
-        with held(
-            self._locks / "file.lock",
-            what=f"{self._file.kind} {self._file.path.name}",
-            timeout=self._timeout,
-            log=self._log,
-        ):
+        with held(path, what=what, timeout=self._timeout, log=self._log):
             yield
 
     @contextmanager
