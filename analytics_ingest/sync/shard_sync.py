@@ -1,15 +1,27 @@
-"""The sync of one shard: a part of a fan-out, loaded by a pipeline of its own into the endpoint's table."""
+"""The sync of one shard: a part of a fan-out, loaded by a pipeline of its own into the endpoint's table.
+
+As a program it is one of the processes that ``workers`` starts.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
 from typing import TYPE_CHECKING
 
+from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.settings import choose_profile
 from analytics_ingest.sync.shard import ShardReport, report_of
 from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.warehouse.errors import WarehouseError
+from analytics_ingest.warehouse.locks import LockTimeoutError
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Sequence
 
     from analytics_ingest.apis import Api
@@ -66,3 +78,35 @@ class ShardSync(ApiSync):
             name = reader.endpoint.name
             self._report = report_of(reader, self._before[name].paths, deleted=self._deleted[name])
         return []
+
+
+def main() -> None:
+    """Reads the shard that stdin names, and gives stdout the report, or why there is none; both pickled."""
+    # the process that has started this one ends it, also after Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+        # whatever else is printed belongs to the log
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        api, shard, mode = pickle.load(sys.stdin.buffer)  # noqa: S301 - from this program itself
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        log = logging.getLogger("analytics_ingest.shard")
+        log.setLevel(logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter(f"%(message)s ({shard})"))
+        log.addHandler(handler)
+        said: ShardReport | str
+        try:
+            said = ShardSync(choose_profile(APIS[api]), shard, mode=mode, log=log).report()
+        except (IngestError, LockTimeoutError, WarehouseError) as error:
+            said = f"has failed: {error}"
+        pickle.dump(said, out)
+
+
+def _end_with_parent() -> None:
+    """Ends this process at once when stdin does: whoever has started it is gone, or has no use for it any more."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

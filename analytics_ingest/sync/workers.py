@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import threading
-from contextlib import ExitStack, contextmanager
-from multiprocessing import connection, get_context, parent_process
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from analytics_ingest.apis import APIS
-from analytics_ingest.extract.errors import IngestError
-from analytics_ingest.extract.settings import choose_profile
 from analytics_ingest.sync.shard import ShardReport, shards_of
-from analytics_ingest.warehouse.errors import WarehouseError
-from analytics_ingest.warehouse.locks import LockTimeoutError
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterator, Sequence
-    from multiprocessing.connection import Connection
 
     from analytics_ingest.extract.mode import Mode
     from analytics_ingest.sync.shard import Shard
 
-# a copy of this process would have its threads' locks and its connections, a server of copies none of its settings
-PROCESSES = get_context("spawn")
+# no multiprocessing: a worker of Celery's is not allowed such children
+COMMAND = (sys.executable, "-m", "analytics_ingest.sync.shard_sync")
 
 
 def read_shards(api: str, endpoint: str, of: int, *, mode: Mode, log: logging.Logger) -> Sequence[ShardReport]:
@@ -39,72 +33,56 @@ def read_shards(api: str, endpoint: str, of: int, *, mode: Mode, log: logging.Lo
         endpoint: The endpoint's name.
         of: How many processes.
         mode: What the sync is asked to do.
-        log: Told how each has ended.
+        log: Told how each begins and ends.
     """
     reports = []
-    with ExitStack() as processes:
-        shards = shards_of(endpoint, of)
-        waiting = {processes.enter_context(_process(api, shard, mode)): shard for shard in shards}
-        while waiting:
-            for receiver in connection.wait(list(waiting)):
-                shard, came = waiting.pop(receiver), _received(receiver)  # type: ignore[call-overload,arg-type]
-                if isinstance(came, ShardReport):
-                    reports.append(came)
-                    loaded, asked = came.reading.rows_loaded, came.reading.parents_done
-                    log.info(f"{api}/{endpoint}: {shard} is done: {asked} parents, {loaded} rows loaded")
-                else:
-                    log.warning(f"{api}/{endpoint}: {shard} {came}; its parents are asked without it")
+    shards = shards_of(endpoint, of)
+    # left from right to left: the threads have something to wait for only as long as there are processes
+    with ThreadPoolExecutor(of) as waiting, _processes(of) as processes:
+        ends = {
+            waiting.submit(_report, process, api, shard, mode): shard
+            for process, shard in zip(processes, shards, strict=True)
+        }
+        for process, shard in zip(processes, shards, strict=True):
+            log.info(f"{api}/{endpoint}: {shard} is read by process {process.pid}")
+        for end in as_completed(ends):
+            shard, came = ends[end], end.result()
+            if isinstance(came, ShardReport):
+                reports.append(came)
+                loaded, asked = came.reading.rows_loaded, came.reading.parents_done
+                log.info(f"{api}/{endpoint}: {shard} is done: {asked} parents, {loaded} rows loaded")
+            else:
+                log.warning(f"{api}/{endpoint}: {shard} {came}; its parents are asked without it")
     return reports
 
 
 @contextmanager
-def _process(api: str, shard: Shard, mode: Mode) -> Iterator[Connection]:
-    """A process that reads a shard, until it is left; gives where its report comes."""
-    receiver, sender = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(
-        target=_work, args=(api, shard, mode, sender), name=f"{api}/{shard.endpoint}, {shard}", daemon=True
-    )
-    process.start()
-    # open in the process alone, so that its end is seen here
-    sender.close()
+def _processes(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that wait for what to read, until this is left."""
+    started = [
+        # of this interpreter, with nothing in the command that comes from outside
+        subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        for _ in range(count)
+    ]
     try:
-        yield receiver
+        yield started
     finally:
-        process.terminate()
-        process.join()
-        receiver.close()
+        for process in started:
+            process.kill()
 
 
-def _received(receiver: Connection) -> ShardReport | str:
-    """A report, or how the process has ended."""
-    try:
-        came: ShardReport | str = receiver.recv()
-    except EOFError:
-        return "was ended from outside, or ran out of memory"
-    return came
-
-
-def _work(api: str, shard: Shard, mode: Mode, sender: Connection) -> None:
-    """What a process does: it sends the report, or why there is none."""
-    from analytics_ingest.sync.shard_sync import ShardSync  # noqa: PLC0415 - it imports this module
-
-    # the process that has started this one ends it, also after Ctrl-C, and it does not outlive that one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    log = logging.getLogger("analytics_ingest.shard")
-    log.setLevel(logging.INFO)
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"%(message)s ({shard})"))
-    log.addHandler(handler)
-    try:
-        sender.send(ShardSync(choose_profile(APIS[api]), shard, mode=mode, log=log).report())
-    except (IngestError, LockTimeoutError, WarehouseError) as error:
-        sender.send(f"has failed: {error}")
-
-
-def _end_with_parent() -> None:
-    """Ends the process at once when the one that has started it is gone, however that ended."""
-    parent = parent_process()
-    if parent:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def _report(process: subprocess.Popen[bytes], api: str, shard: Shard, mode: Mode) -> ShardReport | str:
+    """Has a process read a shard; its report, or how it has ended without one."""
+    with process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("a shard's process was started without its pipes")
+        try:
+            # left open: the process ends as soon as nobody is at this end of it
+            pickle.dump((api, shard, mode), process.stdin)
+            process.stdin.flush()
+            came: ShardReport | str = pickle.load(process.stdout)  # noqa: S301 - from this program itself
+        except (EOFError, OSError, pickle.UnpicklingError):
+            came = ""
+        process.stdin.close()
+        status = process.wait()
+    return came or f"has ended without a report (exit status {status}): was it killed, for the memory it took?"

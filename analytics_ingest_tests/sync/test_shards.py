@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -16,9 +17,11 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.extract.mode import Mode
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync import sync as sync_module
 from analytics_ingest.sync.shard import Shard, shards_of
+from analytics_ingest.sync.workers import read_shards
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sandbox_in, sync
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, as_columns
 from analytics_ingest_tests.stores import duckdb_store, postgres_store
@@ -120,9 +123,8 @@ def test_a_process_that_is_killed_costs_requests_and_no_row(
     def kill() -> None:
         while not server.requests.count(API, "gates_rules") and not over.wait(0.01):
             pass
-        for process in multiprocessing.active_children():
-            if process.name.endswith("shard 1 of 2"):
-                process.kill()
+        if said := re.search(r"shard 1 of 2 is read by process (\d+)", caplog.text):
+            os.kill(int(said[1]), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -131,7 +133,7 @@ def test_a_process_that_is_killed_costs_requests_and_no_row(
     over.set()
     killer.join()
 
-    assert "shard 1 of 2 was ended from outside" in caplog.text
+    assert "shard 1 of 2 has ended without a report (exit status -9)" in caplog.text
     assert "shard 2 of 2 is done" in caplog.text
     assert result.status == "complete"
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(server.world, API, "gates_rules")
@@ -170,6 +172,24 @@ def test_rows_of_a_parent_that_is_gone_are_marked(tmp_path: Path, sandbox: Sandb
     gone = query(tmp_path, f"SELECT gate_id FROM {API}.gates_rules WHERE _deleted_at IS NOT NULL")
     assert set(gone) == {(gate,)}
     assert result.rows_deleted == len(gone)
+
+
+def test_an_interrupted_run_ends_its_processes(serve: Callable[..., SandboxServer]) -> None:
+    server = serve(many_gates(120), latency=0.1)
+    sync(API, "gates")
+    log = logging.getLogger("interrupted")
+
+    def interrupt(_: logging.LogRecord) -> bool:
+        while server.requests.count(API, "gates_rules") < 4:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    log.addFilter(interrupt)
+    log.setLevel(logging.INFO)
+    with pytest.raises(KeyboardInterrupt):
+        read_shards(API, "gates_rules", 2, mode=Mode(), log=log)
+
+    assert 4 <= server.requests.count(API, "gates_rules") < 120
 
 
 def test_processes_do_not_outlive_the_one_that_has_started_them(serve: Callable[..., SandboxServer]) -> None:
