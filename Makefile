@@ -5,7 +5,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 LATEST := .venv-latest
 PORT ?= 8700
-PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# one more than there are cores, as many tests wait
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # the Dagster instance: dagster.yaml here, its files in data/dagster
 export DAGSTER_HOME := $(CURDIR)
