@@ -47,6 +47,7 @@ class EndpointReader:
         ended: The paths of the parents whose lists have ended.
         admitted: Whether a list has ended otherwise than by 403, so that more are asked for than those on probation.
         kept: What the feeds of its children need of the rows that are to be loaded.
+        table_ready: Whether there is a table, or one on its way, so that the types of key columns are settled.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class EndpointReader:
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
         self._last: list[Any] = []
-        self._table_ready, self._stopped = bool(stored.columns), False
+        self.table_ready, self._stopped = bool(stored.columns), False
         self._patience = Patience(len(sweep.parents))
         self._asked = self._reached = sweep.read
         self.ended: set[str] = set()
@@ -191,7 +192,7 @@ class EndpointReader:
     def batch(self) -> Any:
         """The rows that have come since the last batch, for dlt."""
         rows, self._rows = self._rows, []
-        ready, self._table_ready = self._table_ready, True
+        ready, self.table_ready = self.table_ready, True
         return rows if ready else first_rows(self.endpoint, rows)
 
     def rest(self) -> Iterator[Any]:
@@ -212,8 +213,7 @@ class EndpointReader:
 
         Only once the rows that changed are loaded: the hash that such a row had is among them.
         """
-        vanished = self.vanished()
-        self._whole = set()
+        vanished, self._whole = self.vanished(), set()
         return vanished
 
     def vanished(self) -> list[int]:
@@ -290,9 +290,9 @@ class EndpointReader:
             reading.rows_loaded = len(self._snapshot)
             replace = dlt.mark.make_hints(write_disposition="replace")
             rows: Any = self._snapshot or dlt.mark.materialize_table_schema()
-            self._table_ready = True
+            self.table_ready = True
             self._last.append(dlt.mark.with_hints(rows, replace))
-        if not self._table_ready and not self._rows:
+        if not self.table_ready and not self._rows:
             self._last.append(schema_only(self.endpoint, [parent.params for parent in self.sweep.parents[:1]]))
         highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
         if highest is not None and highest != stored.cursor and not self._mode.windowed:

@@ -135,9 +135,13 @@ class Readers:
             return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)
         live = DELETED_AT if DELETED_AT in there else None
         rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
-        # one text for all rows of a parent
-        path = cache(lambda *values: endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))))
-        hashes = {row[0]: path(*row[1:]) for row in rows}
+
+        @cache  # one text for all rows of a parent
+        def path(*values: Any) -> str | None:
+            found = endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True)))
+            return found if not self._shard or self._shard.has(found) else None
+
+        hashes = {row[0]: found for row in rows if (found := path(*row[1:])) is not None}
         return Stored(hashes=hashes, columns=there, cursor=cursor_of(state))
 
     def _sweep(

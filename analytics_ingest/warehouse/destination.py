@@ -24,6 +24,9 @@ DEFAULT_LAKE = Path("data") / "lake"
 LAKE = "ducklake"
 LAKE_SETTINGS = tuple(f"destination.{LAKE}.credentials{part}" for part in ("", ".catalog", ".storage"))
 """Where a setting may say which lake it is."""
+DUCKDB_BOUNDS = {"memory_limit": "256MB", "threads": 1}
+"""What DuckDB may use, unless its own settings say so: by default it takes most of the machine's memory, and more of it
+with each thread. What it needs beyond the limit goes to a folder beside the file for the while."""
 EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
 """DuckDB's extensions for a lake: the lake itself, and its catalog in SQLite or PostgreSQL."""
 
@@ -41,8 +44,7 @@ def build_destination() -> AnyDestination:
         arguments["credentials"] = str(DEFAULT_FILE.absolute())
     if name == LAKE:
         _provide_extensions()
-        if not any(dlt.secrets.get(each) for each in LAKE_SETTINGS):
-            arguments["credentials"] = _default_lake()
+        arguments["credentials"] = {"global_config": _bounds(), **_default_lake()}
     return dlt.destination(name, **arguments)
 
 
@@ -70,12 +72,19 @@ def pipelines_folder() -> Path:
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
 
 
-def _default_lake() -> Any:
-    from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials  # noqa: PLC0415 - imports DuckDB
+def _bounds() -> dict[str, Any]:
+    """What DuckDB may use in each connection to a lake; what a setting says of it goes first."""
+    configured: Any = dlt.secrets.get(f"destination.{LAKE}.credentials.global_config", dict)
+    return {**DUCKDB_BOUNDS, **(configured or {})}
 
+
+def _default_lake() -> dict[str, Any]:
+    """Where the lake is, unless a setting says so."""
+    if any(dlt.secrets.get(each) for each in LAKE_SETTINGS):
+        return {}
     folder = DEFAULT_LAKE.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return DuckLakeCredentials(catalog=f"sqlite:///{folder}.sqlite", storage=folder.as_uri())
+    return {"catalog": f"sqlite:///{folder}.sqlite", "storage": {"bucket_url": folder.as_uri()}}
 
 
 @cache

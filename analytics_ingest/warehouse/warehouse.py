@@ -13,6 +13,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from analytics_ingest.warehouse.destination import (
+    DUCKDB_BOUNDS,
     build_pipeline,
     destination_name,
     pipelines_folder,
@@ -42,9 +43,6 @@ FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
-DUCKDB_BOUNDS = {"memory_limit": "256MB", "threads": 1}
-"""What DuckDB may use, unless its own settings say so: by default it takes most of the machine's memory, and more of it
-with each thread. What it needs beyond the limit goes to a folder beside the file for the while."""
 LOCKED = "Could not set lock on file"
 
 

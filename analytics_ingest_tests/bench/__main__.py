@@ -21,6 +21,7 @@ from analytics_ingest_tests.bench.scenarios import (
     materialise,
     memory,
     postgres,
+    shards,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {
     "limited": limited,
     "memory": memory,
     "postgres": postgres,
+    "shards": shards,
     "materialise": materialise,
 }
 
