@@ -107,7 +107,9 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     """Ends this process at once when stdin does: whoever has started it is gone, or has no use for it any more."""
-    sys.stdin.buffer.read()
+    # below Python's buffers, whose lock a thread must not hold when the interpreter ends
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)
 
 

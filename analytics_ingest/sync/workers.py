@@ -85,4 +85,6 @@ def _report(process: subprocess.Popen[bytes], api: str, shard: Shard, mode: Mode
             came = ""
         process.stdin.close()
         status = process.wait()
-    return came or f"has ended without a report (exit status {status}): was it killed, for the memory it took?"
+    if came or status >= 0:
+        return came or f"has failed (exit status {status}): the reason is among what the run has printed"
+    return f"was killed (signal {-status}): see whether the machine has run out of memory"

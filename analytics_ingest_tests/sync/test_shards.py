@@ -133,7 +133,7 @@ def test_a_process_that_is_killed_costs_requests_and_no_row(
     over.set()
     killer.join()
 
-    assert "shard 1 of 2 has ended without a report (exit status -9)" in caplog.text
+    assert "shard 1 of 2 was killed (signal 9)" in caplog.text
     assert "shard 2 of 2 is done" in caplog.text
     assert result.status == "complete"
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(server.world, API, "gates_rules")
@@ -164,7 +164,9 @@ def test_few_parents_are_not_worth_a_process(
     assert "processes" not in caplog.text
 
 
-def test_rows_of_a_parent_that_is_gone_are_marked(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_rows_of_a_parent_that_is_gone_are_marked(
+    tmp_path: Path, sandbox: SandboxServer, capfd: pytest.CaptureFixture[str]
+) -> None:
     sync(API, "gates", "gates_rules")
     gate = sandbox.world.collection(API, "gates").pop(2)["id"]
     result = sync(API, "gates", "gates_rules")["gates_rules"]
@@ -172,6 +174,10 @@ def test_rows_of_a_parent_that_is_gone_are_marked(tmp_path: Path, sandbox: Sandb
     gone = query(tmp_path, f"SELECT gate_id FROM {API}.gates_rules WHERE _deleted_at IS NOT NULL")
     assert set(gone) == {(gate,)}
     assert result.rows_deleted == len(gone)
+    # what the processes print is in the run's log: their progress, and no last words of the interpreter
+    printed = capfd.readouterr().err
+    assert sorted(re.findall(r"parents, .* done \(shard ([12]) of 2\)", printed)) == ["1", "1", "2", "2"]
+    assert "Error" not in printed
 
 
 def test_an_interrupted_run_ends_its_processes(serve: Callable[..., SandboxServer]) -> None:
