@@ -6,8 +6,8 @@ READY := .venv/.ready
 LATEST := .venv-latest
 PORT ?= 8700
 # one more than there are cores, as many tests wait
-WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
-PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST := -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # the Dagster instance: dagster.yaml here, its files in data/dagster
 export DAGSTER_HOME := $(CURDIR)

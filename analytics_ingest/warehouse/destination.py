@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
+from analytics_ingest.warehouse.environment import read_sections_only
 from analytics_ingest.warehouse.errors import DESTINATION_VARIABLE
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def build_destination() -> AnyDestination:
 
 def build_pipeline(api: str, name: str) -> dlt.Pipeline:
     """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both."""
+    read_sections_only()
     return dlt.pipeline(
         pipeline_name=name,
         dataset_name=api,
@@ -60,6 +62,7 @@ def build_pipeline(api: str, name: str) -> dlt.Pipeline:
 
 def describing_pipeline(api: str, *, folder: Path) -> dlt.Pipeline:
     """A pipeline that only describes the API's assets: without a destination, whose driver takes long to import."""
+    read_sections_only()
     return dlt.pipeline(pipeline_name=api, dataset_name=api, pipelines_dir=str(folder))
 
 

@@ -16,6 +16,7 @@ from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+from analytics_ingest_tests.stores import duckdb_store, lake_store
 
 API = "experimentation"
 CREDENTIALS = "DESTINATION__DUCKDB__CREDENTIALS"
@@ -177,10 +178,17 @@ def test_a_load_that_fails_leaves_what_was_there(tmp_path, sandbox):
         ('{"memory_limit": "1GB", "threads": 3}', "953.6 MiB", 3),
     ],
 )
-def test_duckdb_keeps_within_bounds_or_within_what_is_configured(monkeypatch, configured, memory, threads):
-    if configured:
-        monkeypatch.setenv(f"{CREDENTIALS}__GLOBAL_CONFIG", configured)
-    opened = warehouse()
-    with opened.sync(), opened.open(), opened.pipeline.sql_client() as client:
-        found = client.execute_sql("SELECT current_setting('memory_limit'), current_setting('threads')")
+@pytest.mark.parametrize("destination", [duckdb_store, lake_store])
+def test_duckdb_keeps_within_bounds_or_within_what_is_configured(
+    tmp_path, monkeypatch, destination, configured, memory, threads
+):
+    with destination(tmp_path) as store:
+        for name, value in store.settings.items():
+            monkeypatch.setenv(name, value)
+        if configured:
+            kind = store.settings.get("ANALYTICS_INGEST_DESTINATION", "duckdb")
+            monkeypatch.setenv(f"DESTINATION__{kind.upper()}__CREDENTIALS__GLOBAL_CONFIG", configured)
+        opened = warehouse()
+        with opened.sync(), opened.open(), opened.pipeline.sql_client() as client:
+            found = client.execute_sql("SELECT current_setting('memory_limit'), current_setting('threads')")
     assert found == [(memory, threads)]

@@ -1,0 +1,58 @@
+"""Variables of the environment that are not meant for dlt, and those that are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analytics_ingest.warehouse.environment import SectionedEnvironment
+from analytics_ingest_tests.conftest import query, sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+SOMEBODY_ELSES = {
+    "DEV_MODE": "true",
+    "WORKERS": "auto",
+    "DATASET_NAME": "theirs",
+    "DATASET_NAME_LAYOUT": "their_%s",
+    "STAGING_DATASET_NAME_LAYOUT": "theirs_too_%s",
+    "PIPELINE_NAME": "theirs",
+    "NAMING": "sql_cs_v1",
+}
+
+
+def test_variables_without_a_section_decide_nothing(
+    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SOMEBODY_ELSES.items():
+        monkeypatch.setenv(name, value)
+    first, second = sync("incident_response"), sync("incident_response")
+
+    assert {result.status for result in first.values()} == {"complete"}
+    assert all(result.reading and result.reading.rows_loaded == 0 for result in second.values())
+    schemas = query(tmp_path, "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '%incident%'")
+    assert sorted(schemas) == [("incident_response",), ("incident_response_staging",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "pipeline", "sections"),
+    [
+        ("NORMALIZE__WORKERS", "workers", "", ("normalize",)),
+        ("EXPERIMENTATION__WORKERS", "workers", "experimentation", ()),
+        ("AWS_ACCESS_KEY_ID", "aws_access_key_id", "", ()),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "google_application_credentials", "", ()),
+    ],
+)
+def test_variables_with_a_section_and_those_of_clouds_are_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, key: str, pipeline: str, sections: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv(name, "value")
+    provider = SectionedEnvironment()
+
+    assert provider.get_value(key, str, pipeline, *sections) == ("value", name)
+    monkeypatch.delenv(name)
+    assert provider.get_value(key, str, pipeline, *sections) == (None, name)
