@@ -39,6 +39,7 @@ def destination_name() -> str:
 
 def build_destination() -> AnyDestination:
     """The destination, with its credentials left to dlt's configuration. Opens no connection."""
+    read_sections_only()
     name = destination_name()
     arguments: dict[str, Any] = {"replace_strategy": "insert-from-staging"}
     if name == "duckdb" and not dlt.secrets.get("destination.duckdb.credentials"):
@@ -51,7 +52,6 @@ def build_destination() -> AnyDestination:
 
 def build_pipeline(api: str, name: str) -> dlt.Pipeline:
     """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both."""
-    read_sections_only()
     return dlt.pipeline(
         pipeline_name=name,
         dataset_name=api,
