@@ -44,7 +44,6 @@ class EndpointReader:
         stored: What the warehouse holds of the endpoint.
         reads_everything: Whether all rows are asked for: no window, no filter of the API's.
         closed: Whether all there is was asked for and settled.
-        ended: The paths of the parents whose lists have ended.
         admitted: Whether a list has ended otherwise than by 403, so that more are asked for than those on probation.
         kept: What the feeds of its children need of the rows that are to be loaded.
         table_ready: Whether there is a table, or one on its way, so that the types of key columns are settled.
@@ -102,10 +101,11 @@ class EndpointReader:
         self._last: list[Any] = []
         self.table_ready, self._stopped = bool(stored.columns), False
         self._patience = Patience(len(sweep.parents))
-        self._asked = self._reached = sweep.read
-        self.ended: set[str] = set()
+        # those that others have read come first
+        self._asked = self._reached = self.reading.parents_done
+        self._over: set[str] = set()
         self._whole: set[str] = set()
-        self.admitted, self.closed = sweep.read > 0, False
+        self.admitted, self.closed = self._asked > 0, False
         self.kept = Kept(endpoint.primary_key, keep)
         self._begun = self._placed = time.monotonic()
         self._progress = Progress(
@@ -236,7 +236,7 @@ class EndpointReader:
         """Books the end of one parent's pages."""
         reading, path = self.reading, taken.parent.path
         reading.parents_done += 1
-        self.ended.add(path)
+        self._over.add(path)
         if taken.failure and not (self.endpoint.parents and taken.failure.status == 404):
             self._failed(path, taken.failure)
             return
@@ -269,7 +269,7 @@ class EndpointReader:
     def _reach(self) -> None:
         """Notes how far a sweep has come that goes on: those before are read, those after it may be."""
         parents, reached = self.sweep.parents, self._reached
-        while parents[reached].path in self.ended:
+        while parents[reached].path in self._over:
             reached += 1
         worth = self._rows or time.monotonic() - self._placed >= PLACE_SECONDS
         if reached > self._reached and worth and not self._stopped:

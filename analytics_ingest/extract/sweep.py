@@ -34,7 +34,6 @@ class Sweep:
         failed: Paths that failed and were not read since.
         keep_time: Whether the time of the sweep is of use to the next one; ``once``: whether there was one at all.
         ahead: Whether parents among them were not loaded yet when it began.
-        read: How many of the parents, from the first on, others have read in this sync.
     """
 
     mode: str
@@ -46,7 +45,6 @@ class Sweep:
     failed: set[str] = field(default_factory=set)
     keep_time: Literal["always", "once", "never"] = "never"
     ahead: bool = False
-    read: int = 0
 
     def __post_init__(self) -> None:
         self._first = frozenset(self.failed)

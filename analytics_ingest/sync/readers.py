@@ -108,10 +108,11 @@ class Readers:
             columns=there,
             paths={parent.path for parent in parents},
         )
-        sweep, reading = with_reports(
-            self._sweep(endpoint, parents, tables, there, state, ahead=not ahead.keys().isdisjoint(endpoint.upstream)),
-            reports,
-        )
+        known_ahead = not ahead.keys().isdisjoint(endpoint.upstream)
+        sweep = self._sweep(endpoint, parents, tables, there, state, ahead=known_ahead)
+        reading = None
+        if reports:
+            sweep, reading = with_reports(sweep, reports)
         reader = EndpointReader(
             endpoint,
             self._session,

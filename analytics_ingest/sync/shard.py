@@ -94,4 +94,4 @@ def with_reports(sweep: Sweep, reports: Sequence[ShardReport]) -> tuple[Sweep, R
         reading.meter.add(
             requests=each.meter.requests, retries=each.meter.retries, wait_seconds=each.meter.wait_seconds
         )
-    return replace(sweep, parents=[*theirs, *rest], failed=sweep.failed - read, read=len(theirs)), reading
+    return replace(sweep, parents=[*theirs, *rest], failed=sweep.failed - read), reading

@@ -72,7 +72,7 @@ class ShardSync(ApiSync):
             self._warehouse.take_schema()
             for reader in package.readers:
                 # another shard may have made it
-                reader.table_ready |= bool(tables.columns([reader.endpoint.name]))
+                reader.table_ready = reader.table_ready or bool(tables.columns([reader.endpoint.name]))
             self._load(package, tables, results, to_load=self._extract(package))
 
     # what is to be said of the table is said once, of the whole of it

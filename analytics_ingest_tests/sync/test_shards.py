@@ -46,6 +46,13 @@ def split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + "GATES_RULES__SHARDS", "2")
 
 
+def wait_until_asked(server: SandboxServer, count: int) -> None:
+    """Waits for so many requests for the rules of gates, a minute at most."""
+    until = time.monotonic() + 60
+    while server.requests.count(API, "gates_rules") < count and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("destination", [duckdb_store, postgres_store])
 def test_the_contract_holds_for_an_endpoint_read_in_shards(
     tmp_path: Path, destination: Callable[[Path], AbstractContextManager[Store]]
@@ -118,11 +125,9 @@ def test_a_process_that_is_killed_costs_requests_and_no_row(
     server = serve(many_gates(120), latency=0.1)
     # two lists at once in each process: three seconds, of which the first one is killed in
     monkeypatch.setenv(PREFIX + "MAX_IN_FLIGHT", "4")
-    over = threading.Event()
 
     def kill() -> None:
-        while not server.requests.count(API, "gates_rules") and not over.wait(0.01):
-            pass
+        wait_until_asked(server, 1)
         if said := re.search(r"shard 1 of 2 is read by process (\d+)", caplog.text):
             os.kill(int(said[1]), signal.SIGKILL)
 
@@ -130,7 +135,6 @@ def test_a_process_that_is_killed_costs_requests_and_no_row(
     killer.start()
     with caplog.at_level(logging.INFO, logger="test"):
         result = sync(API, "gates", "gates_rules")["gates_rules"]
-    over.set()
     killer.join()
 
     assert "shard 1 of 2 was killed (signal 9)" in caplog.text
@@ -186,8 +190,7 @@ def test_an_interrupted_run_ends_its_processes(serve: Callable[..., SandboxServe
     log = logging.getLogger("interrupted")
 
     def interrupt(_: logging.LogRecord) -> bool:
-        while server.requests.count(API, "gates_rules") < 4:
-            time.sleep(0.01)
+        wait_until_asked(server, 4)
         raise KeyboardInterrupt
 
     log.addFilter(interrupt)
@@ -208,9 +211,7 @@ def test_processes_do_not_outlive_the_one_that_has_started_them(serve: Callable[
     )
     environment = {**os.environ, PREFIX + "MAX_IN_FLIGHT": "2"}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
-    until = time.monotonic() + 60
-    while server.requests.count(API, "gates_rules") < 4 and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until_asked(server, 4)
     process.kill()
     # all of them have its end of the pipe
     process.communicate(timeout=20)
