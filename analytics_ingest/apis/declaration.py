@@ -78,6 +78,11 @@ class Endpoint:
         """Names of the placeholders in the path, in order."""
         return tuple(name for _, name, _, _ in self._parts if name)
 
+    @cached_property
+    def slashed_params(self) -> frozenset[str]:
+        """Names of the placeholders whose values keep their slashes, so that they are several segments of the path."""
+        return frozenset(name for _, name, kind, _ in self._parts if name and kind == "path")
+
     def path_for(self, values: Mapping[str, Any]) -> str:
         """The path with ``values`` in place of its placeholders, percent-encoded: also ``/``, ``?`` and ``#``."""
         return "".join(

@@ -13,7 +13,7 @@ from analytics_ingest.extract.selector import RowSelector
 from analytics_ingest.extract.transport import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from dlt.sources.rest_api.typing import AuthConfig
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fetched:
-    """One page: what the selector gives of it, and the paginator as it stands after it."""
+    """One page: what the selector gives of it, the bytes of its answer, and the paginator as it stands after it."""
 
     rows: list[Any]
+    size: int
     paginator: GuardedPaginator
 
 
@@ -58,7 +59,7 @@ class EndpointClient:
             auth(signed)
         self._headers = signed.headers
 
-    def pages(self, path: str, params: Mapping[str, Any]) -> Iterator[Fetched]:
+    def pages(self, path: str, params: Mapping[str, Any]) -> Generator[Fetched, None, None]:
         """The pages at ``path``, one request each.
 
         Args:
@@ -84,7 +85,7 @@ class EndpointClient:
             )
             paginator.update_state(answer)
             paginator.update_request(request)
-            yield Fetched(answer.rows, paginator)
+            yield Fetched(answer.rows, len(answer.content), paginator)
             if not paginator.has_next_page:
                 return
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import traceback
 from urllib.parse import quote
 
 SHOWN = 200
 """Characters of a body that an error shows."""
+TRACEBACK = 8_000
+"""Characters of a traceback that a log shows."""
 
 
 def excerpt(text: str, *secrets: str) -> str:
@@ -18,6 +21,21 @@ def excerpt(text: str, *secrets: str) -> str:
             text = text.replace(form, "***")
     flat = " ".join(text.split())
     return flat if len(flat) <= SHOWN else flat[:SHOWN] + "…"
+
+
+def redacted_traceback(error: BaseException, *secrets: str) -> str:
+    """The traceback of ``error`` with each secret in it masked, at most ``TRACEBACK`` characters of its end."""
+    text = "".join(traceback.format_exception(error))[-TRACEBACK:]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    return text
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error that ``error`` was raised from in the end."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 class IngestError(Exception):

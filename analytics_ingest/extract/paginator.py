@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-from dlt.common.jsonpath import compile_path
+from dlt.common.jsonpath import compile_path, find_values
 from dlt.sources.helpers.rest_client.paginators import (
     BasePaginator,
     JSONResponseCursorPaginator,
@@ -31,28 +31,51 @@ if TYPE_CHECKING:
 MISSING: Any = object()
 
 
-class LinkPaginator(JSONResponseCursorPaginator):
-    """dlt's paginator by cursor for bodies that hold the cursor in a link to the next page.
+class CursorPaginator(JSONResponseCursorPaginator):
+    """dlt's paginator by cursor, which takes any value for a cursor and a value such as ``{}`` for the end."""
 
-    dlt's own paginator by link follows it wherever it leads, with the key.
-    """
-
-    def __init__(self, *, cursor_path: str, cursor_param: str, **_: Any) -> None:
+    def __init__(self, *, cursor_path: str, cursor_param: str) -> None:
         super().__init__(cursor_path=cursor_path, cursor_param=cursor_param)
-        self._param = cursor_param
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Takes the cursor out of the body.
+
+        Raises:
+            ReadError: What is there cannot be a cursor.
+        """
+        super().update_state(response, data)
+        cursor: Any = self._next_reference
+        if cursor is None:
+            found = find_values(self.cursor_path, response.json())
+            cursor = found[0] if found else None
+        if cursor in (None, "", 0):
+            # False too
+            return
+        if isinstance(cursor, bool) or not isinstance(cursor, str | int):
+            raise ReadError(f"'{self.cursor_path}' in the body names the next page by {type(cursor).__name__}")
+
+
+class LinkPaginator(CursorPaginator):
+    """A paginator by cursor for bodies that hold the cursor in a link to the next page.
+
+    dlt's own paginator by link follows it to any host, with the key.
+    """
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Takes the cursor out of the link.
 
         Raises:
-            ReadError: The link has none.
+            ReadError: There is no link, or none with the cursor.
         """
         super().update_state(response, data)
-        if (link := self._next_reference) is None:
+        link: Any = self._next_reference
+        if link is None:
             return
-        values = parse_qs(urlsplit(link).query).get(self._param)
+        if not isinstance(link, str):
+            raise ReadError(f"'{self.cursor_path}' in the body is {type(link).__name__}, not a link to the next page")
+        values = parse_qs(urlsplit(link).query).get(str(self.cursor_param))
         if not values:
-            raise ReadError(f"the link at '{self.cursor_path}' to the next page has no parameter {self._param}")
+            raise ReadError(f"the link at '{self.cursor_path}' to the next page has no parameter {self.cursor_param}")
         self._next_reference = values[-1]
 
 
@@ -73,10 +96,7 @@ class GuardedPaginator:
         config = dict(declared.config)
         if config["type"] == "offset":
             config["limit"] = limit
-        inner = LinkPaginator(**config) if declared.cursor_is_link else create_paginator(config)  # type: ignore[arg-type]
-        if inner is None:
-            raise ValueError(f"{config['type']}: not a paginator that states when it ends")
-        self._inner: BasePaginator = inner
+        self._inner = _build(declared, config)
         self._totals = [declared.total_path] if declared.total_path else TOTAL_PATHS
         self._declared = declared
         self._limit = limit
@@ -169,6 +189,11 @@ class GuardedPaginator:
         said = _at(self._declared.next_path, body) if self._declared.next_path else MISSING
         if said is MISSING:
             return
+        if isinstance(said, dict | list):
+            raise ReadError(
+                f"'{self._declared.next_path}' in the body holds {type(said).__name__}, "
+                "which does not say whether a page follows"
+            )
         if said and not page:
             raise ReadError(f"page {self.pages} is empty, and '{self._declared.next_path}' says that more follow")
         self.has_next_page = bool(said)
@@ -190,6 +215,16 @@ class GuardedPaginator:
                 self._inner.cursor_path = path
                 self._cursor_seen = True
                 return
+
+
+def _build(declared: Paginator, config: dict[str, Any]) -> BasePaginator:
+    if config["type"] == "cursor":
+        kind = LinkPaginator if declared.cursor_is_link else CursorPaginator
+        return kind(cursor_path=config["cursor_path"], cursor_param=config["cursor_param"])
+    inner = create_paginator(config)  # type: ignore[arg-type]
+    if inner is None:
+        raise ValueError(f"{config['type']}: not a paginator that states when it ends")
+    return inner
 
 
 def _at(path: str, body: Any) -> Any:

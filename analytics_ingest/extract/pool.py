@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.reader import EndpointReader
-    from analytics_ingest.extract.reading import Parent, Taken
+    from analytics_ingest.extract.reading import Parent
 
 READ_AHEAD = 3_000
 """Rows that may wait for the calling thread; then the threads wait."""
+READ_AHEAD_BYTES = 16 * 1024 * 1024
+"""Bytes of answers whose rows may wait for the calling thread; then the threads wait."""
 GRACE = 5.0
 """Seconds for which the end of a sync waits for requests that are still under way."""
 
@@ -36,8 +39,8 @@ class ReadPool:
         """
         self._changed = threading.Condition()
         self._readers: deque[EndpointReader] = deque()
-        self._inbox: SimpleQueue[tuple[EndpointReader, Taken] | BaseException] = SimpleQueue()
-        self._waiting_rows = 0
+        self._inbox: SimpleQueue[tuple[EndpointReader, PageResult] | BaseException] = SimpleQueue()
+        self._waiting_rows = self._waiting_bytes = 0
         self._closed = False
         self._halt = halt
         self._threads = [threading.Thread(target=self._work, name=f"read-{n}", daemon=True) for n in range(threads)]
@@ -72,13 +75,20 @@ class ReadPool:
             came = self._inbox.get()
             if isinstance(came, BaseException):
                 raise came
-            reader, taken = came
-            reader.book(taken)
+            reader, page = came
+            rows = len(page.rows)
+            reader.book(page)
             with self._changed:
-                held_up = self._waiting_rows > READ_AHEAD
-                self._waiting_rows -= len(taken.rows)
-                if held_up and self._waiting_rows <= READ_AHEAD:
+                held_up = self._is_full
+                self._waiting_rows -= rows
+                self._waiting_bytes -= page.size
+                if held_up and not self._is_full:
                     self._changed.notify_all()
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much waits for the calling thread that the others wait."""
+        return self._waiting_rows > READ_AHEAD or self._waiting_bytes > READ_AHEAD_BYTES
 
     @property
     def has_more(self) -> bool:
@@ -90,11 +100,12 @@ class ReadPool:
             reader, parent = job
             admitted = reader.admitted
             try:
-                for taken in reader.read(parent, stopped=lambda: self._closed):
+                for page in reader.read(parent, stopped=lambda: self._closed):
                     with self._changed:
-                        self._changed.wait_for(lambda: self._waiting_rows <= READ_AHEAD or self._closed)
-                        self._waiting_rows += len(taken.rows)
-                    self._inbox.put((reader, taken))
+                        self._changed.wait_for(lambda: not self._is_full or self._closed)
+                        self._waiting_rows += len(page.rows)
+                        self._waiting_bytes += page.size
+                    self._inbox.put((reader, page))
                     if reader.admitted and not admitted:
                         with self._changed:
                             self._changed.notify_all()

@@ -11,28 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
+from analytics_ingest.extract.deletions import Deletions
+from analytics_ingest.extract.errors import AuthenticationError, ReadError
 from analytics_ingest.extract.kept import Kept
-from analytics_ingest.extract.pages import ListPages
+from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading
+from analytics_ingest.extract.reading import COLLAPSED, CURSOR, PROFILE, UNPROVEN, Failure, Reading
+from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest.extract.tables import first_rows, schema_only
-from analytics_ingest.extract.wanted import Wanted
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
-    from analytics_ingest.extract.errors import ReadError
     from analytics_ingest.extract.mode import Mode
-    from analytics_ingest.extract.reading import Parent, Stored, Taken
+    from analytics_ingest.extract.reading import Parent, Stored
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
 
 BATCH = 1_000
 """Rows that are given to dlt at once: each batch has a cost of its own."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of answers whose rows are given to dlt at once, also if there are fewer rows."""
 PLACE_SECONDS = 60.0
 """How old the place that a sweep would go on from may become while there is no row to load it with."""
 
@@ -47,6 +50,8 @@ class EndpointReader:
         admitted: Whether a list has ended otherwise than by 403, so that more are asked for than those on probation.
         kept: What the feeds of its children need of the rows that are to be loaded.
         table_ready: Whether there is a table, or one on its way, so that the types of key columns are settled.
+        broken: Whether its rows cannot be loaded, so that nothing more of it is read.
+        deletions: Which stored rows are gone upstream.
     """
 
     def __init__(
@@ -85,27 +90,38 @@ class EndpointReader:
         self.reading = reading or Reading(parents=len(sweep.parents))
         self._name = f"{session.api.name}/{endpoint.name}"
         self._mode = mode
-        wanted = Wanted(endpoint, mode, session.settings, cursor=stored.cursor)
-        self.reads_everything = wanted.everything
+        self._session = session
+        self._started = started
+        self._filter = RowFilter(endpoint, mode, session.settings, stored=stored, started=started)
+        self.reads_everything = self._filter.everything
         self._log = log
-        self._pages = ListPages(
-            endpoint, session, limit=limit, meter=self.reading.meter, stored=stored, wanted=wanted, started=started
-        )
+        self._lists = ListReader(endpoint, session, limit=limit, meter=self.reading.meter, columns=stored.columns)
         self._state: dict[str, Any] = copy.deepcopy(dict(state))
         if session.api.profile:
             self._state[PROFILE] = session.api.profile
-        self._committed = copy.deepcopy(self._state)
+        self._committed = self._loaded = copy.deepcopy(self._state)
+        rows = len(stored.hashes) if endpoint.primary_key else len(stored.rows)
+        self.deletions = Deletions(
+            stored=rows, before=state.get(COLLAPSED, rows), share=session.settings.min_rows_share
+        )
+        self._marks_deleted = bool(endpoint.primary_key) and self.reads_everything and session.settings.mark_deleted
+        self._vanished: list[int] = []
         self._rows: list[dict[str, Any]] = []
+        self._bytes = self._loading_bytes = 0
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
         self._last: list[Any] = []
+        # what dlt was given of the package that is not loaded yet
+        self._given: list[dict[str, Any]] = []
+        self._given_last: list[Any] = []
+        self._given_rejected: list[tuple[str, Any]] = []
         self.table_ready, self._stopped = bool(stored.columns), False
+        self._table_loaded = self.table_ready
         self._patience = Patience(len(sweep.parents))
         # those that others have read come first
         self._asked = self._reached = self.reading.parents_done
         self._over: set[str] = set()
-        self._whole: set[str] = set()
-        self.admitted, self.closed = self._asked > 0, False
+        self.admitted, self.closed, self.broken = self._asked > 0, False, False
         self.kept = Kept(endpoint.primary_key, keep)
         self._begun = self._placed = time.monotonic()
         self._progress = Progress(
@@ -133,7 +149,12 @@ class EndpointReader:
     @property
     def full(self) -> bool:
         """Whether there are rows enough for dlt."""
-        return len(self._rows) >= BATCH
+        return len(self._rows) >= BATCH or self._bytes >= BATCH_BYTES
+
+    @property
+    def loading_bytes(self) -> int:
+        """Bytes of the answers whose rows came since the last load, about."""
+        return self._loading_bytes
 
     def next_parent(self) -> Parent | None:
         """The parent to read next; ``None`` if there is none, or none as long as it is not known how others end."""
@@ -145,37 +166,59 @@ class EndpointReader:
             self._asked += 1
             return parents[self._asked - 1]
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[Taken]:
+    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult]:
         """Reads a parent's list, page by page, until that is over or ``stopped``.
 
         Raises:
             AuthenticationError: The API refused the key.
         """
-        for taken in self._pages.read(parent, stopped=lambda: self._stopped or stopped()):
-            # here, as the calling thread may be busy with a load
-            self.admitted |= taken.over and (taken.failure is None or taken.failure.status != 403)
-            yield taken
+        pages = self._lists.read(parent, params=self._filter.params, stopped=lambda: self._stopped or stopped())
+        try:
+            for page in pages:
+                # here, as the calling thread may be busy with a load
+                self.admitted |= page.over and (page.failure is None or page.failure.status != 403)
+                yield self._filter.apply(page, self._lists.finisher)
+        except AuthenticationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one list fails, the others are read
+            yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
 
-    def book(self, taken: Taken) -> None:
-        """Books a page."""
+    def book(self, page: PageResult) -> None:
+        """Books a page; an error ends the endpoint."""
+        try:
+            self._book(page)
+        except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are read
+            self.fail(self._session.unexpected(error, page.parent.path))
+            if page.over and page.parent.path not in self._over:
+                self._over.add(page.parent.path)
+                self.reading.parents_done += 1
+
+    def _book(self, page: PageResult) -> None:
         reading = self.reading
-        reading.pages += taken.pages
-        reading.rows_read += taken.read
-        reading.rows_rejected += len(taken.rejected)
-        self._rejected += taken.rejected
-        reading.rows_short += taken.short
-        reading.lists_unsettled += taken.unsettled
-        reading.highest = max(filter(None, (reading.highest, taken.highest)), default=None)
+        reading.pages += page.pages
+        reading.rows_read += page.read
+        reading.rows_short += page.short
+        reading.lists_unsettled += page.unsettled
+        reading.highest = max(filter(None, (reading.highest, page.highest)), default=None)
+        if page.rejected and not self.broken:
+            self._reject(page.rejected)
+            self.deletions.reject(page.parent.path)
+        if self.broken:
+            # what comes after a load that failed cannot be loaded either
+            page.rows = []
+        size = page.size * len(page.rows) // max(page.read, 1)
         if self.endpoint.primary_key:
-            reading.rows_loaded += len(taken.rows)
-            self._rows += taken.rows
-            self.kept.note(taken.rows)
-        elif taken.again:
+            reading.rows_loaded += len(page.rows)
+            self._rows += page.rows
+            self._bytes += size
+            self._loading_bytes += size
+            self.kept.note(page.rows)
+        elif page.again:
             self._snapshot = []
         else:
-            self._snapshot += taken.rows
-        if taken.over:
-            self._ended(taken)
+            self._snapshot += page.rows
+        if page.over:
+            self._ended(page)
         if self.over:
             self._all_ended()
         else:
@@ -185,13 +228,15 @@ class EndpointReader:
         """Ends the reader's part of a package. True if there is anything to load."""
         if not self.over:
             self._reach()
+            self._find_vanished(None)
         elif not self.closed:
             self._close()
         return bool(self._rows or self._last or self._rejected or self._state != self._committed)
 
     def batch(self) -> Any:
         """The rows that have come since the last batch, for dlt."""
-        rows, self._rows = self._rows, []
+        rows, self._rows, self._bytes = self._rows, [], 0
+        self._given += rows
         ready, self.table_ready = self.table_ready, True
         return rows if ready else first_rows(self.endpoint, rows)
 
@@ -200,6 +245,7 @@ class EndpointReader:
         if self._rows:
             yield self.batch()
         last, self._last = self._last, []
+        self._given_last += last
         yield from last
         self.sweep.loaded(self._state, datetime.now(UTC))
         if self._state != self._committed:
@@ -208,44 +254,102 @@ class EndpointReader:
             state.update(copy.deepcopy(self._state))
             self._committed = copy.deepcopy(self._state)
 
+    def loaded(self) -> None:
+        """Notes that all that dlt was given is loaded."""
+        self._given, self._given_last, self._given_rejected = [], [], []
+        self._loaded, self._table_loaded = self._committed, self.table_ready
+        self._loading_bytes = self._bytes
+
+    def take_back(self) -> None:
+        """Takes back what dlt was given since the last load, as that load has failed."""
+        self._rows = self._given + self._rows
+        self._last = self._given_last + self._last
+        self._rejected = self._given_rejected + self._rejected
+        self._given, self._given_last, self._given_rejected = [], [], []
+        self._committed, self.table_ready = self._loaded, self._table_loaded
+
+    def take_rows(self) -> list[dict[str, Any]]:
+        """The rows that dlt was not given yet; the reader forgets them."""
+        rows, self._rows, self._bytes = self._rows, [], 0
+        return rows
+
+    def give_rows(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Has rows go to dlt with the next batch."""
+        self._rows += rows
+
+    def reject(self, row: Mapping[str, Any], reason: str) -> None:
+        """Rejects a row that the destination does not take; of this endpoint nothing is marked as deleted then."""
+        self.reading.rows_loaded -= 1
+        self._reject([(reason, {name: value for name, value in row.items() if name != ROW_HASH})])
+        self._vanished, self._marks_deleted = [], False
+        self.deletions.reject(self.endpoint.path)
+        self._note_unproven()
+
+    def fail(self, error: ReadError) -> None:
+        """Ends the endpoint, as its rows cannot be loaded: nothing more of it is read, loaded or marked."""
+        with self._lock:
+            self._stopped = self.broken = True
+        self._marks_deleted = False
+        self.reading.failures.insert(0, Failure(self.endpoint.path, str(error), error.status))
+        self.reading.rows_loaded -= len(self._rows) + len(self._given)
+        self._rows, self._last, self._rejected, self._vanished, self._snapshot = [], [], [], [], []
+        self._given, self._given_last, self._given_rejected = [], [], []
+        self._bytes = self._loading_bytes = 0
+        self._state = copy.deepcopy(self._loaded)
+        self._committed = self._loaded
+        if self.over and not self.closed:
+            self.closed = True
+
+    def unexpected(self, error: Exception) -> ReadError:
+        """An error that no code expects, as the failure of this endpoint; the traceback goes to the log."""
+        return self._session.unexpected(error, self.endpoint.name)
+
     def take_vanished(self) -> list[int]:
-        """Hashes of stored rows that the parents read completely since the last call did not give.
+        """Hashes of stored rows to mark as deleted.
 
         Only once the rows that changed are loaded: the hash that such a row had is among them.
         """
-        vanished, self._whole = self.vanished(), set()
+        vanished, self._vanished = self._vanished, []
         return vanished
 
     def vanished(self) -> list[int]:
-        """What ``take_vanished`` will give."""
-        if not self.endpoint.primary_key or not self.reads_everything:
-            return []
-        # rows of a parent that is gone: of none in the feed, whichever of these were asked
-        there = self.sweep.paths if self.complete else None
-        if not self._whole and there is None:
-            return []
-        unseen, whole = self._pages.unseen(), self._whole
-        return [value for value, path in unseen if path in whole or (there is not None and path not in there)]
+        """Hashes of stored rows that the lists read since the last package did not give."""
+        return self.deletions.find(self._filter.unseen(), self._there) if self._marks_deleted else []
 
     def take_rejected(self) -> list[tuple[str, Any]]:
         """Rows rejected since the last call, with the reason."""
         rejected, self._rejected = self._rejected, []
+        self._given_rejected += rejected
         return rejected
 
-    def _ended(self, taken: Taken) -> None:
+    @property
+    def _there(self) -> frozenset[str] | None:
+        """Paths of all parents, once every one was read completely: rows of another one are gone with it."""
+        return self.sweep.paths if self.complete else None
+
+    def _find_vanished(self, there: frozenset[str] | None) -> None:
+        if self._marks_deleted:
+            self._vanished += self.deletions.take(self._filter.unseen(), there, added=self._filter.added)
+
+    def _reject(self, rejected: list[tuple[str, Any]]) -> None:
+        self.reading.rows_rejected += len(rejected)
+        self.reading.rejected_reason = self.reading.rejected_reason or rejected[0][0]
+        self._rejected += rejected
+
+    def _ended(self, page: PageResult) -> None:
         """Books the end of one parent's pages."""
-        reading, path = self.reading, taken.parent.path
+        reading, path = self.reading, page.parent.path
         reading.parents_done += 1
         self._over.add(path)
-        if taken.failure and not (self.endpoint.parents and taken.failure.status == 404):
-            self._failed(path, taken.failure)
+        if page.failure and not (self.endpoint.parents and page.failure.status == 404):
+            self._failed(path, page.failure)
             return
         self._patience.answered()
-        if taken.failure:
+        if page.failure:
             reading.parents_missing += 1
         self.sweep.failed.discard(path)
-        if not (taken.short or taken.unsettled or self._stopped):
-            self._whole.add(path)
+        if not (page.short or page.unsettled or self._stopped):
+            self.deletions.prove(path)
 
     def _failed(self, path: str, error: ReadError) -> None:
         reading = self.reading
@@ -277,16 +381,19 @@ class EndpointReader:
             self.sweep.reach(self._state, parents[reached - 1].path)
 
     def _close(self) -> None:
-        """What is left to do when all was asked: the snapshot, the empty table, the cursor."""
+        """Does what is left once every list was read: the snapshot, the empty table, the state."""
         self.closed = True
         if self.endpoint.parents and not self._stopped:
             self.sweep.end(self._state)
+        self._find_vanished(self._there)
         if not self.complete:
             return
         reading, stored = self.reading, self.stored
-        if not self.endpoint.primary_key and (
-            self._mode.full_refresh or Counter(row[ROW_HASH] for row in self._snapshot) != Counter(stored.rows)
-        ):
+        if not self.endpoint.primary_key:
+            self.deletions.compare(len(self._snapshot))
+        self._note_collapse()
+        self._note_unproven()
+        if self._replaces_snapshot():
             reading.rows_loaded = len(self._snapshot)
             replace = dlt.mark.make_hints(write_disposition="replace")
             rows: Any = self._snapshot or dlt.mark.materialize_table_schema()
@@ -297,3 +404,29 @@ class EndpointReader:
         highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
         if highest is not None and highest != stored.cursor and not self._mode.windowed:
             self._state[CURSOR] = highest.isoformat()
+
+    def _replaces_snapshot(self) -> bool:
+        """Whether the table of a snapshot is replaced: it differs, and does not collapse."""
+        if self.endpoint.primary_key or self.deletions.collapsed:
+            return False
+        return self._mode.full_refresh or (
+            Counter(row[ROW_HASH] for row in self._snapshot) != Counter(self.stored.rows)
+        )
+
+    def _note_collapse(self) -> None:
+        """Notes in the state how many rows are left, so that the next sync that finds the same takes it as true."""
+        if self.deletions.collapsed:
+            self._state[COLLAPSED] = self.deletions.remaining
+        else:
+            self._state.pop(COLLAPSED, None)
+
+    def _note_unproven(self) -> None:
+        """Notes in the state since when rejected rows keep deletions from being marked."""
+        if not (self.endpoint.primary_key and self.reads_everything and self._session.settings.mark_deleted):
+            return
+        if self.deletions.unproven:
+            self._state.setdefault(UNPROVEN, self._started.isoformat())
+        elif self.sweep.whole:
+            self._state.pop(UNPROVEN, None)
+        since = self._state.get(UNPROVEN)
+        self.reading.unproven_since = datetime.fromisoformat(since) if since else None

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis import Api
-    from analytics_ingest.extract.errors import ReadError
 
 
 CURSOR = "cursor"
 """Key in the resource's state: the highest cursor value seen, ISO 8601 in UTC."""
 PROFILE = "profile"
 """Key in the resource's state: the profile that the rest of the state is of; absent for none."""
+COLLAPSED = "collapsed"
+"""Key in the resource's state: rows left when the table was about to lose too many of them; absent otherwise."""
+UNPROVEN = "unproven_since"
+"""Key in the resource's state: the first sync, ISO 8601 in UTC, since which rejected rows keep deletions from being
+marked; absent otherwise."""
 NO_MARK = Mark(None, 0.0, settled=False)
 
 
@@ -65,7 +69,11 @@ class Reading:
         pages: Pages read.
         parents: Parents to ask, and of these asked (``parents_done``) and answered by 404 (``parents_missing``).
         highest: The highest cursor value that came, no later than the start of the sync.
-        rows_rejected: Rows without a complete key.
+        rows_rejected: Rows that cannot be stored.
+        rejected_reason: Why the first of them was rejected.
+        unproven_since: The first sync, UTC, since which rejected rows keep deletions from being marked; ``None``
+            while every deletion is marked.
+        rows_withheld: Rows that did not come any more and are not marked as deleted, as they are too many at once.
         given_up: Whether parents were left unasked, as every one before them had failed.
         failures: What could not be read. Empty: the endpoint was read completely.
         seconds: From the first request to the last answer.
@@ -82,6 +90,9 @@ class Reading:
     parents_missing: int = 0
     highest: datetime | None = None
     rows_rejected: int = 0
+    rejected_reason: str = ""
+    unproven_since: datetime | None = None
+    rows_withheld: int = 0
     given_up: bool = False
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
@@ -93,29 +104,6 @@ class Reading:
         if self.lists_unsettled:
             doubts.append(f"rows moved between the pages of {self.lists_unsettled} lists while they were read")
         return f"{' and '.join(doubts)}, also when read again; there no row is marked as deleted" if doubts else ""
-
-
-@dataclass
-class Taken:
-    """What one page came to: rows to load, and what is booked on the reading.
-
-    Attributes:
-        parent: In whose list the page is.
-        over: Whether no other page of it comes.
-        again: Whether the list is read once more after this page.
-    """
-
-    parent: Parent
-    over: bool = False
-    again: bool = False
-    pages: int = 0
-    read: int = 0
-    short: int = 0
-    unsettled: bool = False
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[tuple[str, Any]] = field(default_factory=list)
-    highest: datetime | None = None
-    failure: ReadError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from dlt.common.normalizers.naming.snake_case import NamingConvention
+from dlt.common.time import ensure_datetime_in_tz
 
-from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.extract.errors import ConfigurationError, ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
 
@@ -21,21 +23,43 @@ ROW_HASH = "_row_hash"
 """Column with a 64-bit hash of the row's content, by which an unchanged row is told from a changed one."""
 DELETED_AT = "_deleted_at"
 """Column with the time of the sync that found the row gone upstream; null while it is there."""
+RESERVED = frozenset({ROW_HASH, DELETED_AT})
+"""Columns of the product; those that begin with ``DLT_PREFIX`` are dlt's."""
+DLT_PREFIX = "_dlt_"
+RENAMED = "sent"
+"""What stands before the name of a field that would fill one of these columns: ``sent_row_hash``."""
+UNNAMED = "unnamed"
+"""Column of a field whose name is empty or blank."""
+WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+"""Text that is a whole number in its only form: ``7``, but neither ``007`` nor ``+7``."""
+MAX_INTEGER = 2**63 - 1
+"""The largest whole number that a column takes: 64 bits, signed, on every destination."""
 EPOCH_TEXT = re.compile(r"-?[0-9]{9,16}(\.[0-9]+)?")
 MILLISECONDS = 100_000_000_000
 """Epoch numbers above this are milliseconds: as seconds they would be later than the year 5000."""
 
 
+NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 NAMING = NamingConvention()
 
 
 def column_name(field: str) -> str:
-    """The column that dlt makes of a field: ``lastModifiedTime`` is ``last_modified_time``."""
-    return NAMING.normalize_identifier(field)
+    """The column that dlt makes of a field: ``lastModifiedTime`` is ``last_modified_time``.
+
+    A blank name gives ``unnamed``. A field with the name of a column of the product or of dlt gets another name:
+    ``_row_hash`` gives ``sent_row_hash``.
+    """
+    name = NAMING.normalize_identifier(field) if field.strip() else UNNAMED
+    return f"{RENAMED}{name}" if is_reserved(name) else name
+
+
+def is_reserved(column: str) -> bool:
+    """Whether a column belongs to the product or to dlt, so that no field of an upstream may fill it."""
+    return column in RESERVED or column.startswith(DLT_PREFIX)
 
 
 class RowRejectedError(ValueError):
-    """A row that cannot be kept in the table: its key is not complete."""
+    """A row that cannot be stored; the message gives the reason."""
 
 
 def to_utc(value: Any) -> Any:
@@ -66,49 +90,144 @@ def _from_epoch(number: float, value: Any) -> Any:
 
 
 def content_hash(row: Mapping[str, Any]) -> int:
-    """A signed 64-bit hash of the row's content, the same for the same content in any order of fields."""
+    """A signed 64-bit hash of the row's content, the same for the same content in any order of fields.
+
+    Raises:
+        TypeError: The row is nested deeper than orjson writes (254 levels).
+    """
     text = orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
     return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
 
 
-class RowFinisher:
-    """Turns what an endpoint sends into rows of its table."""
+def sent_hash(sent: Any) -> int:
+    """A hash like ``content_hash``, of a row as it came, or of what came in place of one."""
+    try:
+        return content_hash({"sent": sent})
+    except TypeError:
+        return content_hash({"sent": json_text(sent)})
 
-    def __init__(self, endpoint: Endpoint, *, exclude: Sequence[tuple[str, ...]] = ()) -> None:
+
+def json_text(value: Any) -> str:
+    """``value`` as JSON text with sorted keys, however deep it is nested: no call for each level, unlike orjson's."""
+    parts: list[str] = []
+    # what is still to be written, the next one last; text that stands between values is marked as such
+    left: list[tuple[bool, Any]] = [(False, value)]
+    while left:
+        written, item = left.pop()
+        if written:
+            parts.append(item)
+        elif isinstance(item, dict):
+            left.append((True, "}"))
+            for number, name in reversed(list(enumerate(sorted(item)))):
+                left += [(False, item[name]), (True, f"{',' if number else ''}{_scalar_text(name)}:")]
+            left.append((True, "{"))
+        elif isinstance(item, list):
+            left.append((True, "]"))
+            for number, element in reversed(list(enumerate(item))):
+                left += [(False, element), (True, "," if number else "")]
+            left.append((True, "["))
+        else:
+            parts.append(_scalar_text(item))
+    return "".join(parts)
+
+
+def _scalar_text(value: Any) -> str:
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
+
+
+def _storable(value: Any) -> Any:
+    """``value`` as a JSON column takes it: as JSON text if it is nested deeper than orjson writes."""
+    if isinstance(value, dict | list):
+        try:
+            orjson.dumps(value, option=orjson.OPT_UTC_Z)
+        except TypeError:
+            return json_text(value)
+    return value
+
+
+class RowFinisher:
+    """Turns what an endpoint sends into rows of its table. Its rules hold for a sync and for ``verify`` alike.
+
+    Attributes:
+        columns: Names of the columns that the table has, or needs for the rows that came.
+        renamed: Fields with the name of a column of the product or of dlt, with the column that they go to.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        exclude: Sequence[tuple[str, ...]] = (),
+        columns: Mapping[str, str] = NO_COLUMNS,
+        max_columns: int | None = None,
+    ) -> None:
         """Prepares the finishing of an endpoint's rows.
 
         Args:
             endpoint: The endpoint.
             exclude: Paths of fields that are taken out of each row.
+            columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
+            max_columns: Columns that the table may have; any number by default.
         """
+        self._endpoint = endpoint
         self._key = endpoint.primary_key
         self._rows = endpoint.rows
         self._names: dict[str, str] = {}
         self._exclude = exclude
+        self._excluded = {path[0] for path in exclude if len(path) == 1}
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
         self._times = self._cursors or [("updated_at",)]
+        self._max_columns = max_columns
+        # whether a key column holds whole numbers; without a table the first row decides
+        self._whole = {name: columns[name] == "bigint" for name in self._key if name in columns}
+        self._types = columns
+        # columns in which a whole number has come
+        self._whole_columns: set[str] = set()
+        self.columns = set(columns)
+        self.renamed: dict[str, str] = {}
 
     def rows(self, sent: Any) -> Iterator[Any]:
-        """The rows that an element of a page comes to, with their fields named as columns are."""
+        """The rows that an element of a page comes to, with their fields named as columns are.
+
+        Raises:
+            ReadError: The rows have more columns than a table may have.
+        """
         for row in self._rows(sent) if self._rows else (sent,):
             yield self._renamed(row) if isinstance(row, dict) else row
 
     def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         names = self._names
-        for name in row.keys() - names.keys():
-            names[name] = column_name(name)
+        if new := row.keys() - names.keys():
+            self._name(new)
         return {names[name]: value for name, value in row.items()}
+
+    def _name(self, fields: Collection[str]) -> None:
+        """Gives fields that come for the first time their columns."""
+        named = {field: column_name(field) for field in fields}
+        columns = self.columns | (set(named.values()) - self._excluded)
+        if self._max_columns is not None and len(columns) > max(self._max_columns, len(self.columns)):
+            shown = ", ".join(repr(name[:40]) for name in sorted(columns - self.columns)[:3])
+            raise ReadError(
+                f"its rows have {len(columns)} fields, and a table may have {self._max_columns} columns (MAX_COLUMNS): "
+                f"raise it, or leave fields out by EXCLUDE_COLUMNS; new are {shown}",
+                status=200,
+            )
+        self.columns = columns
+        self.renamed |= {field: name for field, name in named.items() if is_reserved(name.removeprefix(RENAMED))}
+        self._names |= named
 
     def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
         """The row with the path parameters of its request, unless it has these fields, and its hash.
+
+        A whole number beyond 64 bits becomes text, a value nested too deep becomes JSON text.
 
         Args:
             sent: What ``rows`` gave. A bare value becomes the last column of the key.
             params: The feed's row for this request.
 
         Raises:
-            RowRejectedError: A column of the key has no value.
+            RowRejectedError: The row cannot be stored.
         """
         # a copy, also for a row of its own: finishing adds to it
         row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
@@ -119,12 +238,62 @@ class RowFinisher:
         row = self.without_excluded(row)
         for path in self._timestamps:
             _normalise(row, path)
+        self._check_times(row)
+        for name, value in row.items():
+            if type(value) is int:
+                if -MAX_INTEGER <= value <= MAX_INTEGER:
+                    self._whole_columns.add(name)
+                else:
+                    row[name] = self._as_text(name, value)
+        self._check_key(row)
+        try:
+            row[ROW_HASH] = content_hash(row)
+        except TypeError:
+            # nested deeper than orjson writes
+            row = {name: _storable(value) for name, value in row.items()}
+            row[ROW_HASH] = content_hash(row)
+        return row
+
+    def _as_text(self, name: str, value: int) -> str:
+        """A whole number beyond 64 bits as text, for a column that does not hold whole numbers.
+
+        Raises:
+            RowRejectedError: It does.
+        """
+        if self._types.get(name, "bigint" if name in self._whole_columns else "") == "bigint":
+            raise RowRejectedError(f"{name} is {value}, more than the 64 bits of the column's whole numbers")
+        return str(value)
+
+    def _check_times(self, row: Mapping[str, Any]) -> None:
+        """Checks the times that could not be turned into UTC timestamps: dlt tries again.
+
+        Raises:
+            RowRejectedError: One is a time that lies outside the years 1 to 9999 in UTC.
+        """
+        for path in self._timestamps:
+            value = row.get(path[0]) if len(path) == 1 else None
+            if isinstance(value, str):
+                try:
+                    ensure_datetime_in_tz(value)
+                except OverflowError:
+                    raise RowRejectedError(f"{path[0]} is {value[:40]!r}, which no timestamp can hold") from None
+                except (ValueError, TypeError):
+                    continue
+
+    def _check_key(self, row: Mapping[str, Any]) -> None:
+        """Checks that a row has the whole key, of the types that the table's columns have.
+
+        Raises:
+            RowRejectedError: It has not: dlt would put a value of another type beside the column, which then has none.
+        """
         if lacking := [name for name in self._key if row.get(name) is None]:
             raise RowRejectedError(f"no value for {', '.join(lacking)}")
         if nested := [name for name in self._key if isinstance(row[name], dict | list)]:
             raise RowRejectedError(f"no plain value for {', '.join(nested)}")
-        row[ROW_HASH] = content_hash(row)
-        return row
+        for name in self._key:
+            value = row[name]
+            if self._whole.setdefault(name, type(value) is int) and not _is_whole(value):
+                raise RowRejectedError(f"{name} is {str(value)[:100]!r}, in the other rows it is a whole number")
 
     def without_excluded(self, row: Any) -> Any:
         """A row, or what came in place of one, without the fields that no table may hold."""
@@ -146,6 +315,13 @@ class RowFinisher:
         return _first_time(row, self._cursors)
 
 
+def _is_whole(value: Any) -> bool:
+    """Whether a key's value can stand in a column of whole numbers without becoming another one."""
+    if isinstance(value, str):
+        return bool(WHOLE_NUMBER.fullmatch(value)) and value != "-0" and abs(int(value)) <= MAX_INTEGER
+    return type(value) is int
+
+
 def _first_time(row: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> datetime | None:
     """The first of the values at ``paths`` that is a time."""
     for path in paths:
@@ -155,32 +331,6 @@ def _first_time(row: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> dat
         if isinstance(value, datetime):
             return value
     return None
-
-
-class KeyTypes:
-    """Keeps text out of key columns of whole numbers: dlt would put it beside the column, which then has no value."""
-
-    def __init__(self, endpoint: Endpoint, columns: Mapping[str, str]) -> None:
-        """Prepares the check.
-
-        Args:
-            endpoint: The endpoint.
-            columns: The table's columns and their types, so far as there is a table.
-        """
-        self._names = endpoint.primary_key
-        self._whole = {name: columns[name] == "bigint" for name in self._names if name in columns}
-
-    def check(self, row: Mapping[str, Any]) -> None:
-        """Lets a row pass, or not; without a table the first row decides.
-
-        Raises:
-            RowRejectedError: Text stands where whole numbers stood before.
-        """
-        for name in self._names:
-            value = row[name]
-            whole = isinstance(value, int) or (isinstance(value, str) and value.isdecimal())
-            if self._whole.setdefault(name, isinstance(value, int)) and not whole:
-                raise RowRejectedError(f"{name} is {value!r}, in the other rows it is a whole number")
 
 
 def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from analytics_ingest.extract.errors import AuthenticationError, ReadError, excerpt
+from analytics_ingest.extract.errors import AuthenticationError, ReadError, excerpt, redacted_traceback, root_cause
 from analytics_ingest.extract.gate import Clock, Gate, Ticket
 from analytics_ingest.extract.settings import environment_name
 from analytics_ingest.extract.transport import BROKEN, Answer, Request, Transport
@@ -76,6 +76,20 @@ class ApiSession:
         self._gate.refuse(ReadError("the sync has ended"))
         self._http.close()
         self._gate.dispose()
+
+    def unexpected(self, error: Exception, where: str) -> ReadError:
+        """An error that no code expects, as the failure of what it happened to; the traceback goes to the log.
+
+        Args:
+            error: The error.
+            where: The path of the list, or the table, for the log.
+        """
+        self._log.error(f"{self.api.name}: {where}: unexpected error\n{redacted_traceback(error, self._secret)}")
+        cause = root_cause(error)
+        return ReadError(
+            f"failed with {type(cause).__name__}: {excerpt(str(cause), self._secret) or 'no message'}. "
+            "The log has the traceback: please report it; SKIP_ENDPOINTS leaves the endpoint out meanwhile"
+        )
 
     def send(
         self,

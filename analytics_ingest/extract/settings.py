@@ -83,6 +83,12 @@ class Settings(BaseModel):
         900, description="Seconds: a server that asks for a longer pause than this fails the request at once."
     )
     max_pages: PositiveInt = Field(100_000, description="Pages of one list after which reading it fails.")
+    max_columns: PositiveInt = Field(
+        1_000, description="Columns that a table may have; an endpoint whose rows need more fails."
+    )
+    max_package_bytes: PositiveInt = Field(
+        32 * 1024 * 1024, description="Bytes of the answers whose rows go into one load package, about."
+    )
     fan_out_chunk: PositiveInt = Field(
         1000,
         description="Parents asked, of all endpoints, between two load packages (twice as many where they come fast).",

@@ -6,8 +6,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import dlt
+import orjson
 
-from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, content_hash
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, json_text, sent_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
 
 REJECTED = "_rejected_rows"
-"""Table of rows that could not be kept, with endpoint, reason and the row as JSON."""
+"""Table of rows that could not be stored, with endpoint, reason and the row as JSON."""
+MAX_REJECTED = 1_000_000
+"""Characters of a rejected row that are kept."""
 
 
 def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
@@ -100,14 +103,26 @@ def declared_source(api: Api) -> DltSource:
     return build_source(api, [resource(endpoint) for endpoint in api.endpoints])
 
 
+def _as_json(sent: Any) -> dict[str, Any]:
+    """A rejected row as any destination takes it in a JSON column: as JSON text where it is too deep or too long."""
+    # PostgreSQL takes no NUL in JSON
+    text = json_text(sent).replace("\\u0000", "\ufffd")
+    if len(text) > MAX_REJECTED:
+        return {"sent": text[:MAX_REJECTED], "characters": len(text)}
+    try:
+        orjson.dumps({"sent": sent})
+    except TypeError:
+        return {"sent": text}
+    return {"sent": orjson.loads(text)}
+
+
 def rejected_resource(rejected: Mapping[str, Sequence[tuple[str, Any]]]) -> DltResource:
     """The rejected rows of a sync by endpoint, each kept once however often it comes."""
 
     def items() -> Iterator[Any]:
         for endpoint, rows in rejected.items():
             for reason, sent in rows:
-                row = {"sent": sent}
-                yield {"endpoint": endpoint, "reason": reason, "row": row, ROW_HASH: content_hash(row)}
+                yield {"endpoint": endpoint, "reason": reason, "row": _as_json(sent), ROW_HASH: sent_hash(sent)}
 
     resource: DltResource = dlt.resource(
         items(),

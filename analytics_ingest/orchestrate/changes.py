@@ -24,6 +24,8 @@ from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff, ru
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dagster import DagsterInstance
 
     from analytics_ingest.apis import Api
@@ -106,6 +108,18 @@ def build_change_sensor(api: Api, cadence: Cadence, deployment: Deployment) -> S
     )
 
 
+def _rest(cursor: Cursor, reason: str) -> str:
+    """The reason for a skip after a look that failed; each failure in a row doubles the pause before the next look."""
+    cursor.failures += 1
+    cursor.rests_until = time.time() + pause(cursor.failures)
+    return f"{reason}. Looks again in {pause(cursor.failures):.0f} s"
+
+
+def _unchanged(cursor: Cursor, found: Mapping[str, str]) -> str:
+    cursor.failures = 0
+    return f"no change at {', '.join(found)}"
+
+
 def _evaluate(api: Api, context: SensorEvaluationContext, cursor: Cursor) -> tuple[str, list[RunRequest]]:
     if reason := not_configured(api):
         return reason, []
@@ -118,15 +132,16 @@ def _evaluate(api: Api, context: SensorEvaluationContext, cursor: Cursor) -> tup
     from analytics_ingest.sync.probe import look  # noqa: PLC0415
 
     try:
-        found = look(api, log=context.log)
+        seen = look(api, log=context.log)
     except IngestError as error:
-        cursor.failures += 1
-        cursor.rests_until = time.time() + pause(cursor.failures)
-        return f"{error}. Looks again in {pause(cursor.failures):.0f} s", []
-    cursor.failures = 0
-    changed = {name: value for name, value in found.items() if cursor.seen.get(name) != value}
+        return _rest(cursor, str(error)), []
+    changed = {name: value for name, value in seen.found.items() if cursor.seen.get(name) != value}
+    failed = ". ".join(seen.failures.values())
     if not changed:
-        return f"no change at {', '.join(found)}", []
+        return (_rest(cursor, failed) if failed else _unchanged(cursor, seen.found)), []
+    if failed:
+        context.log.warning(failed)
+    cursor.failures = 0
     concerned = dict.fromkeys(name for probe in api.probes if probe.endpoint in changed for name in probe.concerns)
     cursor.asked = changed
     cursor.key = f"{api.name}-{content_hash(changed):x}-{cursor.attempt}"

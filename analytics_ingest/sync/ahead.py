@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import LOAD_ID
+from analytics_ingest.extract.deletions import has_collapsed
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, to_utc
-from analytics_ingest.sync.findings import rows_not_collapsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Ahead:
         self.name = reader.endpoint.name
         self._key = reader.endpoint.primary_key
         self._columns = reader.stored.columns
-        self._gone = frozenset(reader.vanished()) if settings.mark_deleted else frozenset()
+        self._gone = frozenset(reader.vanished())
         self._share = settings.min_rows_share
 
     def is_known(self, tables: Tables) -> bool:
@@ -53,7 +53,7 @@ class Ahead:
         if not all(self._is_plain(name) for name in names):
             return False
         now = sum(1 for _ in self.rows(tables, ()))
-        return rows_not_collapsed(len(reader.stored.hashes), now, share=self._share).passed
+        return not has_collapsed(reader.deletions.before, now, share=self._share)
 
     def rows(self, tables: Tables, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The rows, as ``feeds.ReadTable`` gives them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -11,19 +12,20 @@ from analytics_ingest.extract.errors import (
     AuthenticationError,
     ConfigurationError,
     NotConfiguredError,
-    ReadError,
 )
+from analytics_ingest.extract.list_reader import ListReader
+from analytics_ingest.extract.partitions import FeedRows, partitions_from
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.selector import WILDCARD
-from analytics_ingest.extract.session import ApiSession, RetriableError
+from analytics_ingest.extract.session import ApiSession, Meter, RetriableError
 from analytics_ingest.extract.settings import environment_name, load_settings, page_limit, shard_count
-from analytics_ingest.sync.pages import FeedRows, PageReader, asks
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.errors import ReadError
     from analytics_ingest.extract.reading import Parent
     from analytics_ingest.extract.settings import Settings
 
@@ -90,7 +92,7 @@ class _Check:
         told = accepted = False
         for endpoint in self._api.endpoints:
             try:
-                checked = self._endpoint(endpoint)
+                checked = self._isolated(endpoint)
             except _UnreachableError as error:
                 yield Checked(subject="connection", outcome="failed", said=str(error))
                 return
@@ -113,27 +115,38 @@ class _Check:
             said = "no endpoint answered as declared, so whether the key is accepted is not known"
             yield Checked(subject="key", outcome="not tried", said=said)
 
+    def _isolated(self, endpoint: Endpoint) -> Checked:
+        """The finding about an endpoint; an error that no code expects is one too."""
+        try:
+            return self._endpoint(endpoint)
+        except (_UnreachableError, AuthenticationError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are checked
+            said = f"{endpoint.path} {self._session.unexpected(error, endpoint.name)}"
+            return Checked(subject=endpoint.name, outcome="failed", said=said)
+
     def _endpoint(self, endpoint: Endpoint) -> Checked:
         name = endpoint.name
         if name in self._session.settings.skip_endpoints:
             return Checked(subject=name, outcome="not tried", said=f"left out by {self._setting('skip_endpoints')}")
-        ask = next(asks(endpoint, self._rows.read, self._scope), None)
+        ask = next(partitions_from(endpoint, self._rows.read, self._scope), None)
         if ask is None:
             return Checked(subject=name, outcome="not tried", said=f"not tried: {self._lacks(endpoint)}")
         try:
-            page = next(PageReader(endpoint, self._session, limit=self._limit(endpoint)).pages(ask))
+            reader = ListReader(endpoint, self._session, limit=self._limit(endpoint), meter=Meter())
         except ConfigurationError as error:
             return Checked(subject=name, outcome="failed", said=str(error))
-        except ReadError as error:
-            return self._failed(endpoint, ask, error)
+        with closing(reader.read(ask)) as pages:
+            page = next(pages)
+        if page.failure and not page.rejected:
+            return self._failed(endpoint, ask, page.failure)
         self._reached = True
-        rows = page.rows + page.too_old
-        self._rows.add(name, rows)
-        if page.rejected and not rows:
-            why = next(iter(page.rejected.values()))
-            said = f"{ask.path} answers with rows that lack their key ({why}): {self._declaration()}"
+        self._rows.add(name, page.rows)
+        if page.rejected and not page.rows:
+            why = page.rejected[0][0]
+            said = f"{ask.path} answers with rows that cannot be stored ({why}): {self._declaration()}"
             return Checked(subject=name, outcome="failed", said=said)
-        said = "answers with rows" if rows else "answers, and has no rows"
+        said = "answers with rows" if page.rows else "answers, and has no rows"
         return Checked(subject=name, outcome="fine", said=said)
 
     def _limit(self, endpoint: Endpoint) -> int | None:

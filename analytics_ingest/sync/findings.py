@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from analytics_ingest.extract.deletions import has_collapsed
 from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.deletions import Deletions
     from analytics_ingest.extract.reading import Reading
     from analytics_ingest.warehouse.tables import Counts, Tables
 
@@ -21,8 +23,6 @@ ROWS_NOT_COLLAPSED = "rows_not_collapsed"
 ROWS_AS_STATED = "rows_as_stated"
 NEWEST_NOT_OLDER = "newest_not_older"
 SCHEMA_UNCHANGED = "schema_unchanged"
-FEW = 10
-"""Rows below which a table is too small to collapse."""
 EXAMPLES = 5
 OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
 
@@ -54,7 +54,9 @@ def checks_of(api: Api, endpoint: Endpoint) -> dict[str, str]:
         checks[PARENTS_EXIST] = f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
     stops = "; what is read for each of its rows is not read then" if feeds_others(api, endpoint) else ""
     checks[ROWS_NOT_COLLAPSED] = f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."
-    checks[ROWS_AS_STATED] = "As many rows came as the API's own totals state, and its lists stood still meanwhile."
+    checks[ROWS_AS_STATED] = (
+        "As many rows came as the API's own totals state, its lists stood still meanwhile, and no row was rejected."
+    )
     if endpoint.cursor_path:
         checks[NEWEST_NOT_OLDER] = "The newest row is not older than the newest of the sync before."
     checks[SCHEMA_UNCHANGED] = "The table has the columns that it had, of the same types."
@@ -91,25 +93,46 @@ def parents_exist(endpoint: Endpoint, tables: Tables, paths: Collection[str]) ->
     return Finding(check=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
 
 
-def rows_not_collapsed(before: int, now: int, *, share: float) -> Finding:
-    """Whether the table still has at least ``share`` of the rows that it had."""
-    passed = before < FEW or now >= share * before
+def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0) -> Finding:
+    """Whether the table still has at least ``share`` of the rows that it had.
+
+    Args:
+        before: Rows before the sync, without those marked as deleted.
+        now: Rows after it, without those that should be marked.
+        share: The setting ``MIN_ROWS_SHARE``.
+        withheld: Rows that should be marked as deleted and are not, as they are too many at once.
+    """
+    kept = f"; the {withheld} that did not come stay unmarked until the next sync finds the same" if withheld else ""
     return Finding(
         check=ROWS_NOT_COLLAPSED,
-        passed=passed,
-        said=f"{now} rows, {before} before",
-        numbers={"rows": now, "rows_before": before},
+        passed=not withheld and not has_collapsed(before, now, share=share),
+        said=f"{now} rows, {before} before{kept}",
+        numbers={"rows": now, "rows_before": before, "rows_withheld": withheld},
     )
 
 
-def rows_as_stated(short: int, unsettled: int) -> Finding:
-    """Whether all rows came that the envelopes state, off lists that stood still."""
+def rows_as_stated(
+    short: int, unsettled: int, *, rejected: int = 0, reason: str = "", unproven_since: datetime | None = None
+) -> Finding:
+    """Whether all rows came that the envelopes state, off lists that stood still, and could be stored.
+
+    Args:
+        short: Rows that the envelopes state and that did not come.
+        unsettled: Lists whose rows moved while they were read.
+        rejected: Rows that cannot be stored.
+        reason: Why the first of them was rejected.
+        unproven_since: Since when rejected rows keep deletions from being marked, UTC.
+    """
     said = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
+    if rejected:
+        said += f"; {rejected} rows were rejected ({reason}), see the table _rejected_rows"
+    if unproven_since:
+        said += f"; where rows are rejected no deletion is marked, since {unproven_since:%Y-%m-%d %H:%M} UTC"
     return Finding(
         check=ROWS_AS_STATED,
-        passed=not short and not unsettled,
+        passed=not (short or unsettled or rejected or unproven_since),
         said=said,
-        numbers={"rows_short": short, "lists_unsettled": unsettled},
+        numbers={"rows_short": short, "lists_unsettled": unsettled, "rows_rejected": rejected},
     )
 
 
@@ -163,6 +186,7 @@ def findings(
     columns: Mapping[str, str],
     whole: bool,
     share: float,
+    deletions: Deletions,
 ) -> Sequence[Finding]:
     """All findings about an endpoint that was read completely and loaded.
 
@@ -176,12 +200,22 @@ def findings(
         columns: What its columns are.
         whole: Whether all there is was read, and not a window or what an API has filtered.
         share: The setting ``MIN_ROWS_SHARE``.
+        deletions: Which rows are gone upstream, and whether they are marked.
     """
+    remaining = deletions.remaining if deletions.collapsed and deletions.remaining is not None else counts.live
     made = {
         KEY_UNIQUE: lambda: key_unique(endpoint, counts.doubled, counts.lacking),
         PARENTS_EXIST: lambda: parents_exist(endpoint, tables, before.paths),
-        ROWS_NOT_COLLAPSED: lambda: rows_not_collapsed(before.rows, counts.live, share=share),
-        ROWS_AS_STATED: lambda: rows_as_stated(reading.rows_short, reading.lists_unsettled),
+        ROWS_NOT_COLLAPSED: lambda: rows_not_collapsed(
+            deletions.before, remaining, share=share, withheld=reading.rows_withheld
+        ),
+        ROWS_AS_STATED: lambda: rows_as_stated(
+            reading.rows_short,
+            reading.lists_unsettled,
+            rejected=reading.rows_rejected,
+            reason=reading.rejected_reason,
+            unproven_since=reading.unproven_since,
+        ),
         NEWEST_NOT_OLDER: lambda: newest_not_older(before.cursor if whole else None, reading.highest),
         SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns),
     }

@@ -28,12 +28,18 @@ class Package:
 
     It is over as soon as the endpoints that others wait for have ended, so that those can begin; it then has no
     more than these, and what else has ended is loaded next, if others still take a while to read. Else it is over
-    once enough parents were asked, as what is not loaded is read again after a failure; once there are enough rows,
-    also in the middle of a list; or when all is read.
+    once enough parents were asked, as what is not loaded is read again after a failure; once there are enough rows
+    or bytes, also in the middle of a list; or when all is read.
     """
 
     def __init__(
-        self, readers: Iterable[EndpointReader], pool: ReadPool, waiting: Iterable[Endpoint], *, most: int
+        self,
+        readers: Iterable[EndpointReader],
+        pool: ReadPool,
+        waiting: Iterable[Endpoint],
+        *,
+        most: int,
+        most_bytes: int,
     ) -> None:
         """Begins a package.
 
@@ -42,6 +48,7 @@ class Package:
             pool: Where they are read.
             waiting: The endpoints that wait for their parents.
             most: Parents whose children go into one package; twice as many where they come faster than they load.
+            most_bytes: Bytes of the answers whose rows go into one package, about.
         """
         self.readers = list(readers)
         self._pool = pool
@@ -50,6 +57,7 @@ class Package:
         self._most = most
         self._before = self._done()
         self._rows_before = self._loading()
+        self._most_bytes = most_bytes
         self._ended = [reader for reader in self.readers if reader.over]
         self.taken: Sequence[EndpointReader] = []
 
@@ -91,6 +99,8 @@ class Package:
             # and those whose children began ahead of the load: no child is loaded before its parents
             return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
         if self._loading() - self._rows_before >= max(MOST_ROWS, self._rows_before // SHARE):
+            return self.readers
+        if sum(reader.loading_bytes for reader in self.readers) >= self._most_bytes:
             return self.readers
         left = sum(reader.left for reader in self.readers)
         done = self._done() - self._before

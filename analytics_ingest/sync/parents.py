@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import MARK
-from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.errors import IngestError, MissingParentError
+from analytics_ingest.extract.partitions import path_of
 from analytics_ingest.extract.reading import Parent
 from analytics_ingest.extract.rows import DELETED_AT
 
@@ -17,27 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.scope import Scope
     from analytics_ingest.sync.ahead import Ahead
     from analytics_ingest.warehouse.tables import Tables
 
 NOTHING_AHEAD: Mapping[str, Ahead] = MappingProxyType({})
-UNADDRESSABLE = {".", ".."}
-"""Values that no path can carry: clients and servers resolve them away."""
-
-
-def feed_columns(api: Api) -> dict[str, list[str]]:
-    """The columns of each parent that the feeds of its children read."""
-    found: dict[str, dict[str, None]] = {}
-
-    def note(resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-        found.setdefault(resource, {}).update(dict.fromkeys(columns))
-        return ()
-
-    for endpoint in api.endpoints:
-        if endpoint.parents:
-            # a feed tells the columns that it needs by reading them
-            list(endpoint.parents.rows(note, Scope()))
-    return {name: list(columns) for name, columns in found.items()}
 
 
 def read_parents(
@@ -114,14 +98,6 @@ def changing_paths(endpoint: Endpoint, tables: Tables, columns: Collection[str])
     rows = tables.read(endpoint.name, [column, *endpoint.path_params], where_null=DELETED_AT)
     unfinished = {row[1:] for row in rows if row[0] not in values}
     return {endpoint.path_for(dict(zip(endpoint.path_params, row, strict=True))) for row in unfinished}
-
-
-def path_of(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
-    """The path for a row of the feed; ``None`` if a value is missing, or cannot stand in a path."""
-    values = [row[name] for name in endpoint.path_params]
-    if any(value in (None, "") or str(value) in UNADDRESSABLE for value in values):
-        return None
-    return endpoint.path_for(row)
 
 
 def _shown(params: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import LOAD_ID
 from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.partitions import feed_columns
 from analytics_ingest.extract.reader import EndpointReader
 from analytics_ingest.extract.reading import CURSOR, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
@@ -16,7 +17,7 @@ from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.settings import page_limit
 from analytics_ingest.extract.sweep import SWEPT, plan_sweep
 from analytics_ingest.sync.findings import Before
-from analytics_ingest.sync.parents import changing_paths, feed_columns, read_parents
+from analytics_ingest.sync.parents import changing_paths, read_parents
 from analytics_ingest.sync.shard import with_reports
 
 if TYPE_CHECKING:

@@ -73,6 +73,14 @@ class EndpointResult:
         return ""
 
 
+def failure_reason(reading: Reading) -> str:
+    """Why an endpoint was not read completely: its first failure, and how many more there are."""
+    first = reading.failures[0]
+    more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
+    rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
+    return f"{first.path} {first.reason}{more}{rest}"
+
+
 def build_result(
     api: Api,
     reader: EndpointReader,
@@ -107,14 +115,11 @@ def build_result(
                 f"{api.name}/{name}: {column.partition(VARIANT)[0]} came with another type than before; "
                 f"such values are in the column {column}"
             )
-    reason = ""
-    if not reader.complete:
-        first = reading.failures[0]
-        more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
-        rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
-        reason = f"{first.path} {first.reason}{more}{rest}"
+    reason = "" if reader.complete else failure_reason(reading)
     checked = reader.complete and columns is not None
     counts = tables.counts(name, reader.endpoint.primary_key, where_null=DELETED_AT) if columns else None
+    if reader.deletions.collapsed and counts and reader.deletions.remaining is not None:
+        reading.rows_withheld = max(0, counts.live - reader.deletions.remaining)
     shown = [each for each in dict.fromkeys((*reader.endpoint.primary_key, *types)) if not each.startswith("_")]
     return EndpointResult(
         endpoint=reader.endpoint,
@@ -137,6 +142,7 @@ def build_result(
             columns=types,
             whole=reader.reads_everything,
             share=settings.min_rows_share,
+            deletions=reader.deletions,
         )
         if checked and counts
         else (),

@@ -73,7 +73,7 @@ class ShardSync(ApiSync):
             for reader in package.readers:
                 # another shard may have made it
                 reader.table_ready = reader.table_ready or bool(tables.columns([reader.endpoint.name]))
-            self._load(package, tables, results, to_load=self._extract(package))
+            self._load(package, tables, results, extracted=self._loader.extract(package))
 
     # what is to be said of the table is said once, of the whole of it
     def _results(self, readers: Sequence[EndpointReader], _: Tables) -> list[EndpointResult]:

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dlt.pipeline.exceptions import PipelineStepFailed
-
-from analytics_ingest.extract.errors import AuthenticationError, IngestError
+from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, shard_count
-from analytics_ingest.extract.tables import REJECTED, build_source, rejected_resource
 from analytics_ingest.sync.ahead import Ahead
+from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.package import Package
 from analytics_ingest.sync.parents import NOTHING_AHEAD
 from analytics_ingest.sync.readers import Readers, cursor_of
-from analytics_ingest.sync.result import EndpointResult, build_result
+from analytics_ingest.sync.result import EndpointResult, build_result, failure_reason
 from analytics_ingest.sync.shard import WORTH_A_SHARD
 from analytics_ingest.sync.workers import read_shards
+from analytics_ingest.warehouse.errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from dlt.common.schema import Schema
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.reader import EndpointReader
@@ -92,6 +93,7 @@ class ApiSync:
             ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool,
         ):
             self._started = datetime.now(UTC)
+            self._loader = Loader(api, self._warehouse, log=self._log)
             self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log, shard=shard)
             with self._warehouse.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
@@ -130,6 +132,11 @@ class ApiSync:
                     )
                 except IngestError as error:
                     yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
+                except Exception as error:
+                    if is_transient(error):
+                        raise
+                    reason = f"{endpoint.path} {self._session.unexpected(error, endpoint.name)}"
+                    yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=reason))
 
     def _begin_one(
         self, endpoint: Endpoint, tables: Tables, state: Mapping[str, Any], ahead: Mapping[str, Ahead]
@@ -178,29 +185,47 @@ class ApiSync:
     def _package(self, results: list[EndpointResult]) -> None:
         """Loads what has been read up to a point, and begins what can be read after it."""
         while True:
-            package = Package(self._reading.values(), self._pool, self._waiting, most=self._settings.fan_out_chunk)
+            package = Package(
+                self._reading.values(),
+                self._pool,
+                self._waiting,
+                most=self._settings.fan_out_chunk,
+                most_bytes=self._settings.max_package_bytes,
+            )
             if not (package.wait() and package.lets_begin and self._begin_ahead(package.lets_begin, results)):
                 break
         self._finish(package, results)
 
     def _finish(self, package: Package, results: list[EndpointResult]) -> None:
         """Reads the rest of a package and loads it."""
-        to_load = self._extract(package)
+        extracted = self._loader.extract(package)
         with self._warehouse.open() as tables:
-            self._load(package, tables, results, to_load=to_load)
+            self._load(package, tables, results, extracted=extracted)
 
-    def _load(self, package: Package, tables: Tables, results: list[EndpointResult], *, to_load: bool) -> None:
+    def _load(
+        self, package: Package, tables: Tables, results: list[EndpointResult], *, extracted: bool | Exception
+    ) -> None:
         """Loads a package, marks what is gone, and begins what can be read after it."""
-        if to_load:
-            self._warehouse.load()
-        for reader in package.taken if self._settings.mark_deleted else ():
-            name, vanished = reader.endpoint.name, reader.take_vanished()
-            self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
+        self._loader.load(package, extracted)
+        for reader in package.taken:
+            with self._failing(reader):
+                name, vanished = reader.endpoint.name, reader.take_vanished()
+                self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
         closed = [reader for reader in package.taken if reader.closed]
         results += self._results(closed, tables)
         for reader in closed:
             del self._reading[reader.endpoint.name]
         results += self._begin(tables)
+
+    @contextmanager
+    def _failing(self, reader: EndpointReader) -> Iterator[None]:
+        """Has an error within be the failure of one endpoint, unless the destination fails altogether."""
+        try:
+            yield
+        except Exception as error:
+            if is_transient(error):
+                raise
+            reader.fail(reader.unexpected(error))
 
     def _results(self, readers: Sequence[EndpointReader], tables: Tables) -> list[EndpointResult]:
         if not readers:
@@ -210,25 +235,33 @@ class ApiSync:
         self._columns.update(there)
         # read once: the property parses the stored schema at each access
         schema = self._warehouse.pipeline.default_schema if there else None
-        return [
-            self._noted(
-                build_result(
-                    self._api,
-                    reader,
-                    tables,
-                    before=self._before[reader.endpoint.name],
-                    columns=schema.get_table_columns(reader.endpoint.name)
-                    if schema and reader.endpoint.name in there
-                    else None,
-                    cursor=cursor_of(states.get(reader.endpoint.name, {})),
-                    deleted=self._deleted[reader.endpoint.name],
-                    types=there.get(reader.endpoint.name, {}),
-                    settings=self._settings,
-                    log=self._log,
-                )
+        return [self._noted(self._result(reader, tables, states, there, schema)) for reader in readers]
+
+    def _result(
+        self,
+        reader: EndpointReader,
+        tables: Tables,
+        states: Mapping[str, Mapping[str, Any]],
+        there: Mapping[str, Mapping[str, str]],
+        schema: Schema | None,
+    ) -> EndpointResult:
+        name = reader.endpoint.name
+        with self._failing(reader):
+            return build_result(
+                self._api,
+                reader,
+                tables,
+                before=self._before[name],
+                columns=schema.get_table_columns(name) if schema and name in there else None,
+                cursor=cursor_of(states.get(name, {})),
+                deleted=self._deleted[name],
+                types=there.get(name, {}),
+                settings=self._settings,
+                log=self._log,
             )
-            for reader in readers
-        ]
+        return EndpointResult(
+            endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.reading), reading=reader.reading
+        )
 
     def _noted(self, result: EndpointResult) -> EndpointResult:
         """The result, once it is noted what it keeps from being read."""
@@ -251,24 +284,6 @@ class ApiSync:
         states: Mapping[str, Mapping[str, Any]] = sources.get(self._api.name, {}).get("resources", {})
         return {name: state for name, state in states.items() if is_of(self._api, state)}
 
-    def _extract(self, package: Package) -> bool:
-        """Reads a package and makes it ready to load. False if there is nothing to load."""
-        pipeline = self._warehouse.pipeline
-        try:
-            resources = package.resources()
-            if resources:
-                pipeline.extract(build_source(self._api, resources), loader_file_format="parquet")
-            rejected = {reader.endpoint.name: reader.take_rejected() for reader in package.readers}
-            if any(rejected.values()):
-                self._log.warning(f"{self._api.name}: rows without a complete key went to {REJECTED}")
-                pipeline.extract(build_source(self._api, [rejected_resource(rejected)]))
-            elif not resources:
-                return False
-            pipeline.normalize()
-        except PipelineStepFailed as error:
-            raise _cause(error) from None
-        return True
-
 
 class _SkippedError(IngestError):
     """An endpoint is not read, and that is no failure of its own."""
@@ -276,13 +291,3 @@ class _SkippedError(IngestError):
     def __init__(self, reason: str, *, alarming: bool = False) -> None:
         super().__init__(reason)
         self.alarming = alarming
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error of ours behind dlt's wrapping, or what dlt raised."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AuthenticationError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return error

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
 
-from analytics_ingest.extract.errors import ConfigurationError, ReadError
-from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.extract.list_reader import ListReader
+from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.rows import DELETED_AT, sent_hash
 from analytics_ingest.extract.scope import build_scope
-from analytics_ingest.extract.session import ApiSession
+from analytics_ingest.extract.session import ApiSession, Meter
 from analytics_ingest.extract.settings import load_settings, page_limit
-from analytics_ingest.sync.pages import FeedRows, PageReader, asks
+from analytics_ingest.warehouse.errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.apis.scope import Scope
+    from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.reading import Parent
-    from analytics_ingest.sync.pages import Page
     from analytics_ingest.warehouse.tables import Tables
 
 Key = tuple[str, ...]
@@ -58,8 +61,7 @@ class Verified:
         missing: Keys that the API has and the table has not.
         extra: Keys that the table has and the API has not.
         doubled: Rows in the table whose key another row has as well.
-        rejected: Rows without a complete key, or with one of another type than the table's: a sync keeps them apart,
-            so they are not compared.
+        rejected: Rows that cannot be stored: a sync keeps them apart, so they are not compared.
         too_old: Rows older than ``START_DATE``: a sync does not load them, so they are not compared.
         short: Rows that the API's own totals state and that did not come.
     """
@@ -101,6 +103,9 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
     scope = build_scope(settings, now=datetime.now(UTC))
     unread: dict[str, Verified] = {}
     try:
+        with _tables(warehouse) as tables:
+            # the types of key columns decide which rows a sync stores
+            columns = tables.columns(api.by_name)
         for level in api.levels(_with_parents(api, names)):
             fresh: list[_Fresh] = []
             for endpoint in level:
@@ -108,16 +113,19 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
                     unread[endpoint.name] = obstacle
                     continue
                 try:
-                    fresh.append(_Fresh(endpoint, session, rows, scope))
+                    fresh.append(_Fresh(endpoint, session, rows, scope, columns.get(endpoint.name, {})))
                 except ConfigurationError as error:
                     unread[endpoint.name] = Verified(endpoint=endpoint, outcome="failed", reason=str(error))
+                except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are compared
+                    reason = f"{endpoint.path} {session.unexpected(error, endpoint.name)}"
+                    unread[endpoint.name] = Verified(endpoint=endpoint, outcome="failed", reason=reason)
             _read(fresh, workers=settings.max_in_flight)
             for each in fresh:
                 if failure := each.failure:
                     unread[each.endpoint.name] = Verified(endpoint=each.endpoint, outcome="failed", reason=failure)
             yield from (unread[endpoint.name] for endpoint in level if endpoint.name in unread.keys() & names)
             chosen = [each for each in fresh if each.endpoint.name in names and not each.failure]
-            yield from _compare(chosen, warehouse)
+            yield from _compare(chosen, warehouse, session)
     finally:
         session.close()
 
@@ -147,18 +155,28 @@ class _Fresh:
         keys: The keys that came.
         old_keys: Keys of rows older than ``START_DATE``.
         rows: Rows that came with a complete key.
-        rejected: Hashes of those that did not.
+        rejected: Hashes of those that cannot be stored.
     """
 
-    def __init__(self, endpoint: Endpoint, session: ApiSession, feeds: FeedRows, scope: Scope) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        session: ApiSession,
+        feeds: FeedRows,
+        scope: Scope,
+        columns: Mapping[str, str],
+    ) -> None:
         self.endpoint = endpoint
-        self.asks = list(asks(endpoint, feeds.read, scope))
+        self.asks = list(partitions_from(endpoint, feeds.read, scope))
         self.keys: set[Key] = set()
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()
         self.rows = self.short = 0
         self._feeds = feeds
-        self._reader = PageReader(endpoint, session, limit=page_limit(session.api, endpoint))
+        self._start = session.settings.start_date if endpoint.primary_key else None
+        self._reader = ListReader(
+            endpoint, session, limit=page_limit(session.api, endpoint), meter=Meter(), columns=columns
+        )
         self._absent = 0
         self._failure: str | None = None
         self._lock = threading.Lock()
@@ -185,26 +203,40 @@ class _Fresh:
         """
         if self._failure:
             return
-        try:
-            for page in self._reader.pages(ask):
-                self._take(page)
-        except ReadError as error:
-            with self._lock:
-                if error.status == 404 and self.endpoint.parents:
-                    self._absent += 1
-                else:
-                    self._failure = f"{ask.path} {error}"
+        rows = 0
+        for page in self._reader.read(ask):
+            self._take(page)
+            rows += len(page.rows)
+            if page.again:
+                # of a snapshot no key tells rows that come again from others
+                with self._lock:
+                    self.rows -= rows
+                rows = 0
 
-    def _take(self, page: Page) -> None:
-        keys, old_keys = set(self._keys(page.rows)), set(self._keys(page.too_old))
+    def _take(self, page: PageResult) -> None:
+        fresh, old = self._by_age(page.rows)
+        keys, old_keys = set(self._keys(fresh)), set(self._keys(old))
+        rejected = {sent_hash(sent) for _, sent in page.rejected}
         with self._lock:
             self.keys |= keys
             self.old_keys |= old_keys
             self.rows += len(page.rows)
-            self.rejected.update(page.rejected)
+            self.rejected |= rejected
             self.short += page.short
             # rows that are too old feed no child: a sync does not load them
-            self._feeds.add(self.endpoint.name, page.rows)
+            self._feeds.add(self.endpoint.name, fresh)
+            if page.failure and page.failure.status == 404 and self.endpoint.parents:
+                self._absent += 1
+            elif page.failure:
+                self._failure = self._failure or f"{page.parent.path} {page.failure}"
+
+    def _by_age(self, rows: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]:
+        """The rows that a sync loads, and those older than ``START_DATE``."""
+        if self._start is None:
+            return rows, ()
+        cursors = [(row, self._reader.finisher.cursor(row)) for row in rows]
+        old = [row for row, cursor in cursors if cursor is not None and cursor < self._start]
+        return [row for row, cursor in cursors if cursor is None or cursor >= self._start], old
 
     def _keys(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Key]:
         if self.endpoint.primary_key:
@@ -227,12 +259,27 @@ def _read(fresh: Sequence[_Fresh], *, workers: int) -> None:
             raise
 
 
-def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse) -> list[Verified]:
+def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse, session: ApiSession) -> list[Verified]:
     if not fresh:
         return []
-    with warehouse.sync(), warehouse.open() as tables:
+    results = []
+    with _tables(warehouse) as tables:
         there = tables.columns([each.endpoint.name for each in fresh])
-        return [_verified(each, tables, there.get(each.endpoint.name, {})) for each in fresh]
+        for each in fresh:
+            try:
+                results.append(_verified(each, tables, there.get(each.endpoint.name, {})))
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                reason = f"{each.endpoint.path} {session.unexpected(error, each.endpoint.name)}"
+                results.append(Verified(endpoint=each.endpoint, outcome="failed", reason=reason))
+    return results
+
+
+@contextmanager
+def _tables(warehouse: Warehouse) -> Iterator[Tables]:
+    with warehouse.sync(), warehouse.open() as tables:
+        yield tables
 
 
 def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Verified:
@@ -250,34 +297,25 @@ def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Veri
     elif columns:
         rows = tables.count(endpoint.name)
     if endpoint.primary_key:
-        whole = [columns.get(name) == "bigint" for name in endpoint.primary_key]
-        absent = fresh.keys - stored
-        apart = {key for key in absent if not all(_fits(*each) for each in zip(key, whole, strict=True))}
-        missing = _difference(absent - apart)
+        missing = _difference(fresh.keys - stored)
         extra = _difference(stored - fresh.keys - fresh.old_keys)
         doubled = rows - len(stored)
     else:
         missing = Difference(count=max(0, fresh.rows - rows))
         extra = Difference(count=max(0, rows - fresh.rows))
         doubled = 0
-        apart = set()
     return Verified(
         endpoint=endpoint,
         outcome="differs" if missing.count or extra.count or doubled else "same",
-        upstream=len(fresh.keys) - len(apart) if endpoint.primary_key else fresh.rows,
+        upstream=len(fresh.keys) if endpoint.primary_key else fresh.rows,
         table=rows,
         missing=missing,
         extra=extra,
         doubled=doubled,
-        rejected=len(fresh.rejected) + len(apart),
+        rejected=len(fresh.rejected),
         too_old=len(fresh.old_keys),
         short=fresh.short,
     )
-
-
-def _fits(value: str, whole: bool) -> bool:
-    """Whether a value can stand in the key's column, which may be one of whole numbers."""
-    return not whole or value.removeprefix("-").isdecimal()
 
 
 def _difference(keys: set[Key]) -> Difference:

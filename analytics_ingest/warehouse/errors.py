@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dlt.common.configuration.exceptions import ConfigFieldMissingException, InvalidNativeValue
 from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
-from dlt.common.destination.exceptions import DestinationException, UnknownDestinationModule
+from dlt.common.destination.exceptions import (
+    DestinationException,
+    DestinationTransientException,
+    UnknownDestinationModule,
+)
 from dlt.load.exceptions import LoadClientJobException
 
 if TYPE_CHECKING:
@@ -20,6 +24,10 @@ DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
 WRAPPED = ("exception", "client_exception", "dbapi_exception", "inner_exc", "__cause__")
 """Where dlt's exceptions keep what they were raised for."""
 NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", re.IGNORECASE)
+ROW_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
+"""Kinds of database errors that concern values (PEP 249, DuckDB)."""
+ROW_ERROR_CODES = {"22", "23", "54"}
+"""Classes of PostgreSQL's error codes that concern values: data, constraints, limits of a row (its Appendix A)."""
 MOST = 400
 """Characters of a database's message that are shown: some repeat the whole statement."""
 
@@ -81,6 +89,31 @@ def is_destination_error(error: BaseException) -> bool:
     return isinstance(error, DestinationException) or any(
         isinstance(each, DestinationException) for each in _chain(error)
     )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the destination failed (connection, lock, disk), and not what it was given."""
+    return any(isinstance(each, DestinationTransientException | OSError) for each in _chain(_origin(error)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the destination, or this process, ran out of memory: less at once may fit."""
+    return any(isinstance(each, MemoryError) or "out of memory" in str(each).lower() for each in _chain(_origin(error)))
+
+
+def is_about_rows(error: BaseException) -> bool:
+    """Whether some of the rows are what the destination, or dlt, does not take, so that others may be loaded."""
+    chain = list(_chain(_origin(error)))
+    if not any(isinstance(each, DestinationException) for each in chain) or is_out_of_memory(error):
+        return True
+    kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
+    codes = {str(getattr(each, "pgcode", ""))[:2] for each in chain}
+    return not ROW_ERRORS.isdisjoint(kinds) or not ROW_ERROR_CODES.isdisjoint(codes)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What a ``WarehouseError`` was raised for, or the error itself."""
+    return error.__context__ if isinstance(error, WarehouseError) and error.__context__ else error
 
 
 def describe(error: BaseException, secrets: set[str]) -> str:

@@ -125,6 +125,11 @@ class Warehouse:
             # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
             self._bound(client)
 
+    def restore(self) -> None:
+        """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""
+        self._pipeline = self.pipeline.drop()
+        self._pipeline.sync_destination()
+
     def take_schema(self) -> None:
         """Brings the pipeline the tables' schema as the warehouse has it from others, within ``open``."""
         with suppress(DestinationUndefinedEntity):

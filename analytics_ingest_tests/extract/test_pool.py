@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from analytics_ingest.extract import pool as pool_module
+from analytics_ingest.extract.list_reader import PageResult
 from analytics_ingest.extract.pool import ReadPool
-from analytics_ingest.extract.reading import Parent, Taken
+from analytics_ingest.extract.reading import Parent
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest_tests.conftest import sync
 
@@ -31,7 +32,7 @@ class Lists:
     def __init__(self, count: int, *, fails: BaseException | None = None) -> None:
         self.left = count
         self.begun = 0
-        self.booked: list[Taken] = []
+        self.booked: list[PageResult] = []
         self._fails = fails
         self._lock = threading.Lock()
 
@@ -42,14 +43,14 @@ class Lists:
             self.left -= 1
             return Parent(path=f"/lists/{self.left}", params={})
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[Taken]:
+    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult]:
         assert not stopped()
         self.begun += 1
         if self._fails:
             raise self._fails
-        yield Taken(parent, over=True, rows=[{"n": n} for n in range(5)])
+        yield PageResult(parent, over=True, rows=[{"n": n} for n in range(5)])
 
-    def book(self, taken: Taken) -> None:
+    def book(self, taken: PageResult) -> None:
         self.booked.append(taken)
 
 

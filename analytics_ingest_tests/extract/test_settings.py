@@ -45,6 +45,8 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "read_timeout": 60,
         "max_wait": 900,
         "max_pages": 100_000,
+        "max_columns": 1_000,
+        "max_package_bytes": 33_554_432,
         "fan_out_chunk": 1000,
         "fan_out": "all",
         "resume_within": 86_400,

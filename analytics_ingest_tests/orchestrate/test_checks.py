@@ -126,14 +126,17 @@ def test_parent_that_collapses_stops_the_sync_before_its_children(
     result = run(instance)
 
     assert not result.success
-    assert failed(result)["gates", "rows_not_collapsed"] == "3 rows, 20 before"
+    assert failed(result)["gates", "rows_not_collapsed"] == (
+        "3 rows, 20 before; the 17 that did not come stay unmarked until the next sync finds the same"
+    )
+    assert len(live_keys(tmp_path, API, "gates")) == 20
     evaluation = evaluated(result)["gates", "rows_not_collapsed"]
     assert evaluation.severity == AssetCheckSeverity.ERROR
     assert evaluation.blocking
     text = str(result.filter_events(lambda e: e.is_step_failure)[0].step_failure_data.user_failure_data.description)
     assert text == (
-        "its parent experimentation/gates has collapsed (3 rows, 20 before): see whether that is true, and sync again "
-        "to go on"
+        "its parent experimentation/gates has collapsed (3 rows, 20 before; the 17 that did not come stay unmarked "
+        "until the next sync finds the same): see whether that is true, and sync again to go on"
     )
     assert sandbox.requests.count(API, "gates_rules") == 0
     assert live_keys(tmp_path, API, "gates_rules") == children

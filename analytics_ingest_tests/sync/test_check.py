@@ -176,7 +176,7 @@ def test_rows_without_their_key(sandbox: SandboxServer) -> None:
     found = check()
 
     assert list(failures(found)) == ["tags"]
-    assert "lack their key (no value for id)" in found["tags"].said
+    assert "cannot be stored (no value for id)" in found["tags"].said
 
 
 def test_website_in_place_of_the_api(sandbox: SandboxServer) -> None:

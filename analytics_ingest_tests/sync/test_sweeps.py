@@ -20,6 +20,7 @@ from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.world import World
+from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, packages, sync
 
@@ -101,7 +102,7 @@ def test_sweep_of_another_mode_begins_anew(
 
 
 def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) -> None:
-    extract = syncing._extract
+    extract = Loader.extract
     packages = []
 
     def limited(*arguments):
@@ -110,9 +111,10 @@ def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) ->
             raise KeyboardInterrupt
         return extract(*arguments)
 
-    monkeypatch.setattr(syncing, "_extract", limited)
-    with pytest.raises(KeyboardInterrupt):
-        list(syncing.run())
+    with monkeypatch.context() as patch:
+        patch.setattr(Loader, "extract", limited)
+        with pytest.raises(KeyboardInterrupt):
+            list(syncing.run())
 
 
 def test_sweep_that_is_too_old_begins_anew(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,180 @@
+"""Reads the lists of one endpoint, page by page, into finished rows.
+
+A sync, ``check``, ``verify`` and the change sensors share this loop and its rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.extract.attempt import Attempts
+from analytics_ingest.extract.client import EndpointClient
+from analytics_ingest.extract.errors import AuthenticationError, ReadError
+from analytics_ingest.extract.rows import NO_COLUMNS, RowFinisher, RowRejectedError, excluded_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from datetime import datetime
+
+    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.extract.client import Fetched
+    from analytics_ingest.extract.reading import Parent
+    from analytics_ingest.extract.session import ApiSession, Meter
+
+
+@dataclass
+class PageResult:
+    """One page of a list.
+
+    Attributes:
+        parent: In whose list the page is.
+        over: Whether no other page of the list follows.
+        again: Whether the list is read once more after this page.
+        pages: 1 for a page that came, 0 where none did.
+        read: Rows that came.
+        size: Bytes of the answer that the rows came in, decoded.
+        total: Rows that the list has, as the envelope states; ``None`` if it does not.
+        short: Rows that the envelope states and that did not come; 0 before the last page.
+        unsettled: Whether rows moved between the pages while the list was read, also when it was read again.
+        rows: The rows, finished; of one key the newest alone.
+        rejected: Rows that cannot be stored, as they came, each with the reason.
+        highest: The highest cursor value among the rows, no later than the start of the sync.
+        failure: Why the list could not be read to its end.
+    """
+
+    parent: Parent
+    over: bool = False
+    again: bool = False
+    pages: int = 0
+    read: int = 0
+    size: int = 0
+    total: int | None = None
+    short: int = 0
+    unsettled: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[tuple[str, Any]] = field(default_factory=list)
+    highest: datetime | None = None
+    failure: ReadError | None = None
+
+
+class ListReader:
+    """Reads an endpoint's lists, one for each parent, from several threads at once if need be.
+
+    Why not ``dlt.sources.rest_api``'s own resources: there the first request that fails ends the whole run, parents
+    and siblings included. Here a failure stays with its list, and the rest goes on.
+
+    Attributes:
+        finisher: The rules by which elements of pages become rows.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        session: ApiSession,
+        *,
+        limit: int | None,
+        meter: Meter,
+        columns: Mapping[str, str] = NO_COLUMNS,
+    ) -> None:
+        """Prepares the reading of an endpoint; sends nothing.
+
+        Args:
+            endpoint: What to read.
+            session: The API's session.
+            limit: Rows to request per page; ``None`` if the API has no such parameter.
+            meter: Counts requests, retries and seconds waited.
+            columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
+
+        Raises:
+            ConfigurationError: ``EXCLUDE_COLUMNS`` names a column of the key.
+        """
+        settings = session.settings
+        self._endpoint = endpoint
+        self._session = session
+        self._client = EndpointClient(endpoint, session, limit=limit, meter=meter)
+        self.finisher = RowFinisher(
+            endpoint,
+            exclude=excluded_fields(endpoint, settings.exclude_columns),
+            columns=columns,
+            max_columns=settings.max_columns,
+        )
+
+    def read(
+        self,
+        parent: Parent,
+        *,
+        params: Mapping[str, Any] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Generator[PageResult, None, None]:
+        """The pages of a parent's list; the last one says that the list is over.
+
+        A list that moved while it was read is read once more; a page with ``again`` tells that all pages come anew.
+        Any error is the ``failure`` of the last page, so that it ends this list and no other.
+
+        Args:
+            parent: The parent.
+            params: Query parameters beside those that the endpoint declares.
+            stopped: Whether to leave the pages unread that are left.
+
+        Raises:
+            AuthenticationError: The API refused the key.
+        """
+        try:
+            yield from self._read(parent, {**self._endpoint.params, **(params or {})}, stopped)
+        except AuthenticationError:
+            raise
+        except ReadError as error:
+            yield PageResult(parent, over=True, failure=error)
+        except Exception as error:  # noqa: BLE001 - one list fails, the others are read
+            yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
+
+    def _read(self, parent: Parent, params: Mapping[str, Any], stopped: Callable[[], bool]) -> Iterator[PageResult]:
+        attempts = Attempts()
+        pages = self._client.pages(parent.path, params)
+        read, why = 0, ""
+        stored = False
+        while not stopped():
+            page = next(pages)
+            paginator = page.paginator
+            result = self._finish(page, parent, attempts)
+            read, stored = read + result.read, stored or bool(result.rows)
+            why = why or (result.rejected[0][0] if result.rejected else "")
+            result.failure = paginator.problem
+            if not paginator.has_next_page or paginator.problem:
+                result.short, result.unsettled = attempts.short(paginator), attempts.moved(paginator)
+                if not attempts.start_again(paginator):
+                    result.over = True
+                    if read and not stored and not result.failure:
+                        result.failure = ReadError(f"answered with {read} rows, none of which can be stored: {why}")
+                    yield result
+                    return
+                result.short, result.unsettled, result.again = 0, False, True
+                pages.close()
+                pages = self._client.pages(parent.path, params)
+            yield result
+        pages.close()
+        yield PageResult(parent, over=True)
+
+    def _finish(self, page: Fetched, parent: Parent, attempts: Attempts) -> PageResult:
+        """The page's rows as they go into the table; of a page that came twice none."""
+        result = PageResult(parent, pages=1, size=page.size, total=page.paginator.total)
+        if page.paginator.repeated:
+            return result
+        finisher = self.finisher
+        finished: dict[Any, dict[str, Any]] = {}
+        for sent in (row for element in page.rows for row in finisher.rows(element)):
+            result.read += 1
+            try:
+                row = finisher.finish(sent, parent.params)
+            except RowRejectedError as error:
+                result.rejected.append((str(error), finisher.without_excluded(sent)))
+                continue
+            key = finisher.key(row) or len(finished)
+            # of two rows of one key on a page the newer one stays, in any order
+            if key not in finished or not finisher.is_older(row, finished[key]):
+                finished[key] = row
+        if self._endpoint.primary_key:
+            attempts.note(finished.keys(), last=not page.paginator.has_next_page)
+        result.rows = list(finished.values())
+        return result
