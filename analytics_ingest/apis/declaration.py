@@ -46,6 +46,7 @@ class Endpoint:
         convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
         missing: What a 404 for one parent means: its row is gone, or this child is not defined there.
         retry_status_codes: Status codes retried here beside those of the API.
+        secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
         finished: A column and its values that mean that a row changes no more. The parents of other rows are asked
             at each sync, also when they are settled (see ``feeds.From``).
     """
@@ -67,6 +68,7 @@ class Endpoint:
     start_param: str | None = field(default=None, kw_only=True)
     convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
     finished: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
+    secrets: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:

@@ -168,7 +168,7 @@ class ListReader:
             try:
                 row = finisher.finish(sent, parent.params)
             except RowRejectedError as error:
-                result.rejected.append((str(error), finisher.without_excluded(sent)))
+                result.rejected.append((str(error), finisher.kept_aside(sent)))
                 continue
             key = finisher.key(row) or len(finished)
             # of two rows of one key on a page the newer one stays, in any order

@@ -367,6 +367,11 @@ class EndpointReader:
             why = f"every one of {gone} parents answered 404: is the path right?"
             reading.failures.append(Failure(self.endpoint.path, why, 404))
         self._progress.end(reading, complete=self.complete)
+        for field, column in sorted(self._lists.finisher.renamed.items()):
+            self._log.warning(
+                f"{self._name}: the API sends a field {field!r}, the name of a column of the product or of dlt: "
+                f"it goes to the column {column}"
+            )
         if reading.doubt:
             self._log.warning(f"{self._name}: {reading.doubt}")
 
@@ -417,7 +422,7 @@ class EndpointReader:
         """Notes in the state how many rows are left, so that the next sync that finds the same takes it as true."""
         if self.deletions.collapsed:
             self._state[COLLAPSED] = self.deletions.remaining
-        else:
+        elif self.reads_everything and self.sweep.whole:
             self._state.pop(COLLAPSED, None)
 
     def _note_unproven(self) -> None:

@@ -174,6 +174,7 @@ class RowFinisher:
         self._rows = endpoint.rows
         self._names: dict[str, str] = {}
         self._exclude = exclude
+        self._secrets = frozenset(endpoint.secrets)
         self._excluded = {path[0] for path in exclude if len(path) == 1}
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
@@ -296,10 +297,26 @@ class RowFinisher:
                 raise RowRejectedError(f"{name} is {str(value)[:100]!r}, in the other rows it is a whole number")
 
     def without_excluded(self, row: Any) -> Any:
-        """A row, or what came in place of one, without the fields that no table may hold."""
+        """A row, or what came in place of one, without the fields that no table may hold.
+
+        Raises:
+            RowRejectedError: It is nested so deep that there is no telling what is in it.
+        """
         for path in self._exclude:
             row = _without(row, path)
+        if self._secrets:
+            try:
+                row = _without_fields(row, self._secrets)
+            except RecursionError:
+                raise RowRejectedError("nested too deep to leave out its secrets") from None
         return row
+
+    def kept_aside(self, row: Any) -> Any:
+        """What of a rejected row may be kept."""
+        try:
+            return self.without_excluded(row)
+        except RowRejectedError:
+            return None
 
     def key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of the finished row's key; empty for a snapshot."""
@@ -360,6 +377,15 @@ def _without(value: Any, path: tuple[str, ...]) -> Any:
     if not rest:
         return {key: kept for key, kept in value.items() if key != name}
     return {**value, name: _without(value[name], tuple(rest))}
+
+
+def _without_fields(value: Any, names: frozenset[str]) -> Any:
+    """``value`` without the fields of these names, at any depth."""
+    if isinstance(value, list):
+        return [_without_fields(element, names) for element in value]
+    if isinstance(value, dict):
+        return {name: _without_fields(inner, names) for name, inner in value.items() if name not in names}
+    return value
 
 
 def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 UNFINISHED = "sweep"
 """Key in the resource's state: the sweep that did not end, as mode, began and the path it has come to."""
 SWEPT = "swept"
-"""Key in the resource's state: when the last sweep that ended began, ISO 8601 in UTC."""
+"""Key in the resource's state: when the last sweep that ended began, or the newest of its parents was loaded if that
+was earlier, ISO 8601 in UTC."""
 FAILED = "failed"
 """Key in the resource's state: paths of the parents that could not be read last time."""
 
@@ -27,6 +28,7 @@ class Sweep:
     Attributes:
         mode: What decides which parents are asked; another mode begins a sweep anew.
         began: When the feed was first read, UTC.
+        newest: When the newest of the parents was loaded, in epoch seconds, by the clock of its load.
         parents: The parents to ask, in order: those that failed last time, then by path.
         whole: Whether every parent of the feed is among them.
         paths: The paths of every parent of the feed; ``None`` if there are others that it leaves out.
@@ -38,6 +40,7 @@ class Sweep:
 
     mode: str
     began: datetime
+    newest: float
     parents: Sequence[Parent]
     whole: bool
     paths: frozenset[str] | None
@@ -61,16 +64,22 @@ class Sweep:
         before = dict(state)
         state.pop(UNFINISHED, None)
         if self.keep_time == "always" and self.parents:
-            state[SWEPT] = self.began.isoformat()
+            state[SWEPT] = self._time
         elif self.keep_time != "never" and not self.failed:
             # a first sweep that could not read all of what only the first one asks for does not count as one
-            state.setdefault(SWEPT, self.began.isoformat())
+            state.setdefault(SWEPT, self._time)
         self._note_failed(state)
         return state != before
 
+    @property
+    def _time(self) -> str:
+        """When the sweep began, but not later than its newest parent: a clock that was ahead would hide later ones."""
+        newest = datetime.fromtimestamp(self.newest, tz=UTC) if self.newest else self.began
+        return min(self.began, newest).isoformat()
+
     def loaded(self, state: dict[str, Any], now: datetime) -> None:
         """Notes in the resource's state that all parents are loaded ``now``: by that the next sweep tells new ones."""
-        if self.ahead and state.get(SWEPT) == self.began.isoformat():
+        if self.ahead and state.get(SWEPT) == self._time:
             state[SWEPT] = now.isoformat()
 
     def _note_failed(self, state: dict[str, Any]) -> None:
@@ -114,6 +123,9 @@ def plan_sweep(
         if now - first < timedelta(seconds=resume_within):
             began, done = first, unfinished["done"]
     swept = datetime.fromisoformat(state[SWEPT]) if SWEPT in state else None
+    if swept is not None and swept > now:
+        # a clock was ahead: which parents are new since cannot be told
+        swept = None
     asked = [
         parent
         for parent in parents
@@ -127,6 +139,7 @@ def plan_sweep(
     return Sweep(
         mode=mode,
         began=began,
+        newest=max((parent.mark.load_id for parent in parents), default=0.0),
         parents=sorted(asked, key=lambda parent: (parent.path not in failed, parent.path)),
         whole=len(asked) == len(parents),
         paths=None if feed is not None and feed.open_ended else frozenset(parent.path for parent in parents),
@@ -140,7 +153,8 @@ def plan_sweep(
 def _is_due(parent: Parent, swept: datetime | None, mode: str) -> bool:
     if swept is None or mode not in ("all", "changed"):
         return True
-    loaded_since = parent.mark.load_id >= swept.timestamp()
+    # the state has microseconds, a load's id may have more digits
+    loaded_since = parent.mark.load_id > swept.timestamp() + 0.001
     if parent.mark.settled:
         return loaded_since
     return mode == "all" or parent.mark.updated_at is None or loaded_since

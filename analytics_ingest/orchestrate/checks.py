@@ -159,9 +159,17 @@ def _findings(
     schema = last.get("dagster/column_schema")
     then = {each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {}
     before_sync = max(int(last.get(each, counts.live)) for each in ("rows_live", "rows_before"))
+    withheld, unproven = int(last.get("rows_withheld", 0)), last.get("deletions_unproven_since")
     made = [
-        found.rows_not_collapsed(before_sync, counts.live, share=load_setting(api, "min_rows_share")),
-        found.rows_as_stated(int(last.get("rows_short", 0)), int(last.get("lists_unsettled", 0))),
+        found.rows_not_collapsed(
+            before_sync, counts.live - withheld, share=load_setting(api, "min_rows_share"), withheld=withheld
+        ),
+        found.rows_as_stated(
+            int(last.get("rows_short", 0)),
+            int(last.get("lists_unsettled", 0)),
+            rejected=int(last.get("rows_rejected", 0)),
+            unproven_since=datetime.fromtimestamp(unproven, tz=UTC) if isinstance(unproven, int | float) else None,
+        ),
         found.schema_unchanged(then, types),
     ]
     if endpoint.primary_key:

@@ -86,12 +86,15 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
             "rows_live": result.rows_live,
             "rows_before": result.rows_before,
             "rows_rejected": reading.rows_rejected,
+            "rows_withheld": reading.rows_withheld,
             "pages": reading.pages,
             "requests": reading.meter.requests,
             "retries": reading.meter.retries,
             "wait_seconds": round(reading.meter.wait_seconds, 3),
             "duration_seconds": round(reading.seconds, 3),
         }
+        if reading.unproven_since:
+            metadata["deletions_unproven_since"] = MetadataValue.timestamp(reading.unproven_since)
         if result.endpoint.parents:
             metadata |= {"parents": reading.parents, "parents_missing": reading.parents_missing}
     return metadata

@@ -125,7 +125,8 @@ def rows_as_stated(
     """
     said = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
     if rejected:
-        said += f"; {rejected} rows were rejected ({reason}), see the table _rejected_rows"
+        why = f" ({reason})" if reason else ""
+        said += f"; {rejected} rows were rejected{why}, see the table _rejected_rows"
     if unproven_since:
         said += f"; where rows are rejected no deletion is marked, since {unproven_since:%Y-%m-%d %H:%M} UTC"
     return Finding(

@@ -31,6 +31,9 @@ TIMES = ("created_at", "updated_at")
 COURSE = ("started_at", "mitigated_at", "resolved_at")
 """Times in the course of an incident, which its retrospective repeats; null until it has come to them."""
 
+SECRETS = ("authentication_password", "jti")
+"""Fields that are left out: a status page's password in the clear, and the id of a user's session token."""
+
 
 def flat(record: Any) -> Iterator[Any]:
     """A record with the fields of its ``attributes`` beside its own; one of the same name gets a prefix."""
@@ -52,12 +55,14 @@ def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...
         rows=flat,
         cursor_path=UPDATED,
         timestamps=times,
+        secrets=SECRETS,
         description=description,
     )
 
 
 def child(name: str, path: str, parents: From, description: str, **more: Any) -> Endpoint:
     """A list under each record of another one."""
+    more = {"secrets": SECRETS, **more}
     return Endpoint(name, path, "data", PAGES, rows=flat, parents=parents, description=description, **more)
 
 
@@ -89,6 +94,7 @@ OTHERS = (
         PAGES,
         rows=flat,
         timestamps=(),
+        secrets=SECRETS,
         description="Groups that order workflows.",
     ),
     Endpoint(
@@ -99,6 +105,7 @@ OTHERS = (
         rows=flat,
         primary_key=(),
         timestamps=(),
+        secrets=SECRETS,
         description="Addresses that the vendor calls from; a snapshot without history.",
     ),
 )
@@ -167,7 +174,7 @@ ROOTLY = overlay(
     headers={"Accept": "application/vnd.api+json"},
     requests_per_minute=3000,
     retry=RetryPolicy(max_retries=2, backoff_factor=5, constant=True, limit_retries=13),
-    every={"paginator": PAGES, "rows": flat, "cursor_path": UPDATED, "timestamps": TIMES},
+    every={"paginator": PAGES, "rows": flat, "cursor_path": UPDATED, "timestamps": TIMES, "secrets": SECRETS},
     endpoints={
         "incidents": {
             # new ones go to the end, so that pages stay where they are
