@@ -21,6 +21,7 @@ from dlt.sources.rest_api.config_setup import create_paginator
 
 from analytics_ingest.apis.paginators import TOTAL_PATHS, Paginator
 from analytics_ingest.extract.errors import ReadError
+from analytics_ingest.extract.rows import json_text
 
 if TYPE_CHECKING:
     from requests import Request, Response
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 
 MISSING: Any = object()
+MAX_ALIKE = 20
+"""Pages in a row that are the same and hold no row, after which reading a list fails."""
 
 
 class CursorPaginator(JSONResponseCursorPaginator):
@@ -102,7 +105,7 @@ class GuardedPaginator:
         self._limit = limit
         self._max_pages = max_pages
         self._previous: list[Any] | None = None
-        self._largest = 0
+        self._largest = self._alike = 0
         self._requests: set[str] = set()
         self._cursor_else = compile_path(declared.cursor_path_else) if declared.cursor_path_else else None
         self._cursor_seen = False
@@ -135,6 +138,10 @@ class GuardedPaginator:
             self.repeated = True
             self.has_next_page = False
             return
+        # elements without rows may well be alike from page to page, but not for ever
+        self._alike = self._alike + 1 if page and self._is_previous(page) else 0
+        if self._alike >= MAX_ALIKE:
+            raise ReadError(f"{MAX_ALIKE} pages in a row are alike and hold no row: the paging parameter is ignored")
         self._previous = page
         self.rows += len(page)
         if isinstance(self._inner, OffsetPaginator):
@@ -166,8 +173,15 @@ class GuardedPaginator:
             self.problem = ReadError(f"page {self.pages} points to a page that was read before: paging would not end")
         self._requests.add(signature)
 
+    def _is_previous(self, page: list[Any]) -> bool:
+        try:
+            return page == self._previous
+        except RecursionError:
+            # nested deeper than Python compares
+            return json_text(page) == json_text(self._previous)
+
     def _repeats(self, page: list[Any], body: Any) -> bool:
-        if not page or page != self._previous:
+        if not page or not self._is_previous(page):
             return False
         if isinstance(body, list) or (self._limit is not None and len(page) < self._limit):
             return True

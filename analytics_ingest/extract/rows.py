@@ -182,9 +182,8 @@ class RowFinisher:
         self._max_columns = max_columns
         # whether a key column holds whole numbers; without a table the first row decides
         self._whole = {name: columns[name] == "bigint" for name in self._key if name in columns}
-        self._types = columns
-        # columns in which a whole number has come
-        self._whole_columns: set[str] = set()
+        # the type of each column in which a whole number has come, by the table or by the first of them
+        self._kinds = dict(columns)
         self.columns = set(columns)
         self.renamed: dict[str, str] = {}
 
@@ -243,7 +242,7 @@ class RowFinisher:
         for name, value in row.items():
             if type(value) is int:
                 if -MAX_INTEGER <= value <= MAX_INTEGER:
-                    self._whole_columns.add(name)
+                    self._kinds.setdefault(name, "bigint")
                 else:
                     row[name] = self._as_text(name, value)
         self._check_key(row)
@@ -261,7 +260,7 @@ class RowFinisher:
         Raises:
             RowRejectedError: It does.
         """
-        if self._types.get(name, "bigint" if name in self._whole_columns else "") == "bigint":
+        if self._kinds.setdefault(name, "text") == "bigint":
             raise RowRejectedError(f"{name} is {value}, more than the 64 bits of the column's whole numbers")
         return str(value)
 

@@ -31,6 +31,10 @@ MAX_FAILED_LOADS = 40
 """Loads of parts of an endpoint's rows that may fail before the endpoint does: enough to find three rows of 15,000."""
 
 
+MAX_FIRST = 4
+"""Rows that may be rejected before the first one is loaded: then it is not the rows."""
+
+
 class Loader:
     """Extracts, normalises and loads packages of one API.
 
@@ -107,12 +111,14 @@ class Loader:
         """
         parts = deque([rows])
         rejected: list[tuple[dict[str, Any], str]] = []
-        failed = 0
+        failed, loaded = 0, False
+        rejectable = reader.reading.rows_read - reader.reading.rows_rejected
         while parts:
             part = parts.popleft()
             reader.give_rows(part)
             problem = self._attempt(lambda: self._load_reader(reader, ends=False))
             if problem is None:
+                loaded = True
                 continue
             failed += 1
             self._take_back([reader])
@@ -122,13 +128,16 @@ class Loader:
                 parts.extendleft((part[half:], part[:half]))
             else:
                 rejected.append((part[0], f"the destination does not take it: {_reason(problem)}"))
-            if failed > MAX_FAILED_LOADS or len(rejected) == reader.reading.rows_read - reader.reading.rows_rejected:
+            if failed > MAX_FAILED_LOADS or len(rejected) >= (rejectable if loaded else min(rejectable, MAX_FIRST)):
                 return problem
         for row, reason in rejected:
             reader.reject(row, reason)
         return None
 
     def _load_reader(self, reader: EndpointReader, *, ends: bool) -> None:
+        if ends:
+            # again, as it may be what has failed
+            reader.settle()
         items = reader.rest() if ends else iter([reader.batch()])
         if self._extract([build_resource(reader.endpoint, items)], [reader]):
             self._warehouse.load()

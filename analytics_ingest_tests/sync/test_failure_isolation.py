@@ -1,0 +1,313 @@
+"""One endpoint answers with what nobody expects: the others are loaded exactly, and the odd one says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.extract.rows import json_text
+from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sync.check import check_api
+from analytics_ingest.sync.verify import verify_api
+from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+API = "experimentation"
+LOG = logging.getLogger("test")
+
+
+def row(key: Any = "odd", **fields: Any) -> dict[str, Any]:
+    return {"id": key, "name": "odd", "updated_at": "2026-01-01T00:00:00Z", **fields}
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@dataclass
+class Odd:
+    """Rows that an endpoint sends, and what becomes of a list of them."""
+
+    rows: Any
+    outcome: Literal["stored", "some rejected", "failed"]
+    reason: str = ""
+
+
+ODD = {
+    "field without a name": Odd([row(**{"": 1, "fine": 2})], "stored"),
+    "field with a blank name": Odd([row(**{"  ": 1})], "stored"),
+    "number of 65 bits": Odd([row(big=2**63), row("b", big=5)], "stored"),
+    "number of 65 bits among others": Odd([row(big=5), row("b", big=2**63)], "some rejected", "more than the 64 bits"),
+    "key of 65 bits": Odd([row(2**63)], "stored"),
+    "keys of several types": Odd(
+        [row(5), row("-7"), row(2**63), row("007"), row(True), row(1.5)], "some rejected", "in the other rows"
+    ),
+    "260 levels": Odd([row(deep=nested(260))], "stored"),
+    "1000 levels": Odd([row(deep={"a": nested(1000)})], "stored"),
+    "key of 260 levels": Odd([row(nested(260))], "failed", "no plain value for id"),
+    "time before year 1": Odd([row(updated_at="0001-01-01T00:00:00+14:00")], "failed", "which no timestamp can hold"),
+    "time after year 9999": Odd(
+        [row("b"), row(updated_at="9999-12-31T23:59:59-14:00")], "some rejected", "which no timestamp can hold"
+    ),
+    "first and last time": Odd(
+        [row(updated_at="0001-01-01T00:00:00Z"), row("b", updated_at="9999-12-31T23:59:59.999999Z")], "stored"
+    ),
+    "times that are none": Odd([row(updated_at="soon"), row("b", updated_at={}), row("c", updated_at=True)], "stored"),
+    "no objects": Odd([1, "x", None, [1], {}], "some rejected", "no"),
+    "null": Odd(None, "failed", "NoneType, not records"),
+    "a text": Odd("rows", "failed", "str, not records"),
+    "columns of the product": Odd([row(_dlt_load_id="x", _dlt_id="y", _row_hash="z", _deletedAt="2020")], "stored"),
+    "characters no database likes": Odd([row(text="a\x00b\x7f", json={"k\x00": "v\x00"})], "stored"),
+    "10000 columns": Odd([row(**{f"c{n}": n for n in range(10_000)})], "failed", "EXCLUDE_COLUMNS"),
+    "names of 300 characters": Odd([row(**{"n" * 300: 1, "n" * 299 + "m": 2})], "stored"),
+}
+WRAPPED: dict[str, Callable[[Any], Any]] = {
+    "tags": lambda rows: {"data": rows},
+    "events": lambda rows: {"data": rows},
+    "gates_rules": lambda rows: {"data": [{"rules": rows}]},
+}
+OTHERS = ("gates", "holdouts", "layers")
+
+
+def send(sandbox: SandboxServer, api: str, path: str, body: Any) -> None:
+    sandbox.options.faults.append(Fault(api=api, path=path, status=200, body=json_text(body)))
+
+
+def assert_exact(tmp_path: Path, sandbox: SandboxServer, api: str, *names: str) -> None:
+    for name in names:
+        assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_rows_in_a_list_a_snapshot_and_a_child(tmp_path: Path, restored: SandboxServer, kind: str) -> None:
+    odd = ODD[kind]
+    for name, wrapped in WRAPPED.items():
+        path = f"/v1/gates/[^/]+/{name.removeprefix('gates_')}$" if name == "gates_rules" else f"/v1/{name}$"
+        send(restored, API, path, wrapped(odd.rows))
+    first, second = (sync(API, *WRAPPED, *OTHERS) for _ in range(2))
+
+    for results in (first, second):
+        assert {results[name].status for name in OTHERS} == {"complete"}
+        tags = results["tags"]
+        assert tags.status == ("failed" if odd.outcome == "failed" else "complete")
+        assert tags.reading is not None
+        assert bool(tags.reading.rows_rejected) == (odd.outcome == "some rejected") or odd.outcome == "failed"
+        if odd.outcome == "failed":
+            assert tags.reason.startswith("/v1/tags ")
+            assert odd.reason in tags.reason
+        for name in ("events", "gates_rules"):
+            assert results[name].status == "complete" or results[name].reason.startswith("/v1/")
+    assert_exact(tmp_path, restored, API, *OTHERS)
+    if odd.outcome == "some rejected":
+        reasons = [reason for (reason,) in query(tmp_path, f"SELECT reason FROM {API}._rejected_rows")]
+        assert any(odd.reason in reason for reason in reasons)
+    # the second sync finds the same
+    for name, result in second.items():
+        assert result.reading is not None
+        assert (name, result.reading.rows_loaded if result.status == "complete" else 0) == (name, 0)
+    verified = {each.endpoint.name: each for each in verify_api(APIS[API], selected={"tags", "gates"}, log=LOG)}
+    assert verified["gates"].outcome == "same"
+    assert verified["tags"].outcome == ("failed" if odd.outcome == "failed" else "same")
+    checked = {each.subject: each for each in check_api(APIS[API], log=LOG)}
+    assert checked["gates"].outcome == "fine"
+    assert (checked["tags"].outcome == "failed") == (odd.outcome == "failed")
+
+
+def test_values_that_fit_no_type_can_be_read(tmp_path: Path, restored: SandboxServer) -> None:
+    fields = {"": 1, "big": 2**63, "deep": nested(260), "_dlt_id": "mine", "_rowHash": "mine too"}
+    send(restored, API, "/v1/tags$", {"data": [row(**fields)]})
+    sync(API, "tags")
+
+    columns = "unnamed, big, deep, sent_dlt_id, sent_row_hash"
+    [found] = query(tmp_path, f"SELECT {columns} FROM {API}.tags")
+    assert (found[0], found[1], found[3], found[4]) == (1, str(2**63), "mine", "mine too")
+    assert json.loads(found[2]) == nested(260)
+
+
+PLACES = {
+    "by cursor": (
+        *("continuous_integration", "context", "^/v2/context$"),
+        *(lambda rows: {"items": rows, "next_page_token": None}, ("projects", "self_collaborations")),
+    ),
+    "single object": (
+        *("continuous_integration", "self_ids", "^/v2/me$"),
+        *(lambda rows: rows[0] if isinstance(rows, list) else rows, ("projects", "self_collaborations")),
+    ),
+    "by offset": (
+        *("feature_management", "groups", "^/v2/groups$"),
+        *(lambda rows: {"objects": rows, "totalCount": len(rows or ())}, ("workspaces", "users")),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_odd_rows_one_after_the_other(tmp_path: Path, restored: SandboxServer, place: str) -> None:
+    api, name, path, wrapped, others = PLACES[place]
+    for odd in ODD.values():
+        restored.options.faults = []
+        send(restored, api, path, wrapped(odd.rows))
+        results = sync(api, name, *others)
+
+        assert {results[other].status for other in others} == {"complete"}
+        assert results[name].status == "complete" or results[name].reason.startswith(APIS[api].by_name[name].path)
+    assert_exact(tmp_path, restored, api, *others)
+    restored.options.faults = []
+    assert sync(api, name)[name].status == "complete"
+    assert_exact(tmp_path, restored, api, name)
+
+
+def test_odd_rows_into_postgres(restored: SandboxServer, postgres: Callable[[], Any]) -> None:
+    for kind, odd in ODD.items():
+        restored.options.faults = []
+        for name, wrapped in WRAPPED.items():
+            send(restored, API, name.replace("gates_rules", "/v1/gates/[^/]+/rules"), wrapped(odd.rows))
+        results = sync(API, *WRAPPED, *OTHERS)
+
+        assert (kind, {results[name].status for name in OTHERS}) == (kind, {"complete"})
+        for name in WRAPPED:
+            assert results[name].status == "complete" or results[name].reason.startswith("/v1/"), kind
+    with postgres() as connection, connection.cursor() as cursor:
+        for name in OTHERS:
+            cursor.execute(f"SELECT id FROM {API}.{name} WHERE _deleted_at IS NULL")
+            assert sorted(cursor.fetchall()) == expected_keys(restored.world, API, name)
+
+
+CURSORS = [{}, [], [1], {"a": 1}, True, 1.5]
+
+
+@pytest.mark.parametrize("token", CURSORS, ids=str)
+def test_next_page_that_is_no_token(tmp_path: Path, restored: SandboxServer, token: Any) -> None:
+    body = {"items": [row()], "next_page_token": token}
+    send(restored, "continuous_integration", "^/v2/context$", body)
+    results = sync("continuous_integration", "context", "projects")
+
+    assert results["context"].status == "failed"
+    assert "next_page_token' in the body names the next page by" in results["context"].reason
+    assert_exact(tmp_path, restored, "continuous_integration", "projects")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/html; charset=utf8mb4", "application/json; charset=\x7f", "application/json; charset=idna"]
+)
+@pytest.mark.parametrize("status", [200, 403, 500])
+def test_content_type_with_an_unknown_encoding(restored: SandboxServer, content_type: str, status: int) -> None:
+    fault = Fault(api=API, path="/v1/tags$", status=status, body="<html>né</html>", content_type=content_type)
+    restored.options.faults = [fault]
+    results = sync(API, "tags", "holdouts")
+
+    assert (results["tags"].status, results["holdouts"].status) == ("failed", "complete")
+    assert results["tags"].reason.startswith("/v1/tags ")
+    assert "<html>" in results["tags"].reason
+
+
+def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
+    tmp_path: Path, restored: SandboxServer
+) -> None:
+    tags = restored.world.collection(API, "tags")
+    del tags[8:]
+    sync(API, "gates", "tags")
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute(f"ALTER TABLE {API}.tags ADD COLUMN nick TEXT DEFAULT 'none'")
+        connection.execute(f"ALTER TABLE {API}.tags ALTER nick SET NOT NULL")
+    for number, tag in enumerate(tags):
+        tag |= {"nick": None if number in (2, 7) else f"nick {number}", "name": f"name {number}"}
+    results = sync(API, "gates", "tags")
+
+    reading = results["tags"].reading
+    assert reading is not None
+    assert (results["gates"].status, results["tags"].status) == ("complete", "complete")
+    assert (reading.rows_loaded, reading.rows_rejected, results["tags"].rows_deleted) == (len(tags) - 2, 2, 0)
+    names = dict(query(tmp_path, f"SELECT id, name FROM {API}.tags"))
+    stale = {tags[2]["id"], tags[7]["id"]}
+    assert {key for key, name in names.items() if not name.startswith("name ")} == stale
+    rejected = query(tmp_path, f"SELECT reason, row ->> '$.sent.id' FROM {API}._rejected_rows")
+    assert {key for _, key in rejected} == stale
+    assert all(reason.startswith("the destination does not take it: ") for reason, _ in rejected)
+    [finding] = [each for each in results["tags"].findings if each.check == "rows_as_stated"]
+    assert not finding.passed
+    assert "no deletion is marked, since " in finding.said
+
+
+def test_table_that_the_destination_refuses_altogether_fails_alone(tmp_path: Path, restored: SandboxServer) -> None:
+    sync(API, "gates", "tags", "gates_rules")
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute(f"ALTER TABLE {API}.tags ALTER name SET NOT NULL")
+    for tag in restored.world.collection(API, "tags"):
+        tag["name"] = None
+    restored.world.collection(API, "gates")[0]["name"] = "another"
+    results = sync(API, "gates", "tags", "gates_rules")
+
+    assert {name: result.status for name, result in results.items()} == {
+        "gates": "complete",
+        "gates_rules": "complete",
+        "tags": "failed",
+    }
+    assert results["tags"].reason.startswith("/v1/tags its rows cannot be loaded: ")
+    assert ("another",) in query(tmp_path, f"SELECT name FROM {API}.gates")
+    assert_exact(tmp_path, restored, API, "gates", "tags", "gates_rules")
+
+
+@pytest.mark.parametrize("step", ["book", "settle", "take_vanished", "vanished", "rest"])
+def test_error_of_ours_ends_one_endpoint(
+    tmp_path: Path,
+    restored: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+) -> None:
+    from analytics_ingest.extract.reader import EndpointReader
+
+    name = {"book": "_book"}.get(step, step)
+    plain = getattr(EndpointReader, name)
+
+    def failing(reader: EndpointReader, *arguments: Any) -> Any:
+        if reader.endpoint.name == "tags":
+            raise ZeroDivisionError("a fault of ours")
+        return plain(reader, *arguments)
+
+    monkeypatch.setattr(EndpointReader, name, failing)
+    results = sync(API, "tags", *OTHERS)
+
+    assert {results[other].status for other in OTHERS} == {"complete"}
+    assert_exact(tmp_path, restored, API, *OTHERS)
+    if step != "vanished":
+        assert results["tags"].status == "failed"
+        assert "failed with ZeroDivisionError: a fault of ours" in results["tags"].reason
+        assert "Traceback" in caplog.text
+
+
+def test_result_that_cannot_be_made_fails_alone(
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analytics_ingest.warehouse.tables import Tables
+
+    plain = Tables.counts
+
+    def failing(tables: Tables, table: str, *arguments: Any, **options: Any) -> Any:
+        if table == "tags":
+            raise ZeroDivisionError("a fault of ours")
+        return plain(tables, table, *arguments, **options)
+
+    monkeypatch.setattr(Tables, "counts", failing)
+    results = sync(API, "tags", *OTHERS)
+
+    assert results["tags"].status == "failed"
+    assert {results[other].status for other in OTHERS} == {"complete"}
+    assert_exact(tmp_path, restored, API, "tags", *OTHERS)
