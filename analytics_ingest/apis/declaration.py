@@ -48,6 +48,8 @@ class Endpoint:
         retry_status_codes: Status codes retried here beside those of the API.
         finished: A column and its values that mean that a row changes no more. The parents of other rows are asked
             at each sync, also when they are settled (see ``feeds.From``).
+        retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
+            values that the table has in them stay. Of endpoints with a key only.
     """
 
     name: str
@@ -67,6 +69,11 @@ class Endpoint:
     start_param: str | None = field(default=None, kw_only=True)
     convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
     finished: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
+    retired: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
+            raise ValueError(f"{self.name}: {self.retired} cannot be retired: stored values are kept by the key")
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:

@@ -58,6 +58,7 @@ class ListPages:
         self._finisher = RowFinisher(endpoint, exclude=excluded_fields(endpoint, settings.exclude_columns))
         self._key_types = KeyTypes(endpoint, stored.columns)
         self._stored = stored.hashes
+        self._former = stored.former
         self._new: set[int] = set()
         self._wanted = wanted
         self._started = started
@@ -128,11 +129,20 @@ class ListPages:
                 taken.highest = value
             hashed = row[ROW_HASH]
             stored = hashed in self._stored or hashed in self._new
+            if not stored and self._former and (found := self._former.recognised(self._finisher.key(row), row)):
+                former, rewrite = found
+                taken.rewrites[former] = rewrite
+                self._stored[former] = CAME
+                stored = True
             if hashed in self._stored:
                 # in place: a set of its own would have each of millions of hashes twice
                 self._stored[hashed] = CAME
             else:
                 self._new.add(hashed)
             if self._wanted.holds(value, stored=stored):
-                taken.rows.append(row)
+                taken.rows.append(self._with_retired(row) if self._former else row)
         return taken
+
+    def _with_retired(self, row: dict[str, Any]) -> Any:
+        """A row to load with the stored values of retired columns, as the stored row is replaced."""
+        return self._finisher.without_excluded({**row, **self._former.retired(self._finisher.key(row))})

@@ -98,6 +98,7 @@ class EndpointReader:
         self._rows: list[dict[str, Any]] = []
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
+        self._rewrites: dict[int, dict[str, Any]] = {}
         self._last: list[Any] = []
         self.table_ready, self._stopped = bool(stored.columns), False
         self._patience = Patience(len(sweep.parents))
@@ -163,6 +164,7 @@ class EndpointReader:
         reading.rows_read += taken.read
         reading.rows_rejected += len(taken.rejected)
         self._rejected += taken.rejected
+        self._rewrites |= taken.rewrites
         reading.rows_short += taken.short
         reading.lists_unsettled += taken.unsettled
         reading.highest = max(filter(None, (reading.highest, taken.highest)), default=None)
@@ -231,6 +233,11 @@ class EndpointReader:
         """Rows rejected since the last call, with the reason."""
         rejected, self._rejected = self._rejected, []
         return rejected
+
+    def take_rewrites(self) -> Mapping[int, Mapping[str, Any]]:
+        """Columns to rewrite in place, by the stored hash of their row, of the rows read since the last call."""
+        rewrites, self._rewrites = self._rewrites, {}
+        return rewrites
 
     def _ended(self, taken: Taken) -> None:
         """Books the end of one parent's pages."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import Mark
+from analytics_ingest.extract.former import FormerRows
 from analytics_ingest.extract.session import Meter
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Taken:
     Attributes:
         parent: In whose list the page is.
         over: Whether no other page of it comes.
+        rewrites: Columns to rewrite in place of rows that the table holds in a former form, by their stored hash.
         again: Whether the list is read once more after this page.
     """
 
@@ -116,6 +118,7 @@ class Taken:
     rejected: list[tuple[str, Any]] = field(default_factory=list)
     highest: datetime | None = None
     failure: ReadError | None = None
+    rewrites: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +132,11 @@ class Stored:
         rows: The hashes of a snapshot's rows, one for each row.
         columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
         cursor: The highest cursor value seen by earlier syncs.
+        former: Rows that the table holds in a former form.
     """
 
     hashes: dict[int, str] = field(default_factory=dict)
     rows: Sequence[int] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     cursor: datetime | None = None
+    former: FormerRows = field(default_factory=FormerRows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import LOAD_ID
 from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.former import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.reader import EndpointReader
 from analytics_ingest.extract.reading import CURSOR, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
@@ -143,7 +144,24 @@ class Readers:
             return found if not self._shard or self._shard.has(found) else None
 
         hashes = {row[0]: found for row in rows if (found := path(*row[1:])) is not None}
-        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state))
+        former = self._former(endpoint, tables, there)
+        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state), former=former)
+
+    def _former(self, endpoint: Endpoint, tables: Tables, there: Mapping[str, str]) -> FormerRows:
+        """The rows with values in columns that are no longer read, those marked as deleted too: they may come back."""
+        retired = [name for name in endpoint.retired if name in there]
+        if not retired:
+            return FormerRows()
+        key, live = endpoint.primary_key, DELETED_AT if DELETED_AT in there else ROW_HASH
+        found = {}
+        for row_hash, gone, *values in tables.read(endpoint.name, [ROW_HASH, live, *key, *retired]):
+            named = zip(retired, values[len(key) :], strict=True)
+            sent = {name: stored_value(value, there[name]) for name, value in named}
+            found[former_key(values[: len(key)])] = FormerRow(
+                row_hash=row_hash if gone is None or live == ROW_HASH else None,
+                retired={name: value for name, value in sent.items() if value is not None},
+            )
+        return FormerRows(retired, found)
 
     def _sweep(
         self,

@@ -193,6 +193,8 @@ class ApiSync:
         """Loads a package, marks what is gone, and begins what can be read after it."""
         if to_load:
             self._warehouse.load()
+        for reader in package.taken:
+            tables.rewrite(reader.endpoint.name, reader.take_rewrites(), key=ROW_HASH)
         for reader in package.taken if self._settings.mark_deleted else ():
             name, vanished = reader.endpoint.name, reader.take_vanished()
             self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)

@@ -71,6 +71,8 @@ CIRCLECI = overlay(
         # the id may be null
         "self_collaborations": {"primary_key": ("slug",)},
         "me": {"timestamps": ("created_at",)},
+        # the API drops branches on 7 December 2026, and leaves it out from now on if asked to
+        "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},
         "pipelines": {
             "path": "/v2/pipeline?org-slug={org_slug}",
             "parents": ORGANISATIONS,
