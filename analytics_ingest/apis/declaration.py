@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from analytics_ingest.apis.feeds import Named
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -101,6 +103,16 @@ class Endpoint:
         """Names of the resources whose tables feed this one, in the order of their declaration."""
         return self.parents.resources if self.parents else ()
 
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """Names of other resources whose tables tell names for the path; none of them has to be read for it."""
+        return (self.parents.table,) if isinstance(self.parents, Named) and self.parents.table != self.name else ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Names of the resources that are read before it, if they are read."""
+        return (*self.upstream, *self.lookups)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
@@ -170,7 +182,7 @@ class Api:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for endpoint in self.endpoints:
-            unknown = set(endpoint.upstream) - seen
+            unknown = set(endpoint.after) - seen
             if endpoint.name in seen or unknown:
                 raise ValueError(
                     f"{self.name}/{endpoint.name}: declared twice, or before its parents {sorted(unknown)}"
@@ -200,7 +212,7 @@ class Api:
         """
         level: dict[str, int] = {}
         for endpoint in self.endpoints:
-            level[endpoint.name] = 1 + max((level[name] for name in endpoint.upstream), default=-1)
+            level[endpoint.name] = 1 + max((level[name] for name in endpoint.after), default=-1)
         groups: list[list[Endpoint]] = [[] for _ in range(1 + max(level.values()))]
         for endpoint in self.endpoints:
             if selected is None or endpoint.name in selected:

@@ -32,13 +32,20 @@ class FormerRow:
 class FormerRows:
     """The stored rows of one endpoint in a former form, by key."""
 
-    def __init__(self, retired: Sequence[str] = (), rows: Mapping[Key, FormerRow] | None = None) -> None:
+    def __init__(
+        self,
+        retired: Sequence[str] = (),
+        rows: Mapping[Key, FormerRow] | None = None,
+        moved: Mapping[int, dict[str, Any]] | None = None,
+    ) -> None:
         """Keeps the rows.
 
         Args:
             retired: Columns of the table that are no longer read.
             rows: The rows, by ``former_key``.
+            moved: Columns to rewrite in rows that are marked as deleted, by their hash: their parent's new name.
         """
+        self.moved = moved or {}
         self._retired = retired
         self._rows = rows or {}
 

@@ -11,7 +11,7 @@ from analytics_ingest.extract.reading import Taken
 from analytics_ingest.extract.rows import ROW_HASH, KeyTypes, RowFinisher, RowRejectedError, excluded_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from analytics_ingest.apis import Endpoint
@@ -60,6 +60,8 @@ class ListPages:
         self._stored = stored.hashes
         self._former = stored.former
         self._new: set[int] = set()
+        self.named: set[str] = set()
+        """Paths of parents by the API's own name that answers to provisional names had."""
         self._wanted = wanted
         self._started = started
 
@@ -112,7 +114,7 @@ class ListPages:
         for sent in (row for element in page.rows for row in self._finisher.rows(element)):
             taken.read += 1
             try:
-                row = self._finisher.finish(sent, parent.params)
+                row = self._finisher.finish(sent, self._params(parent, sent))
                 self._key_types.check(row)
             except RowRejectedError as error:
                 taken.rejected.append((str(error), self._finisher.without_excluded(sent)))
@@ -142,6 +144,15 @@ class ListPages:
             if self._wanted.holds(value, stored=stored):
                 taken.rows.append(self._with_retired(row) if self._former else row)
         return taken
+
+    def _params(self, parent: Parent, sent: Any) -> Mapping[str, Any]:
+        """The path parameters that a row gets: by the API's own name for the parent, if its answer tells it."""
+        given = parent.naming.named_by
+        if not given or not isinstance(sent, dict):
+            return parent.params
+        params = {**parent.params, **{name: sent[field] for name, field in given.items() if sent.get(field)}}
+        self.named.add(self._endpoint.path_for(params))
+        return params
 
     def _with_retired(self, row: dict[str, Any]) -> Any:
         """A row to load with the stored values of retired columns, as the stored row is replaced."""

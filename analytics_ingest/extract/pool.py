@@ -95,7 +95,7 @@ class ReadPool:
                         self._changed.wait_for(lambda: self._waiting_rows <= READ_AHEAD or self._closed)
                         self._waiting_rows += len(taken.rows)
                     self._inbox.put((reader, taken))
-                    if reader.admitted and not admitted:
+                    if (reader.admitted and not admitted) or (taken.over and reader.holds_back):
                         with self._changed:
                             self._changed.notify_all()
             except BaseException as error:  # noqa: BLE001 - raised in the calling thread

@@ -15,19 +15,19 @@ from analytics_ingest.extract.kept import Kept
 from analytics_ingest.extract.pages import ListPages
 from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading
+from analytics_ingest.extract.reading import CURSOR, PROFILE, Failure, Reading, Taken
 from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest.extract.tables import first_rows, schema_only
 from analytics_ingest.extract.wanted import Wanted
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.errors import ReadError
     from analytics_ingest.extract.mode import Mode
-    from analytics_ingest.extract.reading import Parent, Stored, Taken
+    from analytics_ingest.extract.reading import Parent, Stored
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
 
@@ -98,12 +98,14 @@ class EndpointReader:
         self._rows: list[dict[str, Any]] = []
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
-        self._rewrites: dict[int, dict[str, Any]] = {}
+        self._rewrites: dict[int, dict[str, Any]] = dict(stored.former.moved)
         self._last: list[Any] = []
         self.table_ready, self._stopped = bool(stored.columns), False
         self._patience = Patience(len(sweep.parents))
         # those that others have read come first
         self._asked = self._reached = self.reading.parents_done
+        self._late = sum(parent.naming.late for parent in sweep.parents)
+        self._ended_early = self._asked
         self._over: set[str] = set()
         self._whole: set[str] = set()
         self.admitted, self.closed = self._asked > 0, False
@@ -141,7 +143,10 @@ class EndpointReader:
         with self._lock:
             parents = self.sweep.parents
             probation = self._asked >= PROBATION and not self.admitted
-            if probation or self._stopped or self._asked == len(parents):
+            early = len(parents) - self._late
+            # whether a late one is requested depends on the answers to all others
+            held = self._asked >= early > self._ended_early
+            if probation or held or self._stopped or self._asked == len(parents):
                 return None
             self._asked += 1
             return parents[self._asked - 1]
@@ -152,10 +157,26 @@ class EndpointReader:
         Raises:
             AuthenticationError: The API refused the key.
         """
+        if parent.naming.late and parent.path in self._pages.named:
+            yield Taken(parent, over=True)
+            return
         for taken in self._pages.read(parent, stopped=lambda: self._stopped or stopped()):
+            if taken.over:
+                with self._lock:
+                    self._ended_early += not parent.naming.late
             # here, as the calling thread may be busy with a load
             self.admitted |= taken.over and (taken.failure is None or taken.failure.status != 403)
             yield taken
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether some parents are read only once others have ended."""
+        return bool(self._late)
+
+    @property
+    def named(self) -> Collection[str]:
+        """Paths of parents by the API's own name that answers to provisional names had."""
+        return self._pages.named
 
     def book(self, taken: Taken) -> None:
         """Books a page."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import Mark
+from analytics_ingest.apis.feeds import Mark, Naming
 from analytics_ingest.extract.former import FormerRows
 from analytics_ingest.extract.session import Meter
 
@@ -22,6 +22,7 @@ CURSOR = "cursor"
 PROFILE = "profile"
 """Key in the resource's state: the profile that the rest of the state is of; absent for none."""
 NO_MARK = Mark(None, 0.0, settled=False)
+NO_NAMING = Naming()
 
 
 def is_of(api: Api, state: Mapping[str, Any]) -> bool:
@@ -37,11 +38,15 @@ class Parent:
         path: The endpoint's path with the values in it, percent-encoded.
         params: The path parameters, and what else the child's rows carry from the parent.
         mark: By which a change of the parent is told.
+        naming: How its name in the path relates to the API's.
+        former: The path under which earlier syncs requested it; empty if that is the same.
     """
 
     path: str
     params: Mapping[str, Any]
     mark: Mark = NO_MARK
+    naming: Naming = NO_NAMING
+    former: str = ""
 
 
 @dataclass(frozen=True)

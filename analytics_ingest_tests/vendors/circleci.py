@@ -25,9 +25,9 @@ WINDOWS = {"last-24-hours", "last-7-days", "last-30-days", "last-60-days", "last
 LISTS = {"context", "pipelines", "project_pipelines", "pipeline_workflows", "workflow_jobs"}
 ARRAYS = {"self_collaborations", "projects"}
 EDN = '({:login "ada", :followed true, :branches {:main {:pusher_logins ["ada"]}}})'
-CLOUD = f"circleci/{make.ident('organisation', 'cloud')}"
+CLOUD = f"circleci/{make.opaque('organisation', 'cloud')}"
 SHOP, SITE, TOOLS, DOTFILES = "gh/acme/shop", "gh/acme/site", "gh/acme/tools", "gh/ada/dotfiles"
-ENGINE, SERVICE = "bb/basalt/engine", f"{CLOUD}/{make.ident('project', 'service')}"
+ENGINE, SERVICE = "bb/basalt/engine", f"{CLOUD}/{make.opaque('project', 'service')}"
 
 
 def token(start: int) -> str:
@@ -246,11 +246,16 @@ class Circleci(Vendor):
             return Answer(body=[self.project_sent(row, shallow=shallow) for row in self.rows(name)])
         if name in ARRAYS:
             return Answer(body=self.rows(name))
+        parts = tuple(self.canonical(part) for part in parts)
         owner = [query[each] for each in ("owner-slug", "org-slug") if each in query]
         rows = self.store[name].get((*owner, *parts))
         if rows is None:
             return self.error(404)
         return self.page(rows, query.get("page-token")) if name in LISTS else Answer(body=rows[0])
+
+    def canonical(self, part: str) -> str:
+        """A slug as version 2 writes it, from either form; anything else as it is."""
+        return next((slug for (slug,) in self.store["specific_project"] if make.made_of_ids(slug) == part), part)
 
     def project_sent(self, row: Row, *, shallow: bool) -> Row:
         """A row of version 1.1's projects as it is sent."""
