@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,21 @@ import pytest
 from analytics_ingest.warehouse.destination import EXTENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 Table = tuple[list[str], list[tuple[Any, ...]]]
+Execute = Callable[[str, Sequence[Any]], object]
+"""Executes a statement whose parameters are marked with ``?``."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """A destination: the settings that pick it, and the columns and rows of an API's table there."""
+    """A destination: the settings that pick it, an API's table there as columns and rows, and how to write there."""
 
     settings: dict[str, str]
     table: Callable[[str, str], Table]
+    writing: Callable[[], AbstractContextManager[Execute]]
 
 
 @contextmanager
@@ -39,7 +43,12 @@ def duckdb_store(folder: Path) -> Iterator[Store]:
             found = connection.sql(f'SELECT * FROM {api}."{name}"')
             return found.columns, found.fetchall()
 
-    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, table)
+    @contextmanager
+    def writing() -> Iterator[Execute]:
+        with duckdb.connect(str(file)) as connection:
+            yield connection.execute
+
+    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, table, writing)
 
 
 @contextmanager
@@ -53,8 +62,15 @@ def postgres_store(_: Path) -> Iterator[Store]:
             cursor.execute(f'SELECT * FROM {api}."{name}"')
             return [each.name for each in cursor.description or ()], cursor.fetchall()
 
+        @contextmanager
+        def writing() -> Iterator[Execute]:
+            cursor = reading.cursor()
+            yield lambda sql, values: cursor.execute(sql.replace("?", "%s").replace(" JSON", " JSONB"), values)
+
         yield Store(
-            {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials}, table
+            {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials},
+            table,
+            writing,
         )
 
 
@@ -68,13 +84,24 @@ def lake_store(folder: Path) -> Iterator[Store]:
         # to check the extensions' signatures takes a quarter of a second for each of hundreds of connections
         return connect(*arguments, config={**(config or {}), "allow_unsigned_extensions": "true"}, **options)
 
-    def table(api: str, name: str) -> Table:
+    @contextmanager
+    def attached(options: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect() as connection:
             for extension in EXTENSIONS[:2]:
                 connection.load_extension(extension)
-            connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake (DATA_PATH '{storage}', READ_ONLY)")
+            connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake (DATA_PATH '{storage}'{options})")
+            connection.execute("USE lake")
+            yield connection
+
+    def table(api: str, name: str) -> Table:
+        with attached(", READ_ONLY") as connection:
             found = connection.sql(f'SELECT * FROM lake.{api}."{name}"')
             return found.columns, found.fetchall()
+
+    @contextmanager
+    def writing() -> Iterator[Execute]:
+        with attached() as connection:
+            yield connection.execute
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duckdb, "connect", unsigned)
@@ -85,6 +112,7 @@ def lake_store(folder: Path) -> Iterator[Store]:
                 "DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL": storage.as_uri(),
             },
             table,
+            writing,
         )
 
 
@@ -119,3 +147,6 @@ def postgres_database() -> Iterator[tuple[str, Callable[[], psycopg2.extensions.
             connection.close()
         admin.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
         admin.close()
+
+
+STORES = {"duckdb": duckdb_store, "postgres": postgres_store, "ducklake": lake_store}

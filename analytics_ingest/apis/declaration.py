@@ -14,6 +14,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from analytics_ingest.apis.feeds import Named
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -49,6 +51,8 @@ class Endpoint:
         secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
         finished: A column and its values that mean that a row changes no more. The parents of other rows are asked
             at each sync, also when they are settled (see ``feeds.From``).
+        retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
+            values that the table has in them stay. Of endpoints with a key only.
     """
 
     name: str
@@ -69,6 +73,11 @@ class Endpoint:
     convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
     finished: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
     secrets: tuple[str, ...] = field(default=(), kw_only=True)
+    retired: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
+            raise ValueError(f"{self.name}: {self.retired} cannot be retired: stored values are kept by the key")
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:
@@ -100,6 +109,16 @@ class Endpoint:
     def upstream(self) -> tuple[str, ...]:
         """Names of the resources whose tables feed this one, in the order of their declaration."""
         return self.parents.resources if self.parents else ()
+
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """Names of other resources whose tables tell names for the path; none of them has to be read for it."""
+        return (self.parents.table,) if isinstance(self.parents, Named) and self.parents.table != self.name else ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """Names of the resources that are read before it, if they are read."""
+        return (*self.upstream, *self.lookups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +189,7 @@ class Api:
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for endpoint in self.endpoints:
-            unknown = set(endpoint.upstream) - seen
+            unknown = set(endpoint.after) - seen
             if endpoint.name in seen or unknown:
                 raise ValueError(
                     f"{self.name}/{endpoint.name}: declared twice, or before its parents {sorted(unknown)}"
@@ -200,7 +219,7 @@ class Api:
         """
         level: dict[str, int] = {}
         for endpoint in self.endpoints:
-            level[endpoint.name] = 1 + max((level[name] for name in endpoint.upstream), default=-1)
+            level[endpoint.name] = 1 + max((level[name] for name in endpoint.after), default=-1)
         groups: list[list[Endpoint]] = [[] for _ in range(1 + max(level.values()))]
         for endpoint in self.endpoints:
             if selected is None or endpoint.name in selected:

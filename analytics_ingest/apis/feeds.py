@@ -7,7 +7,7 @@ their parent. It is read from the parents' tables, all rows of them, so a cursor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
 
 MARK = "_mark"
 """Key in a feed's row under which its ``Mark`` stands."""
+NAMING = "_naming"
+"""Key in a feed's row under which its ``Naming`` stands, if its parent has one."""
 LOAD_ID = "_dlt_load_id"
 
 
@@ -200,3 +202,92 @@ class Join:
         for row in self.left.rows(read, scope):
             for partner in partners.get(row.pop(self.on), ()):
                 yield row | partner | {MARK: row[MARK].with_(partner[MARK])}
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the name of a parent in the path relates to the name that the API gives it.
+
+    Attributes:
+        former: The path parameters under which earlier syncs requested this parent, if they differ.
+        named_by: By path parameter the field of the answer with the API's name; empty if that is known.
+        late: Whether to request it after all others, and only if no answer had its name.
+    """
+
+    former: Row = field(default_factory=dict)
+    named_by: Mapping[str, str] = field(default_factory=dict)
+    late: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """The rows of a feed under the names that the API itself gives to its parents, as a table holds them.
+
+    Some parents are known under a provisional name at first, with an identifier in it. The API's name for the
+    identifier comes from ``table``, also from its rows that are marked as deleted. The table is read if it is there:
+    without it the feed gives the parents that need no name from it.
+
+    Attributes:
+        feed: The parents.
+        param: The path parameter that is a name.
+        identify: The identifier in a provisional name; ``None`` for any other name.
+        table: The resource whose table tells names.
+        identifier: Its column with the identifier.
+        name: Its column with the API's name.
+        asks: Whether parents without a known name are requested under their provisional one: for the endpoint that
+            fills the table. Others leave them out.
+    """
+
+    feed: From | Union
+    param: str
+    identify: Callable[[Any], str | None]
+    table: str
+    identifier: str = "id"
+    name: str
+    asks: bool = False
+    open_ended = False
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """See ``Feed.resources``."""
+        return self.feed.resources
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``Feed.params``."""
+        return self.feed.params
+
+    @property
+    def settles(self) -> bool:
+        """See ``Feed.settles``."""
+        return self.feed.settles
+
+    def names(self, read: ReadTable) -> dict[str, str]:
+        """The API's names that the table tells, by identifier."""
+        found = read(self.table, (self.identifier, self.name))
+        return {str(identifier): str(name) for identifier, name in found if identifier and name}
+
+    def current(self, value: Any, names: Mapping[str, str]) -> Any:
+        """The API's name for a parent, if it is known; else the name as it is."""
+        return names.get(self.identify(value) or "", value)
+
+    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
+        """See ``Feed.rows``."""
+        names = self.names(read)
+        known = frozenset(names.values())
+        for row in self.feed.rows(read, scope):
+            value = row[self.param]
+            current = self.current(value, names)
+            if current != value:
+                row[NAMING] = Naming(former={**_values(row), self.param: value})
+                row[self.param] = current
+            elif self.identify(value) and value not in known:
+                row[NAMING] = Naming(named_by={self.param: self.name})
+                row[self.param] = value if self.asks else None
+            elif self.asks and value not in known:
+                row[NAMING] = Naming(late=True)
+            yield row
+
+
+def _values(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in (MARK, NAMING)}

@@ -39,6 +39,7 @@ class PageResult:
         unsettled: Whether rows moved between the pages while the list was read, also when it was read again.
         rows: The rows, finished; of one key the newest alone.
         rejected: Rows that cannot be stored, as they came, each with the reason.
+        rewrites: Columns to rewrite in place of rows that the table holds in a former form, by their stored hash.
         highest: The highest cursor value among the rows, no later than the start of the sync.
         failure: Why the list could not be read to its end.
     """
@@ -54,6 +55,7 @@ class PageResult:
     unsettled: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[tuple[str, Any]] = field(default_factory=list)
+    rewrites: dict[int, dict[str, Any]] = field(default_factory=dict)
     highest: datetime | None = None
     failure: ReadError | None = None
 
@@ -66,6 +68,7 @@ class ListReader:
 
     Attributes:
         finisher: The rules by which elements of pages become rows.
+        named: Paths of parents by the API's own name that answers to provisional names had.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class ListReader:
         self._endpoint = endpoint
         self._session = session
         self._client = EndpointClient(endpoint, session, limit=limit, meter=meter)
+        self.named: set[str] = set()
         self.finisher = RowFinisher(
             endpoint,
             exclude=excluded_fields(endpoint, settings.exclude_columns),
@@ -166,7 +170,7 @@ class ListReader:
         for sent in (row for element in page.rows for row in finisher.rows(element)):
             result.read += 1
             try:
-                row = finisher.finish(sent, parent.params)
+                row = finisher.finish(sent, self._params(parent, sent))
             except RowRejectedError as error:
                 result.rejected.append((str(error), finisher.kept_aside(sent)))
                 continue
@@ -178,3 +182,12 @@ class ListReader:
             attempts.note(finished.keys(), last=not page.paginator.has_next_page)
         result.rows = list(finished.values())
         return result
+
+    def _params(self, parent: Parent, sent: Any) -> Mapping[str, Any]:
+        """The path parameters that a row gets: by the API's own name for the parent, if its answer tells it."""
+        given = parent.naming.named_by
+        if not given or not isinstance(sent, dict):
+            return parent.params
+        params = {**parent.params, **{name: sent[field] for name, field in given.items() if sent.get(field)}}
+        self.named.add(self._endpoint.path_for(params))
+        return params

@@ -106,7 +106,7 @@ class ReadPool:
                         self._waiting_rows += len(page.rows)
                         self._waiting_bytes += page.size
                     self._inbox.put((reader, page))
-                    if reader.admitted and not admitted:
+                    if (reader.admitted and not admitted) or (page.over and reader.holds_back):
                         with self._changed:
                             self._changed.notify_all()
             except BaseException as error:  # noqa: BLE001 - raised in the calling thread

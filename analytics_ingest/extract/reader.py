@@ -24,7 +24,7 @@ from analytics_ingest.extract.tables import first_rows, schema_only
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.mode import Mode
@@ -110,6 +110,7 @@ class EndpointReader:
         self._bytes = self._loading_bytes = 0
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
+        self._rewrites: dict[int, dict[str, Any]] = dict(stored.former.moved)
         self._last: list[Any] = []
         # what dlt was given of the package that is not loaded yet
         self._given: list[dict[str, Any]] = []
@@ -120,6 +121,8 @@ class EndpointReader:
         self._patience = Patience(len(sweep.parents))
         # those that others have read come first
         self._asked = self._reached = self.reading.parents_done
+        self._late = sum(parent.naming.late for parent in sweep.parents)
+        self._ended_early = self._asked
         self._over: set[str] = set()
         self.admitted, self.closed, self.broken = self._asked > 0, False, False
         self.kept = Kept(endpoint.primary_key, keep)
@@ -161,7 +164,10 @@ class EndpointReader:
         with self._lock:
             parents = self.sweep.parents
             probation = self._asked >= PROBATION and not self.admitted
-            if probation or self._stopped or self._asked == len(parents):
+            early = len(parents) - self._late
+            # whether a late one is requested depends on the answers to all others
+            held = self._asked >= early > self._ended_early
+            if probation or held or self._stopped or self._asked == len(parents):
                 return None
             self._asked += 1
             return parents[self._asked - 1]
@@ -172,9 +178,15 @@ class EndpointReader:
         Raises:
             AuthenticationError: The API refused the key.
         """
+        if parent.naming.late and parent.path in self._lists.named:
+            yield PageResult(parent, over=True)
+            return
         pages = self._lists.read(parent, params=self._filter.params, stopped=lambda: self._stopped or stopped())
         try:
             for page in pages:
+                if page.over:
+                    with self._lock:
+                        self._ended_early += not parent.naming.late
                 # here, as the calling thread may be busy with a load
                 self.admitted |= page.over and (page.failure is None or page.failure.status != 403)
                 yield self._filter.apply(page, self._lists.finisher)
@@ -182,6 +194,16 @@ class EndpointReader:
             raise
         except Exception as error:  # noqa: BLE001 - one list fails, the others are read
             yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether some parents are read only once others have ended."""
+        return bool(self._late)
+
+    @property
+    def named(self) -> Collection[str]:
+        """Paths of parents by the API's own name that answers to provisional names had."""
+        return self._lists.named
 
     def book(self, page: PageResult) -> None:
         """Books a page; an error ends the endpoint."""
@@ -203,6 +225,7 @@ class EndpointReader:
         if page.rejected and not self.broken:
             self._reject(page.rejected)
             self.deletions.reject(page.parent.path)
+        self._rewrites |= page.rewrites
         if self.broken:
             # what comes after a load that failed cannot be loaded either
             page.rows = []
@@ -321,6 +344,11 @@ class EndpointReader:
         rejected, self._rejected = self._rejected, []
         self._given_rejected += rejected
         return rejected
+
+    def take_rewrites(self) -> Mapping[int, Mapping[str, Any]]:
+        """Columns to rewrite in place, by the stored hash of their row, of the rows read since the last call."""
+        rewrites, self._rewrites = self._rewrites, {}
+        return rewrites
 
     @property
     def _there(self) -> frozenset[str] | None:

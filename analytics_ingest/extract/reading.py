@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import Mark
+from analytics_ingest.apis.feeds import Mark, Naming
+from analytics_ingest.extract.former import FormerRows
 from analytics_ingest.extract.session import Meter
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ UNPROVEN = "unproven_since"
 """Key in the resource's state: the first sync, ISO 8601 in UTC, since which rejected rows keep deletions from being
 marked; absent otherwise."""
 NO_MARK = Mark(None, 0.0, settled=False)
+NO_NAMING = Naming()
 
 
 def is_of(api: Api, state: Mapping[str, Any]) -> bool:
@@ -40,11 +42,15 @@ class Parent:
         path: The endpoint's path with the values in it, percent-encoded.
         params: The path parameters, and what else the child's rows carry from the parent.
         mark: By which a change of the parent is told.
+        naming: How its name in the path relates to the API's.
+        former: The path under which earlier syncs requested it; empty if that is the same.
     """
 
     path: str
     params: Mapping[str, Any]
     mark: Mark = NO_MARK
+    naming: Naming = NO_NAMING
+    former: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,11 @@ class Stored:
         rows: The hashes of a snapshot's rows, one for each row.
         columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
         cursor: The highest cursor value seen by earlier syncs.
+        former: Rows that the table holds in a former form.
     """
 
     hashes: dict[int, str] = field(default_factory=dict)
     rows: Sequence[int] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     cursor: datetime | None = None
+    former: FormerRows = field(default_factory=FormerRows)

@@ -45,6 +45,7 @@ class RowFilter:
         self._endpoint = endpoint
         self._mode = mode
         self._stored = stored.hashes
+        self._former = stored.former
         self._new: set[int] = set()
         self._started = started
         self.added = 0
@@ -82,15 +83,25 @@ class RowFilter:
             hashed = row[ROW_HASH]
             stored = hashed in self._stored
             known = stored or hashed in self._new
+            if not known and self._former and (found := self._former.recognised(finisher.key(row), row)):
+                former, rewrite = found
+                page.rewrites[former] = rewrite
+                self._stored[former] = SEEN
+                known = True
             if stored:
                 # in place: a set of its own would have each of millions of hashes twice
                 self._stored[hashed] = SEEN
             else:
                 self._new.add(hashed)
             if self.accepts(value, stored=known):
-                page.rows.append(row)
+                page.rows.append(self._with_retired(row, finisher) if self._former else row)
                 self.added += not known
         return page
+
+    def _with_retired(self, row: dict[str, Any], finisher: RowFinisher) -> dict[str, Any]:
+        """A row to load with the stored values of retired columns, as the stored row is replaced."""
+        full: dict[str, Any] = finisher.without_excluded({**row, **self._former.retired(finisher.key(row))})
+        return full
 
     def accepts(self, cursor: datetime | None, *, stored: bool) -> bool:
         """Whether a row is loaded.

@@ -171,6 +171,7 @@ class RowFinisher:
         """
         self._endpoint = endpoint
         self._key = endpoint.primary_key
+        self._retired = endpoint.retired
         self._rows = endpoint.rows
         self._names: dict[str, str] = {}
         self._exclude = exclude
@@ -235,6 +236,8 @@ class RowFinisher:
             # of the same id the parent's is taken: what is 7 here may be "7" there
             if row.get(name) is None or str(row[name]) == str(value):
                 row[name] = value
+        for name in self._retired:
+            row.pop(name, None)
         row = self.without_excluded(row)
         for path in self._timestamps:
             _normalise(row, path)

@@ -50,12 +50,13 @@ class Sweep:
     ahead: bool = False
 
     def __post_init__(self) -> None:
-        self._first = frozenset(self.failed)
+        late = {parent.path for parent in self.parents if parent.naming.late}
+        self._out_of_order = frozenset(self.failed) | late
 
     def reach(self, state: dict[str, Any], path: str) -> None:
         """Notes in the resource's state that the sweep has come to ``path``."""
-        # those that failed last time are asked first, out of order
-        self.done = self.done if path in self._first else path
+        # those that failed last time come first, late ones last
+        self.done = self.done if path in self._out_of_order else path
         state[UNFINISHED] = {"mode": self.mode, "began": self.began.isoformat(), "done": self.done}
         self._note_failed(state)
 
@@ -115,7 +116,8 @@ def plan_sweep(
         windowed: Whether the parents are those of a window, which says nothing of the others.
         ahead: Whether parents among them are not loaded yet.
     """
-    failed = set(state.get(FAILED, ())) & {parent.path for parent in parents}
+    before = frozenset(state.get(FAILED, ()))
+    failed = {parent.path for parent in parents if not before.isdisjoint((parent.path, parent.former))}
     unfinished = state.get(UNFINISHED, {})
     began, done = now, ""
     if unfinished.get("mode") == mode:
@@ -129,7 +131,11 @@ def plan_sweep(
     asked = [
         parent
         for parent in parents
-        if parent.path in failed or (parent.path > done and (parent.path in changing or _is_due(parent, swept, mode)))
+        if parent.path in failed
+        or (
+            (parent.naming.late or max(parent.path, parent.former) > done)
+            and (parent.path in changing or _is_due(parent, swept, mode))
+        )
     ]
     feed = endpoint.parents
     keep_time: Literal["always", "once", "never"] = "never"
@@ -140,7 +146,7 @@ def plan_sweep(
         mode=mode,
         began=began,
         newest=max((parent.mark.load_id for parent in parents), default=0.0),
-        parents=sorted(asked, key=lambda parent: (parent.path not in failed, parent.path)),
+        parents=sorted(asked, key=lambda parent: (parent.naming.late, parent.path not in failed, parent.path)),
         whole=len(asked) == len(parents),
         paths=None if feed is not None and feed.open_ended else frozenset(parent.path for parent in parents),
         done=done,

@@ -52,7 +52,7 @@ class Package:
         """
         self.readers = list(readers)
         self._pool = pool
-        awaited = {name for endpoint in waiting for name in endpoint.upstream}
+        awaited = {name for endpoint in waiting for name in endpoint.after}
         self._awaited = [reader for reader in self.readers if reader.endpoint.name in awaited]
         self._most = most
         self._before = self._done()

@@ -6,10 +6,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import MARK
+from analytics_ingest.apis.feeds import MARK, NAMING, Named
 from analytics_ingest.extract.errors import IngestError, MissingParentError
 from analytics_ingest.extract.partitions import path_of
-from analytics_ingest.extract.reading import Parent
+from analytics_ingest.extract.reading import NO_NAMING, Parent
 from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.feeds import ReadTable
     from analytics_ingest.apis.scope import Scope
     from analytics_ingest.sync.ahead import Ahead
     from analytics_ingest.warehouse.tables import Tables
@@ -58,36 +59,58 @@ def read_parents(
             f"materialise {names} first, or together with it"
         )
 
-    def read(resource: str, wanted: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-        if resource in ahead:
-            yield from ahead[resource].rows(tables, wanted)
-            return
-        present = [name for name in wanted if name in columns[resource]]
-        live = DELETED_AT if DELETED_AT in columns[resource] else None
-        for values in tables.read(resource, present, where_null=live):
-            row = dict(zip(present, values, strict=True))
-            # a column that no row ever filled does not exist
-            yield tuple(row.get(name) for name in wanted)
-
+    read = table_reader(endpoint, tables, columns=columns, ahead=ahead)
     by_path: dict[str, Parent] = {}
     left_out = 0
     for row in endpoint.parents.rows(read, scope):
-        mark = row.pop(MARK)
+        mark, naming = row.pop(MARK), row.pop(NAMING, NO_NAMING)
         path = path_of(endpoint, row)
         if path is None:
             left_out += 1
             continue
-        parent = Parent(path=path, params=row, mark=mark)
+        former = (path_of(endpoint, naming.former) if naming.former else "") or ""
+        parent = Parent(path=path, params=row, mark=mark, naming=naming, former=former)
         known = by_path.setdefault(path, parent)
         if known.params != row:
             raise IngestError(
                 f"{api.name}/{endpoint.name}: two parents lead to the same path {path}: "
                 f"{_shown(known.params)} and {_shown(row)}"
             )
+        # one feed may know it under a provisional name only, another under the API's
+        if known.naming.late or (former and not known.former):
+            known = replace(known, naming=naming, former=former)
         by_path[path] = replace(known, mark=known.mark.with_(mark))
     if left_out:
         log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
     return [by_path[path] for path in sorted(by_path)]
+
+
+def table_reader(
+    endpoint: Endpoint,
+    tables: Tables,
+    *,
+    columns: Mapping[str, Collection[str]],
+    ahead: Mapping[str, Ahead] = NOTHING_AHEAD,
+) -> ReadTable:
+    """Reads what an endpoint's feed needs of other tables, and of those that are not loaded yet."""
+
+    def stored(resource: str, wanted: Sequence[str], *, live: str | None) -> Iterable[tuple[Any, ...]]:
+        present = [name for name in wanted if name in columns[resource]]
+        for values in tables.read(resource, present, where_null=live) if present else ():
+            row = dict(zip(present, values, strict=True))
+            # a column that no row ever filled does not exist
+            yield tuple(row.get(name) for name in wanted)
+
+    def read(resource: str, wanted: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+        if isinstance(endpoint.parents, Named) and resource == endpoint.parents.table and resource in columns:
+            # also of parents that are marked as deleted
+            yield from stored(resource, wanted, live=None)
+        elif resource in columns and resource not in ahead:
+            yield from stored(resource, wanted, live=DELETED_AT if DELETED_AT in columns[resource] else None)
+        if resource in ahead:
+            yield from ahead[resource].rows(tables, wanted)
+
+    return read
 
 
 def changing_paths(endpoint: Endpoint, tables: Tables, columns: Collection[str]) -> set[str]:

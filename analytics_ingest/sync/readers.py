@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import LOAD_ID
+from analytics_ingest.apis.feeds import LOAD_ID, Named
 from analytics_ingest.extract.errors import IngestError
+from analytics_ingest.extract.former import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import feed_columns
 from analytics_ingest.extract.reader import EndpointReader
 from analytics_ingest.extract.reading import CURSOR, Stored
@@ -17,12 +18,12 @@ from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.settings import page_limit
 from analytics_ingest.extract.sweep import SWEPT, plan_sweep
 from analytics_ingest.sync.findings import Before
-from analytics_ingest.sync.parents import changing_paths, read_parents
+from analytics_ingest.sync.parents import changing_paths, read_parents, table_reader
 from analytics_ingest.sync.shard import with_reports
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.mode import Mode
@@ -102,7 +103,7 @@ class Readers:
         parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
         if self._shard:
             parents = [parent for parent in parents if self._shard.has(parent.path)]
-        stored = self._stored(endpoint, tables, there, state)
+        stored = self._stored(endpoint, tables, columns, state, ahead)
         before = Before(
             rows=len(stored.hashes) or len(stored.rows),
             cursor=stored.cursor,
@@ -129,7 +130,15 @@ class Readers:
         )
         return reader, before
 
-    def _stored(self, endpoint: Endpoint, tables: Tables, there: Mapping[str, str], state: Mapping[str, Any]) -> Stored:
+    def _stored(
+        self,
+        endpoint: Endpoint,
+        tables: Tables,
+        columns: Mapping[str, Mapping[str, str]],
+        state: Mapping[str, Any],
+        ahead: Mapping[str, Ahead],
+    ) -> Stored:
+        there = columns.get(endpoint.name, {})
         if ROW_HASH not in there:
             # no table yet: what is read is new to it
             return Stored(columns=there)
@@ -138,13 +147,16 @@ class Readers:
         live = DELETED_AT if DELETED_AT in there else None
         rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
 
+        renamed = _renamed(endpoint, tables, columns, ahead)
+
         @cache  # one text for all rows of a parent
         def path(*values: Any) -> str | None:
-            found = endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True)))
+            found = endpoint.path_for(renamed(dict(zip(endpoint.path_params, values, strict=True))))
             return found if not self._shard or self._shard.has(found) else None
 
         hashes = {row[0]: found for row in rows if (found := path(*row[1:])) is not None}
-        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state))
+        former = _former(endpoint, tables, there, renamed)
+        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state), former=former)
 
     def _sweep(
         self,
@@ -172,3 +184,45 @@ class Readers:
         )
         # of rows whose parent is in no feed any more the sync itself sees to
         return replace(sweep, paths=None) if self._shard else sweep
+
+
+def _renamed(
+    endpoint: Endpoint, tables: Tables, columns: Mapping[str, Mapping[str, str]], ahead: Mapping[str, Ahead]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Gives stored path parameters the API's own name for the parent."""
+    feed = endpoint.parents
+    if not isinstance(feed, Named):
+        return lambda params: params
+    names = feed.names(table_reader(endpoint, tables, columns=columns, ahead=ahead))
+    return lambda params: {**params, feed.param: feed.current(params[feed.param], names)}
+
+
+def _former(
+    endpoint: Endpoint,
+    tables: Tables,
+    there: Mapping[str, str],
+    renamed: Callable[[dict[str, Any]], dict[str, Any]],
+) -> FormerRows:
+    """The stored rows with values in retired columns, or whose parent has another name by now."""
+    retired = [name for name in endpoint.retired if name in there]
+    params = endpoint.path_params if isinstance(endpoint.parents, Named) else ()
+    if not retired and not params:
+        return FormerRows()
+    key, gone = endpoint.primary_key, [DELETED_AT] if DELETED_AT in there else []
+    names = list(dict.fromkeys((ROW_HASH, *key, *retired, *params, *gone)))
+    found, moved = {}, {}
+    for values in tables.read(endpoint.name, names):
+        row = dict(zip(names, values, strict=True))
+        now = renamed({name: row[name] for name in params})
+        former = {name: row[name] for name in params if row[name] != now[name]}
+        deleted = any(row[name] is not None for name in gone)
+        if deleted and former:
+            moved[row[ROW_HASH]] = {name: now[name] for name in former}
+        sent = {name: stored_value(row[name], there[name]) for name in retired}
+        if retired or former:
+            found[former_key([row[name] for name in key])] = FormerRow(
+                row_hash=None if deleted else row[ROW_HASH],
+                retired={name: value for name, value in sent.items() if value is not None},
+                params=former,
+            )
+    return FormerRows(retired, found, moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from analytics_ingest.extract.rows import DELETED_AT
@@ -109,6 +109,8 @@ def build_result(
         log: Told of columns whose type has changed.
     """
     name, reading = reader.endpoint.name, reader.reading
+    if reader.named:
+        before = replace(before, paths={*before.paths, *reader.named})
     for column in sorted(set(columns or ()) - set(before.columns)):
         if VARIANT in column and before.columns:
             log.warning(

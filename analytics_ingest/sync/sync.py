@@ -97,7 +97,7 @@ class ApiSync:
             self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log, shard=shard)
             with self._warehouse.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
-                self._columns = tables.columns([name for each in self._waiting for name in (each.name, *each.upstream)])
+                self._columns = tables.columns([name for each in self._waiting for name in (each.name, *each.after)])
                 results += self._begin(tables)
             while self._reading or self._split:
                 yield from results
@@ -148,7 +148,12 @@ class ApiSync:
         # shards have changed the table since
         self._before.setdefault(endpoint.name, before)
         shards = self._shards.get(endpoint.name, 1)
-        if reports is None and shards > 1 and len(reader.sweep.parents) >= shards * WORTH_A_SHARD:
+        if (
+            reports is None
+            and shards > 1
+            and not reader.holds_back
+            and len(reader.sweep.parents) >= shards * WORTH_A_SHARD
+        ):
             self._split.append(endpoint)
         else:
             self._reading[endpoint.name] = reader
@@ -172,7 +177,7 @@ class ApiSync:
         pending = self._reading.keys() | {each.name for each in (*self._waiting, *self._split)}
         # other processes find only what is loaded
         whole = self._shards.get(endpoint.name, 1) == 1
-        return any(name in pending and not (whole and name in ahead) for name in endpoint.upstream)
+        return any(name in pending and not (whole and name in ahead) for name in endpoint.after)
 
     def _begin_ahead(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
         """Begins children whose parents are read and not loaded yet; whether there are any."""
@@ -209,7 +214,9 @@ class ApiSync:
         self._loader.load(package, extracted)
         for reader in package.taken:
             with self._failing(reader):
-                name, vanished = reader.endpoint.name, reader.take_vanished()
+                name = reader.endpoint.name
+                tables.rewrite(name, reader.take_rewrites(), key=ROW_HASH)
+                vanished = reader.take_vanished()
                 self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
         closed = [reader for reader in package.taken if reader.closed]
         results += self._results(closed, tables)

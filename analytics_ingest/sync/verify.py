@@ -134,7 +134,7 @@ def _with_parents(api: Api, names: set[str]) -> set[str]:
     needed = set(names)
     for endpoint in reversed(api.endpoints):
         if endpoint.name in needed:
-            needed.update(endpoint.upstream)
+            needed.update(endpoint.after)
     return needed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from dlt.destinations.job_client_impl import SqlJobClientBase
@@ -66,6 +66,31 @@ class Tables:
                     self._sql.execute_sql(f"UPDATE {name} SET {column} = %s {where}", moment)  # noqa: S608
                 stamped += found
         return stamped
+
+    def rewrite(self, table: str, changes: Mapping[int, Mapping[str, Any]], *, key: str) -> None:
+        """Sets columns in place, all or none.
+
+        Args:
+            table: The table.
+            changes: By the value of ``key`` the columns to set and their values.
+            key: A column of whole numbers, which may be among those to set.
+        """
+        name, quoted, items = self._name(table), self._quoted(key), list(changes.items())
+        if not items:
+            return
+        with self._sql.begin_transaction():
+            for start in range(0, len(items), STAMP_ROWS):
+                batch = items[start : start + STAMP_ROWS]
+                sets, values = [], []
+                # one statement for all rows, as a lake writes files for each
+                for column in dict.fromkeys(column for _, change in batch for column in change):
+                    found = [(row, change[column]) for row, change in batch if column in change]
+                    whens = " ".join(f"WHEN {row:d} THEN %s" for row, _ in found)
+                    target = self._quoted(column)
+                    sets.append(f"{target} = CASE {quoted} {whens} ELSE {target} END")
+                    values += [value for _, value in found]
+                rows = ", ".join(f"{row:d}" for row, _ in batch)
+                self._sql.execute_sql(f"UPDATE {name} SET {', '.join(sets)} WHERE {quoted} IN ({rows})", *values)  # noqa: S608
 
     def count(self, table: str) -> int:
         """Rows in a table."""

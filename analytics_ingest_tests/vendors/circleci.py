@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors import circleci_rows as make
@@ -25,9 +25,9 @@ WINDOWS = {"last-24-hours", "last-7-days", "last-30-days", "last-60-days", "last
 LISTS = {"context", "pipelines", "project_pipelines", "pipeline_workflows", "workflow_jobs"}
 ARRAYS = {"self_collaborations", "projects"}
 EDN = '({:login "ada", :followed true, :branches {:main {:pusher_logins ["ada"]}}})'
-CLOUD = f"circleci/{make.ident('organisation', 'cloud')}"
+CLOUD = f"circleci/{make.opaque('organisation', 'cloud')}"
 SHOP, SITE, TOOLS, DOTFILES = "gh/acme/shop", "gh/acme/site", "gh/acme/tools", "gh/ada/dotfiles"
-ENGINE, SERVICE = "bb/basalt/engine", f"{CLOUD}/{make.ident('project', 'service')}"
+ENGINE, SERVICE = "bb/basalt/engine", f"{CLOUD}/{make.opaque('project', 'service')}"
 
 
 def token(start: int) -> str:
@@ -45,7 +45,7 @@ class Circleci(Vendor):
         Route("self_ids", r"/v2/me"),
         Route("self_collaborations", r"/v2/me/collaborations"),
         Route("me", r"/v1.1/me"),
-        Route("projects", r"/v1.1/projects"),
+        Route("projects", r"/v1.1/projects", frozenset({"shallow"})),
         Route("pipelines", r"/v2/pipeline", TOKEN, frozenset({"org-slug"})),
         Route("project_pipelines", rf"/v2/project/{SLUG}/pipeline", TOKEN | {"branch"}),
         Route("pipeline_workflows", r"/v2/pipeline/([^/]+)/workflow", TOKEN),
@@ -74,6 +74,8 @@ class Circleci(Vendor):
     )
     retry_after = True
     """Whether a refusal says ``Retry-After``; most do."""
+    branches: Literal["unless shallow", "always", "null", "never"] = "unless shallow"
+    """When version 1.1's projects have ``branches``: the vendor takes it off the list."""
 
     def __post_init__(self) -> None:
         self._numbers: Counter[str] = Counter()
@@ -239,13 +241,28 @@ class Circleci(Vendor):
             return Answer(body=EDN, content_type="application/edn")
         if query.get("reporting-window", "last-90-days") not in WINDOWS:
             return self.error(400)
+        if name == "projects":
+            shallow = query.get("shallow") == "true"
+            return Answer(body=[self.project_sent(row, shallow=shallow) for row in self.rows(name)])
         if name in ARRAYS:
             return Answer(body=self.rows(name))
+        parts = tuple(self.canonical(part) for part in parts)
         owner = [query[each] for each in ("owner-slug", "org-slug") if each in query]
         rows = self.store[name].get((*owner, *parts))
         if rows is None:
             return self.error(404)
         return self.page(rows, query.get("page-token")) if name in LISTS else Answer(body=rows[0])
+
+    def canonical(self, part: str) -> str:
+        """A slug as version 2 writes it, from either form; anything else as it is."""
+        return next((slug for (slug,) in self.store["specific_project"] if make.made_of_ids(slug) == part), part)
+
+    def project_sent(self, row: Row, *, shallow: bool) -> Row:
+        """A row of version 1.1's projects as it is sent."""
+        if self.branches == "always" or (self.branches == "unless shallow" and not shallow):
+            return row
+        rest = {name: value for name, value in row.items() if name != "branches"}
+        return rest | {"branches": None} if self.branches == "null" else rest
 
     def tokens(self, path: str, **wanted: str) -> list[str | None]:
         """The page tokens with which a path was asked so far, with these other parameters."""
@@ -263,4 +280,6 @@ class Circleci(Vendor):
         return Answer(body={"items": page, "next_page_token": following if following in starts else None})
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
+        if endpoint == "projects":
+            return [{name: value for name, value in row.items() if name != "branches"}]
         return [row | {"job_number": row["number"]}] if endpoint == "jobs" else [row]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -11,6 +12,7 @@ LONG_AGO = datetime(2026, 3, 2, 10, tzinfo=UTC)
 HOSTS = {"gh": ("github", "https://github.com"), "bb": ("bitbucket", "https://bitbucket.org")}
 """By the first part of a slug: version 1.1's ``vcs_type``, and what its ``vcs_url`` begins with."""
 OWN_HOST = ("circleci", "//circleci.com")
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 GOING = {"queued", "running", "not_running", "blocked", "on_hold", "failing"}
 """Statuses of workflows and jobs that have not stopped."""
 
@@ -18,6 +20,17 @@ GOING = {"queued", "running", "not_running", "blocked", "on_hold", "failing"}
 def ident(*parts: object) -> str:
     """A UUID, the same for the same parts."""
     return str(uuid5(NAMESPACE_URL, "/".join(map(str, parts))))
+
+
+def opaque(*parts: object) -> str:
+    """A part of a slug of the vendor's own: 22 characters that cannot be had from an id."""
+    number = int.from_bytes(sha256("/".join(map(str, parts)).encode()).digest())
+    return "".join(BASE58[number // 58**n % 58] for n in range(22))
+
+
+def made_of_ids(slug: str) -> str:
+    """The other form of a slug of the vendor's own, which version 1.1's addresses hold."""
+    return f"circleci/{ident('organisation', slug.rpartition('/')[0])}/{ident('project', slug)}"
 
 
 def with_milliseconds(moment: datetime) -> str:
@@ -70,10 +83,10 @@ def user(projects: list[Row]) -> Row:
 
 
 def followed(slug: str) -> Row:
-    """A project by version 1.1; one of the vendor's own has names that are not in its address."""
-    host, org, name = slug.split("/")
+    """A project by version 1.1; one of the vendor's own has ids in its address, and names that are not."""
+    named = slug.split("/", maxsplit=1)[0] in HOSTS
+    host, org, name = (slug if named else made_of_ids(slug)).split("/")
     vcs_type, begins = HOSTS.get(host, OWN_HOST)
-    named = host in HOSTS
     return {
         "vcs_url": f"{begins}/{org}/{name}",
         "vcs_type": vcs_type,

@@ -64,7 +64,7 @@ def test_version_1_answers_json_only_to_those_who_ask_for_it(circleci: Circleci,
     assert {each.headers["Accept"] for each in circleci.asked[before:]} == {"application/json"}
     assert {name: each.status for name, each in results.items()} == {"me": "complete", "projects": "complete"}
     assert query(tmp_path, "SELECT vcs_url FROM continuous_integration.projects ORDER BY vcs_url") == [
-        (f"//circleci.com/{SERVICE.removeprefix('circleci/')}",),
+        (f"//circleci.com/{make.made_of_ids(SERVICE).removeprefix('circleci/')}",),
         ("https://bitbucket.org/basalt/engine",),
         ("https://github.com/acme/shop",),
         ("https://github.com/acme/site",),
@@ -184,7 +184,11 @@ def test_slugs_of_every_host_are_sent_with_their_slashes(circleci: Circleci, tmp
 
     everyone = {*FOLLOWED, TOOLS}
     paths = [each.path.removeprefix("/api/v2") for each in circleci.asked]
-    assert {f"/project/{slug}" for slug in everyone} <= set(paths)
+    # the slug of one that version 1.1 alone tells of is not known before it answers
+    asked = {slug if slug != SERVICE else make.made_of_ids(slug) for slug in everyone}
+    assert {
+        path.removeprefix("/project/") for path in paths if path.startswith("/project/") and path.count("/") == 4
+    } == asked
     assert {path for path in paths if path.startswith("/insights/pages/")} == {
         f"/insights/pages/{slug}/summary" for slug in everyone
     }
@@ -225,8 +229,8 @@ def test_one_number_in_two_projects_is_two_jobs(circleci: Circleci, tmp_path: Pa
     assert found == [(slug, 1, f"https://example.com/{slug}/1") for slug in projects]
 
 
-@pytest.mark.parametrize(("table", "column"), [("projects", "branches"), ("me", "projects")])
-def test_maps_by_name_are_one_column(circleci: Circleci, tmp_path: Path, table: str, column: str) -> None:
+def test_a_map_by_name_is_one_column(circleci: Circleci, tmp_path: Path) -> None:
+    table, column = "me", "projects"
     circleci.sync(table)
     there = columns(tmp_path, table)
     circleci.rows(table)[0][column]["https://example.com/one/more"] = {"a": 1}

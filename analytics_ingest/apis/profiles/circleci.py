@@ -7,11 +7,12 @@ Facts from the vendor's specification and documentation.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
 from analytics_ingest.apis.declaration import Endpoint, RetryPolicy
-from analytics_ingest.apis.feeds import From, Union
+from analytics_ingest.apis.feeds import From, Named, Union
 from analytics_ingest.apis.probe import Probe
 from analytics_ingest.apis.profiles.overlay import overlay
 from analytics_ingest.apis.values import Values
@@ -27,15 +28,32 @@ JOB_ENDED = frozenset(
 )
 JOB_AT_REST = JOB_ENDED | {"blocked", "on_hold"}
 """Statuses of a job in which it stays once its workflow has ended; one that still runs ends a little later."""
+UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+PROVISIONAL = re.compile(f"circleci/{UUID}/({UUID})", re.IGNORECASE)
+"""A slug made of an address of version 1.1; which slug version 2 has for the project only version 2 tells."""
 HOSTS = {"github": "gh", "bitbucket": "bb"}
 """By ``vcs_type`` what a project's slug begins with; all others are the vendor's own, ``circleci``."""
 
 
 def slug(row: Row) -> Row:
-    """A project's slug: ``gh/acme/shop``, ``bb/acme/shop``, ``circleci/<organisation's id>/<project's id>``."""
+    """A project's slug: ``gh/acme/shop``, ``bb/acme/shop``, ``circleci/<organisation's id>/<project's id>``.
+
+    Version 2 accepts the last form and writes another one, ``circleci/<base58>/<base58>``.
+    """
     *_, org, project = ["", "", *str(row["_vcs_url"] or "").rstrip("/").split("/")]
     host = HOSTS.get(str(row["_vcs_type"]), "circleci")
     return {"project_slug": f"{host}/{org}/{project.removesuffix('.git')}" if org and project else None}
+
+
+def project_id(slug: object) -> str | None:
+    """The project's id in a slug made of ids; ``None`` for any other slug."""
+    found = PROVISIONAL.fullmatch(str(slug))
+    return found[1].lower() if found else None
+
+
+def by_slug(feed: From | Union, *, asks: bool = False) -> Named:
+    """Projects by the slug that version 2 gives them."""
+    return Named(feed=feed, param="project_slug", identify=project_id, table="specific_project", name="slug", asks=asks)
 
 
 FOLLOWED = From("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
@@ -71,6 +89,8 @@ CIRCLECI = overlay(
         # the id may be null
         "self_collaborations": {"primary_key": ("slug",)},
         "me": {"timestamps": ("created_at",)},
+        # the API drops branches on 7 December 2026, and leaves it out from now on if asked to
+        "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},
         "pipelines": {
             "path": "/v2/pipeline?org-slug={org_slug}",
             "parents": ORGANISATIONS,
@@ -82,7 +102,7 @@ CIRCLECI = overlay(
             "finished": ("status", WORKFLOW_ENDED),
             "timestamps": ("created_at", "stopped_at"),
         },
-        "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": PROJECTS},
+        "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": by_slug(PROJECTS, asks=True)},
         "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
         "workflow_jobs": {
             # a workflow that is run again from its failed jobs may list those that had succeeded once more
@@ -105,13 +125,13 @@ CIRCLECI = overlay(
             "path": "/v2/insights/pages/{project_slug:path}/summary",
             "params": {"reporting-window": "last-90-days"},
             "primary_key": ("project_id",),
-            "parents": PROJECTS,
+            "parents": by_slug(PROJECTS),
             "missing": "not defined",
         },
         "insights_branches": {
             "path": "/v2/insights/{project_slug:path}/branches",
             "primary_key": ("project_id",),
-            "parents": PROJECTS,
+            "parents": by_slug(PROJECTS),
             "missing": "not defined",
         },
     },
@@ -121,7 +141,7 @@ CIRCLECI = overlay(
             "/v2/project/{project_slug:path}/pipeline",
             "items",
             PAGES,
-            parents=FOLLOWED,
+            parents=by_slug(FOLLOWED),
             cursor_path=("updated_at", "created_at"),
             description="The pipelines of each followed project, also of those that an organisation's list leaves out.",
         ),

@@ -48,7 +48,7 @@ def _parents_first(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     ordered: list[Endpoint] = []
     names: set[str] = set()
     while left:
-        ready = next((each for each in left if names.issuperset(each.upstream)), None)
+        ready = next((each for each in left if names.issuperset(each.after)), None)
         if ready is None:
             raise ValueError(f"the parents of {', '.join(each.name for each in left)} go in a circle")
         left.remove(ready)

@@ -1,0 +1,241 @@
+"""CircleCI: a project has one slug, the one that version 2 gives it, whatever form version 1.1 knows it by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest.apis.feeds import Naming
+from analytics_ingest.apis.profiles.circleci import CIRCLECI, project_id
+from analytics_ingest.extract.reading import Parent
+from analytics_ingest.extract.sweep import FAILED, UNFINISHED, Sweep, plan_sweep
+from analytics_ingest.sync.verify import verify_api
+from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.stores import STORES, duckdb_store
+from analytics_ingest_tests.vendors import circleci_rows as make
+from analytics_ingest_tests.vendors import former_warehouse
+from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
+from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
+from analytics_ingest_tests.vendors.former_warehouse import PROJECTS, QUIET, Before
+from analytics_ingest_tests.vendors.test_circleci import LOG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.stores import Store
+
+API = "continuous_integration"
+NAMED = ("specific_project", "insights_metrics", "insights_branches", "project_pipelines")
+SLUGS = (*NAMED, "pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs")
+FOLLOWED = {SHOP, ENGINE, SERVICE, QUIET}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with duckdb_store(tmp_path) as found:
+        yield found
+
+
+def rows(store: Store, table: str) -> list[dict[str, Any]]:
+    columns, found = store.table(API, table)
+    return [dict(zip(columns, row, strict=True)) for row in found]
+
+
+def slugs(store: Store, table: str) -> Counter[str]:
+    return Counter(row["project_slug"] for row in rows(store, table))
+
+
+def asked(vendor: Before) -> dict[str, list[str]]:
+    """By endpoint the slugs that were requested since the last call, as they were sent."""
+    paths = [each.path.removeprefix("/api/v2") for each in vendor.asked]
+    vendor.asked.clear()
+    ends = {"project_pipelines": ("/project/", "/pipeline"), "specific_project": ("/project/", "")} | {
+        "insights_metrics": ("/insights/pages/", "/summary"),
+        "insights_branches": ("/insights/", "/branches"),
+    }
+    found = {
+        name: [
+            path.removeprefix(start).removesuffix(end)
+            for path in paths
+            if path.startswith(start) and path.endswith(end)
+        ]
+        for name, (start, end) in ends.items()
+    }
+    return {name: sorted(slug for slug in parts if slug.count("/") == 2) for name, parts in found.items()}
+
+
+def check(results: Mapping[str, EndpointResult], *, loaded: int | None = None) -> None:
+    assert {name: each.reason for name, each in results.items() if each.status != "complete"} == {}
+    failed = {name: [f.said for f in each.findings if not f.passed] for name, each in results.items()}
+    assert {name: said for name, said in failed.items() if said} == {}
+    assert {name: each.rows_deleted for name, each in results.items() if each.rows_deleted} == {}
+    if loaded is not None:
+        assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {}
+
+
+def check_joins(store: Store, projects: tuple[str, ...] = PROJECTS) -> None:
+    """One row a project, all under the slug of version 2, in each table that has one."""
+    for table in NAMED[:3]:
+        assert slugs(store, table) == dict.fromkeys(projects, 1)
+    for table in SLUGS:
+        assert slugs(store, table).keys() <= set(projects)
+    assert all(row["slug"] == row["project_slug"] for row in rows(store, "specific_project"))
+
+
+def test_a_slug_made_of_ids_is_told_from_others() -> None:
+    ident = make.ident("project", SERVICE)
+    assert project_id(make.made_of_ids(SERVICE)) == ident
+    assert project_id(make.made_of_ids(SERVICE).upper().replace("CIRCLECI", "circleci")) == ident
+    for other in (*PROJECTS[:2], SERVICE, f"gh/{ident}/{ident}", f"circleci/{ident}", None, ""):
+        assert project_id(other) is None
+
+
+def test_each_project_is_requested_once_also_on_the_first_sync(connect: Callable[..., Before], store: Store) -> None:
+    vendor = connect(Before())
+
+    check(vendor.sync())
+    first = {make.made_of_ids(slug) if slug in (SERVICE, QUIET) else slug for slug in PROJECTS}
+    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
+    assert asked(vendor) == everyone | {"specific_project": sorted(first)}
+    check_joins(store)
+
+    check(vendor.sync(), loaded=0)
+    assert asked(vendor) == everyone
+    for each in verify_api(vendor.api, log=LOG):
+        assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
+
+
+def test_projects_that_are_new_later_are_requested_once(connect: Callable[..., Before], store: Store) -> None:
+    vendor = connect(Before())
+    check(vendor.sync())
+    asked(vendor)
+    new = tuple(f"{CLOUD}/{make.opaque('project', n)}" for n in range(3))
+    for slug in new:
+        vendor.add_project(slug, followed=slug != new[0])
+        vendor.add_pipeline(slug, LONG_AGO)
+
+    results = vendor.sync()
+    check(results)
+    everyone = asked(vendor)
+    assert Counter(map(vendor.canonical, everyone["specific_project"])) == dict.fromkeys((*PROJECTS, *new), 1)
+    assert everyone["insights_metrics"] == sorted((*PROJECTS, *new))
+    assert results["specific_project"].reading.rows_loaded == 3
+    check_joins(store, (*PROJECTS, *new))
+    check(vendor.sync(), loaded=0)
+
+
+@pytest.mark.parametrize("kind", [*STORES])
+def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
+    connect: Callable[..., Before], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    vendor = connect(Before())
+    with STORES[kind](tmp_path) as store:
+        for name, value in store.settings.items():
+            monkeypatch.setenv(name, value)
+        former_warehouse.load_into(store)
+        was = {name: {row["_dlt_id"]: row for row in rows(store, name)} for name in vendor.api.by_name}
+        assert all(any(map(project_id, slugs(store, name))) for name in NAMED[:3])
+
+        everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
+        for _ in range(2):
+            check(vendor.sync(), loaded=0)
+            assert asked(vendor) == everyone
+            check_joins(store)
+        for name, stored in was.items():
+            for row in rows(store, name):
+                same = {"_row_hash": 0} | ({"project_slug": ""} if name in NAMED else {})
+                assert {**row, **same} == {**stored.pop(row["_dlt_id"]), **same}
+            assert stored == {}
+
+
+def test_a_row_that_has_changed_as_well_is_loaded_under_its_slug(connect: Callable[..., Before], store: Store) -> None:
+    vendor = connect(Before())
+    former_warehouse.load_into(store)
+    vendor.rows("specific_project", QUIET)[0]["name"] = "renamed"
+
+    results = vendor.sync()
+    check(results)
+    assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {
+        "specific_project": 1
+    }
+    check_joins(store)
+
+
+def test_rows_marked_as_deleted_move_too(connect: Callable[..., Before], store: Store) -> None:
+    vendor = connect(Before())
+    former_warehouse.load_into(store)
+    with store.writing() as execute:
+        execute(f"UPDATE {API}.insights_metrics SET _deleted_at = now()", ())
+    vendor.store["insights_metrics"].clear()
+
+    results = vendor.sync()
+    check(results)
+    assert slugs(store, "insights_metrics") == dict.fromkeys(PROJECTS, 1)
+    assert all(row["_deleted_at"] for row in rows(store, "insights_metrics"))
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_other(
+    connect: Callable[..., Before], store: Store, status: int
+) -> None:
+    vendor = connect(Before())
+    refused = {make.made_of_ids(SERVICE), make.made_of_ids(QUIET)}
+    answer = vendor.answer
+
+    def refuse(route: Any, parts: tuple[str, ...], request: Any) -> Answer:
+        if refused.intersection(parts):
+            return Answer(status=status, body={"message": "no"})
+        return answer(route, parts, request)
+
+    vendor.answer = refuse  # type: ignore[method-assign]
+    results = vendor.sync()
+
+    assert results["specific_project"].status == ("complete" if status == 404 else "failed")
+    assert {name for name, each in results.items() if each.status != "complete"} <= {"specific_project"}
+    # what version 2 does not answer for has no name yet; all else arrives
+    assert slugs(store, "specific_project").keys() == set(PROJECTS) - {QUIET}
+    assert slugs(store, "insights_metrics").keys() == set(PROJECTS) - {QUIET}
+    vendor.answer = answer  # type: ignore[method-assign]
+    check(vendor.sync())
+    check_joins(store)
+
+
+def test_the_others_arrive_without_the_table_of_names(connect: Callable[..., Before], store: Store) -> None:
+    vendor = connect(Before(), SKIP_ENDPOINTS="specific_project")
+
+    results = vendor.sync()
+    assert {name for name, each in results.items() if each.status != "complete"} == {"specific_project"}
+    # of a project that only version 1.1 knows no slug is known
+    assert slugs(store, "insights_metrics") == dict.fromkeys(set(PROJECTS) - {QUIET}, 1)
+    assert asked(vendor)["project_pipelines"] == sorted({SHOP, ENGINE})
+
+
+def test_state_with_the_former_path_goes_on() -> None:
+    paths = [f"/v2/project/{slug}" for slug in (SERVICE, QUIET, SHOP)]
+    service, quiet, shop = (
+        Parent(path=path, params={}, former=f"/v2/project/{make.made_of_ids(slug)}" if slug != SHOP else "")
+        for path, slug in zip(paths, (SERVICE, QUIET, SHOP), strict=True)
+    )
+    late = Parent(path="/v2/project/a", params={}, naming=Naming(late=True))
+    endpoint = CIRCLECI.by_name["specific_project"]
+
+    def planned(state: dict[str, Any]) -> Sweep:
+        parents = [service, quiet, shop, late]
+        return plan_sweep(endpoint, parents, state, mode="all", now=datetime.now(UTC), resume_within=3600)
+
+    first = planned({FAILED: [service.former, "/v2/project/gone"]})
+    assert (first.failed, first.parents[0], first.parents[-1]) == ({service.path}, service, late)
+    done = {"mode": "all", "began": datetime.now(UTC).isoformat(), "done": "/v2/project/circleci/zzz"}
+    assert planned({UNFINISHED: done}).parents == [shop, late]
+    # not yet requested under the former path, though the new one comes before what is done
+    done["done"] = min(service.former, quiet.former)
+    resumed = {parent.path for parent in planned({UNFINISHED: done}).parents}
+    assert max((service, quiet), key=lambda parent: parent.former).path in resumed
+    state: dict[str, Any] = {}
+    first.reach(state, late.path)
+    assert state[UNFINISHED]["done"] == ""
