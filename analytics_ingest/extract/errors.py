@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from urllib.parse import quote
+from analytics_ingest.redaction import Redactor
 
 SHOWN = 200
 """Characters of a body that an error shows."""
+SCANNED = 20_000
+"""Characters of a body that are looked at for these; spaces and what is masked do not count."""
 
 
-def excerpt(text: str, *secrets: str) -> str:
-    """The first ``SHOWN`` characters of ``text`` on one line, with each secret in it masked."""
-    for secret in filter(None, secrets):
-        quoted = json.dumps(secret)[1:-1]
-        # as it is, and as JSON and URLs escape it
-        for form in (secret, quoted, quoted.replace("/", "\\/"), quote(secret, safe=""), quote(secret)):
-            text = text.replace(form, "***")
-    flat = " ".join(text.split())
+def excerpt(text: str, *secrets: str, redactor: Redactor | None = None) -> str:
+    """The first ``SHOWN`` characters of foreign text on one line, with each secret in it masked.
+
+    Args:
+        text: What an upstream or a library wrote.
+        secrets: Texts that must not be shown.
+        redactor: Masks these instead, where one is at hand.
+    """
+    flat = " ".join((redactor or Redactor(secrets)).redact(text[:SCANNED]).split())
     return flat if len(flat) <= SHOWN else flat[:SHOWN] + "…"
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters and others that do not print as escapes."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 class IngestError(Exception):
