@@ -47,7 +47,7 @@ SCALAR = re.compile(r"[^,}\]\r\n]*")
 class Redactor:
     r"""Masks runs of secrets, in any form in which they are echoed, and the values of excluded fields.
 
-    ``Redactor(["ab/cd-s3cret"]).redact("no such key: ab\\\\u002fcd-s3cret")`` is ``no such key: ***``.
+    ``Redactor(["ab/cd-s3cret"]).redact("no such key: ab\\u002fcd-s3cret")`` is ``no such key: ***``.
 
     Only foreign text goes through it: a secret may hold a word that our own messages use.
     """

@@ -57,3 +57,7 @@ class ReadError(IngestError):
     def __init__(self, reason: str, *, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class FinalReadError(ReadError):
+    """A failure that no retry mends. The text names the setting that does."""

@@ -79,6 +79,13 @@ class Settings(BaseModel):
     )
     connect_timeout: PositiveFloat = Field(10, description="Seconds to wait for a connection.")
     read_timeout: PositiveFloat = Field(60, description="Seconds to wait for the next bytes of an answer.")
+    answer_timeout: PositiveFloat = Field(300, description="Seconds for one whole answer, from the request on.")
+    max_answer_bytes: PositiveInt = Field(
+        67_108_864, description="Bytes that one answer may have, decoded; a larger one fails its endpoint."
+    )
+    max_bytes_in_flight: PositiveInt = Field(
+        33_554_432, description="Bytes of all answers in memory at once; the oldest may have more."
+    )
     max_wait: PositiveFloat = Field(
         900, description="Seconds: a server that asks for a longer pause than this fails the request at once."
     )
@@ -120,6 +127,7 @@ class Settings(BaseModel):
         limits = {
             "max_in_flight": max(1, self.max_in_flight // of),
             "requests_per_minute": rate and max(1, rate // of),
+            "max_bytes_in_flight": max(1, self.max_bytes_in_flight // of),
         }
         return self.model_copy(update=limits)
 

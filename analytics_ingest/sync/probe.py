@@ -38,7 +38,8 @@ def look(api: Api, *, log: logging.Logger) -> dict[str, str]:
         IngestError: A setting is missing or wrong, or the API did not answer as declared.
     """
     settings = load_settings(api)
-    settings = settings.model_copy(update={"read_timeout": min(settings.read_timeout, LONGEST_ANSWER)})
+    shorter = {name: min(getattr(settings, name), LONGEST_ANSWER) for name in ("read_timeout", "answer_timeout")}
+    settings = settings.model_copy(update=shorter)
     session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     try:
         return {
