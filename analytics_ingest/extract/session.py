@@ -188,7 +188,8 @@ class ApiSession:
             raise FinalReadError(f"no answer: {self._certificate_advice(error)}") from None
         except NoAnswerError as error:
             self._gate.unanswered(ticket)
-            raise RetriableError(f"no answer: {self._foreign(str(error))}") from None
+            proxy = f" (the proxy is set by {error.proxy_variable})" if error.proxy_variable else ""
+            raise RetriableError(f"no answer: {self._foreign(str(error))}{proxy}") from None
 
     def _certificate_advice(self, error: CertificateError) -> str:
         host = urlsplit(str(self.settings.base_url)).hostname

@@ -39,7 +39,15 @@ WITH_ROWS = {200, 201, 203}
 
 
 class NoAnswerError(Exception):
-    """No answer came, or not all of it. The text is a library's, and may hold anything."""
+    """No answer came, or not all of it. The text is a library's, and may hold anything.
+
+    Attributes:
+        proxy_variable: The environment variable of the proxy that failed; empty if none did.
+    """
+
+    def __init__(self, reason: str = "", *, proxy_variable: str = "") -> None:
+        super().__init__(reason)
+        self.proxy_variable = proxy_variable
 
 
 class AnswerTimeoutError(NoAnswerError):
@@ -149,7 +157,7 @@ class Transport(HTTPAdapter):
         if self._base.startswith("https"):
             _check_certificates(found["verify"])
         proxy = select_proxy(self._base, found["proxies"])
-        self.proxy_variable = _variable_of(proxy) if proxy else ""
+        self._proxy_variable = _variable_of(proxy) if proxy else ""
         try:
             pool: Any = self.get_connection_with_tls_context(
                 probe, found["verify"], proxies=found["proxies"], cert=found["cert"]
@@ -157,7 +165,7 @@ class Transport(HTTPAdapter):
             # a proxy for plain HTTP wants the whole URL
             self._whole = self.request_url(probe, found["proxies"]).startswith("http")
         except (RequestException, HTTPError, ValueError) as error:
-            raise ConfigurationError(_proxy_problem(self.proxy_variable, proxy or "", error)) from None
+            raise ConfigurationError(_proxy_problem(self._proxy_variable, proxy or "", error)) from None
         pool.ConnectionCls = WatchedHTTPSConnection if self._base.startswith("https") else WatchedHTTPConnection
         self._pool = pool
 
@@ -198,8 +206,8 @@ class Transport(HTTPAdapter):
                 raise AnswerTimeoutError from None
             if refused := _certificate_error(error):
                 raise refused from None
-            hint = f" (the proxy is set by {self.proxy_variable})" if isinstance(error, ProxyError) else ""
-            raise NoAnswerError(f"{str(error) or type(error).__name__}{hint}") from error
+            failed = self._proxy_variable if isinstance(error, ProxyError) else ""
+            raise NoAnswerError(str(error) or type(error).__name__, proxy_variable=failed) from error
         finally:
             self._watchdog.end(deadline)
 
