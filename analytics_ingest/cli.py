@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from analytics_ingest.commands import check, verify
+from analytics_ingest.terminal import open_console
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
@@ -39,7 +39,7 @@ def demo(
     from analytics_ingest.demo import DemoError, run_demo  # noqa: PLC0415
 
     try:
-        run_demo(folder=folder, scale=scale, console=Console())
+        run_demo(folder=folder, scale=scale, console=open_console())
     except DemoError as error:
         _say(str(error))
         raise typer.Exit(1) from None

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.terminal import mark, open_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
 
     from analytics_ingest.apis import Api
     from analytics_ingest.sync.verify import Difference, Verified
@@ -52,7 +54,7 @@ def check(apis: Names = None) -> None:
     # dlt takes a second to import: not for --help
     from analytics_ingest.sync.check import check_api  # noqa: PLC0415
 
-    console, log = Console(highlight=False), _log("check", Console(stderr=True))
+    console, log = open_console(highlight=False), _log("check", open_console(stderr=True))
     marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
     found: Counter[str] = Counter()
     for api in _chosen(apis or list(APIS)).values():
@@ -80,7 +82,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     from analytics_ingest.warehouse.errors import WarehouseError  # noqa: PLC0415
     from analytics_ingest.warehouse.locks import LockTimeoutError  # noqa: PLC0415
 
-    console, progress = Console(highlight=False), Console(stderr=True)
+    console, progress = open_console(highlight=False), open_console(stderr=True)
     log = _log("verify", progress)
     found: Counter[str] = Counter()
     chosen = _chosen(apis or list(APIS))
@@ -89,7 +91,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
         results: list[Verified] = []
         problem = None
         try:
-            with progress.status(f"reading {name}") as status:
+            with progress.status(f"reading {name}", spinner="line") as status:
                 for verified in verify_api(api, selected=selected, log=log):
                     results.append(verified)
                     status.update(f"reading {name}: {len(results)} of {len(selected)} endpoints compared")
@@ -161,14 +163,18 @@ def _width(api: Api) -> int:
     return max(NAME_WIDTH, *(1 + len(endpoint.name) for endpoint in api.endpoints))
 
 
-def _line(mark: Text, subject: str, said: str, *, width: int = NAME_WIDTH) -> Table:
+def _printable(outcome: Text) -> Text:
+    return Text(mark(outcome.plain), outcome.style)
+
+
+def _line(outcome: Text, subject: str, said: str, *, width: int = NAME_WIDTH) -> Table:
     """One line: the mark, the subject, and what is said of it, which is folded into its column."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_column(width=INDENT + 1, justify="right")
     line.add_column(width=width)
     line.add_column(overflow="fold")
     # Text: brackets in a message are not markup
-    line.add_row(mark, subject, Text(said))
+    line.add_row(_printable(outcome), subject, Text(said))
     return line
 
 
@@ -183,7 +189,7 @@ def _table(results: Sequence[Verified]) -> Table:
         compared = each.outcome in ("same", "differs")
         numbers = (each.upstream, each.table, each.missing.count, each.extra.count)
         cells = [f"{number:,}" if compared else "" for number in numbers]
-        table.add_row(marks[each.outcome], each.endpoint.name, *cells)
+        table.add_row(_printable(marks[each.outcome]), each.endpoint.name, *cells)
     return table
 
 

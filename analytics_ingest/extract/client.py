@@ -10,7 +10,7 @@ from dlt.sources.rest_api.config_setup import create_auth
 
 from analytics_ingest.extract.paginator import GuardedPaginator
 from analytics_ingest.extract.selector import RowSelector
-from analytics_ingest.extract.transport import Request
+from analytics_ingest.extract.transport import ACCEPT_ENCODING, Request
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -53,7 +53,8 @@ class EndpointClient:
         given = endpoint.parents.params if endpoint.parents else ()
         own_key = tuple(name for name in endpoint.primary_key if name not in given)
         self._selector = RowSelector(endpoint.data_selector, record_key=own_key, otherwise=endpoint.data_selector_else)
-        signed: Any = Request(self._base, {}, {**requests.utils.default_headers(), **session.api.headers})
+        standard = {**requests.utils.default_headers(), "Accept-Encoding": ACCEPT_ENCODING}
+        signed: Any = Request(self._base, {}, {**standard, **session.api.headers})
         auth = create_auth(auth_config(session))
         if auth:
             auth(signed)
@@ -83,9 +84,13 @@ class EndpointClient:
                 select=self._selector.select,
                 status_codes=self._endpoint.retry_status_codes,
             )
-            paginator.update_state(answer)
-            paginator.update_request(request)
-            yield Fetched(answer.rows, len(answer.content), paginator)
+            try:
+                paginator.update_state(answer)
+                paginator.update_request(request)
+                yield Fetched(answer.rows, answer.size, paginator)
+            finally:
+                # by now the rows have been handed on, or nobody wants them
+                answer.release()
             if not paginator.has_next_page:
                 return
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import traceback
-from urllib.parse import quote
+
+from analytics_ingest.redaction import Redactor
 
 SHOWN = 200
 """Characters of a body that an error shows."""
+SCANNED = 20_000
+"""Characters of a body that are looked at for these; spaces and what is masked do not count."""
 TRACEBACK = 8_000
 """Characters of a traceback that a log shows."""
 
 
-def excerpt(text: str, *secrets: str) -> str:
-    """The first ``SHOWN`` characters of ``text`` on one line, with each secret in it masked."""
-    for secret in filter(None, secrets):
-        quoted = json.dumps(secret)[1:-1]
-        # as it is, and as JSON and URLs escape it
-        for form in (secret, quoted, quoted.replace("/", "\\/"), quote(secret, safe=""), quote(secret)):
-            text = text.replace(form, "***")
-    flat = " ".join(text.split())
+def excerpt(text: str, *secrets: str, redactor: Redactor | None = None) -> str:
+    """The first ``SHOWN`` characters of foreign text on one line, with each secret in it masked.
+
+    Args:
+        text: What an upstream or a library wrote.
+        secrets: Texts that must not be shown.
+        redactor: Masks these instead, where one is at hand.
+    """
+    flat = " ".join((redactor or Redactor(secrets)).redact(text[:SCANNED]).split())
     return flat if len(flat) <= SHOWN else flat[:SHOWN] + "…"
 
 
-def redacted_traceback(error: BaseException, *secrets: str) -> str:
+def printable(text: str) -> str:
+    """``text`` with control characters and others that do not print as escapes."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def redacted_traceback(error: BaseException, redactor: Redactor) -> str:
     """The traceback of ``error`` with each secret in it masked, at most ``TRACEBACK`` characters of its end."""
-    text = "".join(traceback.format_exception(error))[-TRACEBACK:]
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    return text
+    return redactor.redact("".join(traceback.format_exception(error)))[-TRACEBACK:]
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -68,3 +73,7 @@ class ReadError(IngestError):
     def __init__(self, reason: str, *, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class FinalReadError(ReadError):
+    """A failure that no retry mends. The text names the setting that does."""

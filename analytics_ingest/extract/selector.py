@@ -13,6 +13,8 @@ ERROR_FIELDS = {"error", "errors", "code", "message", "messages", "reason", "det
     "status", "status_code", "statusCode", "success", "ok", "request_id", "timestamp", "path", "documentation_url"
 }  # fmt: skip
 """An object with nothing but these says what went wrong. It tells where a record has no key of its own."""
+BESIDE_ROWS = ("error", "errors")
+"""Members of an envelope that say that its rows are not all there are, unless they are empty."""
 WILDCARD = re.compile(r"\[\*\]|\.\*")
 
 
@@ -68,6 +70,10 @@ class RowSelector:
                 raise ReadError(f"the body is no record, it has nothing but {', '.join(sorted(body))}")
         else:
             matches = self._head.find(body)
+            if matches and isinstance(body, dict):
+                for name in BESIDE_ROWS:
+                    if body.get(name) and body[name] is not matches[0].value:
+                        raise ReadError(f"the body has '{name}' beside '{self._head}'")
             if not matches:
                 raise ReadError(f"the body has no '{self._head}'")
             found = matches[0].value

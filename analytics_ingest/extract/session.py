@@ -6,8 +6,10 @@ One session serves all endpoints of an API, from many threads.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,29 @@ from urllib.parse import urlsplit
 import orjson
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from analytics_ingest.extract.errors import AuthenticationError, ReadError, excerpt, redacted_traceback, root_cause
+from analytics_ingest.extract.errors import (
+    AuthenticationError,
+    FinalReadError,
+    ReadError,
+    excerpt,
+    printable,
+    redacted_traceback,
+    root_cause,
+)
 from analytics_ingest.extract.gate import Clock, Gate, Ticket
+from analytics_ingest.extract.rows import to_utc
 from analytics_ingest.extract.settings import environment_name
-from analytics_ingest.extract.transport import BROKEN, Answer, Request, Transport
+from analytics_ingest.extract.transport import (
+    WITH_ROWS,
+    Answer,
+    AnswerTimeoutError,
+    AnswerTooLargeError,
+    CertificateError,
+    NoAnswerError,
+    Request,
+    Transport,
+)
+from analytics_ingest.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,16 +84,30 @@ class ApiSession:
     """Sends the requests of all endpoints of one API."""
 
     def __init__(self, api: Api, settings: Settings, *, log: logging.Logger, clock: Clock | None = None) -> None:
+        """Opens no connection.
+
+        Args:
+            api: The API.
+            settings: Its settings.
+            log: Gets each wait for a retry.
+            clock: Time, so that tests can fake it.
+
+        Raises:
+            ConfigurationError: The environment names a proxy or a certificate file that cannot be used.
+        """
         self.api = api
         self.settings = settings
         self._log = log
         self._clock = clock or Clock()
         self._gate = Gate(settings)
-        self._secret = settings.api_key.get_secret_value()
+        self._redactor = Redactor(
+            [settings.api_key.get_secret_value()],
+            fields=[*settings.exclude_columns, *(name for each in api.endpoints for name in each.secrets)],
+        )
         self._http = Transport(settings)
 
     def close(self) -> None:
-        """Closes the connections and ends the limiter; whatever is still asked for fails."""
+        """Closes the connections and ends the limiter. Requests that are under way or wait for bytes end at once."""
         self._gate.refuse(ReadError("the sync has ended"))
         self._http.close()
         self._gate.dispose()
@@ -84,10 +119,10 @@ class ApiSession:
             error: The error.
             where: The path of the list, or the table, for the log.
         """
-        self._log.error(f"{self.api.name}: {where}: unexpected error\n{redacted_traceback(error, self._secret)}")
+        self._log.error(f"{self.api.name}: {where}: unexpected error\n{redacted_traceback(error, self._redactor)}")
         cause = root_cause(error)
         return ReadError(
-            f"failed with {type(cause).__name__}: {excerpt(str(cause), self._secret) or 'no message'}. "
+            f"failed with {type(cause).__name__}: {self._foreign(str(cause)) or 'no message'}. "
             "The log has the traceback: please report it; SKIP_ENDPOINTS leaves the endpoint out meanwhile"
         )
 
@@ -110,6 +145,8 @@ class ApiSession:
         Raises:
             AuthenticationError: 401.
             ReadError: Any other answer that is no success, or none at all, after the last try.
+
+        ``release`` the answer as soon as its rows have been handed on: until then its bytes count as in memory.
         """
         ticket = Ticket()
         codes = {*self.api.retry.status_codes, *status_codes}
@@ -142,29 +179,67 @@ class ApiSession:
         while True:
             with self._gate.slot(ticket) as left_after:
                 meter.add(requests=1)
-                try:
-                    answer = self._http.get(request)
-                except BROKEN as error:
-                    self._gate.unanswered(ticket)
-                    raise RetriableError(f"no answer: {excerpt(str(error), self._secret)}") from None
+                answer = self._answer(request, ticket)
             if answer.status_code != 429 or self._gate.close_for(ticket, left_after=left_after):
                 break
+            answer.release()
             # another request is the probe: this 429 tells nothing new, so it does not count as a try
             meter.add(retries=1)
-        self._judge(answer, ticket, codes)
-        self._parse(answer, select)
+        try:
+            self._judge(answer, ticket, codes)
+            self._parse(answer, select)
+        except BaseException:
+            answer.release()
+            raise
         return answer
+
+    def _answer(self, request: Request, ticket: Ticket) -> Answer:
+        try:
+            return self._http.get(request)
+        except AnswerTooLargeError:
+            self._gate.reopen(ticket)
+            raise FinalReadError(
+                f"the answer is larger than {self._setting('max_answer_bytes')} allows "
+                f"({self.settings.max_answer_bytes:,} bytes): lower the rows per page, or raise the setting"
+            ) from None
+        except AnswerTimeoutError:
+            self._gate.unanswered(ticket)
+            raise RetriableError(
+                f"no answer: it was not complete after {self.settings.answer_timeout:g} s, which is all that "
+                f"{self._setting('answer_timeout')} allows"
+            ) from None
+        except CertificateError as error:
+            self._gate.unanswered(ticket)
+            raise FinalReadError(f"no answer: {self._certificate_advice(error)}") from None
+        except NoAnswerError as error:
+            self._gate.unanswered(ticket)
+            proxy = f" (the proxy is set by {error.proxy_variable})" if error.proxy_variable else ""
+            raise RetriableError(f"no answer: {self._foreign(str(error))}{proxy}") from None
+
+    def _certificate_advice(self, error: CertificateError) -> str:
+        host = urlsplit(str(self.settings.base_url)).hostname
+        refused = f"the certificate of {host} is not accepted ({self._foreign(error.reason)}). "
+        if error.is_other_host:
+            return f"{refused}Check the host in {self._setting('base_url')}"
+        return f"{refused}If an authority of your own signed it, set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to its file"
+
+    def _foreign(self, text: str) -> str:
+        """What a server or a library wrote, on one line, bounded and without secrets."""
+        return printable(excerpt(text, redactor=self._redactor))
+
+    def _setting(self, field: str) -> str:
+        return environment_name(self.api.name, field)
 
     def _judge(self, answer: Answer, ticket: Ticket, codes: set[int]) -> None:
         status = answer.status_code
-        if 200 <= status < 300:
+        if status in WITH_ROWS or status == 204:
             self._gate.reopen(ticket)
             return
         said = self._described(answer)
         if status == 401:
-            name = environment_name(self.api.name, "api_key")
             refused = AuthenticationError(
-                f"{self.api.name} refused the key (401 {answer.reason}): check {name}. It said: {said}"
+                f"{self.api.name} refused the key ({f'401 {self._foreign(answer.reason)}'.strip()}): "
+                f"check {self._setting('api_key')}. It said: {said}"
             )
             self._gate.refuse(refused)
             raise refused
@@ -173,22 +248,38 @@ class ApiSession:
         if status in codes or status >= 500:
             after = self._pause(answer.headers, limited=status == 429)
             if after > self.settings.max_wait:
-                name = environment_name(self.api.name, "max_wait")
                 raise ReadError(
                     f"answered {status} and asks for a pause of {after:.0f} s, longer than "
-                    f"{name} ({self.settings.max_wait:.0f} s) allows",
+                    f"{self._setting('max_wait')} ({self.settings.max_wait:.0f} s) allows",
                     status=status,
                 )
             raise RetriableError(f"answered {status}: {said}", status=status, after=after)
+        if 200 <= status < 300:
+            raise RetriableError(f"answered {status}, which is not the whole answer: {said}", status=status)
         if 300 <= status < 400:
-            to = urlsplit(answer.headers.get("Location", ""))
-            name = environment_name(self.api.name, "base_url")
             raise ReadError(
-                f"answered {status}, a redirect to {to.scheme}://{to.hostname}; the key is not sent there: "
-                f"check {name}",
+                f"answered {status}, a redirect {self._target(answer)}; the key is not sent there: "
+                f"check {self._setting('base_url')}",
                 status=status,
             )
         raise ReadError(f"answered {status}: {said}", status=status)
+
+    def _target(self, answer: Answer) -> str:
+        """Where a redirect leads to, without the query."""
+        location = answer.headers.get("Location", "").strip()
+        if not location:
+            return "without a Location"
+        try:
+            to = urlsplit(location)
+            host = to.hostname
+        except ValueError:
+            return f"to {self._foreign(location)!r}, which is no URL"
+        if host:
+            scheme = to.scheme or urlsplit(str(self.settings.base_url)).scheme
+            return self._foreign(f"to {scheme}://{host}")
+        if to.scheme:
+            return self._foreign(f"to {to.scheme}:")
+        return f"to {self._foreign(to.path or '/')} on the same host"
 
     def _parse(self, answer: Answer, select: Callable[[Any], Selected]) -> None:
         try:
@@ -199,10 +290,15 @@ class ApiSession:
             raise RetriableError(f"{what}: {self._described(answer)}", status=answer.status_code) from None
         except ReadError as error:
             raise RetriableError(f"{error}: {self._described(answer)}", status=answer.status_code) from None
+        except (MemoryError, RecursionError) as error:
+            name = type(error).__name__
+            raise RetriableError(f"a body that cannot be read ({name})", status=answer.status_code) from None
+        # parsed, it need not be kept twice
+        answer.content = b""
 
     def _described(self, answer: Answer) -> str:
-        kind = answer.headers.get("Content-Type", "no content type")
-        text = excerpt(answer.text, self._secret)
+        kind = self._foreign(answer.headers.get("Content-Type", "no content type"))
+        text = excerpt(answer.text, redactor=self._redactor)
         return f"{answer.status_code}, {kind}, {text!r}" if text else f"{answer.status_code}, {kind}"
 
     def _pause(self, headers: Mapping[str, str], *, limited: bool) -> float:
@@ -219,15 +315,15 @@ class ApiSession:
         return max(waits)
 
     def _seconds(self, value: str) -> float:
-        """From seconds to go, epoch seconds, epoch milliseconds or an HTTP date to seconds to go."""
+        """From seconds to go, epoch seconds, epoch milliseconds, an HTTP date or an ISO date to seconds to go."""
         now = self._clock.now()
         try:
             number = float(value)
         except ValueError:
-            try:
-                return parsedate_to_datetime(value).timestamp() - now
-            except ValueError:
-                return 0.0
+            moment = _date(value)
+            return moment.timestamp() - now if moment else 0.0
+        if math.isnan(number):
+            return 0.0
         if number > 1000 * EPOCH:
             number /= 1000
         return number - now if number > EPOCH else number
@@ -260,6 +356,17 @@ class ApiSession:
             f"{self.api.name}: waiting {seconds:.1f} s after try {state.attempt_number} of {tries} of "
             f"{request.method} {urlsplit(str(request.url)).path}: {failure}",
         )
+
+
+def _date(value: str) -> datetime | None:
+    """An HTTP date or one in ISO form; without a zone it is UTC."""
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        moment = to_utc(value)
+    if not isinstance(moment, datetime):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _failed_once(failure: RetriableError, attempt: Callable[[], Answer]) -> Callable[[], Answer]:

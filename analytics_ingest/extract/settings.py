@@ -7,10 +7,15 @@ resolution would fall back to a bare ``api_key`` and so send one vendor's key to
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from datetime import date, datetime
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dlt
+from dlt.common.configuration.providers.toml import TomlProviderReadException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -31,6 +36,8 @@ from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredErr
 from analytics_ingest.extract.rows import to_utc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analytics_ingest.apis import Api, Endpoint
 
 NO_PROFILE = "none"
@@ -41,7 +48,20 @@ def _words(value: Any) -> Any:
     """A list given as text, as an environment variable must: JSON, or names separated by commas."""
     if isinstance(value, str):
         text = value.strip()
-        return json.loads(text) if text.startswith("[") else [word.strip() for word in text.split(",") if word]
+        if not text.startswith("["):
+            return [word.strip() for word in text.split(",") if word.strip()]
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError('no list: write a, b or ["a", "b"]') from None
+    return value
+
+
+def _plain_url(value: HttpUrl) -> HttpUrl:
+    """A base URL that paths can follow."""
+    parts = {"user or password": value.username or value.password, "query": value.query, "fragment": value.fragment}
+    if held := [name for name, part in parts.items() if part is not None]:
+        raise ValueError(f"it holds a {held[0]}: write only scheme, host and path; the key goes into API_KEY")
     return value
 
 
@@ -69,7 +89,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    base_url: HttpUrl = Field(description="Where the API is, without the endpoints' paths.")
+    base_url: Annotated[HttpUrl, AfterValidator(_plain_url)] = Field(
+        description="Where the API is, without the endpoints' paths."
+    )
     api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
         description="The key that is sent with every request."
     )
@@ -79,6 +101,13 @@ class Settings(BaseModel):
     )
     connect_timeout: PositiveFloat = Field(10, description="Seconds to wait for a connection.")
     read_timeout: PositiveFloat = Field(60, description="Seconds to wait for the next bytes of an answer.")
+    answer_timeout: PositiveFloat = Field(300, description="Seconds for one whole answer, from the request on.")
+    max_answer_bytes: PositiveInt = Field(
+        67_108_864, description="Bytes that one answer may have, decoded; a larger one fails its endpoint."
+    )
+    max_bytes_in_flight: PositiveInt = Field(
+        33_554_432, description="Bytes of all answers in memory at once; the oldest may have more."
+    )
     max_wait: PositiveFloat = Field(
         900, description="Seconds: a server that asks for a longer pause than this fails the request at once."
     )
@@ -126,6 +155,7 @@ class Settings(BaseModel):
         limits = {
             "max_in_flight": max(1, self.max_in_flight // of),
             "requests_per_minute": rate and max(1, rate // of),
+            "max_bytes_in_flight": max(1, self.max_bytes_in_flight // of),
         }
         return self.model_copy(update=limits)
 
@@ -136,10 +166,45 @@ def environment_name(api: str, field: str) -> str:
 
 
 def lookup(api: Api, field: str) -> Any:
-    """What is set for ``sources.<api>.<field>``; ``None`` if nothing is, or blank."""
-    # dlt.secrets, also for what is none: values looked up through dlt.config end up in dlt's trace file
-    value: Any = dlt.secrets.get(f"sources.{api.name}.{field}")
+    """What is set for ``sources.<api>.<field>``; ``None`` if nothing is, or blank.
+
+    Raises:
+        ConfigurationError: A file of settings cannot be read.
+    """
+    try:
+        # dlt.secrets, also for what is none: values looked up through dlt.config end up in dlt's trace file
+        value: Any = dlt.secrets.get(f"sources.{api.name}.{field}")
+    except TomlProviderReadException as error:
+        raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _file_problem(paths: Sequence[Path]) -> str:
+    """Which file of settings cannot be read, where and why, without anything that is in it."""
+    for path in paths:
+        if not path.exists():
+            continue
+        try:
+            content = path.read_bytes()
+            tomllib.loads(content.decode())
+        except UnicodeDecodeError as error:
+            line = 1 + content.count(b"\n", 0, error.start)
+            return f"{path} cannot be read: line {line} is not UTF-8. Save the file as UTF-8"
+        except tomllib.TOMLDecodeError as error:
+            place = re.search(r"line [0-9]+", str(error))
+            return f"{path} cannot be read: {place[0] if place else 'its end'} is not valid TOML"
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+    names = " or ".join(str(path) for path in paths)
+    return f"{names} cannot be read: it is not valid TOML"
+
+
+def _refuse_folders() -> None:
+    """Fails where a folder has the name of a file of settings: dlt passes over it."""
+    for name in ("secrets.toml", "config.toml"):
+        path = Path(dlt.current.run_context().settings_dir) / name
+        if path.is_dir():
+            raise ConfigurationError(f"{path} is a folder: it must be a TOML file")
 
 
 def missing_settings(api: Api) -> list[str]:
@@ -181,6 +246,7 @@ def load_settings(api: Api) -> Settings:
         ConfigurationError: A value is not valid.
     """
     if missing := missing_settings(api):
+        _refuse_folders()
         raise NotConfiguredError(
             f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
@@ -219,6 +285,23 @@ def load_setting(api: Api, field: str) -> Any:
     except ValidationError as error:
         name, message = environment_name(api.name, field), error.errors(include_input=False)[0]["msg"]
         raise ConfigurationError(f"settings of {api.name} are not valid: {name}: {message}") from None
+
+
+def unprotected_key(api: Api, settings: Settings) -> str:
+    """A warning if the key is sent to another machine in the clear; empty if it is not."""
+    host = settings.base_url.host or ""
+    if settings.base_url.scheme != "http" or _is_this_machine(host):
+        return ""
+    return f"the key is sent to {host} unencrypted: write https:// in {environment_name(api.name, 'base_url')}"
+
+
+def _is_this_machine(host: str) -> bool:
+    if host.rstrip(".") == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def page_limit(api: Api, endpoint: Endpoint) -> int | None:

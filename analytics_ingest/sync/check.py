@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from analytics_ingest.extract.errors import (
     AuthenticationError,
     ConfigurationError,
+    FinalReadError,
     NotConfiguredError,
 )
 from analytics_ingest.extract.list_reader import ListReader
@@ -18,7 +19,7 @@ from analytics_ingest.extract.partitions import FeedRows, partitions_from
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.selector import WILDCARD
 from analytics_ingest.extract.session import ApiSession, Meter, RetriableError
-from analytics_ingest.extract.settings import environment_name, load_settings, page_limit, shard_count
+from analytics_ingest.extract.settings import environment_name, load_settings, page_limit, shard_count, unprotected_key
 
 if TYPE_CHECKING:
     import logging
@@ -59,15 +60,17 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
         settings = load_settings(api)
         for endpoint in api.endpoints:
             shard_count(api, endpoint)
+        session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     except NotConfiguredError as error:
         yield Checked(subject="settings", outcome="not tried", said=str(error))
         return
     except ConfigurationError as error:
         yield Checked(subject="settings", outcome="failed", said=str(error))
         return
-    yield Checked(subject="settings", outcome="fine", said=_shown(settings))
-    session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     try:
+        yield Checked(subject="settings", outcome="fine", said=_shown(settings))
+        if warning := unprotected_key(api, settings):
+            yield Checked(subject="settings", outcome="not tried", said=f"warning: {warning}")
         yield from _Check(api, session).run()
     finally:
         session.close()
@@ -171,7 +174,8 @@ class _Check:
         if error.status == 404 and endpoint.parents and endpoint.missing == "not defined":
             said = "answers 404: not defined for this one, which is no failure"
             return Checked(subject=endpoint.name, outcome="fine", said=said)
-        said = f"{ask.path} {error}. {self._advice(endpoint, error.status)}".rstrip()
+        advice = "" if isinstance(error, FinalReadError) else self._advice(endpoint, error.status)
+        said = f"{ask.path} {error}. {advice}".rstrip()
         return Checked(subject=endpoint.name, outcome="failed", said=said)
 
     def _advice(self, endpoint: Endpoint, status: int | None) -> str:

@@ -51,7 +51,8 @@ def look(api: Api, *, log: logging.Logger) -> Look:
         IngestError: Nothing of the API can be read: a setting is missing or wrong, or it refused the key.
     """
     settings = load_settings(api)
-    settings = settings.model_copy(update={"read_timeout": min(settings.read_timeout, LONGEST_ANSWER)})
+    shorter = {name: min(getattr(settings, name), LONGEST_ANSWER) for name in ("read_timeout", "answer_timeout")}
+    settings = settings.model_copy(update=shorter)
     session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     found: dict[str, str] = {}
     failures: dict[str, str] = {}

@@ -13,7 +13,7 @@ from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
-from analytics_ingest.extract.settings import load_settings, shard_count
+from analytics_ingest.extract.settings import load_settings, shard_count, unprotected_key
 from analytics_ingest.sync.ahead import Ahead
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.package import Package
@@ -86,6 +86,8 @@ class ApiSync:
         part = shard.name if shard else ""
         self._warehouse = Warehouse(api.name, part=part, log=self._log, lock_timeout=settings.lock_timeout)
         self._session = ApiSession(self._api, settings, log=self._log)
+        if not shard and (warning := unprotected_key(api, settings)):
+            self._log.warning(f"{api.name}: {warning}")
         results: list[EndpointResult] = []
         with (
             closing(self._session),

@@ -14,6 +14,7 @@ from analytics_ingest.extract.settings import (
     load_settings,
     missing_settings,
     page_limit,
+    unprotected_key,
 )
 
 API = APIS["experimentation"]
@@ -43,6 +44,9 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "requests_per_minute": None,
         "connect_timeout": 10,
         "read_timeout": 60,
+        "answer_timeout": 300,
+        "max_answer_bytes": 64 * 1024**2,
+        "max_bytes_in_flight": 32 * 1024**2,
         "max_wait": 900,
         "max_pages": 100_000,
         "max_columns": 1_000,
@@ -274,3 +278,101 @@ def test_a_base_url_may_end_in_a_version_that_the_paths_begin_with(monkeypatch, 
     for name, value in {"BASE_URL": given, "API_KEY": SECRET, "PROFILE": profile}.items():
         monkeypatch.setenv(f"SOURCES__FEATURE_MANAGEMENT__{name}", value)
     assert str(load_settings(choose_profile(APIS["feature_management"])).base_url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("https://user:pa55word@api.example/v1", "user or password"),
+        ("https://user@api.example", "user or password"),
+        ("https://api.example/?api_key=pa55word", "query"),
+        ("https://api.example/v1?", "query"),
+        ("https://api.example/#pa55word", "fragment"),
+    ],
+)
+def test_a_base_url_that_holds_more_than_a_place_is_refused(configure, url, part):
+    configure(base_url=url)
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(API)
+    assert str(error.value) == (
+        f"settings of experimentation are not valid: {URL}: Value error, it holds a {part}: "
+        "write only scheme, host and path; the key goes into API_KEY"
+    )
+
+
+@pytest.mark.parametrize("text", ["users, gates, ", " users ,,gates", '["users", "gates"]', ",users,gates,"])
+def test_a_list_has_no_empty_names(configure, text):
+    configure(skip_endpoints=text)
+    assert load_settings(API).skip_endpoints == ("users", "gates")
+
+
+@pytest.mark.parametrize("text", ["[users, groups]", "[", '["users"', "[" * 100_000])
+def test_a_list_that_cannot_be_read_is_named(configure, text):
+    configure(skip_endpoints=text)
+    with pytest.raises(ConfigurationError) as error:
+        load_settings(API)
+    assert str(error.value) == (
+        "settings of experimentation are not valid: SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS: "
+        'Value error, no list: write a, b or ["a", "b"]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://api.example", True),
+        ("http://10.0.0.1:8080", True),
+        ("http://127.example", True),
+        ("http://[2001:db8::1]", True),
+        ("https://api.example", False),
+        ("http://localhost:8700", False),
+        ("http://LOCALHOST", False),
+        ("http://127.0.0.1:8700", False),
+        ("http://127.9.9.9", False),
+        ("http://[::1]:8700", False),
+    ],
+)
+def test_a_key_that_is_sent_in_the_clear_to_another_machine_is_warned_of(configure, url, warned):
+    configure(base_url=url)
+    warning = unprotected_key(API, load_settings(API))
+    assert bool(warning) is warned
+    assert not warned or f"write https:// in {URL}" in warning
+
+
+@pytest.fixture
+def fresh_files(tmp_path, monkeypatch):
+    """A folder whose ``.dlt`` is read, as at the start of a process."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dlt").mkdir()
+    container = Container()
+    before = container[PluggableRunContext]
+    del container[PluggableRunContext]
+    yield tmp_path / ".dlt"
+    container[PluggableRunContext] = before
+
+
+@pytest.mark.parametrize("name", ["secrets.toml", "config.toml"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'[a]\nb = 1\nkey = "gr\xfcn-pa55word"\n', "line 3 is not UTF-8. Save the file as UTF-8"),
+        (b"\xff\xfe[\0a\0", "line 1 is not UTF-8. Save the file as UTF-8"),
+        (b'[a]\nkey = "pa55word\n', "line 2 is not valid TOML"),
+        (b"[a]\n\nkey = pa55word\n", "line 3 is not valid TOML"),
+        (b"[a\n", "line 1 is not valid TOML"),
+        (b"[a]\nb = 1\nb = 2\n", "line 3 is not valid TOML"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_read_is_named_with_its_line(fresh_files, name, content, reason):
+    (fresh_files / name).write_bytes(content)
+    for read in (load_settings, choose_profile, missing_settings):
+        with pytest.raises(ConfigurationError) as error:
+            read(API)
+        assert str(error.value).endswith(f".dlt/{name} cannot be read: {reason}")
+
+
+@pytest.mark.parametrize("name", ["secrets.toml", "config.toml"])
+def test_a_folder_in_place_of_a_file_of_settings_is_named(fresh_files, name):
+    (fresh_files / name).mkdir()
+    with pytest.raises(ConfigurationError, match=rf"{name} is a folder: it must be a TOML file$"):
+        load_settings(API)

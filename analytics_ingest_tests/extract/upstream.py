@@ -143,12 +143,19 @@ class Client:
         self._status_codes = status_codes
 
     def get(self, path: str = "/rows") -> Any:
+        """The parsed body of an answer, whose bytes are released."""
+        answer = self.send(path)
+        answer.release()
+        return answer.body
+
+    def send(self, path: str = "/rows") -> Any:
+        """The answer itself."""
         return self.api_session.send(
             Request(self.url + path, {}, {"api_key": self._key}),
             meter=self.meter,
             select=RowSelector("data").select,
             status_codes=self._status_codes,
-        ).body
+        )
 
     def close(self) -> None:
         self.api_session.close()

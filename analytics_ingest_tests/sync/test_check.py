@@ -115,7 +115,7 @@ def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", f"http://me:s3cret@127.0.0.1:{port}")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
     found = check()
 
@@ -266,3 +266,36 @@ def test_row_without_a_value_for_the_path_is_not_asked_for(sandbox: SandboxServe
 
     assert list(not_tried(found)) == ["segments_ids"]
     assert sandbox.requests.count(API, "segments_ids") == 0
+
+
+def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://me:s3cret@127.0.0.1:1")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    found = check()
+
+    assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
+    assert "SOURCES__EXPERIMENTATION__BASE_URL" in found["settings"].said
+    assert "s3cret" not in found["settings"].said
+
+
+def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "https://upstream.invalid")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://u:s3cret@127.0.0.1:1")
+    found = check()
+
+    assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
+    assert found["settings"].said.startswith("HTTPS_PROXY names a SOCKS proxy")
+
+
+def test_a_key_in_the_clear_is_said(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://upstream.invalid")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    said = [each.said for each in check_api(APIS["experimentation"], log=logging.getLogger("test"))]
+
+    assert said[1] == (
+        "warning: the key is sent to upstream.invalid unencrypted: write https:// in SOURCES__EXPERIMENTATION__BASE_URL"
+    )
+    assert "got no answer: " in said[2]
