@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from dlt.common.configuration.exceptions import ConfigFieldMissingException, InvalidNativeValue
 from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
-from dlt.common.destination.exceptions import DestinationException, UnknownDestinationModule
+from dlt.common.destination.exceptions import (
+    DestinationException,
+    DestinationTransientException,
+    UnknownDestinationModule,
+)
 from dlt.load.exceptions import LoadClientJobException
 
 if TYPE_CHECKING:
@@ -24,8 +28,33 @@ MOST = 400
 """Characters of a database's message that are shown: some repeat the whole statement."""
 
 
+TRANSIENT_TYPES = {
+    "duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
+    "_duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
+    "psycopg2": {"OperationalError", "InterfaceError"},
+}
+"""Drivers' exceptions that report a failed destination. By name: no driver is imported for it."""
+PROGRAM_LIMIT = "54"
+"""PostgreSQL's class of errors for rows and statements beyond its limits: the data, though an ``OperationalError``."""
+LOCKED = re.compile(r"could not set lock on file|database is locked", re.IGNORECASE)
+
+
 class WarehouseError(RuntimeError):
-    """The warehouse cannot be used as it is. The message says what is in the way."""
+    """The warehouse cannot be used as it is. The message says what is in the way.
+
+    Attributes:
+        transient: Whether the destination failed, and not the data: another package would fail as well.
+    """
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        """Takes what happened.
+
+        Args:
+            message: The message, without secrets.
+            transient: Whether the destination failed, and not the data.
+        """
+        super().__init__(message)
+        self.transient = transient
 
 
 @contextmanager
@@ -72,8 +101,29 @@ def load_error(error: PipelineStepFailed, *, api: str, destination: str, secrets
     room = f" See that there is room on the disk of {destination}." if NO_ROOM.search(reason) else ""
     return WarehouseError(
         f"{api}{table}: loading into {destination} failed: {reason}.{room} "
-        "What was loaded before is there, and no cursor has moved: the next sync loads what is missing"
+        "What was loaded before is there, and no cursor has moved: the next sync loads what is missing",
+        transient=is_transient(error),
     )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the destination failed (connection, lock, disk, memory), and not the data that it was given.
+
+    Args:
+        error: An exception of dlt's, of a database driver's, or a ``WarehouseError``.
+    """
+    if isinstance(error, WarehouseError):
+        return error.transient
+    *_, innermost = _chain(error)
+    if isinstance(innermost, (OSError, MemoryError)) or LOCKED.search(str(innermost)):
+        return True
+    if str(getattr(innermost, "pgcode", None) or "").startswith(PROGRAM_LIMIT):
+        return False
+    for kind in type(innermost).__mro__:
+        if kind.__name__ in TRANSIENT_TYPES.get(kind.__module__.partition(".")[0], ()):
+            return True
+    # dlt retries anything a few times, so that a job's retries running out says nothing of the reason
+    return isinstance(innermost, DestinationTransientException) and not isinstance(innermost, LoadClientJobException)
 
 
 def is_destination_error(error: BaseException) -> bool:
