@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,18 @@ def pipelines_folder() -> Path:
     text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
+
+
+def remove(path: Path) -> None:
+    """Removes a folder with all that is in it, or a file in its place, if it is there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _bounds() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from analytics_ingest.warehouse.destination import (
     build_pipeline,
     destination_name,
     pipelines_folder,
+    remove,
 )
 from analytics_ingest.warehouse.errors import (
     WarehouseError,
@@ -29,6 +30,7 @@ from analytics_ingest.warehouse.errors import (
 from analytics_ingest.warehouse.files import database_file
 from analytics_ingest.warehouse.locks import held, held_in_postgres
 from analytics_ingest.warehouse.memory import return_large_blocks
+from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.tables import Tables
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Warehouse:
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
         self._restored = False
+        self._repair: Repair | None = None
         self._keeper: SqlClientBase[Any] | None = None
 
     @property
@@ -94,8 +97,9 @@ class Warehouse:
         return_large_blocks()
         path = self._locks / f"{self._name}.lock"
         with held(path, what=f"the sync of {self._name}", timeout=self._timeout, log=self._log):
-            # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
-            self._pipeline = build_pipeline(self.api, self._name).drop()
+            # worth nothing, as the warehouse has the state; and dlt reads it before it would drop it
+            remove(pipelines_folder() / self._name)
+            self._pipeline = build_pipeline(self.api, self._name)
             with explained(destination_name()):
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
@@ -120,6 +124,8 @@ class Warehouse:
             self._bound(client)
             if not self._restored:
                 self.pipeline.sync_destination()
+                self._repair = Repair(self.pipeline, client, log=self._log)
+                self._repair.inspect()
                 self._restored = True
             yield Tables(client)
             # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
@@ -138,6 +144,8 @@ class Warehouse:
             WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
                 so the state, and with it every cursor, is still that of the package before.
         """
+        if self._repair:
+            self._repair.before_load()
         try:
             self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
         except PipelineStepFailed as error:
