@@ -24,6 +24,9 @@ DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
 DEFAULT_LAKE = Path("data") / "lake"
 """The default folder of a DuckLake: its Parquet files; its catalog is the SQLite file beside it."""
 LAKE = "ducklake"
+POSTGRES = "postgres"
+STATEMENT_LOCK_SECONDS = 2
+"""Seconds that one statement waits for a lock in PostgreSQL. Other readers queue behind a statement that waits."""
 LAKE_SETTINGS = tuple(f"destination.{LAKE}.credentials{part}" for part in ("", ".catalog", ".storage"))
 """Where a setting may say which lake it is."""
 DUCKDB_BOUNDS = {"memory_limit": "256MB", "threads": 1}
@@ -48,7 +51,8 @@ def build_destination() -> AnyDestination:
     if name == LAKE:
         _provide_extensions()
         arguments["credentials"] = {"global_config": _bounds(), **_default_lake()}
-    return dlt.destination(name, **arguments)
+    destination = dlt.destination(name, **arguments)
+    return _with_bounded_locks(destination) if name == POSTGRES else destination
 
 
 def build_pipeline(api: str, name: str) -> dlt.Pipeline:
@@ -74,6 +78,22 @@ def pipelines_folder() -> Path:
     text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
+
+
+def _with_bounded_locks(destination: AnyDestination) -> AnyDestination:
+    """The destination, with a bound on the wait for locks in every connection that dlt makes.
+
+    A startup option holds after ``RESET ALL``, and also for a backend whose client was killed. What the connection
+    string has for ``options`` goes after it, and wins.
+    """
+    configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    credentials = configuration.credentials
+    if credentials is None or not credentials.is_resolved():
+        # dlt reports what is missing when it connects
+        return destination
+    options = f"-clock_timeout={STATEMENT_LOCK_SECONDS}s {credentials.query.get('options', '')}"
+    credentials.query = {**credentials.query, "options": options.strip()}
+    return dlt.destination(POSTGRES, credentials=credentials, replace_strategy="insert-from-staging")
 
 
 def remove(path: Path) -> None:

@@ -11,6 +11,7 @@ from dlt.common.configuration.specs.base_configuration import BaseConfiguration,
 from dlt.common.destination.exceptions import (
     DestinationException,
     DestinationTransientException,
+    SchemaUpdateError,
     UnknownDestinationModule,
 )
 from dlt.load.exceptions import LoadClientJobException
@@ -95,7 +96,7 @@ def load_error(error: PipelineStepFailed, *, api: str, destination: str, secrets
         destination: The destination as a person knows it.
         secrets: Texts that must not be shown.
     """
-    job = next((each for each in _chain(error) if isinstance(each, LoadClientJobException)), None)
+    job = next((each for each in chain_of(error) if isinstance(each, LoadClientJobException)), None)
     table = f"/{getattr(job, 'job_id', '').partition('.')[0]}" if job else ""
     reason = describe(error, secrets)
     room = f" See that there is room on the disk of {destination}." if NO_ROOM.search(reason) else ""
@@ -114,7 +115,7 @@ def is_transient(error: BaseException) -> bool:
     """
     if isinstance(error, WarehouseError):
         return error.transient
-    *_, innermost = _chain(error)
+    *_, innermost = chain_of(error)
     if isinstance(innermost, (OSError, MemoryError)) or LOCKED.search(str(innermost)):
         return True
     if str(getattr(innermost, "pgcode", None) or "").startswith(PROGRAM_LIMIT):
@@ -129,13 +130,18 @@ def is_transient(error: BaseException) -> bool:
 def is_destination_error(error: BaseException) -> bool:
     """Whether the destination is what failed, and not our code."""
     return isinstance(error, DestinationException) or any(
-        isinstance(each, DestinationException) for each in _chain(error)
+        isinstance(each, DestinationException) for each in chain_of(error)
     )
+
+
+def is_schema_change(error: BaseException) -> bool:
+    """Whether it was a change of a table, and not of its rows, that failed."""
+    return any(isinstance(each, SchemaUpdateError) for each in chain_of(error))
 
 
 def describe(error: BaseException, secrets: set[str]) -> str:
     """The first lines of the innermost message, in one line, without secrets."""
-    *_, innermost = _chain(error)
+    *_, innermost = chain_of(error)
     text = " ".join(str(innermost).split()) or type(innermost).__name__
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -159,7 +165,8 @@ def secrets_of(credentials: Any) -> set[str]:
     return values
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised for, and so on to the innermost."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -77,20 +77,20 @@ class Repair:
         """Makes missing tables that the package which is ready loads into, and those of dlt."""
         loaded = self._loaded_into()
         wanted = self._missing & {*loaded, *OWN}
-        staged, self._staged = self._staged, {}
-        if staged:
-            self._check_staging(staged)
+        if self._staged:
+            self._check_staging(self._staged)
+            self._staged = {}
         if not wanted:
             return
-        names = sorted(f"{self._api}.{name}" for name in wanted)
-        self._log.warning(f"{self._api}: the destination has no {', '.join(names)}: made anew")
         # a failure between this and the load must not leave an empty table beside a cursor
         self._forget_stored_state()
-        self._missing -= wanted
         with self._pipeline.destination_client(self._api) as client:
             client.initialize_storage()
             # all that dlt itself would compare: it takes the schema as applied afterwards
             client.update_stored_schema(only_tables={*loaded, *OWN} & client.schema.tables.keys(), force=True)
+        self._missing -= wanted
+        names = sorted(f"{self._api}.{name}" for name in wanted)
+        self._log.warning(f"{self._api}: the destination had no {', '.join(names)}: made anew")
 
     def _schema(self) -> Schema | None:
         """The API's schema: restored with the state, else as stored, else as the tables are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
 from dlt.common.schema import Schema
@@ -14,6 +14,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from analytics_ingest.warehouse.destination import (
     DUCKDB_BOUNDS,
+    POSTGRES,
     build_pipeline,
     destination_name,
     pipelines_folder,
@@ -24,22 +25,25 @@ from analytics_ingest.warehouse.errors import (
     describe,
     explained,
     is_destination_error,
+    is_schema_change,
     load_error,
     secrets_of,
 )
 from analytics_ingest.warehouse.files import database_file
-from analytics_ingest.warehouse.locks import held, held_in_postgres
+from analytics_ingest.warehouse.locks import TableLocks, held, held_in_postgres
 from analytics_ingest.warehouse.memory import return_large_blocks
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.tables import Tables
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import dlt
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.destinations.sql_client import SqlClientBase
+
+T = TypeVar("T")
 
 FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
@@ -77,6 +81,7 @@ class Warehouse:
         self._client: Any = None
         self._restored = False
         self._repair: Repair | None = None
+        self._table_locks: TableLocks | None = None
         self._keeper: SqlClientBase[Any] | None = None
 
     @property
@@ -114,7 +119,7 @@ class Warehouse:
         The first one within ``sync`` brings the pipeline what the warehouse holds of its state.
 
         Raises:
-            LockTimeoutError: Another sync writes for too long.
+            LockTimeoutError: Another sync writes for too long, or somebody has locked a table.
             WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
         """
         with self._writing(), self._connected(self._client) as client:
@@ -122,12 +127,14 @@ class Warehouse:
                 # a lock that went with its connection keeps nobody out: then this fails
                 self._keeper.execute_sql("SELECT 1")
             self._bound(client)
+            if client.config.destination_type == POSTGRES:
+                self._table_locks = TableLocks(client.sql_client, timeout=self._timeout, log=self._log)
             if not self._restored:
-                self.pipeline.sync_destination()
+                self._patiently(self.pipeline.sync_destination)
                 self._repair = Repair(self.pipeline, client, log=self._log)
-                self._repair.inspect()
+                self._patiently(self._repair.inspect)
                 self._restored = True
-            yield Tables(client)
+            yield Tables(client, locks=self._table_locks)
             # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
             self._bound(client)
 
@@ -141,17 +148,21 @@ class Warehouse:
         """Loads the package that is ready, within ``open``.
 
         Raises:
+            LockTimeoutError: Somebody has locked a table for too long.
             WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
                 so the state, and with it every cursor, is still that of the package before.
         """
-        if self._repair:
-            self._repair.before_load()
         try:
-            self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+            if self._repair:
+                self._patiently(self._repair.before_load)
+            self._patiently(lambda: self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs())
         except PipelineStepFailed as error:
             if not is_destination_error(error):
                 raise
             raise load_error(error, api=self.api, destination=self._destination, secrets=self._secrets) from None
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()
 
     def _bound(self, client: SqlJobClientBase) -> None:
         """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
@@ -166,7 +177,7 @@ class Warehouse:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keeps syncs of this API on other machines out, where the destination has locks for that."""
-        if self._client.config.destination_type != "postgres":
+        if self._client.config.destination_type != POSTGRES:
             yield
             return
         with self._connected(self.pipeline.destination_client()) as client:
