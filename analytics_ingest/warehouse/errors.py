@@ -16,6 +16,8 @@ from dlt.common.destination.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobException
 
+from analytics_ingest.redaction import Redactor
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -128,9 +130,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_destination_error(error: BaseException) -> bool:
-    """Whether the destination is what failed, and not our code."""
-    return isinstance(error, DestinationException) or any(
-        isinstance(each, DestinationException) for each in chain_of(error)
+    """Whether the destination is what failed, and not our code. Not each error of a driver's is wrapped by dlt."""
+    return any(
+        isinstance(each, DestinationException) or type(each).__module__.partition(".")[0] in TRANSIENT_TYPES
+        for each in chain_of(error)
     )
 
 
@@ -143,8 +146,7 @@ def describe(error: BaseException, secrets: set[str]) -> str:
     """The first lines of the innermost message, in one line, without secrets."""
     *_, innermost = chain_of(error)
     text = " ".join(str(innermost).split()) or type(innermost).__name__
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    text = Redactor(secrets).redact(text)
     return text[:MOST].rstrip() + " ..." if len(text) > MOST else text.rstrip(".")
 
 

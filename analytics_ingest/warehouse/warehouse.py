@@ -7,7 +7,7 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
@@ -217,8 +217,8 @@ class Warehouse:
             raise self._error("cannot be opened", error) from None
         try:
             yield client
-        except (DestinationException, PipelineStepFailed) as error:
-            if not is_destination_error(error):
+        except Exception as error:
+            if isinstance(error, WarehouseError) or not is_destination_error(error):
                 raise
             raise self._error("failed", error) from None
         finally:
