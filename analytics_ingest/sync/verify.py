@@ -230,7 +230,7 @@ def _read(fresh: Sequence[_Fresh], *, workers: int) -> None:
 def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse) -> list[Verified]:
     if not fresh:
         return []
-    with warehouse.sync(), warehouse.open() as tables:
+    with warehouse.read() as tables:
         there = tables.columns([each.endpoint.name for each in fresh])
         return [_verified(each, tables, there.get(each.endpoint.name, {})) for each in fresh]
 

@@ -55,14 +55,30 @@ def build_destination() -> AnyDestination:
     return _with_bounded_locks(destination) if name == POSTGRES else destination
 
 
-def build_pipeline(api: str, name: str) -> dlt.Pipeline:
-    """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both."""
+def build_pipeline(api: str, name: str, *, folder: Path | None = None) -> dlt.Pipeline:
+    """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both.
+
+    Args:
+        api: The name of the API, which is the dataset's.
+        name: The pipeline's name.
+        folder: Where it works; by default where all pipelines do.
+    """
     return dlt.pipeline(
         pipeline_name=name,
         dataset_name=api,
         destination=build_destination(),
-        pipelines_dir=str(pipelines_folder()),
+        pipelines_dir=str(folder or pipelines_folder()),
     )
+
+
+def read_only(client: Any) -> None:
+    """Has a client that is not connected yet open DuckDB's file, or a lake, to read only."""
+    if client.config.destination_type == "duckdb":
+        client.config.credentials.read_only = True
+    elif client.config.destination_type == LAKE:
+        sql = client.sql_client
+        # dlt has no setting for it
+        sql._attach_statement = sql.attach_statement.rstrip(";) ") + ", READ_ONLY)"  # noqa: SLF001
 
 
 def describing_pipeline(api: str, *, folder: Path) -> dlt.Pipeline:
@@ -119,7 +135,6 @@ def _default_lake() -> dict[str, Any]:
     if any(dlt.secrets.get(each) for each in LAKE_SETTINGS):
         return {}
     folder = DEFAULT_LAKE.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     return {"catalog": f"sqlite:///{folder}.sqlite", "storage": {"bucket_url": folder.as_uri()}}
 
 

@@ -42,6 +42,10 @@ PROGRAM_LIMIT = "54"
 LOCKED = re.compile(r"could not set lock on file|database is locked", re.IGNORECASE)
 
 
+class LockTimeoutError(TimeoutError):
+    """Another process holds what is needed. The message says which one, and since when."""
+
+
 class WarehouseError(RuntimeError):
     """The warehouse cannot be used as it is. The message says what is in the way.
 
@@ -85,6 +89,24 @@ def explained(destination: str) -> Iterator[None]:
     except InvalidNativeValue as error:
         expected = str(error).rpartition("Details:")[2].strip()
         raise WarehouseError(f"{setting} cannot be read. {expected}") from None
+    except OSError as error:
+        raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
+
+
+@contextmanager
+def explained_folder(setting: str) -> Iterator[None]:
+    """Turns a folder or file that cannot be written into one line.
+
+    Args:
+        setting: The setting that names it.
+
+    Raises:
+        WarehouseError: Within, the system refused something.
+    """
+    try:
+        yield
+    except LockTimeoutError:
+        raise
     except OSError as error:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
 

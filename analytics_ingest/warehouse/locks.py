@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock, Timeout
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.errors import chain_of
+from analytics_ingest.warehouse.errors import LockTimeoutError, chain_of
 
 if TYPE_CHECKING:
     import logging
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dlt.destinations.sql_client import SqlClientBase
+
+__all__ = ["LockTimeoutError", "TableLocks", "held", "held_in_postgres", "is_lock_refusal"]
 
 T = TypeVar("T")
 
@@ -54,10 +56,6 @@ foreign text, and may hold secrets."""
 PAUSE_SECONDS = 1
 """Seconds between two attempts, in which those who queued behind the first one get what they want."""
 MOST_SHOWN = 64
-
-
-class LockTimeoutError(TimeoutError):
-    """Another process holds what is needed. The message says which one, and since when."""
 
 
 @contextmanager

@@ -148,3 +148,14 @@ class Tables:
 
     def _name(self, table: str) -> str:
         return self._sql.make_qualified_table_name(table)
+
+
+class NoTables(Tables):
+    """The tables of a warehouse that does not exist yet: none."""
+
+    def __init__(self) -> None:
+        """Needs no connection."""
+
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:  # noqa: ARG002
+        """No columns of any table."""
+        return {}
