@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import nsmallest
@@ -103,7 +102,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
     scope = build_scope(settings, now=datetime.now(UTC))
     unread: dict[str, Verified] = {}
     try:
-        with _tables(warehouse) as tables:
+        with warehouse.read() as tables:
             # the types of key columns decide which rows a sync stores
             columns = tables.columns(api.by_name)
         for level in api.levels(_with_parents(api, names)):
@@ -263,7 +262,7 @@ def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse, session: ApiSession)
     if not fresh:
         return []
     results = []
-    with _tables(warehouse) as tables:
+    with warehouse.read() as tables:
         there = tables.columns([each.endpoint.name for each in fresh])
         for each in fresh:
             try:
@@ -274,12 +273,6 @@ def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse, session: ApiSession)
                 reason = f"{each.endpoint.path} {session.unexpected(error, each.endpoint.name)}"
                 results.append(Verified(endpoint=each.endpoint, outcome="failed", reason=reason))
     return results
-
-
-@contextmanager
-def _tables(warehouse: Warehouse) -> Iterator[Tables]:
-    with warehouse.sync(), warehouse.open() as tables:
-        yield tables
 
 
 def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Verified:

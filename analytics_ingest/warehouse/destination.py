@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
 DEFAULT_LAKE = Path("data") / "lake"
 """The default folder of a DuckLake: its Parquet files; its catalog is the SQLite file beside it."""
 LAKE = "ducklake"
+POSTGRES = "postgres"
+STATEMENT_LOCK_SECONDS = 2
+"""Seconds that one statement waits for a lock in PostgreSQL. Other readers queue behind a statement that waits."""
 LAKE_SETTINGS = tuple(f"destination.{LAKE}.credentials{part}" for part in ("", ".catalog", ".storage"))
 """Where a setting may say which lake it is."""
 DUCKDB_BOUNDS = {"memory_limit": "256MB", "threads": 1}
@@ -47,17 +51,34 @@ def build_destination() -> AnyDestination:
     if name == LAKE:
         _provide_extensions()
         arguments["credentials"] = {"global_config": _bounds(), **_default_lake()}
-    return dlt.destination(name, **arguments)
+    destination = dlt.destination(name, **arguments)
+    return _with_bounded_locks(destination) if name == POSTGRES else destination
 
 
-def build_pipeline(api: str, name: str) -> dlt.Pipeline:
-    """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both."""
+def build_pipeline(api: str, name: str, *, folder: Path | None = None) -> dlt.Pipeline:
+    """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both.
+
+    Args:
+        api: The name of the API, which is the dataset's.
+        name: The pipeline's name.
+        folder: Where it works; by default where all pipelines do.
+    """
     return dlt.pipeline(
         pipeline_name=name,
         dataset_name=api,
         destination=build_destination(),
-        pipelines_dir=str(pipelines_folder()),
+        pipelines_dir=str(folder or pipelines_folder()),
     )
+
+
+def read_only(client: Any) -> None:
+    """Has a client that is not connected yet open DuckDB's file, or a lake, to read only."""
+    if client.config.destination_type == "duckdb":
+        client.config.credentials.read_only = True
+    elif client.config.destination_type == LAKE:
+        sql = client.sql_client
+        # dlt has no setting for it
+        sql._attach_statement = sql.attach_statement.rstrip(";) ") + ", READ_ONLY)"  # noqa: SLF001
 
 
 def describing_pipeline(api: str, *, folder: Path) -> dlt.Pipeline:
@@ -75,6 +96,34 @@ def pipelines_folder() -> Path:
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
 
 
+def _with_bounded_locks(destination: AnyDestination) -> AnyDestination:
+    """The destination, with a bound on the wait for locks in every connection that dlt makes.
+
+    A startup option holds after ``RESET ALL``, and also for a backend whose client was killed. What the connection
+    string has for ``options`` goes after it, and wins.
+    """
+    configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    credentials = configuration.credentials
+    if credentials is None or not credentials.is_resolved():
+        # dlt reports what is missing when it connects
+        return destination
+    options = f"-clock_timeout={STATEMENT_LOCK_SECONDS}s {credentials.query.get('options', '')}"
+    credentials.query = {**credentials.query, "options": options.strip()}
+    return dlt.destination(POSTGRES, credentials=credentials, replace_strategy="insert-from-staging")
+
+
+def remove(path: Path) -> None:
+    """Removes a folder with all that is in it, or a file in its place, if it is there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _bounds() -> dict[str, Any]:
     """What DuckDB may use in each connection to a lake; what a setting says of it goes first."""
     configured: Any = dlt.secrets.get(f"destination.{LAKE}.credentials.global_config", dict)
@@ -86,7 +135,6 @@ def _default_lake() -> dict[str, Any]:
     if any(dlt.secrets.get(each) for each in LAKE_SETTINGS):
         return {}
     folder = DEFAULT_LAKE.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     return {"catalog": f"sqlite:///{folder}.sqlite", "storage": {"bucket_url": folder.as_uri()}}
 
 

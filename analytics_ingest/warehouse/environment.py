@@ -7,9 +7,14 @@ from typing import Any
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import EnvironProvider
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.runtime.anon_tracker import disable_anon_tracker
 
 CLOUDS = ("aws_", "azure_", "google_")
 """How the names of variables begin that clouds have agreed upon, and that need no section."""
+
+
+TELEMETRY = "dlthub_telemetry"
+"""dlt's setting for messages to its makers: off, wherever this package runs."""
 
 
 class SectionedEnvironment(EnvironProvider):
@@ -21,6 +26,9 @@ class SectionedEnvironment(EnvironProvider):
 
     def get_value(self, key: str, hint: type[Any], pipeline_name: str | None, *sections: str) -> tuple[Any | None, str]:
         """The variable's value and its name; ``None`` for its value if it is not set, or not dlt's."""
+        if key == TELEMETRY:
+            # the first provider wins: neither a variable nor a file turns it on
+            return "false", self.get_key_name(key, *sections)
         if not (pipeline_name or sections or key.startswith(CLOUDS)):
             return None, self.get_key_name(key)
         found: tuple[Any | None, str] = super().get_value(key, hint, pipeline_name or "", *sections)
@@ -28,6 +36,8 @@ class SectionedEnvironment(EnvironProvider):
 
 
 def read_sections_only() -> None:
-    """Has dlt pass over variables without a section, from now on and in this process."""
+    """Has dlt pass over variables without a section, and send no telemetry, from now on and in this process."""
     provider = SectionedEnvironment()
     Container()[PluggableRunContext].providers[provider.name] = provider
+    # dlt has started it by then: as soon as somebody asks for its context
+    disable_anon_tracker()

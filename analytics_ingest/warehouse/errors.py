@@ -11,9 +11,12 @@ from dlt.common.configuration.specs.base_configuration import BaseConfiguration,
 from dlt.common.destination.exceptions import (
     DestinationException,
     DestinationTransientException,
+    SchemaUpdateError,
     UnknownDestinationModule,
 )
 from dlt.load.exceptions import LoadClientJobException
+
+from analytics_ingest.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +35,37 @@ MOST = 400
 """Characters of a database's message that are shown: some repeat the whole statement."""
 
 
+TRANSIENT_TYPES = {
+    "duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
+    "_duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
+    "psycopg2": {"OperationalError", "InterfaceError"},
+}
+"""Drivers' exceptions that report a failed destination. By name: no driver is imported for it."""
+PROGRAM_LIMIT = "54"
+"""PostgreSQL's class of errors for rows and statements beyond its limits: the data, though an ``OperationalError``."""
+LOCKED = re.compile(r"could not set lock on file|database is locked", re.IGNORECASE)
+
+
+class LockTimeoutError(TimeoutError):
+    """Another process holds what is needed. The message says which one, and since when."""
+
+
 class WarehouseError(RuntimeError):
-    """The warehouse cannot be used as it is. The message says what is in the way."""
+    """The warehouse cannot be used as it is. The message says what is in the way.
+
+    Attributes:
+        transient: Whether the destination failed, and not the data: another package would fail as well.
+    """
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        """Takes what happened.
+
+        Args:
+            message: The message, without secrets.
+            transient: Whether the destination failed, and not the data.
+        """
+        super().__init__(message)
+        self.transient = transient
 
 
 @contextmanager
@@ -65,6 +97,24 @@ def explained(destination: str) -> Iterator[None]:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
 
 
+@contextmanager
+def explained_folder(setting: str) -> Iterator[None]:
+    """Turns a folder or file that cannot be written into one line.
+
+    Args:
+        setting: The setting that names it.
+
+    Raises:
+        WarehouseError: Within, the system refused something.
+    """
+    try:
+        yield
+    except LockTimeoutError:
+        raise
+    except OSError as error:
+        raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
+
+
 def load_error(error: PipelineStepFailed, *, api: str, destination: str, secrets: set[str]) -> WarehouseError:
     """What a load that failed comes to.
 
@@ -74,38 +124,62 @@ def load_error(error: PipelineStepFailed, *, api: str, destination: str, secrets
         destination: The destination as a person knows it.
         secrets: Texts that must not be shown.
     """
-    job = next((each for each in _chain(error) if isinstance(each, LoadClientJobException)), None)
+    job = next((each for each in chain_of(error) if isinstance(each, LoadClientJobException)), None)
     table = f"/{getattr(job, 'job_id', '').partition('.')[0]}" if job else ""
     reason = describe(error, secrets)
     room = f" See that there is room on the disk of {destination}." if NO_ROOM.search(reason) else ""
     return WarehouseError(
         f"{api}{table}: loading into {destination} failed: {reason}.{room} "
-        "What was loaded before is there, and no cursor has moved: the next sync loads what is missing"
-    )
-
-
-def is_destination_error(error: BaseException) -> bool:
-    """Whether the destination is what failed, and not our code."""
-    return isinstance(error, DestinationException) or any(
-        isinstance(each, DestinationException) for each in _chain(error)
+        "What was loaded before is there, and no cursor has moved: the next sync loads what is missing",
+        transient=is_transient(error),
     )
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the destination failed (connection, lock, disk), and not what it was given."""
-    return any(isinstance(each, DestinationTransientException | OSError) for each in _chain(_origin(error)))
+    """Whether the destination failed (connection, lock, disk, memory), and not the data that it was given.
+
+    Args:
+        error: An exception of dlt's, of a database driver's, or a ``WarehouseError``.
+    """
+    if isinstance(error, WarehouseError):
+        return error.transient
+    *_, innermost = chain_of(error)
+    if isinstance(innermost, (OSError, MemoryError)) or LOCKED.search(str(innermost)):
+        return True
+    if str(getattr(innermost, "pgcode", None) or "").startswith(PROGRAM_LIMIT):
+        return False
+    for kind in type(innermost).__mro__:
+        if kind.__name__ in TRANSIENT_TYPES.get(kind.__module__.partition(".")[0], ()):
+            return True
+    # dlt retries anything a few times, so that a job's retries running out says nothing of the reason
+    return isinstance(innermost, DestinationTransientException) and not isinstance(innermost, LoadClientJobException)
+
+
+def is_destination_error(error: BaseException) -> bool:
+    """Whether the destination is what failed, and not our code. Not each error of a driver's is wrapped by dlt."""
+    return any(
+        isinstance(each, DestinationException) or type(each).__module__.partition(".")[0] in TRANSIENT_TYPES
+        for each in chain_of(error)
+    )
+
+
+def is_schema_change(error: BaseException) -> bool:
+    """Whether it was a change of a table, and not of its rows, that failed."""
+    return any(isinstance(each, SchemaUpdateError) for each in chain_of(error))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the destination, or this process, ran out of memory: less at once may fit."""
-    return any(isinstance(each, MemoryError) or "out of memory" in str(each).lower() for each in _chain(_origin(error)))
+    chain = chain_of(_origin(error))
+    return any(isinstance(each, MemoryError) or "out of memory" in str(each).lower() for each in chain)
 
 
 def is_about_rows(error: BaseException) -> bool:
     """Whether some of the rows are what the destination, or dlt, does not take, so that others may be loaded."""
-    chain = list(_chain(_origin(error)))
-    if not any(isinstance(each, DestinationException) for each in chain) or is_out_of_memory(error):
+    origin = _origin(error)
+    if not is_destination_error(origin) or is_out_of_memory(origin):
         return True
+    chain = list(chain_of(origin))
     kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
     codes = {str(getattr(each, "pgcode", ""))[:2] for each in chain}
     return not ROW_ERRORS.isdisjoint(kinds) or not ROW_ERROR_CODES.isdisjoint(codes)
@@ -118,10 +192,9 @@ def _origin(error: BaseException) -> BaseException:
 
 def describe(error: BaseException, secrets: set[str]) -> str:
     """The first lines of the innermost message, in one line, without secrets."""
-    *_, innermost = _chain(error)
+    *_, innermost = chain_of(error)
     text = " ".join(str(innermost).split()) or type(innermost).__name__
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    text = Redactor(secrets).redact(text)
     return text[:MOST].rstrip() + " ..." if len(text) > MOST else text.rstrip(".")
 
 
@@ -142,7 +215,8 @@ def secrets_of(credentials: Any) -> set[str]:
     return values
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised for, and so on to the innermost."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

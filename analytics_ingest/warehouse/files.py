@@ -56,7 +56,6 @@ def database_file(api: str) -> DatabaseFile | None:
     if catalog is None or catalog.drivername != "sqlite":
         return None
     file = Path(catalog.database).absolute()
-    file.parent.mkdir(parents=True, exist_ok=True)
     return DatabaseFile(path=file, kind="the DuckLake catalog")
 
 
@@ -70,5 +69,4 @@ def _duckdb_file(credentials: DuckDbCredentials, api: str) -> DatabaseFile:
             f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
             "ambiguous to DuckDB: rename the file (DESTINATION__DUCKDB__CREDENTIALS)"
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
     return DatabaseFile(path=file, kind="the DuckDB file")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from dlt.destinations.job_client_impl import SqlJobClientBase
+
+    from analytics_ingest.warehouse.locks import TableLocks
+
+T = TypeVar("T")
 
 FETCH_ROWS = 10_000
 STAMP_ROWS = 1_000
@@ -33,13 +38,21 @@ class Counts(NamedTuple):
 class Tables:
     """The tables of one dataset, over an open connection."""
 
-    def __init__(self, client: SqlJobClientBase) -> None:
+    def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None) -> None:
+        """Takes a connection.
+
+        Args:
+            client: An open connection to the dataset.
+            locks: How to wait for locks on tables; by default a statement that is refused fails.
+        """
         self._client = client
         self._sql = client.sql_client
+        self._locks = locks
 
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
         """The columns of each table that is there, with their type in dlt's terms."""
-        found = self._client.get_storage_tables(dict.fromkeys(tables))
+        names = dict.fromkeys(tables)
+        found = self._patiently(lambda: list(self._client.get_storage_tables(names)))
         return {
             name: {column: str(spec.get("data_type")) for column, spec in columns.items()}
             for name, columns in found
@@ -50,18 +63,24 @@ class Tables:
         """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
         query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
-        with self._sql.execute_query(query) as cursor:
+        with ExitStack() as stack:
+            cursor = self._patiently(lambda: stack.enter_context(self._sql.execute_query(query)))
             while rows := cursor.fetchmany(FETCH_ROWS):
                 yield from rows
 
     def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
         """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
+        return self._patiently(lambda: self._stamp(table, column, moment, key=key, values=values))
+
+    def _stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
         name, column, key = self._name(table), self._quoted(column), self._quoted(key)
         stamped = 0
         with self._sql.begin_transaction():
             for start in range(0, len(values), STAMP_ROWS):
                 where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + STAMP_ROWS]))})"
-                found = self._number(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
+                # not one by one: a statement that is refused ends the transaction
+                rows = self._sql.execute_sql(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
+                found = int(rows[0][0]) if rows else 0
                 if found:
                     self._sql.execute_sql(f"UPDATE {name} SET {column} = %s {where}", moment)  # noqa: S608
                 stamped += found
@@ -115,32 +134,38 @@ class Tables:
             f"CASE WHEN {lacking} THEN 1 ELSE 0 END AS lacking FROM {self._name(table)} GROUP BY {columns}"
         )
         sums = "sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking)"
-        found = self._sql.execute_sql(f"SELECT {sums} FROM ({groups}) AS keys")  # noqa: S608
+        found = self._execute(f"SELECT {sums} FROM ({groups}) AS keys")  # noqa: S608
         return Counts(*(int(value or 0) for value in (found or [(0, 0, 0, 0)])[0]))
 
     def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
         """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
-        rows = self._sql.execute_sql(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
+        rows = self._execute(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
         return [tuple(row) for row in rows or ()]
 
     def newest(self, table: str, column: str) -> datetime | None:
         """The highest value of a column of timestamps."""
-        rows = self._sql.execute_sql(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
+        rows = self._execute(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
         value: datetime | None = rows[0][0] if rows else None
         return value
 
     def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
         """Some rows of a table, by column."""
         names = ", ".join(map(self._quoted, columns))
-        found = self._sql.execute_sql(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
+        found = self._execute(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
         return [dict(zip(columns, row, strict=True)) for row in found or ()]
+
+    def _execute(self, sql: str) -> Sequence[Sequence[Any]] | None:
+        return self._patiently(lambda: self._sql.execute_sql(sql))
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        return self._locks.wait(act) if self._locks else act()
 
     def _where(self, null: str | None) -> str:
         return f" WHERE {self._quoted(null)} IS NULL" if null else ""
 
     def _number(self, sql: str) -> int:
-        rows = self._sql.execute_sql(sql)
+        rows = self._execute(sql)
         return int(rows[0][0]) if rows else 0
 
     def _quoted(self, column: str) -> str:
@@ -148,3 +173,14 @@ class Tables:
 
     def _name(self, table: str) -> str:
         return self._sql.make_qualified_table_name(table)
+
+
+class NoTables(Tables):
+    """The tables of a warehouse that does not exist yet: none."""
+
+    def __init__(self) -> None:
+        """Needs no connection."""
+
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:  # noqa: ARG002
+        """No columns of any table."""
+        return {}

@@ -4,45 +4,57 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from analytics_ingest.warehouse.destination import (
     DUCKDB_BOUNDS,
+    POSTGRES,
     build_pipeline,
     destination_name,
     pipelines_folder,
+    read_only,
+    remove,
 )
 from analytics_ingest.warehouse.errors import (
     WarehouseError,
     describe,
     explained,
+    explained_folder,
     is_destination_error,
+    is_schema_change,
     load_error,
     secrets_of,
 )
 from analytics_ingest.warehouse.files import database_file
-from analytics_ingest.warehouse.locks import held, held_in_postgres
+from analytics_ingest.warehouse.locks import LockTimeoutError, TableLocks, held, held_in_postgres
 from analytics_ingest.warehouse.memory import return_large_blocks
-from analytics_ingest.warehouse.tables import Tables
+from analytics_ingest.warehouse.repair import Repair
+from analytics_ingest.warehouse.tables import NoTables, Tables
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import dlt
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.destinations.sql_client import SqlClientBase
 
+T = TypeVar("T")
+
 FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
+DATA_DIR = "DLT_DATA_DIR"
+"""The setting of the folder that dlt works in."""
 LOCKED = "Could not set lock on file"
 
 
@@ -70,10 +82,11 @@ class Warehouse:
         with explained(destination_name()):
             self._file = file = database_file(api)
             self._locks = file.path.with_name(f".{file.path.name}.locks") if file else pipelines_folder() / ".locks"
-            self._locks.mkdir(parents=True, exist_ok=True)
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
         self._restored = False
+        self._repair: Repair | None = None
+        self._table_locks: TableLocks | None = None
         self._keeper: SqlClientBase[Any] | None = None
 
     @property
@@ -92,10 +105,15 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
         return_large_blocks()
-        path = self._locks / f"{self._name}.lock"
-        with held(path, what=f"the sync of {self._name}", timeout=self._timeout, log=self._log):
-            # whatever a killed sync left in the working folder is worth nothing: the warehouse has the state
-            self._pipeline = build_pipeline(self.api, self._name).drop()
+        if self._file:
+            with explained_folder(self._setting):
+                self._file.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._held(f"{self._name}.lock", f"the sync of {self._name}"):
+            with explained_folder(DATA_DIR):
+                # worth nothing, as the warehouse has the state; and dlt reads it before it would drop it
+                remove(pipelines_folder() / self._name)
+                self._pipeline = build_pipeline(self.api, self._name)
+                (pipelines_folder() / self._name).mkdir(parents=True, exist_ok=True)
             with explained(destination_name()):
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
@@ -110,7 +128,7 @@ class Warehouse:
         The first one within ``sync`` brings the pipeline what the warehouse holds of its state.
 
         Raises:
-            LockTimeoutError: Another sync writes for too long.
+            LockTimeoutError: Another sync writes for too long, or somebody has locked a table.
             WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
         """
         with self._writing(), self._connected(self._client) as client:
@@ -118,17 +136,53 @@ class Warehouse:
                 # a lock that went with its connection keeps nobody out: then this fails
                 self._keeper.execute_sql("SELECT 1")
             self._bound(client)
+            if client.config.destination_type == POSTGRES:
+                self._table_locks = TableLocks(client.sql_client, timeout=self._timeout, log=self._log)
             if not self._restored:
-                self.pipeline.sync_destination()
+                self._patiently(self.pipeline.sync_destination)
+                self._repair = Repair(self.pipeline, client, log=self._log)
+                self._patiently(self._repair.inspect)
                 self._restored = True
-            yield Tables(client)
+            yield Tables(client, locks=self._table_locks)
             # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
             self._bound(client)
 
     def restore(self) -> None:
         """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""
-        self._pipeline = self.pipeline.drop()
-        self._pipeline.sync_destination()
+        self._pipeline = pipeline = self.pipeline.drop()
+        self._patiently(pipeline.sync_destination)
+        if self._repair:
+            self._repair.pipeline = pipeline
+
+    @contextmanager
+    def read(self) -> Iterator[Tables]:
+        """The tables, over a connection that cannot write; outside of ``sync``. Makes no file beside the warehouse.
+
+        Where there is no warehouse yet there are tables without columns. A lock that cannot be had, as its folder
+        cannot be written, is done without.
+
+        Raises:
+            LockTimeoutError: A sync does not end.
+            WarehouseError: The destination's settings cannot work, or it cannot be read.
+        """
+        if self._file and not self._file.path.exists():
+            yield NoTables()
+            return
+        with ExitStack() as stack:
+            self._keep_out(stack, f"{self._name}.lock", f"the sync of {self._name}")
+            if self._file:
+                self._keep_out(stack, "file.lock", f"{self._file.kind} {self._file.path.name}")
+            with explained_folder("TMPDIR"):
+                folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
+            with explained(destination_name()):
+                pipeline = build_pipeline(self.api, self._name, folder=Path(folder))
+                self._client = pipeline.destination_client()
+            read_only(self._client)
+            client = stack.enter_context(self._connected(self._client))
+            if client.config.destination_type == POSTGRES:
+                client.sql_client.execute_sql("SET default_transaction_read_only = on")
+            self._bound(client)
+            yield Tables(client)
 
     def take_schema(self) -> None:
         """Brings the pipeline the tables' schema as the warehouse has it from others, within ``open``."""
@@ -140,15 +194,21 @@ class Warehouse:
         """Loads the package that is ready, within ``open``.
 
         Raises:
+            LockTimeoutError: Somebody has locked a table for too long.
             WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
                 so the state, and with it every cursor, is still that of the package before.
         """
         try:
-            self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs()
+            if self._repair:
+                self._patiently(self._repair.before_load)
+            self._patiently(lambda: self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs())
         except PipelineStepFailed as error:
             if not is_destination_error(error):
                 raise
             raise load_error(error, api=self.api, destination=self._destination, secrets=self._secrets) from None
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()
 
     def _bound(self, client: SqlJobClientBase) -> None:
         """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
@@ -163,7 +223,7 @@ class Warehouse:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keeps syncs of this API on other machines out, where the destination has locks for that."""
-        if self._client.config.destination_type != "postgres":
+        if self._client.config.destination_type != POSTGRES:
             yield
             return
         with self._connected(self.pipeline.destination_client()) as client:
@@ -178,14 +238,36 @@ class Warehouse:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         if self._file:
-            path, what = self._locks / "file.lock", f"{self._file.kind} {self._file.path.name}"
+            lock, what = "file.lock", f"{self._file.kind} {self._file.path.name}"
         elif self._part:
-            path, what = self._locks / f"{self.api}.writing.lock", f"the tables of {self.api}"
+            lock, what = f"{self.api}.writing.lock", f"the tables of {self.api}"
         else:
             yield
             return
-        with held(path, what=what, timeout=self._timeout, log=self._log):
+        with self._held(lock, what):
             yield
+
+    @contextmanager
+    def _held(self, name: str, what: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            # what fails within is not the lock's
+            with explained_folder(self._setting if self._file else DATA_DIR):
+                stack.enter_context(held(self._locks / name, what=what, timeout=self._timeout, log=self._log))
+            yield
+
+    def _keep_out(self, stack: ExitStack, name: str, what: str) -> None:
+        """Holds a lock if a sync has made it and it can be had; else there is nobody to keep out, or no way to."""
+        path = self._locks / name
+        if not path.exists():
+            return
+        try:
+            stack.enter_context(held(path, what=what, timeout=self._timeout, log=self._log))
+        except LockTimeoutError:
+            raise
+        except OSError as error:
+            self._log.warning(
+                f"{self.api}: {path}: {error.strerror}: read without a lock, so that a sync may change tables meanwhile"
+            )
 
     @contextmanager
     def _connected(self, client: Any) -> Iterator[SqlJobClientBase]:
@@ -203,12 +285,16 @@ class Warehouse:
             raise self._error("cannot be opened", error) from None
         try:
             yield client
-        except (DestinationException, PipelineStepFailed) as error:
-            if not is_destination_error(error):
+        except Exception as error:
+            if isinstance(error, WarehouseError) or not is_destination_error(error):
                 raise
             raise self._error("failed", error) from None
         finally:
             client.__exit__(None, None, None)
+
+    @property
+    def _setting(self) -> str:
+        return f"DESTINATION__{destination_name().upper()}__CREDENTIALS"
 
     @property
     def _destination(self) -> str:
@@ -219,10 +305,8 @@ class Warehouse:
         return secrets_of(self._client.config.credentials)
 
     def _error(self, what: str, error: Exception) -> WarehouseError:
-        setting = f"DESTINATION__{destination_name().upper()}__CREDENTIALS"
-        return WarehouseError(
-            f"{self.api}: {self._destination} {what}: {describe(error, self._secrets)} (the setting is {setting})"
-        )
+        said = describe(error, self._secrets)
+        return WarehouseError(f"{self.api}: {self._destination} {what}: {said} (the setting is {self._setting})")
 
     def _held_by(self, message: str) -> str:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)

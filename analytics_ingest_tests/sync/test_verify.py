@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest.warehouse.tables import Tables
 
 
 API = "experimentation"
@@ -110,7 +111,7 @@ def test_without_a_sync_everything_is_missing_and_no_table_is_made(tmp_path: Pat
         assert (found[name].table, found[name].extra) == (0, NONE)
         assert list(found[name].missing.examples) == keys[:3]
     assert found["ingestion_status"].missing == Difference(count=7)
-    assert dump(tmp_path) == {}
+    assert not (tmp_path / "warehouse.duckdb").exists()
 
 
 @pytest.mark.usefixtures("synced")
@@ -287,13 +288,13 @@ def test_no_request_is_made_while_syncs_are_kept_out(
     tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[int] = []
-    plain = Warehouse.sync
+    plain = Warehouse.read
 
-    def watched(warehouse: Warehouse) -> AbstractContextManager[None]:
+    def watched(warehouse: Warehouse) -> AbstractContextManager[Tables]:
         held.append(sandbox.requests.count())
         return plain(warehouse)
 
-    monkeypatch.setattr(Warehouse, "sync", watched)
+    monkeypatch.setattr(Warehouse, "read", watched)
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "2")
     verify(API, "gates", "gates_rules")
 

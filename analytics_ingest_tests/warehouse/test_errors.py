@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -123,3 +126,33 @@ def test_what_a_database_repeats_is_masked_and_cut_short() -> None:
     assert text.startswith("line one with *** xxx")
     assert text.endswith("x ...")
     assert len(text) < 410
+
+
+PASSWORD = "La:ke@Pw/9 'q"
+
+
+@pytest.mark.parametrize(
+    ("destination", "setting", "url"),
+    [
+        ("postgres", "CREDENTIALS", "postgresql://u:{}@127.0.0.1:1/db"),
+        ("ducklake", "CREDENTIALS__CATALOG", "postgresql://u:{}@127.0.0.1:1/db"),
+    ],
+)
+def test_password_is_masked_in_every_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, setting: str, url: str
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", destination)
+    monkeypatch.setenv(f"DESTINATION__{destination.upper()}__{setting}", url.format(quote(PASSWORD, safe="")))
+    monkeypatch.setenv("DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL", (tmp_path / "lake").as_uri())
+    text = refused()
+
+    for form in (PASSWORD, quote(PASSWORD), quote(PASSWORD, safe=""), quote_plus(PASSWORD), "Pw/9", "Pw%2F9"):
+        assert form not in text
+
+
+@pytest.mark.parametrize(
+    "form",
+    [PASSWORD, quote(PASSWORD, safe=""), quote_plus(PASSWORD), html.escape(PASSWORD), json.dumps(PASSWORD)[1:-1]],
+)
+def test_forms_of_a_password_are_masked(form: str) -> None:
+    assert describe(RuntimeError(f"connection 'u:{form}@host' failed"), {PASSWORD}) == "connection 'u:***@host' failed"

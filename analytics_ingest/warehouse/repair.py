@@ -1,0 +1,185 @@
+"""Recreates what a destination lacks of the schema that dlt has stored: tables, columns, dlt's own tables.
+
+dlt compares tables with their schema only when the schema has changed. A table that somebody drops would never come
+back, and each load into it would fail (https://github.com/dlt-hub/dlt/issues/765).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema import Schema
+from dlt.common.schema.utils import has_table_seen_data, new_table
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Collection, Sequence
+
+    import dlt
+    from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+    from dlt.destinations.job_client_impl import SqlJobClientBase
+
+ROW_HASH = "_row_hash"
+"""The column with a row's hash: a row that comes with the hash that is stored is not loaded."""
+STATE = "_dlt_pipeline_state"
+OWN = ("_dlt_loads", "_dlt_version", STATE)
+"""dlt's own tables."""
+STAGED = ("merge", "replace")
+"""Write dispositions whose rows go through the staging dataset."""
+
+
+class Repair:
+    """What one dataset lacks, and how it gets it back; for one sync.
+
+    Attributes:
+        pipeline: The pipeline into the dataset.
+    """
+
+    def __init__(self, pipeline: dlt.Pipeline, client: SqlJobClientBase, *, log: logging.Logger) -> None:
+        """Prepares it.
+
+        Args:
+            pipeline: The pipeline into the dataset, with the state and schema that the destination had.
+            client: An open connection to the dataset.
+            log: Gets a line for each thing that is missing.
+        """
+        self.pipeline = pipeline
+        self._client = client
+        self._log = log
+        self._api = pipeline.dataset_name
+        self._missing: set[str] = set()
+        self._staged: dict[str, set[str]] = {}
+
+    def inspect(self) -> None:
+        """Compares the stored schema with the tables that are there.
+
+        Columns are added at once, and the rows of their tables count as not loaded yet. Tables that are missing are
+        made at the next load, as their endpoints are read from the beginning.
+        """
+        schema = self._schema()
+        if schema is None:
+            return
+        there = dict(self._client.get_storage_tables({*schema.tables, *OWN}))
+        self._missing = {name for name, columns in there.items() if not columns}
+        data = {name: there[name] for name in schema.data_table_names() if there[name]}
+        gaps = {name: gap for name, columns in data.items() if (gap := self._gap(schema, name, columns))}
+        if gaps:
+            self._forget_stored_state()
+            with self.pipeline.destination_client(schema.name) as client:
+                for name, gap in gaps.items():
+                    self._fill(client, schema, name, gap)
+        self._forget(self._missing | gaps.keys())
+        self._staged = {
+            name: set(schema.get_table_columns(name))
+            for name in data
+            if schema.tables[name].get("write_disposition") in STAGED and has_table_seen_data(schema.tables[name])
+        }
+
+    def before_load(self) -> None:
+        """Makes missing tables that the package which is ready loads into, and those of dlt."""
+        loaded = self._loaded_into()
+        wanted = self._missing & {*loaded, *OWN}
+        if self._staged:
+            self._check_staging(self._staged)
+            self._staged = {}
+        if not wanted:
+            return
+        # a failure between this and the load must not leave an empty table beside a cursor
+        self._forget_stored_state()
+        with self.pipeline.destination_client(self._api) as client:
+            client.initialize_storage()
+            # all that dlt itself would compare: it takes the schema as applied afterwards
+            client.update_stored_schema(only_tables={*loaded, *OWN} & client.schema.tables.keys(), force=True)
+        self._missing -= wanted
+        names = sorted(f"{self._api}.{name}" for name in wanted)
+        self._log.warning(f"{self._api}: the destination had no {', '.join(names)}: made anew")
+
+    def _schema(self) -> Schema | None:
+        """The API's schema: restored with the state, else as stored, else as the tables are."""
+        schemas = self.pipeline.schemas
+        if self._api in schemas and schemas[self._api].data_table_names():
+            return schemas[self._api]
+        schema = self._stored_schema() or self._schema_of_tables()
+        if schema:
+            schemas.save_schema(schema)
+        return schema
+
+    def _stored_schema(self) -> Schema | None:
+        try:
+            stored = self._client.get_stored_schema(self._api)
+        except DestinationUndefinedEntity:
+            return None
+        return Schema.from_dict(json.loads(stored.schema)) if stored else None
+
+    def _schema_of_tables(self) -> Schema | None:
+        sql = self._client.sql_client
+        rows = sql.execute_sql(
+            "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = %s", sql.dataset_name
+        )
+        names = [str(row[0]) for row in rows or () if row[0] not in OWN]
+        if not names:
+            return None
+        self._log.warning(f"{self._api}: the destination has no stored schema: it is read from the tables")
+        schema = Schema(self._api)
+        for name, columns in self._client.get_storage_tables(names):
+            schema.update_table(new_table(name, columns=list(columns.values()), write_disposition="append"))
+        return schema
+
+    def _gap(self, schema: Schema, name: str, columns: TTableSchemaColumns) -> Sequence[TColumnSchema]:
+        sensitive = self._client.capabilities.generates_case_sensitive_identifiers()
+        return schema.get_new_table_columns(name, columns, case_sensitive=sensitive)
+
+    def _fill(self, client: Any, schema: Schema, name: str, gap: Sequence[TColumnSchema]) -> None:
+        """Adds columns to a table, and has all its rows loaded again."""
+        sql, table = client.sql_client, client.sql_client.make_qualified_table_name(name)
+        columns = schema.get_table_columns(name)
+        lost = {str(column["name"]): column for column in gap}
+        shown = f"{self._api}.{name} has no {', '.join(lost)}"
+        if any(column.get("primary_key") for column in gap):
+            # no row can be told from another
+            self._log.warning(f"{shown}, which is of its key: the table is made anew")
+            sql.drop_tables(name)
+            self._missing.add(name)
+            return
+        self._log.warning(f"{shown}: added, and all its rows are loaded again")
+        prepared = client.prepare_load_table(name)
+        with client.maybe_ddl_transaction():
+            for column, spec in lost.items():
+                kind = client.type_mapper.to_destination_type(spec, prepared)
+                # without NOT NULL, also where the schema has it: the rows that are there have no value
+                sql.execute_sql(f"ALTER TABLE {table} ADD COLUMN {sql.escape_column_name(column)} {kind}")
+            if ROW_HASH in columns and not columns[ROW_HASH].get("primary_key"):
+                # a hash of its own for each row, which no content has: what comes is loaded
+                own = "CAST(random() * 9000000000000000 AS bigint)"
+                sql.execute_sql(f"UPDATE {table} SET {sql.escape_column_name(ROW_HASH)} = {own}")  # noqa: S608
+
+    def _forget_stored_state(self) -> None:
+        """Deletes the state in the destination: after a failure the next sync reads everything."""
+        sql = self._client.sql_client
+        if STATE not in self._missing:
+            sql.execute_sql(f"DELETE FROM {sql.make_qualified_table_name(STATE)}")  # noqa: S608
+
+    def _forget(self, names: Collection[str]) -> None:
+        """Forgets the cursors of some tables in the working folder, which the next load stores."""
+        with self.pipeline.managed_state() as state:
+            sources: dict[str, Any] = state.get("sources", {})
+            resources = sources.get(self._api, {}).get("resources", {})
+            for name in resources.keys() & names:
+                del resources[name]
+
+    def _loaded_into(self) -> set[str]:
+        """The tables that the package which is ready loads into."""
+        infos = map(self.pipeline.get_load_package_info, self.pipeline.list_normalized_load_packages())
+        return {job.job_file_info.table_name for info in infos for job in info.jobs["new_jobs"]}
+
+    def _check_staging(self, staged: dict[str, set[str]]) -> None:
+        """Drops the staging dataset if it lacks something: it holds nothing between loads, and dlt makes it anew."""
+        client: Any = self._client
+        with client.with_staging_dataset():
+            there = dict(client.get_storage_tables(staged))
+            lacking = sorted(name for name, columns in staged.items() if not columns <= there[name].keys())
+            if lacking and client.is_storage_initialized():
+                self._log.warning(f"{self._api}: the staging dataset lacks {', '.join(lacking)}: made anew")
+                client.sql_client.drop_dataset()

@@ -1,0 +1,162 @@
+"""What somebody takes out of the warehouse is there again after the next sync, and no other row is touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import psycopg2
+import pytest
+
+from analytics_ingest_tests.conftest import sync
+from analytics_ingest_tests.stores import EXTENSIONS, duckdb_store, lake_store, postgres_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest_tests.stores import Store
+
+API = "experimentation"
+ENDPOINTS = ("gates", "gates_rules", "tags", "ingestion_status")
+LOADS, VERSION, STATE = "_dlt_loads", "_dlt_version", "_dlt_pipeline_state"
+DLT = [f"DROP TABLE {API}.{name}" for name in (LOADS, VERSION, STATE)]
+
+
+def column(table: str, name: str) -> str:
+    return f"ALTER TABLE {API}.{table} DROP COLUMN {name}"
+
+
+LOSSES = {
+    "table": [f"DROP TABLE {API}.gates"],
+    "child table": [f"DROP TABLE {API}.gates_rules"],
+    "two tables": [f"DROP TABLE {API}.gates_rules", f"DROP TABLE {API}.tags"],
+    "data column": [column("gates", "description"), column("gates_rules", "name")],
+    "column of a key": [column("gates", "id"), column("gates_rules", "gate_id")],
+    "hash": [column("gates", "_row_hash"), column("gates_rules", "_row_hash")],
+    "mark of deletion": [column("gates", "_deleted_at")],
+    "load id": [column("gates", "_dlt_load_id"), column("tags", "_dlt_load_id")],
+    "loads": DLT[:1],
+    "version": DLT[1:2],
+    "state": DLT[2:],
+    "loads and state": [DLT[0], DLT[2]],
+    "all of dlt": DLT,
+    "all of dlt and a table": [*DLT, f"DROP TABLE {API}.tags"],
+    "dataset": [f"DROP SCHEMA {API} CASCADE"],
+    "everything": [f"DROP SCHEMA {API} CASCADE", f"DROP SCHEMA {API}_staging CASCADE"],
+}
+STAGING_LOSSES = {
+    "table": [f"DROP TABLE {API}_staging.gates"],
+    "column": [f"ALTER TABLE {API}_staging.gates DROP COLUMN description"],
+    "staging's version": [f"DROP TABLE {API}_staging.{VERSION}"],
+    "dataset": [f"DROP SCHEMA {API}_staging CASCADE"],
+}
+UNNOTICED = ("version", "dataset", "everything")
+"""Losses after which the next load makes everything that is missing without more ado."""
+SHORT = ("two tables", "data column", "hash", "all of dlt and a table")
+"""What is tried on the destinations that are slower."""
+
+
+CASES = [
+    *(pytest.param(duckdb_store, loss, id=f"duckdb-{loss}") for loss in LOSSES),
+    *(pytest.param(postgres_store, loss, id=f"postgres-{loss}") for loss in SHORT),
+    *(pytest.param(lake_store, loss, id=f"ducklake-{loss}") for loss in SHORT[:2]),
+]
+STORES = [duckdb_store, postgres_store, lake_store]
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with request.param(tmp_path) as found:
+        for name, value in found.settings.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def execute(store: Store, tmp_path: Path, statements: list[str]) -> None:
+    """Executes statements in a store, as somebody with a client of its own."""
+    credentials = store.settings.get("DESTINATION__POSTGRES__CREDENTIALS")
+    if credentials:
+        with psycopg2.connect(credentials) as connection:
+            for statement in statements:
+                connection.cursor().execute(statement)
+        connection.close()
+        return
+    with duckdb.connect(store.settings.get("DESTINATION__DUCKDB__CREDENTIALS", ":memory:")) as lake:
+        if "DESTINATION__DUCKDB__CREDENTIALS" not in store.settings:
+            for extension in EXTENSIONS[:2]:
+                lake.load_extension(extension)
+            lake.execute(f"ATTACH 'ducklake:sqlite:{tmp_path}/catalog.sqlite' AS lake (DATA_PATH '{tmp_path}/lake')")
+            lake.execute("USE lake")
+        for statement in statements:
+            lake.execute(statement)
+
+
+def rows(store: Store, table: str) -> list[dict[str, Any]]:
+    """A table's rows, in an order of their own."""
+    names, found = store.table(API, table)
+    return sorted((dict(zip(names, row, strict=True)) for row in found), key=str)
+
+
+def live(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not marked as deleted, without what tells one load from another."""
+    kept = [row for row in found if row.get("_deleted_at") is None]
+    return sorted(({name: row[name] for name in sorted(row) if not name.startswith("_dlt")} for row in kept), key=str)
+
+
+@pytest.mark.parametrize(("store", "loss"), CASES, indirect=["store"])
+def test_what_is_lost_comes_back(
+    loss: str, store: Store, tmp_path: Path, restored: SandboxServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    gates = restored.world.collection(API, "gates")
+    sync(API, *ENDPOINTS)
+    gates.pop()
+    sync(API, *ENDPOINTS)
+    before = {name: rows(store, name) for name in ENDPOINTS}
+    assert [len(live(found)) for found in before.values()] == [5, 128, 100, 7]
+    execute(store, tmp_path, LOSSES[loss])
+    caplog.clear()
+
+    results = sync(API, *ENDPOINTS)
+
+    assert {result.status for result in results.values()} == {"complete"}
+    lost = "; ".join(LOSSES[loss]) + " "
+    for name in ENDPOINTS:
+        found = rows(store, name)
+        assert live(found) == live(before[name]), name
+        if f"{API}.{name} " not in lost.replace(";", " ") and f"SCHEMA {API} " not in lost:
+            assert found == before[name], f"{name} was touched"
+    if loss == "mark of deletion":
+        assert [row["id"] for row in rows(store, "gates") if row["_deleted_at"]] == [
+            row["id"] for row in before["gates"] if row["_deleted_at"]
+        ]
+    assert ("made anew" in caplog.text or "added, and" in caplog.text) is (loss not in UNNOTICED), caplog.text
+    caplog.clear()
+    gates[0]["description"] = "changed"
+    gates[0]["updated_at"] = "2026-06-01T00:00:00Z"
+    again = sync(API, *ENDPOINTS)
+    loaded = {name: each.reading.rows_loaded for name, each in again.items() if each.reading}
+    assert loaded == {"gates": 1, "gates_rules": 0, "tags": 0, "ingestion_status": 0}
+    # without a load there was nothing to store a schema with
+    assert ("anew" in caplog.text) is (loss == "version")
+    assert "added" not in caplog.text
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True, ids=["duckdb", "postgres", "ducklake"])
+def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, restored: SandboxServer) -> None:
+    gates = restored.world.collection(API, "gates")
+    sync(API, "gates", "tags")
+    tags = rows(store, "tags")
+    for number, (loss, statements) in enumerate(STAGING_LOSSES.items()):
+        execute(store, tmp_path, statements)
+        gates[0]["description"] = loss
+        gates[0]["updated_at"] = f"2026-06-0{number + 1}T00:00:00Z"
+
+        results = sync(API, "gates", "tags")
+
+        assert {result.status for result in results.values()} == {"complete"}
+        assert {row["id"]: row["description"] for row in rows(store, "gates")} == {
+            row["id"]: row["description"] for row in gates
+        }
+        assert rows(store, "tags") == tags
