@@ -25,6 +25,7 @@ from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.extract.scope import load_options
 from analytics_ingest.extract.settings import load_setting
+from analytics_ingest.orchestrate.metadata import unrendered
 from analytics_ingest.sync import findings as found
 from analytics_ingest.sync.findings import Finding
 from analytics_ingest.sync.result import EndpointResult
@@ -79,7 +80,7 @@ def evaluations(api: Api, result: EndpointResult) -> list[AssetCheckEvaluation]:
             check_name=finding.check,
             passed=finding.passed,
             severity=_severity(finding.check),
-            description=finding.said,
+            description=unrendered(finding.said),
             metadata=dict(finding.numbers),
             blocking=finding.check == found.ROWS_NOT_COLLAPSED and found.feeds_others(api, result.endpoint),
         )
@@ -131,7 +132,7 @@ def _look(context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, se
                         check_name=finding.check,
                         passed=finding.passed,
                         severity=_severity(finding.check),
-                        description=finding.said,
+                        description=unrendered(finding.said),
                         metadata=dict(finding.numbers),
                     )
 

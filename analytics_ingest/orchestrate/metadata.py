@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableSchema
+from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
 
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.tables import first_columns, known_columns
@@ -12,7 +13,7 @@ from analytics_ingest.extract.tables import first_columns, known_columns
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dagster import RawMetadataValue
+    from dagster import RawMetadataValue, TableMetadataValue
     from dlt.common.schema.typing import TColumnSchema
 
     from analytics_ingest.apis import Api, Endpoint
@@ -27,6 +28,9 @@ DESCRIPTIONS = {
 """What the columns are that no API sends."""
 CELL = 60
 """Characters of a value that a sample shows."""
+INERT = re.compile(r"[\w\s.,;:%+()'/-]*")
+LINK = re.compile(r"://|www\.|@", re.IGNORECASE)
+"""What markdown turns into a link without any brackets."""
 
 
 def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
@@ -72,7 +76,7 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
     if result.columns:
         metadata["dagster/column_schema"] = column_schema(result.columns)
     if result.sample:
-        metadata["sample"] = MetadataValue.md(_table(result.sample))
+        metadata["sample"] = text_table(result.sample)
     if result.cursor:
         metadata["highest_cursor"] = MetadataValue.timestamp(result.cursor)
     if result.reading:
@@ -100,12 +104,33 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
     return metadata
 
 
-def _table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as a markdown table; what does not fit into a cell is cut short."""
+def text_table(rows: Sequence[Mapping[str, object]], *, cell: int | None = CELL) -> TableMetadataValue:
+    """Rows as a table of plain text, which Dagster's UI never renders as markdown.
 
-    def cell(value: object) -> str:
-        text = "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
-        return text if len(text) <= CELL else f"{text[:CELL]}…"
+    Args:
+        rows: The rows; the first one names the columns.
+        cell: Characters of a value that are shown; ``None`` for all of them.
+    """
 
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(map(cell, row.values())) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    def shown(value: object) -> str:
+        text = "" if value is None else " ".join(str(value).split())
+        return text if cell is None or len(text) <= cell else f"{text[:cell]}…"
+
+    names = list(rows[0])
+    return MetadataValue.table(
+        records=[TableRecord({name: shown(row.get(name)) for name in names}) for row in rows],
+        schema=TableSchema(columns=[TableColumn(name=name, type="string") for name in names]),
+    )
+
+
+def unrendered(text: str) -> str:
+    """``text`` in a form that Dagster's UI shows as it is, where it renders descriptions as markdown.
+
+    The UI does so with the descriptions of events, assets and check evaluations. Text with a character that could
+    begin a link, an image or HTML becomes a code span, within fences that it cannot close.
+    """
+    if INERT.fullmatch(text) and not LINK.search(text):
+        return text
+    flat = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
+    return f"{fence} {flat} {fence}"

@@ -28,6 +28,7 @@ class Lists:
     """Stands for an endpoint's reader: so many lists of one page with five rows each."""
 
     admitted = True
+    holds_back = False
 
     def __init__(self, count: int, *, fails: BaseException | None = None) -> None:
         self.left = count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -208,3 +209,19 @@ def test_setting_of_the_graph_that_makes_no_sense_names_itself_when_definitions_
         "settings of experimentation are not valid: SOURCES__EXPERIMENTATION__CRON: Value error, 'hourly'"
         in done.stderr
     )
+
+
+def test_folders_of_killed_processes_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:
+    code = "import os, signal; from analytics_ingest.definitions import defs; os.kill(os.getpid(), signal.SIGKILL)"
+    environment = {**empty_environment(), "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
+    killed = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    assert killed.wait() == -signal.SIGKILL
+    assert len(list(tmp_path.glob(f"analytics_ingest-{killed.pid}-*"))) == 1
+    stays = tmp_path / f"analytics_ingest-{os.getpid()}-running"
+    other = tmp_path / "analytics_ingest-notes"
+    stays.mkdir()
+    other.mkdir()
+    code = "from analytics_ingest.definitions import defs"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+    assert set(tmp_path.glob("analytics_ingest-*")) == {stays, other}

@@ -1,0 +1,40 @@
+"""CircleCI: lists that are switched off leave everything else materialised, whichever of them a table is read for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import DagsterInstance, Definitions
+
+from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.cadence import load_cadence
+from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
+from analytics_ingest_tests.vendors.circleci import Circleci
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from analytics_ingest_tests.vendors.server import Vendor
+
+OFF = ("me", "projects")
+CHILDREN_OF_PROJECTS = {"project_pipelines"}
+
+
+@pytest.mark.parametrize("organisations", ["", "gh/acme"], ids=["listed", "set"])
+def test_without_version_1_1_what_completed_is_materialised(connect: Callable[..., Vendor], organisations: str) -> None:
+    server = connect(Circleci(), **({"ORG_SLUGS": organisations} if organisations else {}))
+    location = Definitions(assets=[build_assets(server.api, load_cadence(server.api))])
+    job = location.resolve_implicit_global_asset_job_def()
+    with DagsterInstance.get() as instance:
+        assert job.execute_in_process(instance=instance, raise_on_error=False).success
+        server.faults = {name: [Answer(status=410, body={"message": "gone"})] * 50 for name in OFF}
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+
+    text = failure(done)
+    found = {key.removeprefix("continuous_integration/") for key in materialised(done)}
+    assert "projects failed: /v1.1/projects answered 410" in text
+    missing = {endpoint.name for endpoint in server.api.endpoints} - found
+    assert {"context", "self_ids", "self_collaborations", "pipelines"} <= found
+    assert all(f"{name} failed: " in text or f"{name} skipped: " in text for name in missing)
