@@ -4,7 +4,7 @@ from dagster import Definitions
 
 from analytics_ingest.extract.settings import chosen_apis
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
+from analytics_ingest.orchestrate.cadence import Deployment, cadence_or_declared
 from analytics_ingest.orchestrate.changes import build_change_sensor
 from analytics_ingest.orchestrate.checks import build_checks
 from analytics_ingest.orchestrate.executors import build_executors
@@ -16,7 +16,7 @@ from analytics_ingest.orchestrate.schedules import build_schedules
 deployment = Deployment()
 apis = list(chosen_apis().values())
 executor, side_by_side = build_executors()
-cadences = {api.name: load_cadence(api) for api in apis}
+cadences = {api.name: cadence_or_declared(api) for api in apis}
 
 defs = Definitions(
     assets=[build_assets(api, cadences[api.name]) for api in apis],

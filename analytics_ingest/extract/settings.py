@@ -7,6 +7,7 @@ resolution would fall back to a bare ``api_key`` and so send one vendor's key to
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tomllib
 from datetime import date, datetime
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
 
+LOG = logging.getLogger(__name__)
 NO_PROFILE = "none"
 """What ``PROFILE`` says for the API as it is declared without a vendor."""
 
@@ -229,13 +231,18 @@ def choose_profile(api: Api) -> Api:
     return profiles[name]
 
 
-def chosen_apis() -> dict[str, Api]:
-    """Every API in the registry, by name, with the profile that is set.
+def profile_or_neutral(api: Api) -> Api:
+    """The API as ``PROFILE`` wants it declared; as it is, with a warning, if there is no such profile."""
+    try:
+        return choose_profile(api)
+    except ConfigurationError as error:
+        LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
+        return api
 
-    Raises:
-        ConfigurationError: There is no such profile.
-    """
-    return {name: choose_profile(api) for name, api in APIS.items()}
+
+def chosen_apis() -> dict[str, Api]:
+    """Every API in the registry, by name, with the profile that is set."""
+    return {name: profile_or_neutral(api) for name, api in APIS.items()}
 
 
 def load_settings(api: Api) -> Settings:

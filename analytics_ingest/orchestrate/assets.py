@@ -30,7 +30,7 @@ from analytics_ingest.extract.errors import IngestError, excerpt, redacted_trace
 from analytics_ingest.extract.mode import parse_mode
 from analytics_ingest.extract.settings import lookup
 from analytics_ingest.extract.tables import declared_source
-from analytics_ingest.orchestrate.cadence import Cadence
+from analytics_ingest.orchestrate.cadence import Cadence, check_graph_settings
 from analytics_ingest.orchestrate.checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
 from analytics_ingest.orchestrate.order import ResultOrder
@@ -97,6 +97,7 @@ def materialize(
     failure: Failure | None = None
     order = ResultOrder(api, selected.intersection(config.endpoints or selected))
     try:
+        check_graph_settings(api)
         mode = parse_mode(api, **config.model_dump())
         for result in ApiSync(api, selected=selected, mode=mode, log=context.log).run():
             for settled in order.add(result):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -9,16 +10,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from dagster import DefaultScheduleStatus, DefaultSensorStatus
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.extract.settings import Words, environment_name, explain, lookup
+from analytics_ingest.extract.settings import Words, choose_profile, environment_name, explain, lookup
 
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api
 
+LOG = logging.getLogger(__name__)
 AUTOMATION = "ANALYTICS_INGEST_AUTOMATION"
 TIMEZONE = "ANALYTICS_INGEST_TIMEZONE"
 HORIZON = timedelta(days=8)
@@ -32,6 +35,10 @@ def _cron(value: str) -> str:
         raise ValueError(
             f"{value!r} is no cron expression: write minute, hour, day, month, weekday, such as '20 * * * *'"
         )
+    try:
+        croniter(value, datetime(2026, 1, 1, tzinfo=UTC)).get_next(datetime)
+    except CroniterBadDateError:
+        raise ValueError(f"{value!r} names a day that never comes") from None
     return value
 
 
@@ -75,6 +82,31 @@ def load_cadence(api: Api) -> Cadence:
             f"{environment_name(api.name, 'warn_after')} is longer than {environment_name(api.name, 'fail_after')}"
         )
     return cadence
+
+
+def declared_cadence(api: Api) -> Cadence:
+    """The cadence that ``api`` declares, whatever is set."""
+    return Cadence.model_validate(
+        {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
+    )
+
+
+def cadence_or_declared(api: Api) -> Cadence:
+    """The cadence of ``api``; the declared one, with a warning, if a setting is wrong: the other APIs go on."""
+    try:
+        return load_cadence(api)
+    except ConfigurationError as error:
+        LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
+        return declared_cadence(api)
+
+
+def check_graph_settings(api: Api) -> None:
+    """Checks the settings of an API that shape the graph.
+
+    Raises:
+        ConfigurationError: One is not valid.
+    """
+    load_cadence(choose_profile(APIS[api.name]))
 
 
 @cache

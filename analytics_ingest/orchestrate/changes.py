@@ -20,7 +20,7 @@ from dagster import (
 
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff, runs_under_way
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff, fail_dead_runs, runs_under_way
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def _unchanged(cursor: Cursor, found: Mapping[str, str]) -> str:
 def _evaluate(api: Api, context: SensorEvaluationContext, cursor: Cursor) -> tuple[str, list[RunRequest]]:
     if reason := not_configured(api):
         return reason, []
+    fail_dead_runs(context.instance, api.name)
     if under_way := runs_under_way(context.instance, api.name):
         return f"run {under_way[0].run_id[:8]} of {api.name} is still under way", []
     cursor.settle(context.instance)

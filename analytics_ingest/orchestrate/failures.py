@@ -18,6 +18,9 @@ from dagster import (
     SkipReason,
 )
 
+from analytics_ingest.apis import APIS
+from analytics_ingest.orchestrate.runs import look_for_dead_runs
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -63,6 +66,8 @@ def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
     """
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        for name in APIS:
+            look_for_dead_runs(context.instance, name)
         if not context.cursor:
             return SensorResult(cursor=datetime.now(UTC).isoformat(), skip_reason=SkipReason("looks from now on"))
         since = datetime.fromisoformat(context.cursor)

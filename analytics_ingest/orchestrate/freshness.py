@@ -20,8 +20,8 @@ from dagster import (
 )
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.settings import choose_profile
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff
+from analytics_ingest.extract.settings import profile_or_neutral
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff, look_for_dead_runs
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Configured(AutomationCondition[AssetKey]):
 
     def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
         """All of the asset, or nothing."""
-        holds = not not_configured(choose_profile(APIS[context.key.path[0]]))
+        api = APIS[context.key.path[0]]
+        look_for_dead_runs(context.asset_graph_view.instance, api.name)
+        holds = not not_configured(profile_or_neutral(api))
         return AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
 
+from analytics_ingest.extract.errors import ConfigurationError
 from analytics_ingest.extract.settings import missing_settings
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, runs_under_way
+from analytics_ingest.orchestrate.cadence import check_graph_settings
+from analytics_ingest.orchestrate.runs import CAUSE_TAG, fail_dead_runs, runs_under_way
 
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api
@@ -15,9 +17,14 @@ if TYPE_CHECKING:
 
 
 def not_configured(api: Api) -> str:
-    """Why the API cannot be read at all; empty if it is configured."""
-    missing = missing_settings(api)
-    return f"{api.name} is not configured: set {' and '.join(missing)}" if missing else ""
+    """Why the API cannot be read at all: a setting is missing, or one of those that shape the graph is wrong."""
+    if missing := missing_settings(api):
+        return f"{api.name} is not configured: set {' and '.join(missing)}"
+    try:
+        check_graph_settings(api)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
 
 
 def build_schedules(api: Api, cadence: Cadence, deployment: Deployment) -> list[ScheduleDefinition]:
@@ -26,6 +33,7 @@ def build_schedules(api: Api, cadence: Cadence, deployment: Deployment) -> list[
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         if reason := not_configured(api):
             return SkipReason(reason)
+        fail_dead_runs(context.instance, api.name)
         if under_way := runs_under_way(context.instance, api.name):
             return SkipReason(f"run {under_way[0].run_id[:8]} of {api.name} is still under way")
         return RunRequest(tags={CAUSE_TAG: "schedule"})

@@ -90,6 +90,39 @@ def held(path: Path, *, what: str, timeout: float, log: logging.Logger) -> Itera
         lock.release()
 
 
+def was_released(path: Path, *, since: datetime) -> bool:
+    """Whether a process of this machine took the lock at ``path`` after ``since``, and none holds it now.
+
+    A process that ends, however it ends, releases its locks. Makes no file.
+
+    Args:
+        path: The lock's file.
+        since: A time, with its zone.
+    """
+    holder = path.with_name(f"{path.name}.holder")
+    try:
+        taken = holder.stat().st_mtime
+    except OSError:
+        return False
+    if taken < since.timestamp() or not path.exists():
+        return False
+    # twice, as one that waits for the lock has it a moment after another one released it
+    for _ in range(2):
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except (OSError, Timeout):
+            return False
+        lock.release()
+        time.sleep(2 * POLL_SECONDS)
+    return holder.stat().st_mtime == taken
+
+
+def is_held_in_postgres(sql: SqlClientBase[Any], name: str) -> bool:
+    """Whether somebody holds the advisory lock of this name."""
+    return bool(sql.execute_sql(HOLDER, name))
+
+
 @contextmanager
 def held_in_postgres(
     sql: SqlClientBase[Any], name: str, *, what: str, timeout: float, log: logging.Logger

@@ -34,7 +34,14 @@ from analytics_ingest.warehouse.errors import (
     secrets_of,
 )
 from analytics_ingest.warehouse.files import database_file
-from analytics_ingest.warehouse.locks import LockTimeoutError, TableLocks, held, held_in_postgres
+from analytics_ingest.warehouse.locks import (
+    LockTimeoutError,
+    TableLocks,
+    held,
+    held_in_postgres,
+    is_held_in_postgres,
+    was_released,
+)
 from analytics_ingest.warehouse.memory import return_large_blocks
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.tables import NoTables, Tables
@@ -42,6 +49,7 @@ from analytics_ingest.warehouse.tables import NoTables, Tables
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     import dlt
     from dlt.destinations.job_client_impl import SqlJobClientBase
@@ -183,6 +191,27 @@ class Warehouse:
                 client.sql_client.execute_sql("SET default_transaction_read_only = on")
             self._bound(client)
             yield Tables(client)
+
+    def was_abandoned(self, *, since: datetime) -> bool:
+        """Whether a sync of this API on this machine began after ``since`` and is gone; False if it cannot be told.
+
+        Args:
+            since: A time, with its zone.
+
+        Raises:
+            WarehouseError: The destination cannot be reached.
+        """
+        if not was_released(self._locks / f"{self._name}.lock", since=since):
+            return False
+        if destination_name() != POSTGRES:
+            return True
+        # the lock's file is this machine's alone
+        with ExitStack() as stack:
+            folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
+            with explained(destination_name()):
+                self._client = build_pipeline(self.api, self._name, folder=Path(folder)).destination_client()
+            client = stack.enter_context(self._connected(self._client))
+            return not is_held_in_postgres(client.sql_client, f"analytics_ingest {self._name}")
 
     def take_schema(self) -> None:
         """Brings the pipeline the tables' schema as the warehouse has it from others, within ``open``."""

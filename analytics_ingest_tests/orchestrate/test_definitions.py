@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey, AssetSpec
+from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
@@ -195,20 +196,41 @@ def _kinds() -> dict[str, str]:
     return {"dagster/kind/dlt": "", "dagster/kind/duckdb": ""}
 
 
-def test_setting_of_the_graph_that_makes_no_sense_names_itself_when_definitions_load() -> None:
-    environment = {**empty_environment(), "SOURCES__EXPERIMENTATION__CRON": "hourly"}
-    done = subprocess.run(
-        [sys.executable, "-c", "from analytics_ingest.definitions import defs"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("CRON", "hourly", "SOURCES__EXPERIMENTATION__CRON: Value error, 'hourly'"),
+        (
+            "CRON",
+            "0 0 31 2 *",
+            "SOURCES__EXPERIMENTATION__CRON: Value error, '0 0 31 2 *' names a day that never comes",
+        ),
+        ("FULL_REFRESH_CRON", "0 0 30 2 *", "SOURCES__EXPERIMENTATION__FULL_REFRESH_CRON: Value error, "),
+        ("PROFILE", "statsigg", "SOURCES__EXPERIMENTATION__PROFILE is 'statsigg': it must be statsig or none"),
+    ],
+)
+def test_setting_of_the_graph_that_makes_no_sense_costs_its_own_api_alone(
+    monkeypatch: pytest.MonkeyPatch, instance: DagsterInstance, setting: str, value: str, said: str
+) -> None:
+    environment = {**empty_environment(), f"SOURCES__EXPERIMENTATION__{setting}": value}
+    code = "from analytics_ingest.definitions import defs; print(len(defs.resolve_all_asset_specs()))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == sum(len(api.endpoints) for api in APIS.values())
+    assert said in done.stderr
+    assert "Until that is right, experimentation is not synced" in done.stderr
 
-    assert (
-        "settings of experimentation are not valid: SOURCES__EXPERIMENTATION__CRON: Value error, 'hourly'"
-        in done.stderr
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    monkeypatch.setenv(f"SOURCES__EXPERIMENTATION__{setting}", value)
+    tick = defs.resolve_schedule_def("experimentation_sync_schedule").evaluate_tick(
+        build_schedule_context(instance=instance, scheduled_execution_time=datetime.now(UTC))
     )
+    assert said in (tick.skip_message or "")
+    job = defs.resolve_job_def("experimentation_sync")
+    failed = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not failed.success
+    description = failed.filter_events(lambda event: event.is_step_failure)[0].step_failure_data.user_failure_data
+    assert said in str(description)
 
 
 def test_folders_of_killed_processes_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:

@@ -200,7 +200,8 @@ def test_next_page_that_is_no_token(tmp_path: Path, restored: SandboxServer, tok
 
 
 @pytest.mark.parametrize(
-    "content_type", ["text/html; charset=utf8mb4", "application/json; charset=utf-8-of-ours", "application/json; charset=idna"]
+    "content_type",
+    ["text/html; charset=utf8mb4", "application/json; charset=utf-8-of-ours", "application/json; charset=idna"],
 )
 @pytest.mark.parametrize("status", [200, 403, 500])
 def test_content_type_with_an_unknown_encoding(restored: SandboxServer, content_type: str, status: int) -> None:

@@ -1,0 +1,105 @@
+"""A run whose process is gone is recognised and failed, so that its schedule goes on; a live one is left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter, build_schedule_context
+
+from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate import runs
+from analytics_ingest.sandbox.options import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from analytics_ingest.sandbox.server import SandboxServer
+
+API = "experimentation"
+RUN = """
+from dagster import DagsterInstance
+from analytics_ingest.definitions import defs
+defs.resolve_job_def("experimentation_sync").execute_in_process(instance=DagsterInstance.get())
+"""
+
+
+@pytest.fixture
+def process(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a run of the API in a process of its own, which waits for an answer that does not come."""
+    started: list[subprocess.Popen[bytes]] = []
+    monkeypatch.setattr(runs, "GRACE", 0.0)
+
+    def start() -> subprocess.Popen[bytes]:
+        sandbox.options.faults = [Fault(api=API, path="^/v1/tags$", kind="delay", seconds=120)]
+        sandbox.requests.reset()
+        started.append(subprocess.Popen([sys.executable, "-c", RUN], env=dict(os.environ)))
+        until = time.monotonic() + 90
+        while not sandbox.requests.count(API, "tags") and time.monotonic() < until:
+            time.sleep(0.1)
+        assert sandbox.requests.count(API, "tags")
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.wait()
+
+
+def tick(instance: DagsterInstance) -> tuple[int, str]:
+    context = build_schedule_context(instance=instance, scheduled_execution_time=datetime.now(UTC))
+    data = defs.resolve_schedule_def(f"{API}_sync_schedule").evaluate_tick(context)
+    return len(data.run_requests or ()), data.skip_message or ""
+
+
+@pytest.mark.parametrize("destination", ["duckdb", "postgres"])
+def test_a_killed_run_is_failed_and_the_schedule_goes_on(
+    process: Callable[[], subprocess.Popen[bytes]], request: pytest.FixtureRequest, destination: str
+) -> None:
+    if destination == "postgres":
+        request.getfixturevalue("postgres")
+    with DagsterInstance.get() as instance:
+        running = process()
+        [run] = instance.get_runs()
+
+        # as long as the process lives, the lock says so
+        assert tick(instance) == (0, f"run {run.run_id[:8]} of {API} is still under way")
+        assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTED
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        until = time.monotonic() + 20
+        found = tick(instance)
+        while not found[0] and time.monotonic() < until:
+            # PostgreSQL takes a moment to see that a session has gone
+            time.sleep(0.2)
+            found = tick(instance)
+
+        assert found == (1, "")
+        assert [each.run_id for each in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE]))] == [
+            run.run_id
+        ]
+
+
+def test_a_run_that_logged_something_just_now_is_left_alone(
+    process: Callable[[], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DagsterInstance.get() as instance:
+        running = process()
+        running.kill()
+        running.wait()
+        monkeypatch.setattr(runs, "GRACE", 3_600.0)
+        assert runs.fail_dead_runs(instance, API) == []
+        monkeypatch.setattr(runs, "GRACE", 0.0)
+        # a lock that was last taken before the step began was not this run's: it may be on another machine
+        since = time.time() + timedelta(days=1).total_seconds()
+        monkeypatch.setattr(runs, "_is_abandoned", lambda step, _: _plain(step, since))
+        assert runs.fail_dead_runs(instance, API) == []
+
+
+_plain = runs._is_abandoned
