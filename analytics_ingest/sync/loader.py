@@ -178,7 +178,10 @@ class Loader:
             reader.take_back()
 
     def _failure(self, reader: EndpointReader, problem: Exception) -> ReadError:
-        if isinstance(problem, IngestError | WarehouseError):
+        if isinstance(problem, WarehouseError):
+            # bounded and without secrets, and what to do comes last
+            return ReadError(f"its rows cannot be loaded: {problem}")
+        if isinstance(problem, IngestError):
             return ReadError(f"its rows cannot be loaded: {_reason(problem)}")
         return reader.unexpected(problem)
 
