@@ -166,7 +166,7 @@ class Warehouse:
             LockTimeoutError: A sync does not end.
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
-        if self._file and not self._file.path.exists():
+        if self._file and not self._file.is_there():
             yield NoTables()
             return
         with ExitStack() as stack:
@@ -248,6 +248,9 @@ class Warehouse:
             yield
             return
         with self._held(lock, what):
+            if self._file:
+                with explained_folder(self._setting):
+                    self._file.remove_if_empty()
             yield
 
     @contextmanager

@@ -94,14 +94,53 @@ def test_catalog_of_a_lake_that_cannot_work(
     assert "DESTINATION__DUCKLAKE__CREDENTIALS" in text
 
 
-def test_file_that_is_no_duckdb_file(tmp_path: Path) -> None:
-    (tmp_path / "warehouse.duckdb").write_text("a, b, c\n" * 1_000)
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"a, b, c\n" * 1_000, "no DuckDB database"),
+        (b"x", "no DuckDB database"),
+        (b"SQLite format 3\0" + bytes(4_000), "an SQLite database"),
+        (b"PAR1" + bytes(4_000), "a Parquet file"),
+    ],
+)
+def test_file_that_is_no_duckdb_file(tmp_path: Path, content: bytes, kind: str) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    file.write_bytes(content)
     text = refused()
 
-    assert text.startswith(
-        f"experimentation: the DuckDB file {tmp_path / 'warehouse.duckdb'} cannot be opened: IO Error: "
-    )
-    assert text.endswith("(the setting is DESTINATION__DUCKDB__CREDENTIALS)")
+    assert text.startswith(f"{file} is {kind}: DESTINATION__DUCKDB__CREDENTIALS must name a DuckDB file")
+    assert file.read_bytes() == content
+
+
+def test_empty_file_becomes_the_warehouse(tmp_path: Path) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    file.touch()
+    for _ in range(2):
+        warehouse = Warehouse(API, log=logging.getLogger("test"), lock_timeout=1)
+        with warehouse.sync(), warehouse.open() as tables:
+            assert tables.columns(["gates"]) == {}
+
+    assert file.stat().st_size > 0
+
+
+@pytest.mark.parametrize("credentials", ["~/of mine/w.duckdb", "duckdb:///~/of mine/w.duckdb"])
+def test_home_folder_in_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", credentials)
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS__GLOBAL_CONFIG", '{"memory_limit": "300MB"}')
+    warehouse = Warehouse(API, log=logging.getLogger("test"), lock_timeout=1)
+    with warehouse.sync(), warehouse.open():
+        assert warehouse.pipeline.destination_client().config.credentials.global_config == {"memory_limit": "300MB"}
+
+    assert (tmp_path / "home" / "of mine" / "w.duckdb").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_home_folder_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", "~no_such_user/w.duckdb")
+
+    assert refused() == ("DESTINATION__DUCKDB__CREDENTIALS is ~no_such_user/w.duckdb, and there is no such home folder")
 
 
 def test_password_that_is_wrong_and_database_that_is_not_there(
