@@ -6,7 +6,12 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dlt.common.configuration.exceptions import ConfigFieldMissingException, InvalidNativeValue
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+    ConfigValueCannotBeCoercedException,
+    InvalidNativeValue,
+)
 from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
 from dlt.common.destination.exceptions import (
     DestinationException,
@@ -14,6 +19,7 @@ from dlt.common.destination.exceptions import (
     SchemaUpdateError,
     UnknownDestinationModule,
 )
+from dlt.common.exceptions import MissingDependencyException
 from dlt.load.exceptions import LoadClientJobException
 
 from analytics_ingest.redaction import Redactor
@@ -99,6 +105,19 @@ def explained(destination: str) -> Iterator[None]:
     except InvalidNativeValue as error:
         expected = str(error).rpartition("Details:")[2].strip()
         raise WarehouseError(f"{setting} cannot be read. {expected}") from None
+    except ConfigValueCannotBeCoercedException as error:
+        kind = getattr(error.hint, "__name__", str(error.hint))
+        raise WarehouseError(
+            f"{setting}__{error.field_name.upper()}, or that part of {setting}, is no {kind}"
+        ) from None
+    except ConfigurationException as error:
+        # not its message, which may hold the value
+        raise WarehouseError(f"{setting} cannot be used: {type(error).__name__}") from None
+    except MissingDependencyException as error:
+        packages = " ".join(f"'{each}'" for each in error.dependencies)
+        raise WarehouseError(
+            f"{DESTINATION_VARIABLE} is {destination}, which needs a package more: pip install {packages}"
+        ) from None
     except OSError as error:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dlt
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 
@@ -81,6 +82,12 @@ def database_file(api: str) -> DatabaseFile | None:
 
 
 def _duckdb_file(credentials: DuckDbCredentials, api: str) -> DatabaseFile:
+    given = str(dlt.secrets.get("destination.duckdb.credentials") or "")
+    if "://" in given and not given.startswith("duckdb://"):
+        # dlt passes over the scheme, and would make a file of the URL's last part; it may hold a password
+        raise WarehouseError(
+            "DESTINATION__DUCKDB__CREDENTIALS is the URL of something else: it must be a path or duckdb:///path"
+        )
     if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
         raise WarehouseError(NO_FILE.format(credentials.database))
     file = Path(credentials.database).absolute()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -48,6 +49,11 @@ def refused() -> str:
         ("postgres", "postgresql://u@127.0.0.1:1/db", ["its settings lack password: "]),
         ("postgres", None, ["ANALYTICS_INGEST_DESTINATION is postgres, and its settings lack database, host, "]),
         ("postgres", SECRET, ["cannot be read. The expected representation ", "postgresql://username:password@host"]),
+        ("postgres", f"mysql://u:{SECRET}@127.0.0.1/db", ["the destination postgres cannot be opened: invalid dsn: "]),
+        ("postgres", f"postgresql://u:{SECRET}@h:port/db", ["cannot be read. The expected representation "]),
+        ("postgres", f"postgresql://u:{SECRET}@h:99999/db", ['invalid port number: "99999"']),
+        ("duckdb", f"postgresql://u:{SECRET}@h/db", ["is the URL of something else: it must be a path or duckdb:"]),
+        ("duckdb", "sqlite:///w.sqlite", ["is the URL of something else: it must be a path or duckdb:"]),
         ("snowflake", SECRET, ["cannot be read. The expected representation "]),
         ("duckdb", "/proc/w.duckdb", ["/proc/.w.duckdb.locks: No such file or directory"]),
         ("duckdb", "/", ["CREDENTIALS is /: it must be the path of a file"]),
@@ -64,6 +70,27 @@ def test_settings_that_cannot_work(
     text = refused()
 
     assert [part for part in [setting, *parts] if part not in text] == [], text
+
+
+def test_part_of_the_credentials_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
+    parts = {"HOST": "h", "DATABASE": "d", "USERNAME": "u", "PASSWORD": SECRET, "PORT": f"p{SECRET}"}
+    for name, value in parts.items():
+        monkeypatch.setenv(f"DESTINATION__POSTGRES__CREDENTIALS__{name}", value)
+
+    assert refused() == (
+        "DESTINATION__POSTGRES__CREDENTIALS__PORT, or that part of DESTINATION__POSTGRES__CREDENTIALS, is no int"
+    )
+
+
+def test_destination_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "snowflake")
+    monkeypatch.setenv("DESTINATION__SNOWFLAKE__CREDENTIALS", f"snowflake://u:{SECRET}@h/db")
+    monkeypatch.setitem(sys.modules, "snowflake", None)
+
+    assert refused() == (
+        "ANALYTICS_INGEST_DESTINATION is snowflake, which needs a package more: pip install 'dlt[snowflake]'"
+    )
 
 
 def test_destination_that_dlt_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
