@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from dagster import in_process_executor, multiprocess_executor
 
 from analytics_ingest.extract.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dagster import ExecutorDefinition
 
 EXECUTOR = "ANALYTICS_INGEST_EXECUTOR"
@@ -58,12 +61,52 @@ def celery_settings() -> dict[str, str]:
     """Celery's broker and its backend of results, from the environment.
 
     Raises:
-        ConfigurationError: No broker is set.
+        ConfigurationError: No broker is set, or a URL cannot work.
     """
     broker = os.environ.get(BROKER, "").strip()
     if not broker:
         raise ConfigurationError(f"{BROKER} is not set: the URL of RabbitMQ, amqp://..., or of Redis, redis://...")
-    return {"broker": broker, "backend": os.environ.get(BACKEND, "").strip() or DEFAULT_BACKEND}
+    backend = os.environ.get(BACKEND, "").strip() or DEFAULT_BACKEND
+    try:
+        from celery.app.backends import by_url  # noqa: PLC0415 - an extra
+        from kombu import Connection  # noqa: PLC0415 - an extra
+    except ImportError:
+        # reported by those who need the package
+        return {"broker": broker, "backend": backend}
+    _check_url(BROKER, broker, lambda url: Connection(url).get_transport_cls())
+    _check_url(BACKEND, backend, by_url)
+    return {"broker": broker, "backend": backend}
+
+
+def _check_url(variable: str, value: str, resolve: Callable[[str], object]) -> None:
+    """Refuses a URL that cannot work, without showing any of it: where it is wrong, a password may stand anywhere.
+
+    Args:
+        variable: The variable that it comes from.
+        value: One URL, or several with semicolons between.
+        resolve: Finds what Celery uses the URL with.
+
+    Raises:
+        ConfigurationError: It cannot work.
+    """
+    # Celery takes a mere word for the broker's host; for the backend some words are names of one
+    reason = "it is no URL" if variable == BROKER and "://" not in value else ""
+    try:
+        for url in value.split(";") if not reason else ():
+            # a port that is no number is found out here
+            _ = urlsplit(url).port
+            resolve(url)
+    except ValueError:
+        reason = "it is no valid URL; in a password, characters such as @ : / [ must be percent-encoded"
+    except Exception:  # noqa: BLE001 - whatever the transport's module raises
+        reason = "Celery has no such transport, or the transport's package is not installed"
+    if reason:
+        # outside of the handler, so that no context repeats the URL
+        raise ConfigurationError(
+            f"{variable} cannot be used: {reason}. It must be the URL of RabbitMQ, amqp://..., or of Redis, redis://..."
+            if variable == BROKER
+            else f"{variable} cannot be used: {reason}. It must be the URL of Celery's results, rpc:// or redis://..."
+        )
 
 
 def _celery_executor() -> ExecutorDefinition:

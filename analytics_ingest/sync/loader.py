@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
 from analytics_ingest.extract.tables import REJECTED, build_resource, build_source, rejected_resource
+from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.errors import (
     WarehouseError,
+    chain_of,
+    describe,
     is_about_rows,
     is_out_of_memory,
     is_transient,
 )
 from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.warehouse import DATA_DIR
 
 if TYPE_CHECKING:
     import logging
@@ -178,7 +182,10 @@ class Loader:
             reader.take_back()
 
     def _failure(self, reader: EndpointReader, problem: Exception) -> ReadError:
-        if isinstance(problem, IngestError | WarehouseError):
+        if isinstance(problem, WarehouseError):
+            # bounded and without secrets, and what to do comes last
+            return ReadError(f"its rows cannot be loaded: {problem}")
+        if isinstance(problem, IngestError):
             return ReadError(f"its rows cannot be loaded: {_reason(problem)}")
         return reader.unexpected(problem)
 
@@ -197,7 +204,13 @@ def _problem(error: Exception) -> Exception:
             raise cause from None
         cause = cause.__cause__ or cause.__context__
     if is_transient(error) and not is_out_of_memory(error):
-        raise error
+        *_, innermost = chain_of(error)
+        if isinstance(error, WarehouseError) or not isinstance(innermost, OSError):
+            raise error
+        raise WarehouseError(
+            f"the working folder {pipelines_folder()} failed: {describe(innermost, set())}. "
+            f"See that it can be written to and has room, or set {DATA_DIR} to another folder"
+        ) from None
     return error
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
 from analytics_ingest.warehouse.environment import read_sections_only
-from analytics_ingest.warehouse.errors import DESTINATION_VARIABLE
+from analytics_ingest.warehouse.errors import DESTINATION_VARIABLE, WarehouseError
 
 if TYPE_CHECKING:
     from dlt.common.destination import AnyDestination
@@ -48,6 +49,8 @@ def build_destination() -> AnyDestination:
     arguments: dict[str, Any] = {"replace_strategy": "insert-from-staging"}
     if name == "duckdb" and not dlt.secrets.get("destination.duckdb.credentials"):
         arguments["credentials"] = str(DEFAULT_FILE.absolute())
+    if name == "duckdb":
+        return _in_home(dlt.destination(name, **arguments))
     if name == LAKE:
         _provide_extensions()
         arguments["credentials"] = {"global_config": _bounds(), **_default_lake()}
@@ -94,6 +97,25 @@ def pipelines_folder() -> Path:
     text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
+
+
+def _in_home(destination: AnyDestination) -> AnyDestination:
+    """The destination, with ``~`` in the file's path expanded, which dlt takes for the name of a folder."""
+    try:
+        configuration: Any = destination.configuration(destination.spec(), accept_partial=True)
+    except DestinationTerminalException:
+        # a database in memory: reported with the file's other errors
+        return destination
+    credentials = configuration.credentials
+    if credentials is None or not str(credentials.database).startswith("~"):
+        return destination
+    try:
+        credentials.database = str(Path(credentials.database).expanduser())
+    except RuntimeError:
+        raise WarehouseError(
+            f"DESTINATION__DUCKDB__CREDENTIALS is {credentials.database}, and there is no such home folder"
+        ) from None
+    return dlt.destination("duckdb", credentials=credentials, replace_strategy="insert-from-staging")
 
 
 def _with_bounded_locks(destination: AnyDestination) -> AnyDestination:

@@ -6,7 +6,12 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dlt.common.configuration.exceptions import ConfigFieldMissingException, InvalidNativeValue
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+    ConfigValueCannotBeCoercedException,
+    InvalidNativeValue,
+)
 from dlt.common.configuration.specs.base_configuration import BaseConfiguration, is_secret_hint
 from dlt.common.destination.exceptions import (
     DestinationException,
@@ -14,6 +19,7 @@ from dlt.common.destination.exceptions import (
     SchemaUpdateError,
     UnknownDestinationModule,
 )
+from dlt.common.exceptions import MissingDependencyException
 from dlt.load.exceptions import LoadClientJobException
 
 from analytics_ingest.redaction import Redactor
@@ -27,6 +33,12 @@ DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
 WRAPPED = ("exception", "client_exception", "dbapi_exception", "inner_exc", "__cause__")
 """Where dlt's exceptions keep what they were raised for."""
 NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", re.IGNORECASE)
+NO_PRIVILEGE = re.compile(
+    r"permission denied for|must be (owner|member) of|insufficient.privilege|access denied", re.IGNORECASE
+)
+"""What databases say of a user who may not do what was asked for."""
+PRIVILEGE_CODES = {"42501", "42P07"}
+"""PostgreSQL's codes for it, and for a table that is there already: one without privileges is not listed."""
 ROW_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
 """Kinds of database errors that concern values (PEP 249, DuckDB)."""
 ROW_ERROR_CODES = {"22", "23", "54"}
@@ -93,6 +105,19 @@ def explained(destination: str) -> Iterator[None]:
     except InvalidNativeValue as error:
         expected = str(error).rpartition("Details:")[2].strip()
         raise WarehouseError(f"{setting} cannot be read. {expected}") from None
+    except ConfigValueCannotBeCoercedException as error:
+        kind = getattr(error.hint, "__name__", str(error.hint))
+        raise WarehouseError(
+            f"{setting}__{error.field_name.upper()}, or that part of {setting}, is no {kind}"
+        ) from None
+    except ConfigurationException as error:
+        # not its message, which may hold the value
+        raise WarehouseError(f"{setting} cannot be used: {type(error).__name__}") from None
+    except MissingDependencyException as error:
+        packages = " ".join(f"'{each}'" for each in error.dependencies)
+        raise WarehouseError(
+            f"{DESTINATION_VARIABLE} is {destination}, which needs a package more: pip install {packages}"
+        ) from None
     except OSError as error:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
 
@@ -115,24 +140,66 @@ def explained_folder(setting: str) -> Iterator[None]:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
 
 
-def load_error(error: PipelineStepFailed, *, api: str, destination: str, secrets: set[str]) -> WarehouseError:
+def load_error(
+    error: PipelineStepFailed, *, api: str, destination: str, setting: str, secrets: set[str]
+) -> WarehouseError:
     """What a load that failed comes to.
 
     Args:
         error: What dlt raised.
         api: The API's name.
         destination: The destination as a person knows it.
+        setting: The setting of its credentials.
         secrets: Texts that must not be shown.
     """
     job = next((each for each in chain_of(error) if isinstance(each, LoadClientJobException)), None)
     table = f"/{getattr(job, 'job_id', '').partition('.')[0]}" if job else ""
     reason = describe(error, secrets)
-    room = f" See that there is room on the disk of {destination}." if NO_ROOM.search(reason) else ""
-    return WarehouseError(
-        f"{api}{table}: loading into {destination} failed: {reason}.{room} "
-        "What was loaded before is there, and no cursor has moved: the next sync loads what is missing",
-        transient=is_transient(error),
-    )
+    cure = remedy(error, api=api, setting=setting)
+    transient = is_transient(error)
+    if not cure and transient and NO_ROOM.search(reason):
+        cure = f"See that there is room on the disk of {destination}."
+    kept = "What was loaded before is there, and no cursor has moved"
+    if transient and not is_out_of_memory(error):
+        end = f"{kept}: the next sync loads what is missing"
+    else:
+        cure = cure or _remedy_for_data(error)
+        end = f"{kept}. Until then each sync fails in the same way"
+    said = " ".join(filter(None, (f"{reason}.", cure, end)))
+    return WarehouseError(f"{api}{table}: loading into {destination} failed: {said}", transient=transient)
+
+
+def remedy(error: BaseException, *, api: str, setting: str) -> str:
+    """What to do where the user lacks a privilege or memory runs out, as a sentence; else nothing.
+
+    Args:
+        error: What the destination, or dlt, raised.
+        api: The API's name, which is the dataset's.
+        setting: The setting of the destination's credentials.
+    """
+    chain = list(chain_of(error))
+    if any(getattr(each, "pgcode", None) in PRIVILEGE_CODES for each in chain) or NO_PRIVILEGE.search(str(chain[-1])):
+        return (
+            f"As an administrator of the database, grant the user of {setting} what it lacks: CREATE on the database; "
+            f"USAGE and CREATE on the schemas {api} and {api}_staging; SELECT, INSERT, UPDATE, DELETE and TRUNCATE "
+            "on their tables, which it must own to add columns."
+        )
+    if not is_out_of_memory(error):
+        return ""
+    if any(type(each).__module__.partition(".")[0] in ("duckdb", "_duckdb") for each in chain):
+        return (
+            f'Raise DuckDB\'s memory_limit, by default 256MB: {setting}__GLOBAL_CONFIG=\'{{"memory_limit": "1GB"}}\'; '
+            "it also needs room for temporary files on the disk."
+        )
+    return "Give the destination, or this process, more memory."
+
+
+def _remedy_for_data(error: BaseException) -> str:
+    if is_schema_change(error):
+        return "Change the table there so that it fits, or drop it: a sync makes a table that is missing anew."
+    if is_about_rows(error):
+        return "Correct the rows upstream, or the table's columns and constraints in the destination."
+    return "Correct the reason first."
 
 
 def is_transient(error: BaseException) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dlt
 from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 
@@ -13,6 +15,10 @@ from analytics_ingest.warehouse.destination import LAKE, build_destination
 from analytics_ingest.warehouse.errors import WarehouseError
 
 NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
+DUCKDB_MAGIC = slice(8, 12)
+"""Where a DuckDB file has the letters ``DUCK`` (DuckDB's documentation of its storage format)."""
+KINDS = {b"SQLite format 3\0": "an SQLite database", b"PAR1": "a Parquet file"}
+"""How files begin that are taken for a DuckDB file."""
 LAKE_SETTING = "DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG"
 
 
@@ -30,6 +36,22 @@ class DatabaseFile:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path}"
+
+    def is_there(self) -> bool:
+        """Whether there is anything in it: an empty file counts as none."""
+        return self.path.exists() and not self._is_empty()
+
+    def remove_if_empty(self) -> None:
+        """Removes an empty file, which DuckDB does not open; only for the one process that may write.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        if self._is_empty():
+            self.path.resolve().unlink(missing_ok=True)
+
+    def _is_empty(self) -> bool:
+        return self.path.is_file() and self.path.stat().st_size == 0
 
 
 def database_file(api: str) -> DatabaseFile | None:
@@ -60,6 +82,12 @@ def database_file(api: str) -> DatabaseFile | None:
 
 
 def _duckdb_file(credentials: DuckDbCredentials, api: str) -> DatabaseFile:
+    given = str(dlt.secrets.get("destination.duckdb.credentials") or "")
+    if "://" in given and not given.startswith("duckdb://"):
+        # dlt passes over the scheme, and would make a file of the URL's last part; it may hold a password
+        raise WarehouseError(
+            "DESTINATION__DUCKDB__CREDENTIALS is the URL of something else: it must be a path or duckdb:///path"
+        )
     if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
         raise WarehouseError(NO_FILE.format(credentials.database))
     file = Path(credentials.database).absolute()
@@ -69,4 +97,19 @@ def _duckdb_file(credentials: DuckDbCredentials, api: str) -> DatabaseFile:
             f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
             "ambiguous to DuckDB: rename the file (DESTINATION__DUCKDB__CREDENTIALS)"
         )
+    _check_format(file)
     return DatabaseFile(path=file, kind="the DuckDB file")
+
+
+def _check_format(file: Path) -> None:
+    """Refuses a file of another kind, for some of which DuckDB would fetch an extension from the internet."""
+    head = b""
+    # what is no file, or cannot be read, is reported as it is opened
+    if file.is_file():
+        with suppress(OSError), file.open("rb") as opened:
+            head = opened.read(16)
+    if head and head[DUCKDB_MAGIC] != b"DUCK":
+        kind = next((kind for start, kind in KINDS.items() if head.startswith(start)), "no DuckDB database")
+        raise WarehouseError(
+            f"{file} is {kind}: DESTINATION__DUCKDB__CREDENTIALS must name a DuckDB file, or a new one"
+        )

@@ -31,6 +31,7 @@ from analytics_ingest.warehouse.errors import (
     is_destination_error,
     is_schema_change,
     load_error,
+    remedy,
     secrets_of,
 )
 from analytics_ingest.warehouse.files import database_file
@@ -173,7 +174,7 @@ class Warehouse:
             LockTimeoutError: A sync does not end.
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
-        if self._file and not self._file.path.exists():
+        if self._file and not self._file.is_there():
             yield NoTables()
             return
         with ExitStack() as stack:
@@ -234,7 +235,9 @@ class Warehouse:
         except PipelineStepFailed as error:
             if not is_destination_error(error):
                 raise
-            raise load_error(error, api=self.api, destination=self._destination, secrets=self._secrets) from None
+            raise load_error(
+                error, api=self.api, destination=self._destination, setting=self._setting, secrets=self._secrets
+            ) from None
 
     def _patiently(self, act: Callable[[], T]) -> T:
         return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()
@@ -274,6 +277,9 @@ class Warehouse:
             yield
             return
         with self._held(lock, what):
+            if self._file:
+                with explained_folder(self._setting):
+                    self._file.remove_if_empty()
             yield
 
     @contextmanager
@@ -335,7 +341,9 @@ class Warehouse:
 
     def _error(self, what: str, error: Exception) -> WarehouseError:
         said = describe(error, self._secrets)
-        return WarehouseError(f"{self.api}: {self._destination} {what}: {said} (the setting is {self._setting})")
+        cure = remedy(error, api=self.api, setting=self._setting)
+        end = f". {cure.rstrip('.')}" if cure else f" (the setting is {self._setting})"
+        return WarehouseError(f"{self.api}: {self._destination} {what}: {said}{end}")
 
     def _held_by(self, message: str) -> str:
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from analytics_ingest.extract.errors import ConfigurationError
@@ -48,3 +50,48 @@ def test_results_come_through_the_broker_unless_a_setting_says_otherwise(monkeyp
 
     monkeypatch.setenv("ANALYTICS_INGEST_CELERY_BACKEND", "redis://host/2")
     assert celery_settings() == {"broker": "redis://host/1", "backend": "redis://host/2"}
+
+
+SECRET = "pa55-of-the-broker"
+
+
+@pytest.mark.parametrize("variable", ["ANALYTICS_INGEST_CELERY_BROKER", "ANALYTICS_INGEST_CELERY_BACKEND"])
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (SECRET, ""),
+        (f"nonsense://u:{SECRET}@host", "Celery has no such transport, or "),
+        (f"{SECRET}://host", "Celery has no such transport, or "),
+        (f"redis://u:{SECRET}@host:port/0", "it is no valid URL; "),
+        (f"redis://u:[{SECRET}@host/0", "it is no valid URL; "),
+        (f"redis://host/1;nonsense://u:{SECRET}@host", "Celery has no such transport, or "),
+    ],
+)
+def test_url_that_cannot_work(monkeypatch: pytest.MonkeyPatch, variable: str, url: str, reason: str) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_EXECUTOR", "celery")
+    monkeypatch.setenv("ANALYTICS_INGEST_CELERY_BROKER", "redis://host/1")
+    monkeypatch.setenv(variable, url)
+
+    with pytest.raises(ConfigurationError) as error:
+        build_executors()
+
+    assert str(error.value).startswith(f"{variable} cannot be used: {reason}")
+    assert "pa55" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize(
+    ("broker", "backend"),
+    [
+        ("amqp://u:p%40ss@host:5672//", "rpc://"),
+        ("amqp://a;amqp://b", "db+sqlite:///results.sqlite"),
+        ("rediss://:p@host/1", "rediss://:p@host/2"),
+        ("sentinel://a:1;sentinel://b:2", "sentinel://a:1;sentinel://b:2"),
+        ("redis://host", "rpc"),
+        ("redis+socket:///run/redis.sock", "cache+memory://"),
+    ],
+)
+def test_urls_that_work(monkeypatch: pytest.MonkeyPatch, broker: str, backend: str) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_CELERY_BROKER", broker)
+    monkeypatch.setenv("ANALYTICS_INGEST_CELERY_BACKEND", backend)
+
+    assert celery_settings() == {"broker": broker, "backend": backend}

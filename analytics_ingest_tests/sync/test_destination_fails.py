@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import dlt
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.warehouse import warehouse as warehouse_module
+from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
 
@@ -134,3 +138,32 @@ def test_connection_to_the_database_is_lost_while_it_loads(
     found.execute(names)
     assert found.fetchall() == [("second", 40)]
     assert stored_cursor(API, "tags") == "2026-02-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize("step", ["extract", "normalize"])
+def test_disk_of_the_working_folder_is_full(
+    upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(pipeline: Any, *_: object, **__: object) -> None:
+        raise PipelineStepFailed(pipeline, "extract", "1", OSError(28, "No space left on device", "/x/1.parquet"))
+
+    sync(API, "tags")
+    rename(tags)
+    monkeypatch.setattr(dlt.Pipeline, step, fail)
+    with pytest.raises(WarehouseError) as error:
+        sync(API, "tags")
+
+    text = str(error.value)
+    assert text.startswith(f"the working folder {pipelines_folder()} failed: [Errno 28] No space left on device: ")
+    assert "set DLT_DATA_DIR to another folder" in text
+    assert "\n" not in text
+
+
+def test_working_folder_is_taken_away(upstream: Upstream, tags: Tags) -> None:
+    def replace() -> None:
+        shutil.rmtree(pipelines_folder() / API)
+        (pipelines_folder() / API).write_text("a file")
+
+    tags.then = replace
+    with pytest.raises(WarehouseError, match=r"^the working folder .+ failed: .+ set DLT_DATA_DIR to another folder$"):
+        sync(API, "tags")

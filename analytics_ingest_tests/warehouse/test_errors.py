@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -48,6 +49,11 @@ def refused() -> str:
         ("postgres", "postgresql://u@127.0.0.1:1/db", ["its settings lack password: "]),
         ("postgres", None, ["ANALYTICS_INGEST_DESTINATION is postgres, and its settings lack database, host, "]),
         ("postgres", SECRET, ["cannot be read. The expected representation ", "postgresql://username:password@host"]),
+        ("postgres", f"mysql://u:{SECRET}@127.0.0.1/db", ["the destination postgres cannot be opened: invalid dsn: "]),
+        ("postgres", f"postgresql://u:{SECRET}@h:port/db", ["cannot be read. The expected representation "]),
+        ("postgres", f"postgresql://u:{SECRET}@h:99999/db", ['invalid port number: "99999"']),
+        ("duckdb", f"postgresql://u:{SECRET}@h/db", ["is the URL of something else: it must be a path or duckdb:"]),
+        ("duckdb", "sqlite:///w.sqlite", ["is the URL of something else: it must be a path or duckdb:"]),
         ("snowflake", SECRET, ["cannot be read. The expected representation "]),
         ("duckdb", "/proc/w.duckdb", ["/proc/.w.duckdb.locks: No such file or directory"]),
         ("duckdb", "/", ["CREDENTIALS is /: it must be the path of a file"]),
@@ -64,6 +70,27 @@ def test_settings_that_cannot_work(
     text = refused()
 
     assert [part for part in [setting, *parts] if part not in text] == [], text
+
+
+def test_part_of_the_credentials_of_another_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
+    parts = {"HOST": "h", "DATABASE": "d", "USERNAME": "u", "PASSWORD": SECRET, "PORT": f"p{SECRET}"}
+    for name, value in parts.items():
+        monkeypatch.setenv(f"DESTINATION__POSTGRES__CREDENTIALS__{name}", value)
+
+    assert refused() == (
+        "DESTINATION__POSTGRES__CREDENTIALS__PORT, or that part of DESTINATION__POSTGRES__CREDENTIALS, is no int"
+    )
+
+
+def test_destination_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "snowflake")
+    monkeypatch.setenv("DESTINATION__SNOWFLAKE__CREDENTIALS", f"snowflake://u:{SECRET}@h/db")
+    monkeypatch.setitem(sys.modules, "snowflake", None)
+
+    assert refused() == (
+        "ANALYTICS_INGEST_DESTINATION is snowflake, which needs a package more: pip install 'dlt[snowflake]'"
+    )
 
 
 def test_destination_that_dlt_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,14 +121,53 @@ def test_catalog_of_a_lake_that_cannot_work(
     assert "DESTINATION__DUCKLAKE__CREDENTIALS" in text
 
 
-def test_file_that_is_no_duckdb_file(tmp_path: Path) -> None:
-    (tmp_path / "warehouse.duckdb").write_text("a, b, c\n" * 1_000)
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"a, b, c\n" * 1_000, "no DuckDB database"),
+        (b"x", "no DuckDB database"),
+        (b"SQLite format 3\0" + bytes(4_000), "an SQLite database"),
+        (b"PAR1" + bytes(4_000), "a Parquet file"),
+    ],
+)
+def test_file_that_is_no_duckdb_file(tmp_path: Path, content: bytes, kind: str) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    file.write_bytes(content)
     text = refused()
 
-    assert text.startswith(
-        f"experimentation: the DuckDB file {tmp_path / 'warehouse.duckdb'} cannot be opened: IO Error: "
-    )
-    assert text.endswith("(the setting is DESTINATION__DUCKDB__CREDENTIALS)")
+    assert text.startswith(f"{file} is {kind}: DESTINATION__DUCKDB__CREDENTIALS must name a DuckDB file")
+    assert file.read_bytes() == content
+
+
+def test_empty_file_becomes_the_warehouse(tmp_path: Path) -> None:
+    file = tmp_path / "warehouse.duckdb"
+    file.touch()
+    for _ in range(2):
+        warehouse = Warehouse(API, log=logging.getLogger("test"), lock_timeout=1)
+        with warehouse.sync(), warehouse.open() as tables:
+            assert tables.columns(["gates"]) == {}
+
+    assert file.stat().st_size > 0
+
+
+@pytest.mark.parametrize("credentials", ["~/of mine/w.duckdb", "duckdb:///~/of mine/w.duckdb"])
+def test_home_folder_in_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", credentials)
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS__GLOBAL_CONFIG", '{"memory_limit": "300MB"}')
+    warehouse = Warehouse(API, log=logging.getLogger("test"), lock_timeout=1)
+    with warehouse.sync(), warehouse.open():
+        assert warehouse.pipeline.destination_client().config.credentials.global_config == {"memory_limit": "300MB"}
+
+    assert (tmp_path / "home" / "of mine" / "w.duckdb").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_home_folder_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", "~no_such_user/w.duckdb")
+
+    assert refused() == ("DESTINATION__DUCKDB__CREDENTIALS is ~no_such_user/w.duckdb, and there is no such home folder")
 
 
 def test_password_that_is_wrong_and_database_that_is_not_there(
