@@ -69,7 +69,7 @@ def celery_settings() -> dict[str, str]:
     backend = os.environ.get(BACKEND, "").strip() or DEFAULT_BACKEND
     try:
         from celery.app.backends import by_url  # noqa: PLC0415 - an extra
-        from kombu import Connection  # noqa: PLC0415 - an extra
+        from kombu.connection import Connection  # noqa: PLC0415 - an extra
     except ImportError:
         # reported by those who need the package
         return {"broker": broker, "backend": backend}

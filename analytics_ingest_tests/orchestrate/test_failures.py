@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterInstance, build_sensor_context
 
+from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate import failures
+from analytics_ingest.orchestrate.failures import FailedRun, message
 from analytics_ingest.sandbox.options import Fault
 
 if TYPE_CHECKING:
@@ -29,15 +32,21 @@ class Webhook:
     def __init__(self) -> None:
         self.taken: list[str] = []
         self.status = 200
+        self.sizes: list[int] = []
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                hook.sizes.append(len(content))
+                body = json.loads(content)
                 if hook.status == 200:
                     assert self.path == SECRET_PATH
                     hook.taken.append(body["text"])
                 self.send_response(hook.status)
+                if 300 <= hook.status < 400:
+                    self.send_header("Location", f"{hook.url}/elsewhere")
+                self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
@@ -46,6 +55,10 @@ class Webhook:
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}{SECRET_PATH}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def requests(self) -> int:
+        return len(self.sizes)
 
 
 @pytest.fixture
@@ -92,9 +105,9 @@ def test_runs_that_failed_since_the_last_look_come_in_one_message(
     title, incidents, gates = webhook.taken[0].split("\n\n")
     assert title == "2 runs of analytics_ingest failed"
     assert incidents.startswith(
-        "incident_response: not materialised: incident_response/incidents\n/incidents answered 403: 403, "
+        "incident_response: not materialised: incident_response/incidents\n```\n/incidents answered 403: 403, "
     )
-    assert incidents.endswith(f"\nhttps://dagster.example.com/runs/{failed[0]}")
+    assert incidents.endswith(f"\n```\nhttps://dagster.example.com/runs/{failed[0]}")
     assert "not materialised: experimentation/gates, experimentation/gates_rules\n" in gates
     assert "gates failed: /v1/gates answered 404" in gates
     assert gates.endswith(f"/runs/{failed[1]}")
@@ -138,3 +151,76 @@ def test_without_a_webhook_the_message_is_logged(
     assert done.cursor != cursor
     assert f"run {failed}" in (done.skip_message or "")
     assert done.skip_message in [record.getMessage() for record in caplog.records]
+
+
+MENTIONS = "<!channel> <http://127.0.0.1/x|pay here> @all ![x](http://127.0.0.1/y) ``` &amp;"
+
+
+def runs(count: int, reason: str = "it failed") -> list[FailedRun]:
+    endpoints = [f"experimentation/{name}" for name in APIS["experimentation"].by_name]
+    return [
+        FailedRun(run_id=f"run-{n}", job="j", apis=["experimentation"], endpoints=endpoints, reason=reason)
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 60])
+@pytest.mark.parametrize("reason", ["x" * 5_000, "\u4e2d" * 5_000, MENTIONS * 200], ids=["long", "wide", "mentions"])
+def test_a_message_is_bounded_whatever_failed(count: int, reason: str) -> None:
+    for most in (8_000, 2_000):
+        text = message(runs(count, reason), most=most)
+        assert len(json.dumps({"text": text})) <= most + 1_000
+        assert text.startswith(f"{count} run")
+        assert text.count("```") == 2 * (text.count("not materialised"))
+    assert count < 60 or "runs more, see the runs in the Dagster UI" in text
+
+
+def test_foreign_text_has_no_effect_in_a_chat() -> None:
+    text = message(runs(1, MENTIONS))
+    reason = text.split("```")[1]
+
+    assert not {"<", ">", "`"} & set(reason)
+    assert "@all" not in reason
+    assert "&lt;!channel&gt;" in reason
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_message_that_is_refused_for_its_size_is_cut_and_not_repeated(
+    webhook: Webhook, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    webhook.status = status
+    said = failures._tell(webhook.url, runs(3))
+
+    assert webhook.requests == 3
+    assert webhook.sizes == sorted(webhook.sizes, reverse=True)
+    assert "3 failed runs are in the log" in said
+    assert "3 runs of analytics_ingest failed" in caplog.text
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_a_failure_and_not_followed(webhook: Webhook, status: int) -> None:
+    webhook.status = status
+    with pytest.raises(RuntimeError, match=f"answered {status}, a redirect, which is not followed"):
+        failures._tell(webhook.url, runs(1))
+    assert webhook.requests == 1
+
+
+def test_a_run_whose_events_are_gone_is_told_with_the_others(
+    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.options.faults = [Fault(api="incident_response", path="^/incidents$", status=403)]
+    cursor = look(instance, None).cursor
+    first, second = run(instance, "incident_response"), run(instance, "incident_response")
+    plain = DagsterInstance.all_logs
+
+    def gone(self: DagsterInstance, run_id: str, *arguments: Any, **options: Any) -> Any:
+        if run_id == first:
+            raise KeyError(run_id)
+        return plain(self, run_id, *arguments, **options)
+
+    monkeypatch.setattr(DagsterInstance, "all_logs", gone)
+    text = look(instance, cursor).skip_message or ""
+
+    assert "the events of this run cannot be read (KeyError)" in text
+    assert f"run {second}" in text
