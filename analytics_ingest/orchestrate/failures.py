@@ -168,6 +168,9 @@ def _part(run: FailedRun, *, most: int) -> str:
     ui = os.environ.get(UI, "").strip().rstrip("/")
     link = f"{ui}/runs/{run.run_id}" if ui else f"run {run.run_id}"
     reason = run.reason if len(run.reason) <= most else f"{run.reason[:most]} ..."
+    while (size := _size(escaped(reason))) > 2 * most:
+        # characters of some scripts take six bytes each
+        reason = f"{reason[: len(reason) * most // size]} ..."
     shown = ", ".join(run.endpoints[:MAX_ENDPOINTS]) or "none"
     more = f" and {len(run.endpoints) - MAX_ENDPOINTS} more" if len(run.endpoints) > MAX_ENDPOINTS else ""
     title = ", ".join(run.apis) or run.job
