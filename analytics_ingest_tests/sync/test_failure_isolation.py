@@ -76,9 +76,10 @@ ODD = {
 }
 WRAPPED: dict[str, Callable[[Any], Any]] = {
     "tags": lambda rows: {"data": rows},
-    "events": lambda rows: {"data": rows},
+    "ingestion_status": lambda rows: {"data": rows},
     "gates_rules": lambda rows: {"data": [{"rules": rows}]},
 }
+PATHS = {"tags": "/v1/tags$", "ingestion_status": "/v1/ingestion/status$", "gates_rules": "/v1/gates/[^/]+/rules$"}
 OTHERS = ("gates", "holdouts", "layers")
 
 
@@ -95,8 +96,7 @@ def assert_exact(tmp_path: Path, sandbox: SandboxServer, api: str, *names: str) 
 def test_odd_rows_in_a_list_a_snapshot_and_a_child(tmp_path: Path, restored: SandboxServer, kind: str) -> None:
     odd = ODD[kind]
     for name, wrapped in WRAPPED.items():
-        path = f"/v1/gates/[^/]+/{name.removeprefix('gates_')}$" if name == "gates_rules" else f"/v1/{name}$"
-        send(restored, API, path, wrapped(odd.rows))
+        send(restored, API, PATHS[name], wrapped(odd.rows))
     first, second = (sync(API, *WRAPPED, *OTHERS) for _ in range(2))
 
     for results in (first, second):
@@ -108,7 +108,7 @@ def test_odd_rows_in_a_list_a_snapshot_and_a_child(tmp_path: Path, restored: San
         if odd.outcome == "failed":
             assert tags.reason.startswith("/v1/tags ")
             assert odd.reason in tags.reason
-        for name in ("events", "gates_rules"):
+        for name in ("ingestion_status", "gates_rules"):
             assert results[name].status == "complete" or results[name].reason.startswith("/v1/")
     assert_exact(tmp_path, restored, API, *OTHERS)
     if odd.outcome == "some rejected":
@@ -173,7 +173,7 @@ def test_odd_rows_into_postgres(restored: SandboxServer, postgres: Callable[[], 
     for kind, odd in ODD.items():
         restored.options.faults = []
         for name, wrapped in WRAPPED.items():
-            send(restored, API, name.replace("gates_rules", "/v1/gates/[^/]+/rules"), wrapped(odd.rows))
+            send(restored, API, PATHS[name], wrapped(odd.rows))
         results = sync(API, *WRAPPED, *OTHERS)
 
         assert (kind, {results[name].status for name in OTHERS}) == (kind, {"complete"})
