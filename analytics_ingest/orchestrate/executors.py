@@ -89,10 +89,9 @@ def _check_url(variable: str, value: str, resolve: Callable[[str], object]) -> N
     Raises:
         ConfigurationError: It cannot work.
     """
-    # Celery takes a mere word for the broker's host; for the backend some words are names of one
-    reason = "it is no URL" if variable == BROKER and "://" not in value else ""
+    reason = ""
     try:
-        for url in value.split(";") if not reason else ():
+        for url in value.split(";"):
             # a port that is no number is found out here
             _ = urlsplit(url).port
             resolve(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,16 @@ class DatabaseFile:
         Raises:
             OSError: It cannot be removed.
         """
-        if self._is_empty():
-            self.path.resolve().unlink(missing_ok=True)
+        if not self._is_empty():
+            return
+        with self.path.open("r+b") as file:
+            try:
+                # DuckDB locks a file in this way from the moment that it makes it
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return
+            if self._is_empty():
+                self.path.resolve().unlink(missing_ok=True)
 
     def _is_empty(self) -> bool:
         return self.path.is_file() and self.path.stat().st_size == 0
