@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api
 
 LOG = logging.getLogger(__name__)
+OWNER = re.compile(r"team:.+|[^@]+@[^@]+\.[^@]+")
+"""What Dagster takes for an owner."""
+LONGEST_WINDOW = 10 * 365 * 86_400
+"""Seconds: ten years."""
 AUTOMATION = "ANALYTICS_INGEST_AUTOMATION"
 TIMEZONE = "ANALYTICS_INGEST_TIMEZONE"
 HORIZON = timedelta(days=8)
@@ -31,7 +36,8 @@ WARN_MISSED, FAIL_MISSED = 2, 4
 
 
 def _cron(value: str) -> str:
-    if not croniter.is_valid(value):
+    # Dagster takes five fields, or a word such as @hourly
+    if not croniter.is_valid(value) or (len(value.split()) != 5 and not value.startswith("@")):
         raise ValueError(
             f"{value!r} is no cron expression: write minute, hour, day, month, weekday, such as '20 * * * *'"
         )
@@ -42,6 +48,12 @@ def _cron(value: str) -> str:
     return value
 
 
+def _owners(value: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [each for each in value if not OWNER.fullmatch(each)]:
+        raise ValueError(f"{wrong[0]!r} is no owner: write a mail address, or team:name")
+    return value
+
+
 class Cadence(BaseModel):
     """What can be set under ``SOURCES__<API>__`` about an API's schedule and its assets' looks; times in seconds."""
 
@@ -49,10 +61,18 @@ class Cadence(BaseModel):
 
     cron: Annotated[str, AfterValidator(_cron)] = Field(description="When the API is synced.")
     full_refresh_cron: Annotated[str, AfterValidator(_cron)] = Field(description="When everything is loaded again.")
-    warn_after: float | None = Field(None, ge=60, description="Age of a table from which it counts as late.")
-    fail_after: float | None = Field(None, ge=60, description="Age of a table from which it counts as stale.")
-    change_interval: float = Field(60, ge=10, description="Seconds between two looks of the change sensor, at least.")
-    owners: Words = Field((), description="Owners that Dagster shows: mail addresses, or names such as team:data.")
+    warn_after: float | None = Field(
+        None, ge=60, le=LONGEST_WINDOW, description="Age of a table from which it counts as late."
+    )
+    fail_after: float | None = Field(
+        None, ge=60, le=LONGEST_WINDOW, description="Age of a table from which it counts as stale."
+    )
+    change_interval: float = Field(
+        60, ge=10, le=LONGEST_WINDOW, description="Seconds between two looks of the change sensor, at least."
+    )
+    owners: Annotated[Words, AfterValidator(_owners)] = Field(
+        (), description="Owners that Dagster shows: mail addresses, or names such as team:data."
+    )
     docs_url: str = Field("", description="Where the API is documented, for the link on each asset.")
 
     @property
