@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api
 
 LOG = logging.getLogger(__name__)
-OWNER = re.compile(r"team:.+|[^@]+@[^@]+\.[^@]+")
+OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 """What Dagster takes for an owner."""
 LONGEST_WINDOW = 10 * 365 * 86_400
 """Seconds: ten years."""
