@@ -174,11 +174,11 @@ class Warehouse:
             LockTimeoutError: A sync does not end.
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
-        if self._file and not self._file.is_there():
-            yield NoTables()
-            return
         with ExitStack() as stack:
             self._keep_out(stack, f"{self._name}.lock", f"the sync of {self._name}")
+            if self._file and not self._file.is_there():
+                yield NoTables()
+                return
             if self._file:
                 self._keep_out(stack, "file.lock", f"{self._file.kind} {self._file.path.name}")
             with explained_folder("TMPDIR"):
