@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ class Webhook:
     def __init__(self) -> None:
         self.taken: list[str] = []
         self.status = 200
+        self.body = b""
         self.sizes: list[int] = []
         hook = self
 
@@ -46,8 +48,9 @@ class Webhook:
                 self.send_response(hook.status)
                 if 300 <= hook.status < 400:
                     self.send_header("Location", f"{hook.url}/elsewhere")
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(hook.body)))
                 self.end_headers()
+                self.wfile.write(hook.body)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -165,14 +168,32 @@ def runs(count: int, reason: str = "it failed") -> list[FailedRun]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 60])
-@pytest.mark.parametrize("reason", ["x" * 5_000, "\u4e2d" * 5_000, MENTIONS * 200], ids=["long", "wide", "mentions"])
-def test_a_message_is_bounded_whatever_failed(count: int, reason: str) -> None:
-    for most in (8_000, 2_000):
-        text = message(runs(count, reason), most=most)
-        assert len(json.dumps({"text": text})) <= most + 1_000
-        assert text.startswith(f"{count} run")
-        assert text.count("```") == 2 * (text.count("not materialised"))
-    assert count < 60 or "runs more, see the runs in the Dagster UI" in text
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 5_000, "\u4e2d" * 5_000, "\U0001f600" * 5_000, MENTIONS * 200],
+    ids=["long", "wide", "wider", "marks"],
+)
+@pytest.mark.parametrize("place", ["reason", "names", "many names", "job"])
+def test_a_message_is_bounded_whatever_failed(count: int, text: str, place: str) -> None:
+    names = {"names": [text] * 3, "many names": [f"{n}{text[:9]}" for n in range(300)]}.get(place, [])
+    failed = [
+        FailedRun(
+            run_id=f"run-{n}",
+            job=text if place == "job" else "j",
+            apis=names,
+            endpoints=names,
+            reason=text if place == "reason" else "it failed",
+        )
+        for n in range(count)
+    ]
+    for most in (8_000, 2_000, 500):
+        sent = message(failed, most=most)
+        assert len(json.dumps({"text": sent})) <= most
+        assert sent.startswith(f"{count} run")
+        shown = sent.count("\nrun run-")
+        assert shown >= 1
+        assert sent.count("```") == 2 * shown
+        assert (f"the {count - shown} earlier ones are not shown" in sent) == (shown < count)
 
 
 def test_foreign_text_has_no_effect_in_a_chat() -> None:
@@ -181,7 +202,19 @@ def test_foreign_text_has_no_effect_in_a_chat() -> None:
 
     assert not {"<", ">", "`"} & set(reason)
     assert "@all" not in reason
+    assert "](" not in reason
     assert "&lt;!channel&gt;" in reason
+
+
+def test_names_of_other_code_locations_and_control_characters_have_no_effect_in_a_chat() -> None:
+    foreign = FailedRun(
+        run_id="r", job="j", apis=["<!here>"], endpoints=["![x](a)\n@all"], reason="\x1b[31m\ud800\u202ea"
+    )
+    text = message([foreign])
+
+    assert not {"<", ">", "\x1b", "\ud800", "\u202e"} & set(text)
+    assert "](" not in text
+    assert "@all" not in text
 
 
 @pytest.mark.parametrize("status", [400, 413])
@@ -189,11 +222,11 @@ def test_a_message_that_is_refused_for_its_size_is_cut_and_not_repeated(
     webhook: Webhook, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     webhook.status = status
-    said = failures._tell(webhook.url, runs(3))
+    said = failures._tell(webhook.url, runs(3), 3)
 
     assert webhook.requests == 3
     assert webhook.sizes == sorted(webhook.sizes, reverse=True)
-    assert "3 failed runs are in the log" in said
+    assert "3 failed runs, reported in the log" in said
     assert "3 runs of analytics_ingest failed" in caplog.text
     assert "s3cret" not in said
 
@@ -202,7 +235,7 @@ def test_a_message_that_is_refused_for_its_size_is_cut_and_not_repeated(
 def test_a_redirect_is_a_failure_and_not_followed(webhook: Webhook, status: int) -> None:
     webhook.status = status
     with pytest.raises(RuntimeError, match=f"answered {status}, a redirect, which is not followed"):
-        failures._tell(webhook.url, runs(1))
+        failures._tell(webhook.url, runs(1), 1)
     assert webhook.requests == 1
 
 
@@ -224,3 +257,97 @@ def test_a_run_whose_events_are_gone_is_told_with_the_others(
 
     assert "the events of this run cannot be read (KeyError)" in text
     assert f"run {second}" in text
+
+
+def fail_runs(instance: DagsterInstance, count: int) -> list[str]:
+    job = defs.resolve_job_def("incident_response_sync")
+    ids = []
+    for _ in range(count):
+        failed = instance.create_run_for_job(job)
+        instance.report_run_failed(failed, "killed")
+        ids.append(failed.run_id)
+    return ids
+
+
+def test_after_an_outage_of_the_webhook_one_message_has_the_newest_runs_and_the_number_of_all(
+    instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    cursor = look(instance, None).cursor
+    ids = fail_runs(instance, 60)
+    webhook.status = 503
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="answered 503: the next look sends the message again"):
+            look(instance, cursor)
+    ids += fail_runs(instance, 1)
+    webhook.status = 200
+    done = look(instance, cursor)
+
+    assert done.skip_message == "told of 61 failed runs"
+    text = webhook.taken[0]
+    assert len(webhook.taken) == 1
+    assert text.startswith("61 runs of analytics_ingest failed\n\nthe ")
+    assert text.endswith(f"run {ids[-1]}")
+    assert f"the {61 - text.count('killed')} earlier ones are not shown" in text
+    assert look(instance, done.cursor).skip_message == "no run has failed since the last look"
+
+
+def test_without_a_webhook_each_run_is_in_the_log(instance: DagsterInstance, caplog: pytest.LogCaptureFixture) -> None:
+    cursor = look(instance, None).cursor
+    ids = fail_runs(instance, 40)
+    look(instance, cursor)
+
+    assert [run_id for run_id in ids if f"run {run_id}" not in caplog.text] == []
+
+
+@pytest.mark.parametrize("status", [413, 429])
+def test_an_error_that_teams_puts_into_the_body_of_a_200_is_one(webhook: Webhook, status: int) -> None:
+    webhook.body = (
+        b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error %d with ContextId x"
+        % status
+    )
+    if status == 413:
+        assert "refused a short message too (413): 1 failed run" in failures._tell(webhook.url, runs(1), 1)
+        assert webhook.requests == 3
+    else:
+        with pytest.raises(RuntimeError, match="answered 429: the next look sends the message again"):
+            failures._tell(webhook.url, runs(1), 1)
+    webhook.body = b"1"
+    assert failures._tell(webhook.url, runs(1), 1) == "told of 1 failed run"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1",
+        "http://" + "a" * 70 + ".example",
+        "http://[::1",
+        "ftp://127.0.0.1",
+        "127.0.0.1",
+        "http://\u00a0",
+    ],
+)
+def test_the_url_is_never_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"), pytest.raises(RuntimeError, match="cannot be reached") as error:
+        failures._send(f"{url}{SECRET_PATH}", "text")
+    assert "s3cret" not in "".join(traceback.format_exception(error.value))
+    assert "s3cret" not in caplog.text
+
+
+def test_the_path_is_not_logged_when_a_message_is_taken(webhook: Webhook, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"):
+        assert failures._send(webhook.url, "text") == 200
+    assert "s3cret" not in caplog.text
+
+
+def test_a_look_for_dead_runs_that_fails_keeps_no_message_back(
+    instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("gone")
+
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    monkeypatch.setattr(failures, "look_for_dead_runs", broken)
+    cursor = look(instance, None).cursor
+    fail_runs(instance, 1)
+    assert look(instance, cursor).skip_message == "told of 1 failed run"
