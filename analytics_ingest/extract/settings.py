@@ -252,6 +252,8 @@ def load_settings(api: Api) -> Settings:
         NotConfiguredError: The base URL or the key is missing.
         ConfigurationError: A value is not valid.
     """
+    # first, as a profile says which settings are missing
+    choose_profile(api)
     if missing := missing_settings(api):
         _refuse_folders()
         raise NotConfiguredError(

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def not_configured(api: Api) -> str:
     """Why the API cannot be read at all: a setting is missing, or one of those that shape the graph is wrong."""
-    if missing := missing_settings(api):
-        return f"{api.name} is not configured: set {' and '.join(missing)}"
     try:
         check_graph_settings(api)
     except ConfigurationError as error:
         return str(error)
+    if missing := missing_settings(api):
+        return f"{api.name} is not configured: set {' and '.join(missing)}"
     return ""
 
 

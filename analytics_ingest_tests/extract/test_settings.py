@@ -251,9 +251,17 @@ def test_settings_win_over_what_a_profile_says(monkeypatch):
 @pytest.mark.parametrize("name", ["split", "Statsig", "neutral"])
 def test_a_profile_that_the_api_does_not_have_is_refused(monkeypatch, name):
     monkeypatch.setenv(PREFIX + "PROFILE", name)
-    with pytest.raises(ConfigurationError) as error:
-        chosen_apis()
-    assert str(error.value) == f"{PREFIX}PROFILE is '{name}': it must be statsig or none"
+    for configured in (choose_profile, load_settings):
+        with pytest.raises(ConfigurationError) as error:
+            configured(API)
+        assert str(error.value) == f"{PREFIX}PROFILE is '{name}': it must be statsig or none"
+
+
+def test_a_profile_that_the_api_does_not_have_leaves_the_other_apis_as_they_are(monkeypatch):
+    monkeypatch.setenv(PREFIX + "PROFILE", "split")
+    monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__PROFILE", "split")
+    split = PROFILES["feature_management"]["split"]
+    assert chosen_apis() == {**APIS, "feature_management": split}
 
 
 @pytest.mark.parametrize(

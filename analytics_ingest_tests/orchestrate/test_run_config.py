@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, execute_job, reconstructable
+from dagster import DagsterEventType, DagsterInstance, TableMetadataValue, execute_job, reconstructable
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
@@ -116,6 +116,9 @@ def test_metadata_of_a_failure_lists_what_failed_and_why(sandbox: SandboxServer,
         ]
     data = events[0].step_failure_data.user_failure_data
     assert data is not None
-    table = data.metadata["endpoints"].value
-    assert "| segments | failed | /v1/segments answered 404" in table
-    assert "| segments_ids | skipped |" in table
+    table = data.metadata["endpoints"]
+    assert isinstance(table, TableMetadataValue)
+    told = {str(record.data["endpoint"]): record.data for record in table.records}
+    assert told["segments"]["status"] == "failed"
+    assert str(told["segments"]["reason"]).startswith("/v1/segments answered 404")
+    assert told["segments_ids"]["status"] == "skipped"

@@ -92,7 +92,7 @@ def test_the_limit_is_ridden_out_with_and_without_retry_after(
 def test_the_probe_looks_at_the_first_page_of_each_organisations_pipelines(circleci: Circleci) -> None:
     first = look(circleci.api, log=LOG)
 
-    assert first.keys() == {"pipelines"}
+    assert (first.found.keys(), first.failures) == ({"pipelines"}, {})
     assert circleci.requests == {"self_collaborations": 1, "pipelines": 4}
     assert sorted(each.query["org-slug"] for each in circleci.asked[1:]) == sorted(
         ["gh/acme", "bb/basalt", CLOUD, "gh/ada"]
@@ -108,7 +108,8 @@ def test_the_probe_looks_at_the_first_page_of_each_organisations_pipelines(circl
 def test_the_probe_passes_over_an_organisation_that_cannot_be_asked_for(circleci: Circleci) -> None:
     circleci.rows("self_collaborations")[0].pop("slug")
 
-    assert look(circleci.api, log=LOG).keys() == {"pipelines"}
+    seen = look(circleci.api, log=LOG)
+    assert (seen.found.keys(), seen.failures) == ({"pipelines"}, {})
     assert circleci.requests == {"self_collaborations": 1, "pipelines": 3}
 
 

@@ -172,7 +172,8 @@ def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(rootl
 
     by_creation = selected(rootly.rows("incidents"), {"sort": "created_at"})[:50]
     assert uid("incidents", 51) not in {row["id"] for row in by_creation}
-    assert seen.keys() == first.keys() == {"incidents"}
+    assert seen.found.keys() == first.found.keys() == {"incidents"}
+    assert (seen.failures, first.failures) == ({}, {})
     assert seen != first
     asked = {"sort": "-updated_at", "page[number]": "1", "page[size]": "50"}
     assert [each.query for each in rootly.asked] == [asked] * 3
