@@ -186,7 +186,11 @@ def test_the_status_of_the_ingestion_is_read_from_an_array_and_from_an_envelope(
     assert in_array.table_rows == 14
 
     today = datetime.now(UTC).date()
-    statsig.faults["ingestion_status"] = [Answer(body={"message": "", "data": [status(today, n) for n in range(3)]})]
+    in_envelope = Answer(body={"message": "", "data": [status(today, n) for n in range(3)]})
+    statsig.faults["ingestion_status"] = [in_envelope, in_envelope]
+    # three of fourteen are a collapse, which the next sync has to find as well
+    found_first = statsig.sync("ingestion_status")["ingestion_status"]
+    assert (found_first.status, found_first.table_rows) == ("complete", 14)
     result = statsig.sync("ingestion_status")["ingestion_status"]
     assert (result.status, result.table_rows) == ("complete", 3)
     found = query(tmp_path, "SELECT message FROM experimentation.ingestion_status ORDER BY 1")

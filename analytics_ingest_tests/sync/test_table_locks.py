@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 API = "experimentation"
 PREFIX = "SOURCES__EXPERIMENTATION"
-pytest_plugins = ["analytics_ingest_tests.sync.conftest"]
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 LOCKS = {
     "a reader, and a new column": f"SELECT count(*) FROM {API}.tags",
