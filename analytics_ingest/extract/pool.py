@@ -117,8 +117,11 @@ class ReadPool:
         with self._changed:
             while not self._closed:
                 for _ in range(len(self._readers)):
-                    self._readers.rotate(-1)
-                    if parent := self._readers[-1].next_parent():
-                        return self._readers[-1], parent
+                    reader = self._readers.popleft()
+                    parent = reader.next_parent()
+                    if not reader.exhausted:
+                        self._readers.append(reader)
+                    if parent:
+                        return reader, parent
                 self._changed.wait()
         return None

@@ -159,6 +159,11 @@ class EndpointReader:
         """Bytes of the answers whose rows came since the last load, about."""
         return self._loading_bytes
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether ``next_parent`` will never give a parent again."""
+        return self._stopped or self._asked == len(self.sweep.parents)
+
     def next_parent(self) -> Parent | None:
         """The parent to read next; ``None`` if there is none, or none as long as it is not known how others end."""
         with self._lock:

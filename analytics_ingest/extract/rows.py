@@ -83,11 +83,12 @@ def to_utc(value: Any) -> Any:
 
     What is none of these, or outside the years that Python knows, comes back as it was.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
-    if not isinstance(value, str) and not abs(value) < 2**63:
+    if not isinstance(value, str) and not _may_be_epoch(value):
         return value
     text = str(value).strip()
+    if text[4:5] == "-":
+        # nearly all of them: digits alone have none there
+        return _from_iso(text, value)
     if DIGITS.fullmatch(digits := text.removesuffix(".0")):
         return _from_digits(digits, value)
     if not isinstance(value, str):
@@ -95,6 +96,10 @@ def to_utc(value: Any) -> Any:
     if EPOCH_TEXT.fullmatch(text):
         return _from_epoch(float(text) if "." in text else int(text), value)
     return _from_iso(text, value)
+
+
+def _may_be_epoch(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _from_digits(text: str, value: Any) -> Any:
@@ -138,10 +143,9 @@ def _from_rare_iso(text: str, value: Any) -> Any:
 
 
 def _from_epoch(number: float, value: Any) -> Any:
-    size = abs(number)
-    if not size < 2**63:
+    if not _may_be_epoch(number):
         return value
-    scale = 1
+    size, scale = abs(number), 1
     for least, units in ((NANOSECONDS, 10**9), (MICROSECONDS, 10**6), (MILLISECONDS, 10**3)):
         if size >= least:
             scale = units
@@ -264,10 +268,11 @@ class RowFinisher:
             yield self._renamed(row) if isinstance(row, dict) else row
 
     def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        names = self._names
-        if new := row.keys() - names.keys():
-            self._name(new)
-        return {names[name]: value for name, value in row.items()}
+        try:
+            return {self._names[name]: value for name, value in row.items()}
+        except KeyError:
+            self._name(row.keys() - self._names.keys())
+        return {self._names[name]: value for name, value in row.items()}
 
     def _name(self, fields: Collection[str]) -> None:
         """Gives fields that come for the first time their columns."""
@@ -304,16 +309,11 @@ class RowFinisher:
                 row[name] = value
         for name in self._retired:
             row.pop(name, None)
-        row = self.without_excluded(row)
+        if self._exclude or self._secrets:
+            row = self.without_excluded(row)
         for path in self._timestamps:
             _normalise(row, path)
-        self._check_times(row)
-        for name, value in row.items():
-            if type(value) is int:
-                if -MAX_INTEGER <= value <= MAX_INTEGER:
-                    self._kinds.setdefault(name, "bigint")
-                else:
-                    row[name] = self._as_text(name, value)
+        self._fit_integers(row)
         self._check_key(row)
         try:
             row[ROW_HASH] = content_hash(row)
@@ -323,31 +323,23 @@ class RowFinisher:
             row[ROW_HASH] = content_hash(row)
         return row
 
-    def _as_text(self, name: str, value: int) -> str:
-        """A whole number beyond 64 bits as text, for a column that does not hold whole numbers.
+    def _fit_integers(self, row: dict[str, Any]) -> None:
+        """Makes text of whole numbers beyond 64 bits.
 
         Raises:
-            RowRejectedError: It does.
+            RowRejectedError: The column holds whole numbers.
         """
-        if self._kinds.setdefault(name, "text") == "bigint":
-            raise RowRejectedError(f"{name} is {value}, more than the 64 bits of the column's whole numbers")
-        return str(value)
-
-    def _check_times(self, row: Mapping[str, Any]) -> None:
-        """Checks the times that could not be turned into UTC timestamps: dlt tries again.
-
-        Raises:
-            RowRejectedError: One is a time that lies outside the years 1 to 9999 in UTC.
-        """
-        for path in self._timestamps:
-            value = row.get(path[0]) if len(path) == 1 else None
-            if isinstance(value, str):
-                try:
-                    ensure_datetime_in_tz(value)
-                except OverflowError:
-                    raise RowRejectedError(f"{path[0]} is {value[:40]!r}, which no timestamp can hold") from None
-                except (ValueError, TypeError):
-                    continue
+        kinds = self._kinds
+        for name, value in row.items():
+            if type(value) is not int:
+                continue
+            if -MAX_INTEGER <= value <= MAX_INTEGER:
+                if name not in kinds:
+                    kinds[name] = "bigint"
+            elif kinds.setdefault(name, "text") == "bigint":
+                raise RowRejectedError(f"{name} is {value}, more than the 64 bits of the column's whole numbers")
+            else:
+                row[name] = str(value)
 
     def _check_key(self, row: Mapping[str, Any]) -> None:
         """Checks that a row has the whole key, of the types that the table's columns have.
@@ -355,14 +347,24 @@ class RowFinisher:
         Raises:
             RowRejectedError: It has not: dlt would put a value of another type beside the column, which then has none.
         """
-        if lacking := [name for name in self._key if row.get(name) is None]:
-            raise RowRejectedError(f"no value for {', '.join(lacking)}")
-        if nested := [name for name in self._key if isinstance(row[name], dict | list)]:
-            raise RowRejectedError(f"no plain value for {', '.join(nested)}")
+        for name in self._key:
+            value = row.get(name)
+            if value is None or isinstance(value, (dict, list)):
+                raise self._key_problem(row)
+        whole = self._whole
         for name in self._key:
             value = row[name]
-            if self._whole.setdefault(name, type(value) is int) and not _is_whole(value):
+            if name not in whole:
+                whole[name] = type(value) is int
+            if whole[name] and not _is_whole(value):
                 raise RowRejectedError(f"{name} is {str(value)[:100]!r}, in the other rows it is a whole number")
+
+    def _key_problem(self, row: Mapping[str, Any]) -> RowRejectedError:
+        """Which columns of the key have no plain value."""
+        if lacking := [name for name in self._key if row.get(name) is None]:
+            return RowRejectedError(f"no value for {', '.join(lacking)}")
+        nested = [name for name in self._key if isinstance(row[name], (dict, list))]
+        return RowRejectedError(f"no plain value for {', '.join(nested)}")
 
     def without_excluded(self, row: Any) -> Any:
         """A row, or what came in place of one, without the fields that no table may hold.
@@ -457,11 +459,26 @@ def _without_fields(value: Any, names: frozenset[str]) -> Any:
 
 
 def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:
+    """Turns the time at ``path`` into a UTC timestamp.
+
+    Raises:
+        RowRejectedError: It is a column's, and lies outside the years 1 to 9999 in UTC.
+    """
     for name in path[:-1]:
         inner = row.get(name)
         if not isinstance(inner, dict):
             return
         row[name] = dict(inner)
         row = row[name]
-    if row.get(path[-1]) is not None:
-        row[path[-1]] = to_utc(row[path[-1]])
+    value = row.get(path[-1])
+    if value is None:
+        return
+    row[path[-1]] = value = to_utc(value)
+    if isinstance(value, str) and len(path) == 1:
+        try:
+            # dlt tries again what is left as text
+            ensure_datetime_in_tz(value)
+        except OverflowError:
+            raise RowRejectedError(f"{path[0]} is {value[:40]!r}, which no timestamp can hold") from None
+        except (ValueError, TypeError):
+            return

@@ -226,19 +226,25 @@ class Transport(HTTPAdapter):
             answer.close()
             raise NoAnswerError("it has a Content-Encoding that was not asked for")
         length = answer.length_remaining
-        claim = self._budget.claim()
+        claim: Claim | None = None
         try:
             if length is not None and length <= self._small and not coding:
                 # most answers, in half the time
                 content = answer.read()
-                self._take(claim, len(content), deadline)
+                claim = self._budget.claim_now(len(content))
+                if not claim:
+                    claim = self._budget.claim()
+                    self._take(claim, len(content), deadline)
+                    claim.end_reading()
             else:
+                claim = self._budget.claim()
                 content = self._read_steps(answer, claim, deadline)
+                claim.end_reading()
         except BaseException:
             answer.close()
-            claim.release()
+            if claim:
+                claim.release()
             raise
-        claim.end_reading()
         if deadline.expired:
             # the end of the body was the end of the connection
             claim.release()

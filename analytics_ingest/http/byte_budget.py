@@ -54,6 +54,24 @@ class ByteBudget:
             self._reading.add(claim.number)
             return claim
 
+    def claim_now(self, size: int) -> Claim | None:
+        """A claim of an answer of ``size`` bytes whose body was read by now; ``None`` if there is no room for it.
+
+        Raises:
+            BudgetClosedError: The budget is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise BudgetClosedError("the sync has ended")
+            if self._held + size > self._limit:
+                return None
+            claim = Claim(self, next(self._numbers))
+            self._claims[claim.number] = claim
+            self._held += size
+            claim.size = size
+            self._changes += 1
+            return claim
+
     def close(self) -> None:
         """Ends all waits and releases all claims."""
         with self._changed:

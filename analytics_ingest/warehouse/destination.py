@@ -47,10 +47,14 @@ def build_destination() -> AnyDestination:
     read_sections_only()
     name = destination_name()
     arguments: dict[str, Any] = {"replace_strategy": "insert-from-staging"}
-    if name == "duckdb" and not dlt.secrets.get("destination.duckdb.credentials"):
-        arguments["credentials"] = str(DEFAULT_FILE.absolute())
     if name == "duckdb":
-        return _in_home(dlt.destination(name, **arguments))
+        configured: Any = dlt.secrets.get("destination.duckdb.credentials")
+        if not configured:
+            arguments["credentials"] = str(DEFAULT_FILE.absolute())
+        destination = dlt.destination(name, **arguments)
+        # only then, as dlt takes long to resolve a configuration
+        is_in_home = "~" in f"{configured} {dlt.secrets.get('destination.duckdb.credentials.database')}"
+        return _in_home(destination) if is_in_home else destination
     if name == LAKE:
         _provide_extensions()
         arguments["credentials"] = {"global_config": _bounds(), **_default_lake()}
