@@ -96,21 +96,23 @@ class ReadPool:
         return not self._inbox.empty()
 
     def _work(self) -> None:
-        while job := self._next():
-            reader, parent = job
-            admitted = reader.admitted
-            try:
-                for page in reader.read(parent, stopped=lambda: self._closed):
-                    with self._changed:
-                        self._changed.wait_for(lambda: not self._is_full or self._closed)
-                        self._waiting_rows += len(page.rows)
-                        self._waiting_bytes += page.size
-                    self._inbox.put((reader, page))
-                    if (reader.admitted and not admitted) or (page.over and reader.holds_back):
-                        with self._changed:
-                            self._changed.notify_all()
-            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
-                self._inbox.put(error)
+        try:
+            while job := self._next():
+                self._read(*job)
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+            self._inbox.put(error)
+
+    def _read(self, reader: EndpointReader, parent: Parent) -> None:
+        admitted = reader.admitted
+        for page in reader.read(parent, stopped=lambda: self._closed):
+            with self._changed:
+                self._changed.wait_for(lambda: not self._is_full or self._closed)
+                self._waiting_rows += len(page.rows)
+                self._waiting_bytes += page.size
+            self._inbox.put((reader, page))
+            if (reader.admitted and not admitted) or (page.over and reader.holds_back):
+                with self._changed:
+                    self._changed.notify_all()
 
     def _next(self) -> tuple[EndpointReader, Parent] | None:
         """The list to read next; ``None`` once the pool is closed."""

@@ -30,15 +30,20 @@ class Lists:
     admitted = True
     holds_back = False
 
-    def __init__(self, count: int, *, fails: BaseException | None = None) -> None:
+    def __init__(self, count: int) -> None:
         self.left = count
         self.begun = 0
         self.booked: list[PageResult] = []
-        self._fails = fails
+        self.turns = 0
         self._lock = threading.Lock()
+
+    @property
+    def exhausted(self) -> bool:
+        return not self.left
 
     def next_parent(self) -> Parent | None:
         with self._lock:
+            self.turns += 1
             if not self.left:
                 return None
             self.left -= 1
@@ -47,8 +52,6 @@ class Lists:
     def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult]:
         assert not stopped()
         self.begun += 1
-        if self._fails:
-            raise self._fails
         yield PageResult(parent, over=True, rows=[{"n": n} for n in range(5)])
 
     def book(self, taken: PageResult) -> None:
@@ -90,8 +93,23 @@ def test_endpoints_are_read_in_turn() -> None:
         assert abs(len(first.booked) - len(second.booked)) <= 1
 
 
-def test_what_a_thread_cannot_handle_is_raised_where_the_sync_is() -> None:
-    lists = Lists(1, fails=ZeroDivisionError("a bug"))
+def test_endpoint_that_is_exhausted_is_asked_for_no_further_parent() -> None:
+    few, many = Lists(2), Lists(30)
+    with ReadPool(1, halt=lambda: None) as pool:
+        add(pool, few)
+        add(pool, many)
+        pool.book(until=lambda: len(few.booked) + len(many.booked) == 32)
+    assert (few.turns, many.turns) == (2, 30)
+
+
+@pytest.mark.parametrize("where", ["read", "next_parent"])
+def test_what_a_thread_cannot_handle_is_raised_where_the_sync_is(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    lists = Lists(1)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(lists, where, fail)
     with ReadPool(THREADS, halt=lambda: None) as pool:
         add(pool, lists)
         with pytest.raises(ZeroDivisionError, match="a bug"):
