@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import orjson
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from analytics_ingest.extract.errors import (
@@ -40,6 +39,7 @@ from analytics_ingest.extract.transport import (
     Request,
     Transport,
 )
+from analytics_ingest.http.json_body import MalformedJSONError, parse_json
 from analytics_ingest.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -283,9 +283,16 @@ class ApiSession:
 
     def _parse(self, answer: Answer, select: Callable[[Any], Selected]) -> None:
         try:
-            answer.body = orjson.loads(answer.content)
+            answer.body = parse_json(answer.content)
             answer.page, answer.rows = select(answer.body)
-        except orjson.JSONDecodeError:
+        except MalformedJSONError as error:
+            if error.is_complete:
+                near = self._foreign(error.near)
+                raise FinalReadError(
+                    f"answered with a body that is not valid JSON: {error.reason} at character {error.place:,}, "
+                    f"near {near!r}. Report it to the vendor; SKIP_ENDPOINTS leaves the endpoint out meanwhile",
+                    status=answer.status_code,
+                ) from None
             what = "a body that is not JSON" if answer.content.strip() else "an empty body"
             raise RetriableError(f"{what}: {self._described(answer)}", status=answer.status_code) from None
         except ReadError as error:

@@ -1,0 +1,76 @@
+"""A body that is not quite JSON costs its endpoint no row; one that nobody can read is told with the place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest_tests.conftest import query, sync
+from analytics_ingest_tests.extract.upstream import KEY, Answer, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from analytics_ingest_tests.conftest import FakeClock
+
+API = "experimentation"
+ODD = rb"""{"data": [
+  {"id": "half", "name": "x\ud83dy", "updated_at": "2026-01-03T00:00:00Z", "extra": {"deep": ["\ude00"]}},
+  {"id": "bytes", "name": "J\xfcrgen", "updated_at": "2026-01-02T00:00:00Z", "extra": {"deep": []}},
+  {"id": "pair", "name": "\ud83d\ude00", "updated_at": "2026-01-01T00:00:00Z", "extra": {"deep": ["a\nb"]}}
+]}""".replace(rb"\xfc", b"\xfc").replace(rb"\n", b"\n")
+ROWS = [
+    ("bytes", "J\ufffdrgen", '{"deep":[]}'),
+    ("half", "x\ufffdy", '{"deep":["\ufffd"]}'),
+    ("pair", "\U0001f600", '{"deep":["a\\nb"]}'),
+]
+
+
+@pytest.fixture
+def answers() -> list[Answer]:
+    """What the list of tags answers with; the last one stays."""
+    return [Answer(body=ODD)]
+
+
+@pytest.fixture
+def odd(answers: list[Answer], clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    server = Upstream(lambda asked: answers[-1] if asked.path.endswith("/tags") else Answer())
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", server.url)
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", KEY)
+    yield server
+    server.stop()
+
+
+def test_rows_with_what_is_no_character_are_stored_once(tmp_path: Path, odd: Upstream) -> None:
+    first = sync(API, "tags")["tags"]
+    assert (first.status, first.reading.rows_loaded, first.reading.rows_rejected) == ("complete", 3, 0)
+    assert query(tmp_path, f"SELECT id, name, extra::JSON FROM {API}.tags ORDER BY id") == ROWS
+    again = sync(API, "tags")["tags"]
+    assert (again.status, again.reading.rows_loaded, again.rows_deleted) == ("complete", 0, 0)
+    assert len(odd.asked) == 2 + 2
+
+
+def test_rows_with_what_is_no_character_go_into_postgres(odd: Upstream, postgres: Callable[[], Any]) -> None:
+    assert sync(API, "tags")["tags"].status == "complete"
+    with postgres() as session, session.cursor() as cursor:
+        cursor.execute(f"SELECT id, name FROM {API}.tags ORDER BY id")
+        assert cursor.fetchall() == [row[:2] for row in ROWS]
+
+
+def test_what_nobody_can_read_is_requested_once_and_nothing_loaded_is_lost(
+    tmp_path: Path, odd: Upstream, answers: list[Answer], clock: FakeClock
+) -> None:
+    sync(API, "tags")
+    answers.append(Answer(body=f'{{"data": [{{"id": 1}}, {{"token": "{KEY}", id: 2}}]}}'))
+    result = sync(API, "tags")["tags"]
+    assert result.status == "failed"
+    assert result.reason == (
+        "/v1/tags answered with a body that is not valid JSON: Expecting property name enclosed in double quotes "
+        """at character 51, near '"id": 1}, {"token": "***", id: 2}]}'. """
+        "Report it to the vendor; SKIP_ENDPOINTS leaves the endpoint out meanwhile"
+    )
+    # the second page of the first sync has no row
+    assert (len(odd.asked), clock.slept) == (2 + 1, [])
+    assert query(tmp_path, f"SELECT count(*), count(_deleted_at) FROM {API}.tags") == [(3, 0)]
