@@ -402,8 +402,8 @@ class EndpointReader:
         self._progress.end(reading, complete=self.complete)
         for field, column in sorted(self._lists.finisher.renamed.items()):
             self._log.warning(
-                f"{self._name}: the API sends a field {field!r}, the name of a column of the product or of dlt: "
-                f"it goes to the column {column}"
+                f"{self._name}: the API sends a field {field!r}, the name of a column of the product, of dlt or of the "
+                f"path: where it has another value it goes to the column {column}"
             )
         if reading.doubt:
             self._log.warning(f"{self._name}: {reading.doubt}")

@@ -220,7 +220,7 @@ class RowFinisher:
 
     Attributes:
         columns: Names of the columns that the table has, or needs for the rows that came.
-        renamed: Fields with the name of a column of the product or of dlt, with the column that they go to.
+        renamed: Fields with the name of a column of the product, of dlt or of the path; the column that each goes to.
     """
 
     def __init__(
@@ -290,9 +290,10 @@ class RowFinisher:
         self._names |= named
 
     def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with the path parameters of its request, unless it has these fields, and its hash.
+        """The row with the path parameters of its request and its hash.
 
-        A whole number beyond 64 bits becomes text, a value nested too deep becomes JSON text.
+        A field with the name of a parameter and another value goes to a column of another name. A whole number beyond
+        64 bits becomes text, a value nested too deep becomes JSON text.
 
         Args:
             sent: What ``rows`` gave. A bare value becomes the last column of the key.
@@ -304,9 +305,11 @@ class RowFinisher:
         # a copy, also for a row of its own: finishing adds to it
         row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
         for name, value in params.items():
+            own = row.get(name)
             # of the same id the parent's is taken: what is 7 here may be "7" there
-            if row.get(name) is None or str(row[name]) == str(value):
-                row[name] = value
+            if own is not None and own != value and str(own) != str(value):
+                self._rename_own(row, name)
+            row[name] = value
         for name in self._retired:
             row.pop(name, None)
         if self._exclude or self._secrets:
@@ -322,6 +325,15 @@ class RowFinisher:
             row = {name: _storable(value) for name, value in row.items()}
             row[ROW_HASH] = content_hash(row)
         return row
+
+    def _rename_own(self, row: dict[str, Any], name: str) -> None:
+        """Moves the row's own field out of the column of a path parameter, which says whose row it is."""
+        column = f"{RENAMED}_{name}"
+        while column in row:
+            column += "_"
+        row[column] = row[name]
+        self.columns.add(column)
+        self.renamed[name] = column
 
     def _fit_integers(self, row: dict[str, Any]) -> None:
         """Makes text of whole numbers beyond 64 bits.

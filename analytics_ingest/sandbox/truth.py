@@ -149,7 +149,7 @@ def listed(store: Store, api: str, endpoint: str) -> Iterator[Row]:
 def expected(store: Store, api: str, endpoint: str, *, slug_prefix: bool = True) -> Rows:
     """Give copies of the rows that a complete sync of an endpoint must hold, each key once.
 
-    A child's rows carry their path parameters, unless they have a field of that name. `slug_prefix=False`
+    A child's rows carry their path parameters. `slug_prefix=False`
     gives them as the option of that name does. Raises `KeyError` for an unknown endpoint.
     """
     stored = store[api][endpoint]
@@ -159,7 +159,7 @@ def expected(store: Store, api: str, endpoint: str, *, slug_prefix: bool = True)
     else:
         names = ROUTES[api, endpoint].columns
         rows = [
-            {**columns, **row}
+            {**row, **columns}
             for columns in feed(store)
             for row in _flat(endpoint, stored.get(tuple(str(columns[name]) for name in names), []))
         ]

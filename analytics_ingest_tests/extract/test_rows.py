@@ -96,11 +96,14 @@ def test_a_nested_timestamp_that_is_not_there_is_passed_over(attributes):
     assert without_hash(row) == {"id": 1, "attributes": attributes}
 
 
-def test_path_parameters_are_added_unless_the_row_has_them():
+def test_path_parameters_say_whose_row_it_is():
     finish = finisher(primary_key=("gate_id", "id")).finish
     params = {"gate_id": "g1", "workspace_id": "w1"}
     assert without_hash(finish({"id": 1}, params)) == {"id": 1, "gate_id": "g1", "workspace_id": "w1"}
-    assert without_hash(finish({"id": 1, "gate_id": "own"}, params))["gate_id"] == "own"
+    own = without_hash(finish({"id": 1, "gate_id": "own"}, params))
+    assert own == {"id": 1, "gate_id": "g1", "sent_gate_id": "own", "workspace_id": "w1"}
+    own = without_hash(finish({"id": 1, "gate_id": ["own"], "sent_gate_id": "sent"}, params))
+    assert (own["gate_id"], own["sent_gate_id"], own["sent_gate_id_"]) == ("g1", "sent", ["own"])
     assert without_hash(finish({"id": 1, "gate_id": None}, params))["gate_id"] == "g1"
 
 
@@ -221,6 +224,16 @@ def test_the_older_of_two_rows_is_told_by_the_cursor_where_there_is_one():
     assert (made.is_older(old, new), made.is_older(new, old)) == (True, False)
 
 
-@pytest.mark.parametrize(("own", "expected"), [(None, "7"), (7, "7"), ("7", "7"), (8, 8), ("x", "x")])
-def test_a_path_parameter_is_the_parents_unless_the_row_says_another(own, expected):
-    assert finisher().finish({"id": 1, "user_id": own}, {"user_id": "7"})["user_id"] == expected
+@pytest.mark.parametrize("own", [None, 7, "7"])
+def test_a_path_parameter_is_the_parents_in_its_spelling(own):
+    made = finisher()
+    assert without_hash(made.finish({"id": 1, "user_id": own}, {"user_id": "7"})) == {"id": 1, "user_id": "7"}
+    assert made.renamed == {}
+
+
+@pytest.mark.parametrize("own", [8, "x", "07", "", True, [7], {"id": 7}])
+def test_a_field_with_another_value_than_the_path_parameter_goes_to_another_column(own):
+    made = finisher()
+    row = made.finish({"id": 1, "user_id": own}, {"user_id": 7})
+    assert without_hash(row) == {"id": 1, "user_id": 7, "sent_user_id": own}
+    assert (made.renamed, "sent_user_id" in made.columns) == ({"user_id": "sent_user_id"}, True)

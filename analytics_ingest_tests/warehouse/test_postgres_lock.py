@@ -71,7 +71,8 @@ def test_lock_that_went_with_its_connection_ends_the_sync(postgres: Callable[[],
         with opened.open() as tables:
             assert tables.columns(["gates"]) == {}
         ending.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE %s",
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE application_name LIKE %s AND datname = current_database()",
             [f"analytics_ingest {API}: %"],
         )
         assert ending.fetchall() == [(1,)]
