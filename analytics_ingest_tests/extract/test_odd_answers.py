@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
+import requests
 
 from analytics_ingest.extract.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
 from analytics_ingest_tests.extract.upstream import KEY, Answer
@@ -257,6 +258,17 @@ def no_proxy(monkeypatch):
     return monkeypatch
 
 
+@pytest.fixture
+def no_socks(monkeypatch):
+    """The environment without PySocks, which a browser's driver brings along."""
+
+    def without(*_, **__):
+        raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", without)
+
+
+@pytest.mark.usefixtures("no_socks")
 @pytest.mark.parametrize("name", ["ALL_PROXY", "https_proxy", "HTTPS_PROXY"])
 @pytest.mark.parametrize(
     ("value", "said"),

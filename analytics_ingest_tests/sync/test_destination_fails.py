@@ -111,7 +111,10 @@ def test_connection_to_the_database_is_lost_while_it_loads(
     over = threading.Event()
 
     def end_whoever_waits() -> None:
-        waiting = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        waiting = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         while not over.wait(0.05):
             ending.cursor().execute(waiting)
 
