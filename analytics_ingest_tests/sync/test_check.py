@@ -281,11 +281,12 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: p
 def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "https://upstream.invalid")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
-    monkeypatch.setenv("HTTPS_PROXY", "socks5://u:s3cret@127.0.0.1:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:s3cret@127.0.0.1:port")
     found = check()
 
     assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
-    assert found["settings"].said.startswith("HTTPS_PROXY names a SOCKS proxy")
+    assert found["settings"].said.startswith("HTTPS_PROXY is no URL of a proxy: write http://host:port")
+    assert "s3cret" not in found["settings"].said
 
 
 def test_a_key_in_the_clear_is_said(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
