@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-from dlt.common.jsonpath import compile_path
+from dlt.common.jsonpath import compile_path, find_values
 from dlt.sources.helpers.rest_client.paginators import (
     BasePaginator,
     JSONResponseCursorPaginator,
@@ -39,7 +39,6 @@ class CursorPaginator(JSONResponseCursorPaginator):
 
     def __init__(self, *, cursor_path: str, cursor_param: str) -> None:
         super().__init__(cursor_path=cursor_path, cursor_param=cursor_param)
-        self._path = cursor_path
 
     def update_state(self, response: Response, data: list[Any] | None = None) -> None:
         """Takes the cursor out of the body.
@@ -50,9 +49,9 @@ class CursorPaginator(JSONResponseCursorPaginator):
         super().update_state(response, data)
         cursor: Any = self._next_reference
         if cursor is None:
-            # dlt has dropped what is empty: {} and [] are no end of a list
-            cursor = _at(self._path, response.json())
-        if cursor is MISSING or cursor in (None, "", 0):
+            found = find_values(self.cursor_path, response.json())
+            cursor = found[0] if found else None
+        if cursor in (None, "", 0):
             # False too
             return
         if isinstance(cursor, bool) or not isinstance(cursor, str | int):

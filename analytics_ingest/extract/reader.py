@@ -172,7 +172,7 @@ class EndpointReader:
             early = len(parents) - self._late
             # whether a late one is requested depends on the answers to all others
             held = self._asked >= early > self._ended_early
-            if probation or held or self._stopped or self._asked == len(parents):
+            if probation or held or self.exhausted:
                 return None
             self._asked += 1
             return parents[self._asked - 1]
@@ -402,8 +402,8 @@ class EndpointReader:
         self._progress.end(reading, complete=self.complete)
         for field, column in sorted(self._lists.finisher.renamed.items()):
             self._log.warning(
-                f"{self._name}: the API sends a field {field!r}, the name of a column of the product, of dlt or of the "
-                f"path: where it has another value it goes to the column {column}"
+                f"{self._name}: the API sends its own {field!r}, which is a column of the product, of dlt or of the "
+                f"request's path: its value goes to the column {column}"
             )
         if reading.doubt:
             self._log.warning(f"{self._name}: {reading.doubt}")

@@ -47,10 +47,7 @@ class ByteBudget:
             BudgetClosedError: The budget is closed.
         """
         with self._lock:
-            if self._closed:
-                raise BudgetClosedError("the sync has ended")
-            claim = Claim(self, next(self._numbers))
-            self._claims[claim.number] = claim
+            claim = self._new_claim()
             self._reading.add(claim.number)
             return claim
 
@@ -61,15 +58,10 @@ class ByteBudget:
             BudgetClosedError: The budget is closed.
         """
         with self._lock:
-            if self._closed:
-                raise BudgetClosedError("the sync has ended")
             if self._held + size > self._limit:
                 return None
-            claim = Claim(self, next(self._numbers))
-            self._claims[claim.number] = claim
-            self._held += size
-            claim.size = size
-            self._changes += 1
+            claim = self._new_claim()
+            self._add(claim, size)
             return claim
 
     def close(self) -> None:
@@ -88,11 +80,8 @@ class ByteBudget:
                 if not wait:
                     return False
                 self._wait(claim, size)
-            if self._closed:
-                raise BudgetClosedError("the sync has ended")
-            self._held += size
-            claim.size += size
-            self._changes += 1
+            self._refuse_closed()
+            self._add(claim, size)
             return True
 
     def end_reading(self, claim: Claim) -> None:
@@ -110,6 +99,21 @@ class ByteBudget:
             self._changes += 1
             if self._waiting:
                 self._changed.notify_all()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise BudgetClosedError("the sync has ended")
+
+    def _new_claim(self) -> Claim:
+        self._refuse_closed()
+        claim = Claim(self, next(self._numbers))
+        self._claims[claim.number] = claim
+        return claim
+
+    def _add(self, claim: Claim, size: int) -> None:
+        self._held += size
+        claim.size += size
+        self._changes += 1
 
     def _wait(self, claim: Claim, size: int) -> None:
         self._waiting += 1

@@ -118,7 +118,7 @@ def test_metadata_of_a_failure_lists_what_failed_and_why(sandbox: SandboxServer,
     assert data is not None
     table = data.metadata["endpoints"]
     assert isinstance(table, TableMetadataValue)
-    told = {str(record.data["endpoint"]): record.data for record in table.records}
-    assert told["segments"]["status"] == "failed"
-    assert str(told["segments"]["reason"]).startswith("/v1/segments answered 404")
-    assert told["segments_ids"]["status"] == "skipped"
+    rows = {str(record.data["endpoint"]): record.data for record in table.records}
+    assert rows["segments"]["status"] == "failed"
+    assert str(rows["segments"]["reason"]).startswith("/v1/segments answered 404")
+    assert rows["segments_ids"]["status"] == "skipped"
