@@ -304,16 +304,14 @@ class RowFinisher:
         """
         # a copy, also for a row of its own: finishing adds to it
         row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
+        if self._exclude or self._secrets:
+            # before a field can be renamed
+            row = self.without_excluded(row)
         for name, value in params.items():
-            own = row.get(name)
-            # of the same id the parent's is taken: what is 7 here may be "7" there
-            if own is not None and own != value and str(own) != str(value):
-                self._rename_own(row, name)
-            row[name] = value
+            if name not in self._excluded:
+                self._put(row, name, value)
         for name in self._retired:
             row.pop(name, None)
-        if self._exclude or self._secrets:
-            row = self.without_excluded(row)
         for path in self._timestamps:
             _normalise(row, path)
         self._fit_integers(row)
@@ -326,14 +324,21 @@ class RowFinisher:
             row[ROW_HASH] = content_hash(row)
         return row
 
-    def _rename_own(self, row: dict[str, Any], name: str) -> None:
-        """Moves the row's own field out of the column of a path parameter, which says whose row it is."""
-        column = f"{RENAMED}_{name}"
-        while column in row:
-            column += "_"
-        row[column] = row[name]
-        self.columns.add(column)
-        self.renamed[name] = column
+    def _put(self, row: dict[str, Any], name: str, value: Any) -> None:
+        """Puts a path parameter into its column; a field of the row with another value goes to a column of its own."""
+        own = row.get(name)
+        if own is not None:
+            if value is None:
+                return
+            # the parent's spelling is taken: what is 7 here may be "7" there
+            if str(own) != str(value):
+                column = f"{RENAMED}_{name}"
+                while column in row:
+                    column += "_"
+                row[column] = own
+                self.columns.add(column)
+                self.renamed[name] = column
+        row[name] = value
 
     def _fit_integers(self, row: dict[str, Any]) -> None:
         """Makes text of whole numbers beyond 64 bits.
@@ -488,7 +493,7 @@ def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:
     row[path[-1]] = value = to_utc(value)
     if isinstance(value, str) and len(path) == 1:
         try:
-            # dlt tries again what is left as text
+            # dlt parses text in a timestamp column itself
             ensure_datetime_in_tz(value)
         except OverflowError:
             raise RowRejectedError(f"{path[0]} is {value[:40]!r}, which no timestamp can hold") from None

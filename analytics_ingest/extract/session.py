@@ -290,7 +290,8 @@ class ApiSession:
                 near = self._foreign(error.near)
                 raise FinalReadError(
                     f"answered with a body that is not valid JSON: {error.reason} at character {error.place:,}, "
-                    f"near {near!r}. Report it to the vendor; SKIP_ENDPOINTS leaves the endpoint out meanwhile",
+                    f"near {near!r}. Report it to the vendor; {self._setting('skip_endpoints')} leaves the endpoint "
+                    "out meanwhile",
                     status=answer.status_code,
                 ) from None
             what = "a body that is not JSON" if answer.content.strip() else "an empty body"

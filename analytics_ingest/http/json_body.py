@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -12,18 +13,20 @@ ESCAPE = re.compile(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-
 """A backslash, a surrogate pair, or a surrogate without the other one of its pair, whichever comes first."""
 LONE_SURROGATE = len(r"\ud83d")
 REPLACEMENT = r"\ufffd"
-"""What stands in text for what is no character, as Unicode recommends."""
+"""The escape of U+FFFD, Unicode's replacement character."""
+MAX_DIGITS = 20
+"""Characters of a whole number of 64 bits, with its sign or without."""
 AROUND = 40
 """Characters that an error shows before and after the place."""
 
 
 class MalformedJSONError(ValueError):
-    """A body that is not JSON, also for a lenient reader.
+    """A body that a lenient reader cannot parse either.
 
     Attributes:
         reason: Why, in Python's words.
         place: Where, in characters from the beginning.
-        is_complete: Whether it is meant to be JSON and does not just end too early.
+        is_complete: Whether the body begins and ends like JSON; if not it was cut off, or is something else.
         near: The text around the place.
     """
 
@@ -39,8 +42,8 @@ def parse_json(content: bytes) -> Any:
     """The value that a body holds.
 
     Bytes that are not valid in its encoding, and surrogates without the other one of their pair, become U+FFFD. A byte
-    order mark, UTF-16 and UTF-32 are read, and so are control characters within text. ``NaN``, ``Infinity`` and
-    ``-Infinity``, which JSON does not have, are taken as text.
+    order mark, UTF-16 and UTF-32 are read, and so are control characters within text. ``NaN``, ``Infinity``,
+    ``-Infinity`` and numbers beyond a double are taken as text.
 
     Raises:
         MalformedJSONError: It is not JSON.
@@ -55,16 +58,30 @@ def parse_json(content: bytes) -> Any:
 def _parse_leniently(content: bytes) -> Any:
     text = ESCAPE.sub(_replaced, content.decode(json.detect_encoding(content), "replace"))
     try:
-        return json.loads(text, strict=False, parse_constant=str)
+        return json.loads(text, strict=False, parse_constant=str, parse_int=_integer, parse_float=_float)
     except json.JSONDecodeError as error:
-        # of a text without an end Python names its beginning
-        ends_early = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        trimmed = text.strip()
+        begins_and_ends = trimmed.startswith(("{", "[")) and trimmed.endswith(("}", "]"))
+        # a cut behind an inner bracket is found at the end; of an unterminated string Python gives the beginning
+        is_cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         raise MalformedJSONError(
             error.msg,
             place=error.pos,
-            is_complete=text.lstrip().startswith(("{", "[")) and not ends_early,
+            is_complete=begins_and_ends and not is_cut_off,
             near=text[max(0, error.pos - AROUND) : error.pos + AROUND],
         ) from None
+
+
+def _integer(digits: str) -> int | float | str:
+    """A whole number as orjson reads it: beyond 64 bits it is a double."""
+    if len(digits) <= MAX_DIGITS and -(2**63) <= (number := int(digits)) < 2**64:
+        return number
+    return _float(digits)
+
+
+def _float(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
 
 
 def _replaced(match: re.Match[str]) -> str:

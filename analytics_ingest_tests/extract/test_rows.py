@@ -231,9 +231,23 @@ def test_a_path_parameter_is_the_parents_in_its_spelling(own):
     assert made.renamed == {}
 
 
-@pytest.mark.parametrize("own", [8, "x", "07", "", True, [7], {"id": 7}])
+@pytest.mark.parametrize("own", [8, "x", "07", "", True, 7.0, [7], {"id": 7}])
 def test_a_field_with_another_value_than_the_path_parameter_goes_to_another_column(own):
     made = finisher()
     row = made.finish({"id": 1, "user_id": own}, {"user_id": 7})
     assert without_hash(row) == {"id": 1, "user_id": 7, "sent_user_id": own}
     assert (made.renamed, "sent_user_id" in made.columns) == ({"user_id": "sent_user_id"}, True)
+
+
+def test_a_field_with_another_value_than_the_path_parameter_can_be_excluded():
+    endpoint = Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.")
+    made = RowFinisher(endpoint, exclude=excluded_fields(endpoint, ["user_id", "owner.email"]))
+    row = made.finish({"id": 1, "user_id": 8, "owner": {"email": "a@b.c", "id": 2}}, {"user_id": 7, "owner": 3})
+    assert without_hash(row) == {"id": 1, "owner": 3, "sent_owner": {"id": 2}}
+
+
+def test_a_parent_without_a_value_leaves_the_rows_own():
+    made = finisher()
+    assert without_hash(made.finish({"id": 1, "stage": "beta"}, {"stage": None})) == {"id": 1, "stage": "beta"}
+    assert without_hash(made.finish({"id": 1}, {"stage": None})) == {"id": 1, "stage": None}
+    assert made.renamed == {}

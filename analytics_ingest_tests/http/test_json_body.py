@@ -26,6 +26,11 @@ TAKEN: dict[str, tuple[bytes, Any]] = {
     "UTF-32": ('{"a": "ü"}'.encode("utf-32"), {"a": "ü"}),
     "control characters in text": (b'{"a": "x\ny\tz\x00\x1f"}', {"a": "x\ny\tz\x00\x1f"}),
     "numbers that JSON does not have": (b"[NaN, Infinity, -Infinity, 1.5]", ["NaN", "Infinity", "-Infinity", 1.5]),
+    "whole numbers beyond 64 bits": (
+        b'["\xff", 18446744073709551615, 18446744073709551616, -9223372036854775808, -9223372036854775809]',
+        ["\ufffd", 2**64 - 1, 2.0**64, -(2**63), -(2.0**63)],
+    ),
+    "numbers beyond a double": (b"[1e400, -1e400, " + b"9" * 5_000 + b"]", ["1e400", "-1e400", "9" * 5_000]),
     "a zero character": (rb'["\u0000"]', ["\x00"]),
 }
 REFUSED: dict[str, tuple[bytes, str, int, bool]] = {
@@ -36,6 +41,11 @@ REFUSED: dict[str, tuple[bytes, str, int, bool]] = {
     "an escape that does not exist": (rb'["\x41"]', "Invalid \\escape", 2, True),
     "half of it": (b'{"data": [{"id"', "Expecting ':' delimiter", 15, False),
     "half of a text": (b'{"data": [{"id": "ga', "Unterminated string starting at", 17, False),
+    "half of a word": (b'{"data": tru', "Expecting value", 9, False),
+    "half of a number": (b'{"data": 1.', "Expecting ',' delimiter", 10, False),
+    "a sign": (b'{"data": -', "Expecting value", 9, False),
+    "half of an escape": (rb'{"data": "\ud8', "Invalid \\uXXXX escape", 11, False),
+    "cut behind an inner bracket": (b'{"data": [{"id": 1}', "Expecting ',' delimiter", 19, False),
     "half of it and blanks": (b'{"data": [  \n ', "Expecting value", 14, False),
     "a page": (b"<html><b>down</b></html>", "Expecting value", 0, False),
     "nothing": (b"", "Expecting value", 0, False),
@@ -47,7 +57,7 @@ def test_what_a_lenient_reader_takes_is_taken(kind: str) -> None:
     content, expected = TAKEN[kind]
     found = parse_json(content)
     assert found == expected
-    # what comes of it can be written
+    # UTF-8 can encode it
     assert json.dumps(found, ensure_ascii=False).encode()
 
 
