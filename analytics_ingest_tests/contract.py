@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, column_name
+from analytics_ingest.extract.column_names import DELETED_AT, ROW_HASH, column_name
 from analytics_ingest_tests.conftest import sync
 
 if TYPE_CHECKING:

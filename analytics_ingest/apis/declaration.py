@@ -43,6 +43,8 @@ class Endpoint:
         cursor_path: Dotted paths of the field that moves when a row changes, the first that has a value
             counts; empty if there is none.
         timestamps: Dotted paths of fields that are turned into UTC timestamps.
+        timestamps_as_sent: Columns of times that are compared as sent: the same time written otherwise is a change. For
+            times that are declared later than the endpoint, so that no row is loaded again for it.
         params: Query parameters sent with every request.
         start_param: Query parameter by which the API itself filters on the cursor; ``None`` if it cannot.
         convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
@@ -66,6 +68,7 @@ class Endpoint:
     parents: Feed | None = field(default=None, kw_only=True)
     cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
     timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
+    timestamps_as_sent: tuple[str, ...] = field(default=(), kw_only=True)
     params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     missing: Literal["parent gone", "not defined"] = field(default="parent gone", kw_only=True)
     retry_status_codes: tuple[int, ...] = field(default=(), kw_only=True)
@@ -83,6 +86,11 @@ class Endpoint:
     def write_disposition(self) -> Literal["merge", "replace"]:
         """``merge`` by key, so that a fetch that fails half-way keeps what was there; else ``replace``."""
         return "merge" if self.primary_key else "replace"
+
+    @cached_property
+    def times(self) -> frozenset[str]:
+        """The columns that are declared to hold times."""
+        return frozenset((*(path for path in self.timestamps if "." not in path), *self.timestamps_as_sent))
 
     @cached_property
     def path_params(self) -> tuple[str, ...]:

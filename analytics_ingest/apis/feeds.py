@@ -68,6 +68,9 @@ class Feed(Protocol):
     def params(self) -> tuple[str, ...]:
         """Names of the values in each row of the feed."""
 
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """Of the params those whose value is that of a column of this resource, as it is; by param the column."""
+
     def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """One row per request with its ``MARK``, duplicates possible, in no order."""
 
@@ -114,6 +117,11 @@ class From:
         self._settled_after = settled_after
         self._where = where
         self._updated = updated
+
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        given = self._columns if resource == self.resources[0] else {}
+        return {name: column for name, column in given.items() if name in self.params}
 
     @property
     def settles(self) -> bool:
@@ -164,6 +172,10 @@ class Union:
         """See ``Feed.settles``."""
         return any(feed.settles for feed in self.feeds)
 
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        return {name: column for feed in self.feeds for name, column in feed.columns_of(resource).items()}
+
     def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
         for feed in self.feeds:
@@ -193,6 +205,10 @@ class Join:
     def settles(self) -> bool:
         """See ``Feed.settles``."""
         return self.left.settles and self.right.settles
+
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        return {**self.left.columns_of(resource), **self.right.columns_of(resource)}
 
     def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
@@ -261,6 +277,10 @@ class Named:
     def settles(self) -> bool:
         """See ``Feed.settles``."""
         return self.feed.settles
+
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        return self.feed.columns_of(resource)
 
     def names(self, read: ReadTable) -> dict[str, str]:
         """The API's names that the table tells, by identifier."""

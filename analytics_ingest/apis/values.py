@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.apis.feeds import MARK, Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from analytics_ingest.apis.feeds import From, ReadTable
     from analytics_ingest.apis.scope import Scope
@@ -44,6 +44,10 @@ class Values:
         """See ``Feed.params``."""
         return (self.name,)
 
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        return self.otherwise.columns_of(resource) if self.otherwise else {}
+
     def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
         values = scope.options.get(self.setting) or self.given
@@ -67,6 +71,10 @@ class Days:
         """See ``Feed.params``."""
         return (self.name,)
 
+    def columns_of(self, _resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        return {}
+
     def rows(self, _read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""
         for day in scope.days():
@@ -87,6 +95,10 @@ class Span:
     def params(self) -> tuple[str, ...]:
         """See ``Feed.params``."""
         return (self.first, self.last)
+
+    def columns_of(self, _resource: str) -> Mapping[str, str]:
+        """See ``Feed.columns_of``."""
+        return {}
 
     def rows(self, _read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
         """See ``Feed.rows``."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.extract.attempt import Attempts
 from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import AuthenticationError, ReadError
+from analytics_ingest.extract.reading import NO_LIMITS, Limits
 from analytics_ingest.extract.rows import NO_COLUMNS, RowFinisher, RowRejectedError, excluded_fields
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class ListReader:
         limit: int | None,
         meter: Meter,
         columns: Mapping[str, str] = NO_COLUMNS,
+        remembered: Mapping[str, str] = NO_COLUMNS,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         """Prepares the reading of an endpoint; sends nothing.
 
@@ -88,6 +91,8 @@ class ListReader:
             limit: Rows to request per page; ``None`` if the API has no such parameter.
             meter: Counts requests, retries and seconds waited.
             columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
+            remembered: Columns of fields that earlier syncs decided on, see ``ColumnNames``.
+            limits: What the destination can hold.
 
         Raises:
             ConfigurationError: ``EXCLUDE_COLUMNS`` names a column of the key.
@@ -102,6 +107,9 @@ class ListReader:
             exclude=excluded_fields(endpoint, settings.exclude_columns),
             columns=columns,
             max_columns=settings.max_columns,
+            remembered=remembered,
+            max_name_length=limits.max_name_length,
+            takes_nul=limits.takes_nul,
         )
 
     def read(

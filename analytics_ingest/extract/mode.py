@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.extract.rows import to_utc
+from analytics_ingest.extract.times import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

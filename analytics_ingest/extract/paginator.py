@@ -21,7 +21,7 @@ from dlt.sources.rest_api.config_setup import create_paginator
 
 from analytics_ingest.apis.paginators import TOTAL_PATHS, Paginator
 from analytics_ingest.extract.errors import ReadError
-from analytics_ingest.extract.rows import json_text
+from analytics_ingest.extract.json_text import json_text
 
 if TYPE_CHECKING:
     from requests import Request, Response

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
+from analytics_ingest.extract.arrow import arrow_table
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.extract.errors import AuthenticationError, ReadError
 from analytics_ingest.extract.kept import Kept
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import COLLAPSED, CURSOR, PROFILE, UNPROVEN, Failure, Reading
+from analytics_ingest.extract.reading import COLLAPSED, CURSOR, FIELDS, PROFILE, UNPROVEN, Failure, Reading
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.extract.rows import ROW_HASH
-from analytics_ingest.extract.tables import first_rows, schema_only
+from analytics_ingest.extract.tables import build_resource, empty_types
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from dlt.sources import DltResource
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.mode import Mode
@@ -32,10 +35,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
 
-BATCH = 1_000
-"""Rows that are given to dlt at once: each batch has a cost of its own."""
-BATCH_BYTES = 8 * 1024 * 1024
-"""Bytes of answers whose rows are given to dlt at once, also if there are fewer rows."""
 PLACE_SECONDS = 60.0
 """How old the place that a sweep would go on from may become while there is no row to load it with."""
 
@@ -49,7 +48,7 @@ class EndpointReader:
         closed: Whether all there is was asked for and settled.
         admitted: Whether a list has ended otherwise than by 403, so that more are asked for than those on probation.
         kept: What the feeds of its children need of the rows that are to be loaded.
-        table_ready: Whether there is a table, or one on its way, so that the types of key columns are settled.
+        types: The types of the columns, by the table and by what has come.
         broken: Whether its rows cannot be loaded, so that nothing more of it is read.
         deletions: Which stored rows are gone upstream.
     """
@@ -95,8 +94,19 @@ class EndpointReader:
         self._filter = RowFilter(endpoint, mode, session.settings, stored=stored, started=started)
         self.reads_everything = self._filter.everything
         self._log = log
-        self._lists = ListReader(endpoint, session, limit=limit, meter=self.reading.meter, columns=stored.columns)
         self._state: dict[str, Any] = copy.deepcopy(dict(state))
+        self._lists = ListReader(
+            endpoint,
+            session,
+            limit=limit,
+            meter=self.reading.meter,
+            columns=stored.columns,
+            remembered=self._state.get(FIELDS, {}),
+            limits=stored.limits,
+        )
+        self.types = self._lists.finisher.types
+        # the types by which a package is made, while more rows come
+        self._types: dict[str, str] = {}
         if session.api.profile:
             self._state[PROFILE] = session.api.profile
         self._committed = self._loaded = copy.deepcopy(self._state)
@@ -107,22 +117,21 @@ class EndpointReader:
         self._marks_deleted = bool(endpoint.primary_key) and self.reads_everything and session.settings.mark_deleted
         self._vanished: list[int] = []
         self._rows: list[dict[str, Any]] = []
-        self._bytes = self._loading_bytes = 0
+        self._loading_bytes = 0
         self._snapshot: list[dict[str, Any]] = []
         self._rejected: list[tuple[str, Any]] = []
         self._rewrites: dict[int, dict[str, Any]] = dict(stored.former.moved)
-        self._last: list[Any] = []
+        # whether the table of a snapshot is to be replaced, or an empty table to be made
+        self._replaces = self._makes_table = False
         # what dlt was given of the package that is not loaded yet
         self._given: list[dict[str, Any]] = []
-        self._given_last: list[Any] = []
         self._given_rejected: list[tuple[str, Any]] = []
-        self.table_ready, self._stopped = bool(stored.columns), False
-        self._table_loaded = self.table_ready
+        self._stopped = False
         self._patience = Patience(len(sweep.parents))
         # those that others have read come first
         self._asked = self._reached = self.reading.parents_done
         self._late = sum(parent.naming.late for parent in sweep.parents)
-        self._ended_early = self._asked
+        self._ended_early = self._ended_lists = self._asked
         self._over: set[str] = set()
         self.admitted, self.closed, self.broken = self._asked > 0, False, False
         self.kept = Kept(endpoint.primary_key, keep)
@@ -148,11 +157,6 @@ class EndpointReader:
     def complete(self) -> bool:
         """True once every parent was asked and nothing failed."""
         return self.reading.parents_done == self.reading.parents and not self.reading.failures
-
-    @property
-    def full(self) -> bool:
-        """Whether there are rows enough for dlt."""
-        return len(self._rows) >= BATCH or self._bytes >= BATCH_BYTES
 
     @property
     def loading_bytes(self) -> int:
@@ -190,15 +194,31 @@ class EndpointReader:
         try:
             for page in pages:
                 if page.over:
-                    with self._lock:
-                        self._ended_early += not parent.naming.late
+                    self._count(page)
                 # here, as the calling thread may be busy with a load
                 self.admitted |= page.over and (page.failure is None or page.failure.status != 403)
                 yield self._filter.apply(page, self._lists.finisher)
         except AuthenticationError:
             raise
         except Exception as error:  # noqa: BLE001 - one list fails, the others are read
-            yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
+            page = PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
+            self._count(page)
+            yield page
+
+    def _count(self, page: PageResult) -> None:
+        """Counts the end of a list, here and not as it is booked: the calling thread may be busy with a load."""
+        error = page.failure
+        with self._lock:
+            self._ended_early += not page.parent.naming.late
+            self._ended_lists += 1
+            if error is None or self._is_absence(error):
+                self._patience.answered()
+            elif self._patience.is_over(error.status, done=self._ended_lists):
+                self._stopped = self.reading.given_up = True
+
+    def _is_absence(self, error: ReadError) -> bool:
+        """Whether a list could not be read as its parent is gone, or does not have it."""
+        return self.endpoint.parents is not None and error.status == 404
 
     @property
     def holds_back(self) -> bool:
@@ -238,7 +258,6 @@ class EndpointReader:
         if self.endpoint.primary_key:
             reading.rows_loaded += len(page.rows)
             self._rows += page.rows
-            self._bytes += size
             self._loading_bytes += size
             self.kept.note(page.rows)
         elif page.again:
@@ -259,22 +278,72 @@ class EndpointReader:
             self._find_vanished(None)
         elif not self.closed:
             self._close()
-        return bool(self._rows or self._last or self._rejected or self._state != self._committed)
+        if decided := self._lists.finisher.names.decided:
+            self._state[FIELDS] = dict(decided)
+        return bool(
+            self._rows or self._rejected or self._replaces or self._makes_table or self._state != self._committed
+        )
 
-    def batch(self) -> Any:
-        """The rows that have come since the last batch, for dlt."""
-        rows, self._rows, self._bytes = self._rows, [], 0
+    def fix_types(self) -> tuple[Mapping[str, tuple[str, str]], Mapping[str, str]]:
+        """Fixes the types by which the next package is made, and gives what has to change about the table for them.
+
+        Returns:
+            By column its type in the table and the one that it needs; by column of the table its new name.
+        """
+        self._types, stored = self.types.now(), self.types.stored
+        types = {
+            name: (stored[name], kind) for name, kind in self._types.items() if name in stored and stored[name] != kind
+        }
+        moved = self._lists.finisher.names.moved
+        return types, {was: now for now, was in moved.items() if was in stored and now not in stored}
+
+    @property
+    def widened(self) -> Sequence[str]:
+        """Which columns have become wider, from what, and by which row's value: a sentence for each, no secrets."""
+        return [self._session.foreign(str(each)) for each in self.types.widened]
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether the table has to change for what has come."""
+        return any(self.fix_types())
+
+    def changed(self, types: Mapping[str, str], *, renamed: Mapping[str, str], dropped: Collection[str]) -> None:
+        """Takes note that the table's columns were changed.
+
+        Args:
+            types: The types that columns have now, in dlt's terms.
+            renamed: By the name that a column had its name now.
+            dropped: Columns that are there no more.
+        """
+        self.types.rename(renamed)
+        self.types.drop(dropped)
+        self.types.store(types)
+
+    def resource(self, *, ends: bool) -> DltResource:
+        """What dlt extracts of the endpoint, by the types that were fixed last.
+
+        Args:
+            ends: Whether it is the endpoint's last part of the package, with its state and with what ends it.
+        """
+        types, stored = self._types, self.types.stored
+        new = {name: kind for name, kind in types.items() if name not in stored}
+        if not stored:
+            new = {**empty_types(self.endpoint, [parent.params for parent in self.sweep.parents[:1]]), **new}
+        hints = new | {name: kind for name, kind in types.items() if kind == "json"}
+        return build_resource(self.endpoint, self._items(ends=ends), hints, replaces=ends and self._replaces)
+
+    def _items(self, *, ends: bool) -> Iterator[Any]:
+        """The rows that have come since the last package; and the resource's state, within an extraction."""
+        rows, self._rows = self._rows, []
         self._given += rows
-        ready, self.table_ready = self.table_ready, True
-        return rows if ready else first_rows(self.endpoint, rows)
-
-    def rest(self) -> Iterator[Any]:
-        """What is left for dlt at the end of a package, and the resource's state, within an extraction."""
-        if self._rows:
-            yield self.batch()
-        last, self._last = self._last, []
-        self._given_last += last
-        yield from last
+        if rows:
+            yield self._arrow(rows)
+        if not ends:
+            return
+        if self._replaces and self._snapshot:
+            yield self._arrow(self._snapshot)
+        elif self._replaces or (self._makes_table and not rows):
+            yield dlt.mark.materialize_table_schema()
         self.sweep.loaded(self._state, datetime.now(UTC))
         if self._state != self._committed:
             state = dlt.current.resource_state(self.endpoint.name)
@@ -282,23 +351,44 @@ class EndpointReader:
             state.update(copy.deepcopy(self._state))
             self._committed = copy.deepcopy(self._state)
 
-    def loaded(self) -> None:
-        """Notes that all that dlt was given is loaded."""
-        self._given, self._given_last, self._given_rejected = [], [], []
-        self._loaded, self._table_loaded = self._committed, self.table_ready
-        self._loading_bytes = self._bytes
+    def _arrow(self, rows: Sequence[dict[str, Any]]) -> Any:
+        names = dict.fromkeys(name for row in rows for name in row)
+        types = {name: self._types[name] for name in names if name in self._types and name != ROW_HASH}
+        return arrow_table(
+            rows,
+            {**types, ROW_HASH: "bigint"},
+            required=self.endpoint.primary_key,
+            is_native=self.types.fit_natively,
+            takes_nul=self.stored.limits.takes_nul,
+        )
+
+    def loaded(self, *, ends: bool = True) -> None:
+        """Notes that all that dlt was given is loaded.
+
+        Args:
+            ends: Whether what ends the endpoint's part of the package is among it.
+        """
+        if self._given or self._replaces or self._makes_table:
+            known = empty_types(self.endpoint, [parent.params for parent in self.sweep.parents[:1]])
+            self.types.store(
+                {name: kind for name, kind in {**known, **self._types}.items() if name not in self.types.stored}
+            )
+        if self.closed and ends:
+            self._replaces = self._makes_table = False
+        self._given, self._given_rejected = [], []
+        self._loaded = self._committed
+        self._loading_bytes = 0
 
     def take_back(self) -> None:
         """Takes back what dlt was given since the last load, as that load has failed."""
         self._rows = self._given + self._rows
-        self._last = self._given_last + self._last
         self._rejected = self._given_rejected + self._rejected
-        self._given, self._given_last, self._given_rejected = [], [], []
-        self._committed, self.table_ready = self._loaded, self._table_loaded
+        self._given, self._given_rejected = [], []
+        self._committed = self._loaded
 
     def take_rows(self) -> list[dict[str, Any]]:
         """The rows that dlt was not given yet; the reader forgets them."""
-        rows, self._rows, self._bytes = self._rows, [], 0
+        rows, self._rows = self._rows, []
         return rows
 
     def give_rows(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -320,9 +410,10 @@ class EndpointReader:
         self._marks_deleted = False
         self.reading.failures.insert(0, Failure(self.endpoint.path, str(error), error.status))
         self.reading.rows_loaded -= len(self._rows) + len(self._given)
-        self._rows, self._last, self._rejected, self._vanished, self._snapshot = [], [], [], [], []
-        self._given, self._given_last, self._given_rejected = [], [], []
-        self._bytes = self._loading_bytes = 0
+        self._rows, self._rejected, self._vanished, self._snapshot = [], [], [], []
+        self._given, self._given_rejected = [], []
+        self._replaces = self._makes_table = False
+        self._loading_bytes = 0
         self._state = copy.deepcopy(self._loaded)
         self._committed = self._loaded
         if self.over and not self.closed:
@@ -374,23 +465,15 @@ class EndpointReader:
         reading, path = self.reading, page.parent.path
         reading.parents_done += 1
         self._over.add(path)
-        if page.failure and not (self.endpoint.parents and page.failure.status == 404):
-            self._failed(path, page.failure)
+        if page.failure and not self._is_absence(page.failure):
+            reading.failures.append(Failure(path, str(page.failure), page.failure.status))
+            self.sweep.failed.add(path)
             return
-        self._patience.answered()
         if page.failure:
             reading.parents_missing += 1
         self.sweep.failed.discard(path)
         if not (page.short or page.unsettled or self._stopped):
             self.deletions.prove(path)
-
-    def _failed(self, path: str, error: ReadError) -> None:
-        reading = self.reading
-        reading.failures.append(Failure(path, str(error), error.status))
-        self.sweep.failed.add(path)
-        if self._patience.is_over(error.status, done=reading.parents_done):
-            with self._lock:
-                self._stopped = reading.given_up = True
 
     def _all_ended(self) -> None:
         reading = self.reading
@@ -400,11 +483,14 @@ class EndpointReader:
             why = f"every one of {gone} parents answered 404: is the path right?"
             reading.failures.append(Failure(self.endpoint.path, why, 404))
         self._progress.end(reading, complete=self.complete)
-        for field, column in sorted(self._lists.finisher.renamed.items()):
+        finisher = self._lists.finisher
+        for field, column in sorted({**finisher.renamed, **finisher.names.apart}.items()):
             self._log.warning(
-                f"{self._name}: the API sends its own {field!r}, which is a column of the product, of dlt or of the "
-                f"request's path: its value goes to the column {column}"
+                f"{self._name}: the API sends its own {field!r}, whose name is that of another column: its value goes "
+                f"to the column {column}"
             )
+        for widened in self.widened:
+            self._log.warning(f"{self._name}: {widened}")
         if reading.doubt:
             self._log.warning(f"{self._name}: {reading.doubt}")
 
@@ -433,12 +519,8 @@ class EndpointReader:
         self._note_unproven()
         if self._replaces_snapshot():
             reading.rows_loaded = len(self._snapshot)
-            replace = dlt.mark.make_hints(write_disposition="replace")
-            rows: Any = self._snapshot or dlt.mark.materialize_table_schema()
-            self.table_ready = True
-            self._last.append(dlt.mark.with_hints(rows, replace))
-        if not self.table_ready and not self._rows:
-            self._last.append(schema_only(self.endpoint, [parent.params for parent in self.sweep.parents[:1]]))
+            self._replaces = True
+        self._makes_table = not self.types.stored
         highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
         if highest is not None and highest != stored.cursor and not self._mode.windowed:
             self._state[CURSOR] = highest.isoformat()

@@ -25,6 +25,8 @@ COLLAPSED = "collapsed"
 UNPROVEN = "unproven_since"
 """Key in the resource's state: the first sync, ISO 8601 in UTC, since which rejected rows keep deletions from being
 marked; absent otherwise."""
+FIELDS = "fields"
+"""Key in the resource's state: columns of fields that no plain rule gives, see ``ColumnNames``; absent for none."""
 NO_MARK = Mark(None, 0.0, settled=False)
 NO_NAMING = Naming()
 
@@ -32,6 +34,22 @@ NO_NAMING = Naming()
 def is_of(api: Api, state: Mapping[str, Any]) -> bool:
     """Whether a resource's state is of the API as it is declared now: what another upstream said is of no use."""
     return not state or state.get(PROFILE, "") == api.profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the destination can hold.
+
+    Attributes:
+        max_name_length: Characters of a column's name; ``None`` for any number.
+        takes_nul: Whether texts may hold the character NUL.
+    """
+
+    max_name_length: int | None = None
+    takes_nul: bool = True
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +142,7 @@ class Stored:
         columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
         cursor: The highest cursor value seen by earlier syncs.
         former: Rows that the table holds in a former form.
+        limits: What the destination can hold.
     """
 
     hashes: dict[int, str] = field(default_factory=dict)
@@ -131,3 +150,4 @@ class Stored:
     columns: Mapping[str, str] = field(default_factory=dict)
     cursor: datetime | None = None
     former: FormerRows = field(default_factory=FormerRows)
+    limits: Limits = NO_LIMITS

@@ -3,160 +3,41 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from dlt.common.normalizers.naming.snake_case import NamingConvention
-from dlt.common.time import ensure_datetime_in_tz
 
+from analytics_ingest.extract.column_names import (
+    DELETED_AT,
+    ROW_HASH,
+    ColumnNames,
+    column_name,
+    sent_name,
+)
+from analytics_ingest.extract.column_types import WHOLE_NUMBER, ColumnTypes, as_text
 from analytics_ingest.extract.errors import ConfigurationError, ReadError
+from analytics_ingest.extract.json_text import json_text
+from analytics_ingest.extract.times import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
 
-ROW_HASH = "_row_hash"
-"""Column with a 64-bit hash of the row's content, by which an unchanged row is told from a changed one."""
-DELETED_AT = "_deleted_at"
-"""Column with the time of the sync that found the row gone upstream; null while it is there."""
-RESERVED = frozenset({ROW_HASH, DELETED_AT})
-"""Columns of the product; those that begin with ``DLT_PREFIX`` are dlt's."""
-DLT_PREFIX = "_dlt_"
-RENAMED = "sent"
-"""What stands before the name of a field that would fill one of these columns: ``sent_row_hash``."""
-UNNAMED = "unnamed"
-"""Column of a field whose name is empty or blank."""
-WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-"""Text that is a whole number in its only form: ``7``, but neither ``007`` nor ``+7``."""
-MAX_INTEGER = 2**63 - 1
-"""The largest whole number that a column takes: 64 bits, signed, on every destination."""
-EPOCH_TEXT = re.compile(r"-?[0-9]{9,19}(\.[0-9]+)?")
-MILLISECONDS = 100_000_000_000
-"""Epoch numbers above this are milliseconds: as seconds they would be later than the year 5000."""
-MICROSECONDS = 100_000_000_000_000
-"""Epoch numbers above this are microseconds: as milliseconds they would be later than the year 5000."""
-NANOSECONDS = 100_000_000_000_000_000
-"""Epoch numbers above this are nanoseconds, for the same reason."""
-DIGITS = re.compile(
-    r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){2}"
-)
-"""A date and a time without anything between: ``20260131123000``. Nothing else has these 14 digits nowadays: as epoch
-milliseconds they are later than the year 2600.
-"""
-ISO_TIME = re.compile(
-    r"(?P<date>[0-9]{4}-?[0-9]{2}-?[0-9]{2})[tT ]"
-    r"(?P<time>[0-9]{2}(?::?[0-9]{2}){1,2})(?:[.,](?P<fraction>[0-9]+))?"
-    r"\s*(?P<zone>[zZ]|[+-][0-9]{2}(?::?[0-9]{2})?)?"
-)
-
+__all__ = ["DELETED_AT", "ROW_HASH", "RowFinisher", "RowRejectedError", "content_hash", "excluded_fields", "sent_hash"]
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NAMING = NamingConvention()
-
-
-def column_name(field: str) -> str:
-    """The column that dlt makes of a field: ``lastModifiedTime`` is ``last_modified_time``.
-
-    A blank name gives ``unnamed``. A field with the name of a column of the product or of dlt gets another name:
-    ``_row_hash`` gives ``sent_row_hash``.
-    """
-    name = NAMING.normalize_identifier(field) if field.strip() else UNNAMED
-    return f"{RENAMED}{name}" if is_reserved(name) else name
-
-
-def is_reserved(column: str) -> bool:
-    """Whether a column belongs to the product or to dlt, so that no field of an upstream may fill it."""
-    return column in RESERVED or column.startswith(DLT_PREFIX)
+MAX_PLAIN = 40
+"""Characters of such a text, at most."""
+PLAIN_TEXT = re.compile(r"-?[0-9][0-9.e+-]*|true|false")
+"""Text that may be what a number or a truth value is as text."""
 
 
 class RowRejectedError(ValueError):
     """A row that cannot be stored; the message gives the reason."""
-
-
-def to_utc(value: Any) -> Any:
-    """``value`` as a UTC timestamp: ISO 8601 with any offset (none: UTC), epoch seconds to nanoseconds.
-
-    What is none of these, or outside the years that Python knows, comes back as it was.
-    """
-    if not isinstance(value, str) and not _may_be_epoch(value):
-        return value
-    text = str(value).strip()
-    if text[4:5] == "-":
-        # nearly all of them: digits alone have none there
-        return _from_iso(text, value)
-    if DIGITS.fullmatch(digits := text.removesuffix(".0")):
-        return _from_digits(digits, value)
-    if not isinstance(value, str):
-        return _from_epoch(value, value)
-    if EPOCH_TEXT.fullmatch(text):
-        return _from_epoch(float(text) if "." in text else int(text), value)
-    return _from_iso(text, value)
-
-
-def _may_be_epoch(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _from_digits(text: str, value: Any) -> Any:
-    try:
-        return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        # 30 February
-        return value
-
-
-def _from_iso(text: str, value: Any) -> Any:
-    try:
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        return _from_rare_iso(text, value)
-    try:
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return value
-
-
-def _from_rare_iso(text: str, value: Any) -> Any:
-    """A time in the forms that Python does not read: 24:00, a leap second."""
-    match = ISO_TIME.fullmatch(text)
-    if not match:
-        return value
-    time = match["time"].replace(":", "").ljust(6, "0")
-    fraction = (match["fraction"] or "0")[:6].ljust(6, "0")
-    extra = timedelta()
-    if time == "240000" and not int(fraction):
-        time, extra = "000000", timedelta(days=1)
-    elif time[4:] == "60":
-        # the clocks that matter show it as the first second of the next minute
-        time, fraction, extra = f"{time[:4]}59", "000000", timedelta(seconds=1)
-    zone = (match["zone"] or "Z").upper()
-    try:
-        moment = datetime.fromisoformat(f"{match['date'].replace('-', '')}T{time}.{fraction}{zone}")
-        return (moment + extra).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return value
-
-
-def _from_epoch(number: float, value: Any) -> Any:
-    if not _may_be_epoch(number):
-        return value
-    size, scale = abs(number), 1
-    for least, units in ((NANOSECONDS, 10**9), (MICROSECONDS, 10**6), (MILLISECONDS, 10**3)):
-        if size >= least:
-            scale = units
-            break
-    try:
-        # whole microseconds, as a float of nanoseconds has not enough digits
-        return EPOCH + timedelta(
-            microseconds=number * 10**6 // scale if isinstance(number, int) else number * 1e6 / scale
-        )
-    except (OverflowError, OSError, ValueError):
-        return value
 
 
 def content_hash(row: Mapping[str, Any]) -> int:
@@ -177,37 +58,9 @@ def sent_hash(sent: Any) -> int:
         return content_hash({"sent": json_text(sent)})
 
 
-def json_text(value: Any) -> str:
-    """``value`` as JSON text with sorted keys, however deep it is nested: no call for each level, unlike orjson's."""
-    parts: list[str] = []
-    # what is still to be written, the next one last; text that stands between values is marked as such
-    left: list[tuple[bool, Any]] = [(False, value)]
-    while left:
-        written, item = left.pop()
-        if written:
-            parts.append(item)
-        elif isinstance(item, dict):
-            left.append((True, "}"))
-            for number, name in reversed(list(enumerate(sorted(item)))):
-                left += [(False, item[name]), (True, f"{',' if number else ''}{_scalar_text(name)}:")]
-            left.append((True, "{"))
-        elif isinstance(item, list):
-            left.append((True, "]"))
-            for number, element in reversed(list(enumerate(item))):
-                left += [(False, element), (True, "," if number else "")]
-            left.append((True, "["))
-        else:
-            parts.append(_scalar_text(item))
-    return "".join(parts)
-
-
-def _scalar_text(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z).decode()
-
-
-def _storable(value: Any) -> Any:
-    """``value`` as a JSON column takes it: as JSON text if it is nested deeper than orjson writes."""
-    if isinstance(value, dict | list):
+def _hashable(value: Any) -> Any:
+    """``value`` as orjson writes it: as JSON text if it is nested too deep, or holds a number beyond 64 bits."""
+    if isinstance(value, dict | list) or type(value) is int:
         try:
             orjson.dumps(value, option=orjson.OPT_UTC_Z)
         except TypeError:
@@ -220,7 +73,9 @@ class RowFinisher:
 
     Attributes:
         columns: Names of the columns that the table has, or needs for the rows that came.
-        renamed: Fields with the name of a column of the product, of dlt or of the path; the column that each goes to.
+        names: Which column each field goes to.
+        types: The types of the columns.
+        renamed: Fields with the name of a path parameter, and the column that each goes to.
     """
 
     def __init__(
@@ -230,6 +85,9 @@ class RowFinisher:
         exclude: Sequence[tuple[str, ...]] = (),
         columns: Mapping[str, str] = NO_COLUMNS,
         max_columns: int | None = None,
+        remembered: Mapping[str, str] = NO_COLUMNS,
+        max_name_length: int | None = None,
+        takes_nul: bool = True,
     ) -> None:
         """Prepares the finishing of an endpoint's rows.
 
@@ -238,25 +96,34 @@ class RowFinisher:
             exclude: Paths of fields that are taken out of each row.
             columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
             max_columns: Columns that the table may have; any number by default.
+            remembered: Columns of fields that earlier syncs decided on, see ``ColumnNames``.
+            max_name_length: Characters that the destination's names may have; any number by default.
+            takes_nul: Whether the destination's texts may hold the character NUL.
         """
         self._endpoint = endpoint
         self._key = endpoint.primary_key
         self._retired = endpoint.retired
         self._rows = endpoint.rows
-        self._names: dict[str, str] = {}
-        self._exclude = exclude
+        self._exclude = list(exclude)
         self._secrets = frozenset(endpoint.secrets)
         self._excluded = {path[0] for path in exclude if len(path) == 1}
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
+        self._as_sent = endpoint.timestamps_as_sent
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
         self._times = self._cursors or [("updated_at",)]
         self._max_columns = max_columns
-        # whether a key column holds whole numbers; without a table the first row decides
-        self._whole = {name: columns[name] == "bigint" for name in self._key if name in columns}
-        # the type of each column in which a whole number has come, by the table or by the first of them
-        self._kinds = dict(columns)
+        self._takes_nul = takes_nul
+        params = endpoint.parents.params if endpoint.parents else ()
+        self.names = ColumnNames(stored=columns, remembered=remembered, params=params, max_length=max_name_length)
+        self.types = ColumnTypes(columns, times=endpoint.times, key=self._key, params=params)
+        self._own_key = [name for name in self._key if name not in params]
+        # key columns with whole numbers, and by key column the type of each other value by its text
+        self._plain_numbers: set[str] = set()
+        self._forms: dict[str, dict[str, type]] = {name: {} for name in self._own_key}
         self.columns = set(columns)
         self.renamed: dict[str, str] = {}
+        # the columns of fields, once it is known what is excluded of them
+        self._column_of: dict[str, str] = {}
 
     def rows(self, sent: Any) -> Iterator[Any]:
         """The rows that an element of a page comes to, with their fields named as columns are.
@@ -268,16 +135,23 @@ class RowFinisher:
             yield self._renamed(row) if isinstance(row, dict) else row
 
     def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        columns = self._column_of
         try:
-            return {self._names[name]: value for name, value in row.items()}
+            return {columns[name]: value for name, value in row.items()}
         except KeyError:
-            self._name(row.keys() - self._names.keys())
-        return {self._names[name]: value for name, value in row.items()}
+            self._name(row.keys() - columns.keys())
+        return {columns[name]: value for name, value in row.items()}
 
     def _name(self, fields: Collection[str]) -> None:
         """Gives fields that come for the first time their columns."""
-        named = {field: column_name(field) for field in fields}
-        columns = self.columns | (set(named.values()) - self._excluded)
+        new = self.names.name(fields)
+        for field in fields:
+            column = self.names.columns[field]
+            # also where another version of the product, or a second field, gave the column a name of its own
+            known = self.names.plain(field) - {column}
+            self._exclude += [(column, *path[1:]) for path in self._exclude if path[0] in known]
+        self._excluded = {path[0] for path in self._exclude if len(path) == 1}
+        columns = self.columns | (set(new) - self._excluded)
         if self._max_columns is not None and len(columns) > max(self._max_columns, len(self.columns)):
             shown = ", ".join(repr(name[:40]) for name in sorted(columns - self.columns)[:3])
             raise ReadError(
@@ -286,14 +160,12 @@ class RowFinisher:
                 status=200,
             )
         self.columns = columns
-        self.renamed |= {field: name for field, name in named.items() if is_reserved(name.removeprefix(RENAMED))}
-        self._names |= named
+        self._column_of |= {field: self.names.columns[field] for field in fields}
 
     def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
         """The row with the path parameters of its request and its hash.
 
-        A field with the name of a parameter and another value goes to a column of another name. A whole number beyond
-        64 bits becomes text, a value nested too deep becomes JSON text.
+        A field with the name of a parameter and another value goes to a column of another name.
 
         Args:
             sent: What ``rows`` gave. A bare value becomes the last column of the key.
@@ -314,15 +186,27 @@ class RowFinisher:
             row.pop(name, None)
         for path in self._timestamps:
             _normalise(row, path)
-        self._fit_integers(row)
         self._check_key(row)
-        try:
-            row[ROW_HASH] = content_hash(row)
-        except TypeError:
-            # nested deeper than orjson writes
-            row = {name: _storable(value) for name, value in row.items()}
-            row[ROW_HASH] = content_hash(row)
+        hashed = self._hash(row)
+        for name in self._as_sent:
+            if row.get(name) is not None:
+                row[name] = to_utc(row[name])
+        for name in self._own_key:
+            if isinstance(row[name], bool | float):
+                # Python takes 1, 1.0 and True for the same key
+                row[name] = as_text(row[name])
+        self.types.note(row)
+        row[ROW_HASH] = hashed
         return row
+
+    def _hash(self, row: Mapping[str, Any]) -> int:
+        if moved := self.names.moved:
+            # names that an earlier version of the product has hashed, so that an upgrade loads nothing
+            row = {moved.get(name, name): value for name, value in row.items()}
+        try:
+            return content_hash(row)
+        except TypeError:
+            return content_hash({name: _hashable(value) for name, value in row.items()})
 
     def _put(self, row: dict[str, Any], name: str, value: Any) -> None:
         """Puts a path parameter into its column; a field of the row with another value goes to a column of its own."""
@@ -332,49 +216,53 @@ class RowFinisher:
                 return
             # the parent's spelling is taken: what is 7 here may be "7" there
             if str(own) != str(value):
-                column = f"{RENAMED}_{name}"
-                while column in row:
-                    column += "_"
+                column = sent_name(name)
                 row[column] = own
                 self.columns.add(column)
                 self.renamed[name] = column
         row[name] = value
 
-    def _fit_integers(self, row: dict[str, Any]) -> None:
-        """Makes text of whole numbers beyond 64 bits.
-
-        Raises:
-            RowRejectedError: The column holds whole numbers.
-        """
-        kinds = self._kinds
-        for name, value in row.items():
-            if type(value) is not int:
-                continue
-            if -MAX_INTEGER <= value <= MAX_INTEGER:
-                if name not in kinds:
-                    kinds[name] = "bigint"
-            elif kinds.setdefault(name, "text") == "bigint":
-                raise RowRejectedError(f"{name} is {value}, more than the 64 bits of the column's whole numbers")
-            else:
-                row[name] = str(value)
-
     def _check_key(self, row: Mapping[str, Any]) -> None:
-        """Checks that a row has the whole key, of the types that the table's columns have.
+        """Checks that a row has the whole key, and that its column can tell it from the other keys.
 
         Raises:
-            RowRejectedError: It has not: dlt would put a value of another type beside the column, which then has none.
+            RowRejectedError: It has not, or cannot.
         """
         for name in self._key:
             value = row.get(name)
             if value is None or isinstance(value, (dict, list)):
                 raise self._key_problem(row)
-        whole = self._whole
-        for name in self._key:
-            value = row[name]
-            if name not in whole:
-                whole[name] = type(value) is int
-            if whole[name] and not _is_whole(value):
-                raise RowRejectedError(f"{name} is {str(value)[:100]!r}, in the other rows it is a whole number")
+            if not self._takes_nul and isinstance(value, str) and "\0" in value:
+                raise RowRejectedError(f"{name} has the character NUL, which the destination's texts cannot hold")
+        for name in self._own_key:
+            self._check_form(name, row[name])
+
+    def _check_form(self, name: str, value: Any) -> None:
+        """Keeps 7 and "7" apart, which one column cannot: the one that comes later is rejected.
+
+        Whole numbers are not recorded one by one, as nearly all keys are; a text that is one is rejected among them.
+        """
+        kind, forms = type(value), self._forms[name]
+        if kind is str and (len(value) > MAX_PLAIN or not PLAIN_TEXT.fullmatch(value)):
+            return
+        if kind not in (int, str, float, bool):
+            return
+        if kind is int and not forms:
+            self._plain_numbers.add(name)
+            return
+        text = as_text(value)
+        if kind is int:
+            self._plain_numbers.add(name)
+            clash = forms.get(text, int) is not int
+        elif name in self._plain_numbers and WHOLE_NUMBER.fullmatch(text):
+            clash = True
+        else:
+            clash = forms.setdefault(text, kind) is not kind
+        if clash:
+            raise RowRejectedError(
+                f"{name} is {text if kind is not str else repr(text)}, and other rows have it in another type: "
+                "a column cannot tell 7 from '7'"
+            )
 
     def _key_problem(self, row: Mapping[str, Any]) -> RowRejectedError:
         """Which columns of the key have no plain value."""
@@ -417,13 +305,6 @@ class RowFinisher:
     def cursor(self, row: Mapping[str, Any]) -> datetime | None:
         """The finished row's cursor value; ``None`` if it has none that is a time."""
         return _first_time(row, self._cursors)
-
-
-def _is_whole(value: Any) -> bool:
-    """Whether a key's value can stand in a column of whole numbers without becoming another one."""
-    if isinstance(value, str):
-        return bool(WHOLE_NUMBER.fullmatch(value)) and value != "-0" and abs(int(value)) <= MAX_INTEGER
-    return type(value) is int
 
 
 def _first_time(row: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> datetime | None:
@@ -476,11 +357,7 @@ def _without_fields(value: Any, names: frozenset[str]) -> Any:
 
 
 def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:
-    """Turns the time at ``path`` into a UTC timestamp.
-
-    Raises:
-        RowRejectedError: It is a column's, and lies outside the years 1 to 9999 in UTC.
-    """
+    """Turns the time at ``path`` into a UTC timestamp; what is no time stays as it is."""
     for name in path[:-1]:
         inner = row.get(name)
         if not isinstance(inner, dict):
@@ -488,14 +365,5 @@ def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:
         row[name] = dict(inner)
         row = row[name]
     value = row.get(path[-1])
-    if value is None:
-        return
-    row[path[-1]] = value = to_utc(value)
-    if isinstance(value, str) and len(path) == 1:
-        try:
-            # dlt parses text in a timestamp column itself
-            ensure_datetime_in_tz(value)
-        except OverflowError:
-            raise RowRejectedError(f"{path[0]} is {value[:40]!r}, which no timestamp can hold") from None
-        except (ValueError, TypeError):
-            return
+    if value is not None:
+        row[path[-1]] = to_utc(value)

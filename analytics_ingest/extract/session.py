@@ -27,8 +27,8 @@ from analytics_ingest.extract.errors import (
     root_cause,
 )
 from analytics_ingest.extract.gate import Clock, Gate, Ticket
-from analytics_ingest.extract.rows import to_utc
 from analytics_ingest.extract.settings import environment_name
+from analytics_ingest.extract.times import to_utc
 from analytics_ingest.extract.transport import (
     WITH_ROWS,
     Answer,
@@ -122,7 +122,7 @@ class ApiSession:
         self._log.error(f"{self.api.name}: {where}: unexpected error\n{redacted_traceback(error, self._redactor)}")
         cause = root_cause(error)
         return ReadError(
-            f"failed with {type(cause).__name__}: {self._foreign(str(cause)) or 'no message'}. "
+            f"failed with {type(cause).__name__}: {self.foreign(str(cause)) or 'no message'}. "
             "The log has the traceback: please report it; SKIP_ENDPOINTS leaves the endpoint out meanwhile"
         )
 
@@ -214,16 +214,16 @@ class ApiSession:
         except NoAnswerError as error:
             self._gate.unanswered(ticket)
             proxy = f" (the proxy is set by {error.proxy_variable})" if error.proxy_variable else ""
-            raise RetriableError(f"no answer: {self._foreign(str(error))}{proxy}") from None
+            raise RetriableError(f"no answer: {self.foreign(str(error))}{proxy}") from None
 
     def _certificate_advice(self, error: CertificateError) -> str:
         host = urlsplit(str(self.settings.base_url)).hostname
-        refused = f"the certificate of {host} is not accepted ({self._foreign(error.reason)}). "
+        refused = f"the certificate of {host} is not accepted ({self.foreign(error.reason)}). "
         if error.is_other_host:
             return f"{refused}Check the host in {self._setting('base_url')}"
         return f"{refused}If an authority of your own signed it, set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to its file"
 
-    def _foreign(self, text: str) -> str:
+    def foreign(self, text: str) -> str:
         """What a server or a library wrote, on one line, bounded and without secrets."""
         return printable(excerpt(text, redactor=self._redactor))
 
@@ -238,7 +238,7 @@ class ApiSession:
         said = self._described(answer)
         if status == 401:
             refused = AuthenticationError(
-                f"{self.api.name} refused the key ({f'401 {self._foreign(answer.reason)}'.strip()}): "
+                f"{self.api.name} refused the key ({f'401 {self.foreign(answer.reason)}'.strip()}): "
                 f"check {self._setting('api_key')}. It said: {said}"
             )
             self._gate.refuse(refused)
@@ -273,13 +273,13 @@ class ApiSession:
             to = urlsplit(location)
             host = to.hostname
         except ValueError:
-            return f"to {self._foreign(location)!r}, which is no URL"
+            return f"to {self.foreign(location)!r}, which is no URL"
         if host:
             scheme = to.scheme or urlsplit(str(self.settings.base_url)).scheme
-            return self._foreign(f"to {scheme}://{host}")
+            return self.foreign(f"to {scheme}://{host}")
         if to.scheme:
-            return self._foreign(f"to {to.scheme}:")
-        return f"to {self._foreign(to.path or '/')} on the same host"
+            return self.foreign(f"to {to.scheme}:")
+        return f"to {self.foreign(to.path or '/')} on the same host"
 
     def _parse(self, answer: Answer, select: Callable[[Any], Selected]) -> None:
         try:
@@ -287,7 +287,7 @@ class ApiSession:
             answer.page, answer.rows = select(answer.body)
         except MalformedJSONError as error:
             if error.is_complete:
-                near = self._foreign(error.near)
+                near = self.foreign(error.near)
                 raise FinalReadError(
                     f"answered with a body that is not valid JSON: {error.reason} at character {error.place:,}, "
                     f"near {near!r}. Report it to the vendor; {self._setting('skip_endpoints')} leaves the endpoint "
@@ -305,7 +305,7 @@ class ApiSession:
         answer.content = b""
 
     def _described(self, answer: Answer) -> str:
-        kind = self._foreign(answer.headers.get("Content-Type", "no content type"))
+        kind = self.foreign(answer.headers.get("Content-Type", "no content type"))
         text = excerpt(answer.text, redactor=self._redactor)
         return f"{answer.status_code}, {kind}, {text!r}" if text else f"{answer.status_code}, {kind}"
 

@@ -34,7 +34,7 @@ from pydantic import (
 
 from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
-from analytics_ingest.extract.rows import to_utc
+from analytics_ingest.extract.times import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import dlt
 import orjson
 
-from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, json_text, sent_hash
+from analytics_ingest.extract.column_names import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.json_text import REPLACEMENT, json_text, without_nul
+from analytics_ingest.extract.rows import sent_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,12 +29,9 @@ MAX_REJECTED = 1_000_000
 def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     """Columns whose type does not depend on what comes: timestamps in UTC, the content hash, the mark of deletion."""
     columns: dict[str, TColumnSchema] = {
-        name: {"data_type": "timestamp"} for name in endpoint.timestamps if "." not in name
+        name: {"data_type": "timestamp"}
+        for name in (*(path for path in endpoint.timestamps if "." not in path), *endpoint.timestamps_as_sent)
     }
-    moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in columns), None)
-    if moves:
-        # of two rows with one key in a package, the later one stays
-        columns[moves]["dedup_sort"] = "desc"
     columns[ROW_HASH] = {"data_type": "bigint"}
     if endpoint.primary_key:
         columns[DELETED_AT] = {"data_type": "timestamp"}
@@ -42,8 +41,7 @@ def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
 def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColumnSchema]:
     """Types of the key's columns and the path parameters, as ``row`` has them; text where it has none.
 
-    dlt would take a key that looks like a date for a timestamp, and create no column at all for a table
-    without rows.
+    Without them dlt would create no column of the key for a table without rows.
     """
     given = endpoint.parents.params if endpoint.parents else ()
     columns: dict[str, TColumnSchema] = {}
@@ -51,35 +49,38 @@ def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColu
         value = row.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
         columns[name] = {"data_type": "bigint" if whole else "text"}
-        if name in endpoint.primary_key:
-            columns[name]["nullable"] = False
     return columns
 
 
-def first_rows(endpoint: Endpoint, rows: Sequence[Mapping[str, Any]]) -> Any:
-    """The first rows of a table, with the types of key columns in front of them."""
-    return dlt.mark.with_hints(rows, dlt.mark.make_hints(columns=first_columns(endpoint, rows[0])))
+def build_resource(
+    endpoint: Endpoint, items: Iterator[Any], types: Mapping[str, str], *, replaces: bool = False
+) -> DltResource:
+    """The endpoint's dlt resource, with its hints, over ``items``.
 
-
-def schema_only(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> Any:
-    """An item that makes the endpoint's table with the columns known beforehand, and no row."""
-    # known columns are named again: an endpoint without a key has no others, and no columns at all take the known away
-    columns = known_columns(endpoint) | first_columns(endpoint, parents[0] if parents else {})
-    hints = dlt.mark.make_hints(columns=columns)
-    return dlt.mark.with_hints(dlt.mark.materialize_table_schema(), hints)
-
-
-def build_resource(endpoint: Endpoint, items: Iterator[Any]) -> DltResource:
-    """The endpoint's dlt resource, with its hints, over ``items``."""
+    Args:
+        endpoint: The endpoint.
+        items: Arrow tables, or what makes the table without a row.
+        types: The type of each column of the table that is known, in dlt's terms.
+        replaces: Whether the items take the place of all rows of a snapshot.
+    """
+    # of two rows with one key in a package, the later one stays
+    moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in known_columns(endpoint)), None)
+    columns: dict[str, TColumnSchema] = {name: {"data_type": kind} for name, kind in types.items()}  # type: ignore[typeddict-item]
+    columns["_dlt_id"] = {"data_type": "text", "nullable": False, "unique": True, "row_key": True}
+    columns["_dlt_load_id"] = {"data_type": "text", "nullable": False}
+    for name in endpoint.primary_key:
+        columns.setdefault(name, {})["nullable"] = False
+    if moves in columns:
+        columns[moves]["dedup_sort"] = "desc"
     resource: DltResource = dlt.resource(
         # of a generator dlt looks for the module that it is from, among all that are imported
         chain(items),
         name=endpoint.name,
         primary_key=endpoint.primary_key,
-        # a snapshot's table is replaced only by the rows of a complete read (dlt empties the table of a
-        # resource marked so that yields nothing), which then say so themselves
-        write_disposition="merge" if endpoint.primary_key else "append",
-        columns=known_columns(endpoint),
+        # a snapshot's table is replaced only by the rows of a complete read: dlt empties the table of a resource
+        # marked so that yields nothing
+        write_disposition="merge" if endpoint.primary_key else "replace" if replaces else "append",
+        columns=columns,
     )
     return resource
 
@@ -98,34 +99,50 @@ def declared_source(api: Api) -> DltSource:
     """The API's resources without data: extracted, they make its tables. Needs no settings and no connection."""
 
     def resource(endpoint: Endpoint) -> DltResource:
-        return build_resource(endpoint, iter([schema_only(endpoint, [])]))
+        return build_resource(endpoint, iter([dlt.mark.materialize_table_schema()]), empty_types(endpoint, []))
 
     return build_source(api, [resource(endpoint) for endpoint in api.endpoints])
 
 
-def _as_json(sent: Any) -> dict[str, Any]:
-    """A rejected row as any destination takes it in a JSON column: as JSON text where it is too deep or too long."""
+def empty_types(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The types of the columns that the endpoint's table has without a row, in dlt's terms.
+
+    Args:
+        endpoint: The endpoint.
+        parents: The path parameters of its requests, of which the first ones tell the types.
+    """
+    columns = known_columns(endpoint) | first_columns(endpoint, parents[0] if parents else {})
+    return {name: str(column["data_type"]) for name, column in columns.items()}
+
+
+def _as_json(sent: Any) -> str:
+    """A rejected row as any destination takes it in a JSON column, cut where it is too long."""
     # PostgreSQL takes no NUL in JSON
-    text = json_text(sent).replace("\\u0000", "\ufffd")
+    text = without_nul(json_text(sent))
     if len(text) > MAX_REJECTED:
-        return {"sent": text[:MAX_REJECTED], "characters": len(text)}
-    try:
-        orjson.dumps({"sent": sent})
-    except TypeError:
-        return {"sent": text}
-    return {"sent": orjson.loads(text)}
+        return orjson.dumps({"sent": text[:MAX_REJECTED], "characters": len(text)}).decode()
+    return f'{{"sent":{text}}}'
 
 
 def rejected_resource(rejected: Mapping[str, Sequence[tuple[str, Any]]]) -> DltResource:
     """The rejected rows of a sync by endpoint, each kept once however often it comes."""
+    # here, as definitions load without it
+    from analytics_ingest.extract.arrow import arrow_table  # noqa: PLC0415
 
-    def items() -> Iterator[Any]:
-        for endpoint, rows in rejected.items():
-            for reason, sent in rows:
-                yield {"endpoint": endpoint, "reason": reason, "row": _as_json(sent), ROW_HASH: sent_hash(sent)}
-
+    rows = [
+        {
+            "endpoint": endpoint,
+            "reason": reason.replace("\0", REPLACEMENT),
+            "row": _as_json(sent),
+            ROW_HASH: sent_hash(sent),
+        }
+        for endpoint, sents in rejected.items()
+        for reason, sent in sents
+    ]
+    types = {"endpoint": "text", "reason": "text", "row": "json", ROW_HASH: "bigint"}
+    table = arrow_table(rows, types, required=("endpoint", ROW_HASH))
     resource: DltResource = dlt.resource(
-        items(),
+        iter([table]),
         name=REJECTED,
         write_disposition="merge",
         primary_key=["endpoint", ROW_HASH],

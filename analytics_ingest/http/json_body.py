@@ -14,8 +14,13 @@ ESCAPE = re.compile(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-
 LONE_SURROGATE = len(r"\ud83d")
 REPLACEMENT = r"\ufffd"
 """The escape of U+FFFD, Unicode's replacement character."""
-MAX_DIGITS = 20
-"""Characters of a whole number of 64 bits, with its sign or without."""
+MAX_DIGITS = 4_300
+"""Digits of a whole number that Python converts by default."""
+LONG = 20
+"""Digits of a whole number that may be beyond 64 bits: orjson reads it as a double, which loses digits."""
+DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
+"""Translates every digit to 0, and every other byte to a blank."""
+LONG_NUMBER = re.compile(rb"(?:^|[\s:\[,])-?[0-9]{20,}(?=[\s,\]}]|$)")
 AROUND = 40
 """Characters that an error shows before and after the place."""
 
@@ -42,17 +47,24 @@ def parse_json(content: bytes) -> Any:
     """The value that a body holds.
 
     Bytes that are not valid in its encoding, and surrogates without the other one of their pair, become U+FFFD. A byte
-    order mark, UTF-16 and UTF-32 are read, and so are control characters within text. ``NaN``, ``Infinity``,
-    ``-Infinity`` and numbers beyond a double are taken as text.
+    order mark, UTF-16 and UTF-32 are read, and so are control characters within text. Whole numbers have all their
+    digits. ``NaN``, ``Infinity``, ``-Infinity``, numbers beyond a double and whole numbers of more than 4,300 digits
+    are taken as text.
 
     Raises:
         MalformedJSONError: It is not JSON.
         RecursionError: It is nested too deep to be read.
     """
     try:
-        return orjson.loads(content)
+        value = orjson.loads(content)
     except orjson.JSONDecodeError:
         return _parse_leniently(content)
+    return _parse_leniently(content) if _has_long_number(content) else value
+
+
+def _has_long_number(content: bytes) -> bool:
+    # the regular expression alone takes longer than to parse the body
+    return b"0" * LONG in content.translate(DIGITS) and LONG_NUMBER.search(content) is not None
 
 
 def _parse_leniently(content: bytes) -> Any:
@@ -72,11 +84,8 @@ def _parse_leniently(content: bytes) -> Any:
         ) from None
 
 
-def _integer(digits: str) -> int | float | str:
-    """A whole number as orjson reads it: beyond 64 bits it is a double."""
-    if len(digits) <= MAX_DIGITS and -(2**63) <= (number := int(digits)) < 2**64:
-        return number
-    return _float(digits)
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MAX_DIGITS else digits
 
 
 def _float(digits: str) -> float | str:

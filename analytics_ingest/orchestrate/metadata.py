@@ -77,6 +77,8 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
         metadata["dagster/column_schema"] = column_schema(result.columns)
     if result.sample:
         metadata["sample"] = text_table(result.sample)
+    if result.widened:
+        metadata["columns_widened"] = MetadataValue.json(list(result.widened))
     if result.cursor:
         metadata["highest_cursor"] = MetadataValue.timestamp(result.cursor)
     if result.reading:

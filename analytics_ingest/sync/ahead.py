@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import LOAD_ID
 from analytics_ingest.extract.deletions import has_collapsed
-from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, to_utc
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,10 +76,7 @@ class Ahead:
         kept = self._reader.kept.rows or {}
         values = [row[name] for row in kept.values() if row.get(name) is not None]
         kinds = {type(value) for value in values}
-        if len(kinds) > 1 or not kinds <= set(KINDS.values()):
-            return False
-        if name in self._columns:
-            return kinds <= {KINDS.get(self._columns[name])}
-        # of a column that is new dlt tells by its first value whether it holds times
-        text = kinds == {str} and name not in self._key
-        return not text or not any(isinstance(to_utc(value), datetime) for value in values)
+        if not values:
+            return True
+        # a value of another type than the column's is converted as it is loaded
+        return kinds <= {KINDS.get(self._reader.types.of(name) or "")} and not self._reader.has_changes

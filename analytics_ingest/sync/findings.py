@@ -147,15 +147,21 @@ def newest_not_older(before: datetime | None, now: datetime | None) -> Finding:
     )
 
 
-def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str]) -> Finding:
-    """Whether the columns are those of before, one line for each that is not."""
+def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str], widened: Sequence[str] = ()) -> Finding:
+    """Whether the columns are those of before, one line for each that is not.
+
+    Args:
+        before: The columns before the sync and their types; empty if there was no table.
+        now: The columns after it.
+        widened: Which columns became wider, and by which row's value: a sentence for each.
+    """
     changes = [f"{name} {kind} is new" for name, kind in now.items() if name not in before]
     changes += [f"{name} {kind} is gone" for name, kind in before.items() if name not in now]
     changes += [
         f"{name} is {now[name]}, was {kind}" for name, kind in before.items() if name in now and now[name] != kind
     ]
     changes = [] if not before else [each for each in changes if not each.startswith(OWN_COLUMNS)]
-    said = "\n".join(changes) or "no column has changed"
+    said = "\n".join([*changes, *widened]) or "no column has changed"
     return Finding(check=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
 
 
@@ -188,6 +194,7 @@ def findings(
     whole: bool,
     share: float,
     deletions: Deletions,
+    widened: Sequence[str] = (),
 ) -> Sequence[Finding]:
     """All findings about an endpoint that was read completely and loaded.
 
@@ -202,6 +209,7 @@ def findings(
         whole: Whether all there is was read, and not a window or what an API has filtered.
         share: The setting ``MIN_ROWS_SHARE``.
         deletions: Which rows are gone upstream, and whether they are marked.
+        widened: Which columns became wider: a sentence for each.
     """
     remaining = deletions.remaining if deletions.collapsed and deletions.remaining is not None else counts.live
     made = {
@@ -218,6 +226,6 @@ def findings(
             unproven_since=reading.unproven_since,
         ),
         NEWEST_NOT_OLDER: lambda: newest_not_older(before.cursor if whole else None, reading.highest),
-        SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns),
+        SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns, widened),
     }
     return [made[name]() for name in checks_of(api, endpoint)]

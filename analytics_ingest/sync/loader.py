@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
-from analytics_ingest.extract.tables import REJECTED, build_resource, build_source, rejected_resource
+from analytics_ingest.extract.tables import REJECTED, build_source, rejected_resource
 from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.errors import (
     WarehouseError,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api
     from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.sync.columns import ColumnFitter
     from analytics_ingest.sync.package import Package
+    from analytics_ingest.warehouse.tables import Tables
     from analytics_ingest.warehouse.warehouse import Warehouse
 
 MAX_FAILED_LOADS = 40
@@ -47,20 +50,26 @@ class Loader:
     costs neither its table nor the others.
     """
 
-    def __init__(self, api: Api, warehouse: Warehouse, *, log: logging.Logger) -> None:
+    def __init__(self, api: Api, warehouse: Warehouse, fitter: ColumnFitter, *, log: logging.Logger) -> None:
         """Prepares the loading.
 
         Args:
             api: The API.
             warehouse: Its part of the warehouse, within ``sync``.
+            fitter: Makes the tables' columns fit what is loaded.
             log: Gets a line for each package that is taken apart.
         """
         self._api = api
         self._warehouse = warehouse
+        self._fitter = fitter
         self._log = log
 
-    def extract(self, package: Package) -> bool | Exception:
-        """Reads the rest of a package and makes it ready to load.
+    def extract(self, package: Package, tables: Tables | None = None) -> bool | Exception:
+        """Waits for a package and makes it ready to load.
+
+        Args:
+            package: The package.
+            tables: The API's tables, within ``Warehouse.open``; by default they are opened if a column has to change.
 
         Returns:
             False if there is nothing to load; why it cannot be loaded, if that concerns its rows alone.
@@ -69,13 +78,26 @@ class Loader:
             AuthenticationError: The API refused the key.
             WarehouseError: There is no room to work in.
         """
+        giving = package.settle()
         try:
-            return self._extract(package.resources(), package.readers)
+            # also where there is no row to load: a column may have another name now
+            changing = [reader for reader in package.taken if reader.has_changes]
+            if changing:
+                with nullcontext(tables) if tables else self._warehouse.open() as opened:
+                    for reader in changing:
+                        self._fitter.fit(reader, opened)
+            resources = [reader.resource(ends=True) for reader in giving if not reader.broken]
+            return self._extract(resources, package.readers)
         except Exception as error:  # noqa: BLE001 - what fails is found out endpoint by endpoint
             return _problem(error)
 
-    def load(self, package: Package, extracted: bool | Exception) -> None:
+    def load(self, package: Package, extracted: bool | Exception, tables: Tables) -> None:
         """Loads a package, within ``Warehouse.open``; what cannot be loaded is noted on its endpoint's reader.
+
+        Args:
+            package: The package.
+            extracted: What ``extract`` gave.
+            tables: The API's tables.
 
         Raises:
             WarehouseError: The destination fails, whatever it is given.
@@ -88,6 +110,7 @@ class Loader:
                 reader.loaded()
             return
         self._log.warning(f"{self._api.name}: a package cannot be loaded, so its endpoints are loaded one by one")
+        self._tables = tables
         self._take_back(package.readers)
         for reader in package.readers:
             self._load_alone(reader, ends=reader in package.taken)
@@ -142,22 +165,26 @@ class Loader:
         if ends:
             # again, as it may be what has failed
             reader.settle()
-        items = reader.rest() if ends else iter([reader.batch()])
-        if self._extract([build_resource(reader.endpoint, items)], [reader]):
+        self._fitter.fit(reader, self._tables)
+        if reader.broken:
+            return
+        if self._extract([reader.resource(ends=ends)], [reader]):
             self._warehouse.load()
-        reader.loaded()
+        reader.loaded(ends=ends)
 
     def _extract(self, resources: Sequence[DltResource], readers: Sequence[EndpointReader]) -> bool:
         pipeline = self._warehouse.pipeline
         if resources:
-            pipeline.extract(build_source(self._api, resources), loader_file_format="parquet")
+            pipeline.extract(build_source(self._api, resources), loader_file_format=self._warehouse.file_format)
         rejected = {reader.endpoint.name: rows for reader in readers if (rows := reader.take_rejected())}
         if rejected:
             names = ", ".join(f"{len(rows)} of {name}" for name, rows in rejected.items())
             self._log.warning(
                 f"{self._api.name}: rows that cannot be stored went to {REJECTED}, with the reason: {names}"
             )
-            pipeline.extract(build_source(self._api, [rejected_resource(rejected)]))
+            pipeline.extract(
+                build_source(self._api, [rejected_resource(rejected)]), loader_file_format=self._warehouse.file_format
+            )
         elif not resources:
             return False
         pipeline.normalize()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from analytics_ingest.extract.tables import build_resource
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from dlt.sources import DltResource
+    from collections.abc import Iterable, Sequence
 
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.extract.pool import ReadPool
@@ -66,27 +62,14 @@ class Package:
         """The endpoints that others wait for, once all of them have ended."""
         return self._awaited if all(reader.over for reader in self._awaited) else []
 
-    def wait(self) -> bool:
-        """Waits until there is something for dlt, or the package is over; whether it is."""
-        self._pool.book(until=lambda: self._is_over() or any(reader.full for reader in self.readers))
-        return bool(self.taken)
-
-    def finish(self) -> None:
-        """Waits until the package is over; dlt gets nothing of it meanwhile."""
+    def wait(self) -> None:
+        """Waits until the package is over."""
         self._pool.book(until=self._is_over)
 
-    def resources(self) -> list[DltResource]:
-        """What dlt extracts: a resource for each endpoint that may have something to load."""
-        # each resource has a cost of its own; of a package that is over it is known what it has
-        giving = [reader for reader in self.taken if reader.settle()] if self.wait() else self.readers
-        return [build_resource(reader.endpoint, self._items(reader)) for reader in giving]
-
-    def _items(self, reader: EndpointReader) -> Iterator[Any]:
-        while not self.wait():
-            yield reader.batch() if reader.full else None
-        if reader in self.taken:
-            reader.settle()
-            yield from reader.rest()
+    def settle(self) -> list[EndpointReader]:
+        """The endpoints of a package that is over that have something to load."""
+        self.wait()
+        return [reader for reader in self.taken if reader.settle()]
 
     def _is_over(self) -> bool:
         """Decides once for all whose rows are in the package, which is nobody's as long as it is not over."""

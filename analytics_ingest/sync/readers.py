@@ -12,7 +12,7 @@ from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.former import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import feed_columns
 from analytics_ingest.extract.reader import EndpointReader
-from analytics_ingest.extract.reading import CURSOR, Stored
+from analytics_ingest.extract.reading import CURSOR, Limits, Stored
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.settings import page_limit
@@ -139,11 +139,13 @@ class Readers:
         ahead: Mapping[str, Ahead],
     ) -> Stored:
         there = columns.get(endpoint.name, {})
+        limits = Limits(max_name_length=tables.max_name_length, takes_nul=tables.takes_nul)
         if ROW_HASH not in there:
             # no table yet: what is read is new to it
-            return Stored(columns=there)
+            return Stored(columns=there, limits=limits)
         if not endpoint.primary_key:
-            return Stored(rows=[row[0] for row in tables.read(endpoint.name, [ROW_HASH])], columns=there)
+            snapshot = [row[0] for row in tables.read(endpoint.name, [ROW_HASH])]
+            return Stored(rows=snapshot, columns=there, limits=limits)
         live = DELETED_AT if DELETED_AT in there else None
         rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
 
@@ -156,7 +158,7 @@ class Readers:
 
         hashes = {row[0]: found for row in rows if (found := path(*row[1:])) is not None}
         former = _former(endpoint, tables, there, renamed)
-        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state), former=former)
+        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state), former=former, limits=limits)
 
     def _sweep(
         self,

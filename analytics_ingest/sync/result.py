@@ -9,7 +9,6 @@ from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sync.findings import ROWS_NOT_COLLAPSED, Before, Finding, feeds_others, findings
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.reading import Reading
     from analytics_ingest.extract.settings import Settings
     from analytics_ingest.warehouse.tables import Tables
-
-VARIANT = "__v_"
-"""In the name of a column that dlt adds for values of another type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +40,7 @@ class EndpointResult:
         cursor: The highest cursor value seen by any sync.
         findings: What speaks for or against the table; of what is complete only.
         sample: The first rows of the table, if a setting asks for them.
+        widened: Which columns have become wider for a value, a sentence for each.
     """
 
     endpoint: Endpoint
@@ -59,6 +56,7 @@ class EndpointResult:
     cursor: datetime | None = None
     findings: Sequence[Finding] = ()
     sample: Sequence[dict[str, object]] = ()
+    widened: Sequence[str] = ()
 
     def blocks(self, api: Api) -> str:
         """Why nothing is to be read for each row of this table; empty if nothing speaks against it."""
@@ -92,7 +90,6 @@ def build_result(
     deleted: int,
     types: Mapping[str, str],
     settings: Settings,
-    log: logging.Logger,
 ) -> EndpointResult:
     """The result of an endpoint that was read, while its table can be looked at.
 
@@ -106,17 +103,10 @@ def build_result(
         deleted: Rows found gone.
         types: Its columns and their types, as they are in the destination.
         settings: The API's settings.
-        log: Told of columns whose type has changed.
     """
     name, reading = reader.endpoint.name, reader.reading
     if reader.named:
         before = replace(before, paths={*before.paths, *reader.named})
-    for column in sorted(set(columns or ()) - set(before.columns)):
-        if VARIANT in column and before.columns:
-            log.warning(
-                f"{api.name}/{name}: {column.partition(VARIANT)[0]} came with another type than before; "
-                f"such values are in the column {column}"
-            )
     reason = "" if reader.complete else failure_reason(reading)
     checked = reader.complete and columns is not None
     counts = tables.counts(name, reader.endpoint.primary_key, where_null=DELETED_AT) if columns else None
@@ -145,8 +135,10 @@ def build_result(
             whole=reader.reads_everything,
             share=settings.min_rows_share,
             deletions=reader.deletions,
+            widened=reader.widened,
         )
         if checked and counts
         else (),
+        widened=reader.widened,
         sample=tables.sample(name, shown, settings.sample_rows) if checked and settings.sample_rows else (),
     )

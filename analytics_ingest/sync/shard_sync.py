@@ -67,13 +67,13 @@ class ShardSync(ApiSync):
 
     def _finish(self, package: Package, results: list[EndpointResult]) -> None:
         # while nobody else writes, so that all shards agree on the columns and their types
-        package.finish()
+        package.wait()
         with self._warehouse.open() as tables:
             self._warehouse.take_schema()
             for reader in package.readers:
-                # another shard may have made it
-                reader.table_ready = reader.table_ready or bool(tables.columns([reader.endpoint.name]))
-            self._load(package, tables, results, extracted=self._loader.extract(package))
+                # another shard may have made or changed it
+                reader.types.store(tables.columns([reader.endpoint.name]).get(reader.endpoint.name, {}))
+            self._load(package, tables, results, extracted=self._loader.extract(package, tables))
 
     # what is to be said of the table is said once, of the whole of it
     def _results(self, readers: Sequence[EndpointReader], _: Tables) -> list[EndpointResult]:

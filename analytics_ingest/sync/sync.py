@@ -15,6 +15,7 @@ from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
 from analytics_ingest.extract.settings import load_settings, shard_count, unprotected_key
 from analytics_ingest.sync.ahead import Ahead
+from analytics_ingest.sync.columns import ColumnFitter
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.package import Package
 from analytics_ingest.sync.parents import NOTHING_AHEAD
@@ -95,11 +96,13 @@ class ApiSync:
             ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool,
         ):
             self._started = datetime.now(UTC)
-            self._loader = Loader(api, self._warehouse, log=self._log)
+            self._columns: dict[str, dict[str, str]] = {}
+            self._fitter = ColumnFitter(api, self._warehouse, self._reading, self._columns, log=self._log)
+            self._loader = Loader(api, self._warehouse, self._fitter, log=self._log)
             self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log, shard=shard)
             with self._warehouse.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
-                self._columns = tables.columns([name for each in self._waiting for name in (each.name, *each.after)])
+                self._columns |= tables.columns([name for each in self._waiting for name in (each.name, *each.after)])
                 results += self._begin(tables)
             while self._reading or self._split:
                 yield from results
@@ -146,6 +149,8 @@ class ApiSync:
         """Has an endpoint read, in shards if it is to be split and asks enough parents; else here."""
         self._check_readable(endpoint)
         reports = self._reports.get(endpoint.name)
+        if self._mode.full_refresh and not self._mode.windowed and not self.shard and not reports:
+            self._fitter.refresh(endpoint, tables)
         reader, before = self._readers.build(endpoint, tables, self._columns, state, ahead, reports or ())
         # shards have changed the table since
         self._before.setdefault(endpoint.name, before)
@@ -199,7 +204,8 @@ class ApiSync:
                 most=self._settings.fan_out_chunk,
                 most_bytes=self._settings.max_package_bytes,
             )
-            if not (package.wait() and package.lets_begin and self._begin_ahead(package.lets_begin, results)):
+            package.wait()
+            if not (package.lets_begin and self._begin_ahead(package.lets_begin, results)):
                 break
         self._finish(package, results)
 
@@ -213,7 +219,7 @@ class ApiSync:
         self, package: Package, tables: Tables, results: list[EndpointResult], *, extracted: bool | Exception
     ) -> None:
         """Loads a package, marks what is gone, and begins what can be read after it."""
-        self._loader.load(package, extracted)
+        self._loader.load(package, extracted, tables)
         for reader in package.taken:
             with self._failing(reader):
                 name = reader.endpoint.name
@@ -266,7 +272,6 @@ class ApiSync:
                 deleted=self._deleted[name],
                 types=there.get(name, {}),
                 settings=self._settings,
-                log=self._log,
             )
         return EndpointResult(
             endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.reading), reading=reader.reading

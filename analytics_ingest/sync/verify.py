@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
 
+from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.errors import ConfigurationError
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.reading import Limits
 from analytics_ingest.extract.rows import DELETED_AT, sent_hash
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.session import ApiSession, Meter
@@ -105,6 +107,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
         with warehouse.read() as tables:
             # the types of key columns decide which rows a sync stores
             columns = tables.columns(api.by_name)
+            limits = Limits(max_name_length=tables.max_name_length, takes_nul=tables.takes_nul)
         for level in api.levels(_with_parents(api, names)):
             fresh: list[_Fresh] = []
             for endpoint in level:
@@ -112,7 +115,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
                     unread[endpoint.name] = obstacle
                     continue
                 try:
-                    fresh.append(_Fresh(endpoint, session, rows, scope, columns.get(endpoint.name, {})))
+                    fresh.append(_Fresh(endpoint, session, rows, scope, columns.get(endpoint.name, {}), limits))
                 except ConfigurationError as error:
                     unread[endpoint.name] = Verified(endpoint=endpoint, outcome="failed", reason=str(error))
                 except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are compared
@@ -164,6 +167,7 @@ class _Fresh:
         feeds: FeedRows,
         scope: Scope,
         columns: Mapping[str, str],
+        limits: Limits,
     ) -> None:
         self.endpoint = endpoint
         self.asks = list(partitions_from(endpoint, feeds.read, scope))
@@ -174,7 +178,12 @@ class _Fresh:
         self._feeds = feeds
         self._start = session.settings.start_date if endpoint.primary_key else None
         self._reader = ListReader(
-            endpoint, session, limit=page_limit(session.api, endpoint), meter=Meter(), columns=columns
+            endpoint,
+            session,
+            limit=page_limit(session.api, endpoint),
+            meter=Meter(),
+            columns=columns,
+            limits=limits,
         )
         self._absent = 0
         self._failure: str | None = None
@@ -245,7 +254,7 @@ class _Fresh:
 
 def _key(values: Iterable[Any]) -> Key:
     # a column has one type: what JSON sends as 1 may be '1' in the table, and is the same key
-    return tuple(map(str, values))
+    return tuple(map(as_text, values))
 
 
 def _read(fresh: Sequence[_Fresh], *, workers: int) -> None:

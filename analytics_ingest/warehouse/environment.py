@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from dlt.common.configuration.container import Container
@@ -16,6 +17,12 @@ CLOUDS = ("aws_", "azure_", "google_")
 TELEMETRY = "dlthub_telemetry"
 """dlt's setting for messages to its makers: off, wherever this package runs."""
 
+LOAD_ID = ("add_dlt_load_id", "parquet_normalizer")
+"""dlt's setting, with its section, for a column with the load's id in Arrow tables: on, as in tables of rows."""
+
+EXPECTED = ("native writer could not be found", "several column hints were different")
+"""In dlt's warnings about Arrow tables that are as they should be."""
+
 
 class SectionedEnvironment(EnvironProvider):
     """Environment variables, for dlt, with a section in their name, such as ``NORMALIZE__WORKERS``.
@@ -29,6 +36,8 @@ class SectionedEnvironment(EnvironProvider):
         if key == TELEMETRY:
             # the first provider wins: neither a variable nor a file turns it on
             return "false", self.get_key_name(key, *sections)
+        if (key, *sections[-1:]) == LOAD_ID:
+            return "true", self.get_key_name(key, *sections)
         if not (pipeline_name or sections or key.startswith(CLOUDS)):
             return None, self.get_key_name(key)
         found: tuple[Any | None, str] = super().get_value(key, hint, pipeline_name or "", *sections)
@@ -38,6 +47,11 @@ class SectionedEnvironment(EnvironProvider):
 def read_sections_only() -> None:
     """Has dlt pass over variables without a section, and send no telemetry, from now on and in this process."""
     provider = SectionedEnvironment()
+    logging.getLogger("dlt").addFilter(_is_unexpected)
     Container()[PluggableRunContext].providers[provider.name] = provider
     # dlt has started it by then: as soon as somebody asks for its context
     disable_anon_tracker()
+
+
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    return not any(text in str(record.msg) for text in EXPECTED)

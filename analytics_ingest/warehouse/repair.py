@@ -15,11 +15,13 @@ from dlt.common.schema.utils import has_table_seen_data, new_table
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import dlt
     from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
     from dlt.destinations.job_client_impl import SqlJobClientBase
+
+    from analytics_ingest.warehouse.columns import ColumnChanges
 
 ROW_HASH = "_row_hash"
 """The column with a row's hash: a row that comes with the hash that is stored is not loaded."""
@@ -71,11 +73,35 @@ class Repair:
                 for name, gap in gaps.items():
                     self._fill(client, schema, name, gap)
         self._forget(self._missing | gaps.keys())
+        self._take_types(schema, data)
         self._staged = {
             name: set(schema.get_table_columns(name))
             for name in data
             if schema.tables[name].get("write_disposition") in STAGED and has_table_seen_data(schema.tables[name])
         }
+
+    def follow(self, changes: ColumnChanges) -> None:
+        """Brings dlt's schema, here and as stored, and its staging tables after a change of columns."""
+        schema = self.pipeline.schemas[self._api]
+        columns = schema.tables[changes.table]["columns"]
+        for name, now in changes.renamed.items():
+            columns[now] = {**columns.pop(name), "name": now}
+        for name, (_, kind) in changes.types.items():
+            columns[name] = {**columns[name], "data_type": kind}  # type: ignore[typeddict-item]
+        for variants in changes.folded.values():
+            for name in variants:
+                columns.pop(name, None)
+        self.pipeline.schemas.save_schema(schema)
+        with self.pipeline.destination_client(self._api) as client:
+            client.update_stored_schema(only_tables={changes.table})
+        self._drop_staging()
+
+    def _drop_staging(self) -> None:
+        """Drops the staging dataset, which holds nothing between loads: dlt makes it anew."""
+        client: Any = self._client
+        with client.with_staging_dataset():
+            if client.is_storage_initialized():
+                client.sql_client.drop_dataset()
 
     def before_load(self) -> None:
         """Makes missing tables that the package which is ready loads into, and those of dlt."""
@@ -126,6 +152,21 @@ class Repair:
         for name, columns in self._client.get_storage_tables(names):
             schema.update_table(new_table(name, columns=list(columns.values()), write_disposition="append"))
         return schema
+
+    def _take_types(self, schema: Schema, there: Mapping[str, TTableSchemaColumns]) -> None:
+        """Takes the types of the tables for true: somebody has changed one, or a change was cut off half-way."""
+        differ = {
+            (table, name): kind
+            for table, columns in there.items()
+            for name, column in schema.tables[table]["columns"].items()
+            if (kind := columns.get(name, {}).get("data_type")) and kind != column.get("data_type", kind)
+        }
+        if not differ:
+            return
+        for (table, name), kind in differ.items():
+            schema.tables[table]["columns"][name]["data_type"] = kind
+        self.pipeline.schemas.save_schema(schema)
+        self._drop_staging()
 
     def _gap(self, schema: Schema, name: str, columns: TTableSchemaColumns) -> Sequence[TColumnSchema]:
         sensitive = self._client.capabilities.generates_case_sensitive_identifiers()

@@ -111,6 +111,22 @@ class Tables:
                 rows = ", ".join(f"{row:d}" for row, _ in batch)
                 self._sql.execute_sql(f"UPDATE {name} SET {', '.join(sets)} WHERE {quoted} IN ({rows})", *values)  # noqa: S608
 
+    @property
+    def max_name_length(self) -> int | None:
+        """Characters that the name of a column may have."""
+        return self._client.capabilities.max_column_identifier_length
+
+    @property
+    def takes_nul(self) -> bool:
+        """Whether texts may hold the character NUL."""
+        return self._client.config.destination_type != "postgres"
+
+    def holds_large(self, table: str, column: str) -> bool:
+        """Whether a column of whole numbers has one that a double cannot hold exactly."""
+        name, limit = self._quoted(column), 2**53
+        where = f"{name} > {limit} OR {name} < -{limit}"
+        return bool(self._execute(f"SELECT 1 FROM {self._name(table)} WHERE {where} LIMIT 1"))  # noqa: S608
+
     def count(self, table: str) -> int:
         """Rows in a table."""
         return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
@@ -180,6 +196,9 @@ class NoTables(Tables):
 
     def __init__(self) -> None:
         """Needs no connection."""
+
+    max_name_length = None
+    takes_nul = True
 
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:  # noqa: ARG002
         """No columns of any table."""

@@ -14,6 +14,7 @@ from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from analytics_ingest.warehouse.columns import ColumnChanges, column_changer
 from analytics_ingest.warehouse.destination import (
     DUCKDB_BOUNDS,
     POSTGRES,
@@ -30,6 +31,7 @@ from analytics_ingest.warehouse.errors import (
     explained_folder,
     is_destination_error,
     is_schema_change,
+    is_transient,
     load_error,
     remedy,
     secrets_of,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import dlt
+    from dlt.common.destination import TLoaderFileFormat
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.destinations.sql_client import SqlClientBase
 
@@ -238,6 +241,39 @@ class Warehouse:
             raise load_error(
                 error, api=self.api, destination=self._destination, setting=self._setting, secrets=self._secrets
             ) from None
+
+    def change_columns(self, changes: ColumnChanges) -> None:
+        """Changes columns of a table in place, with dlt's schema and staging tables, within ``open``.
+
+        Raises:
+            LockTimeoutError: Somebody has locked the table for too long.
+            WarehouseError: Something of a user's stands in the way, or the destination fails.
+        """
+        repair = self._repair
+        if repair is None:
+            raise RuntimeError("columns change within sync() only")
+        try:
+            self._patiently(lambda: column_changer(self._client).apply(changes))
+            self._patiently(lambda: repair.follow(changes))
+        except WarehouseError:
+            raise
+        except Exception as error:
+            if not is_destination_error(error):
+                raise
+            said, cure = describe(error, self._secrets), remedy(error, api=self.api, setting=self._setting)
+            what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._destination}"
+            raise WarehouseError(
+                f"{what}: {said}. {cure}".rstrip(),
+                transient=is_transient(error),
+            ) from None
+
+    @property
+    def file_format(self) -> TLoaderFileFormat:
+        """The file format in which every value arrives as it is.
+
+        For PostgreSQL dlt would take CSV, of which it loads an empty text as null.
+        """
+        return "insert_values" if self._client.config.destination_type == POSTGRES else "parquet"
 
     def _patiently(self, act: Callable[[], T]) -> T:
         return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()

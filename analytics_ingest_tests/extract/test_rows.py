@@ -8,6 +8,7 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.apis.declaration import Endpoint
+from analytics_ingest.apis.feeds import From
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.extract.rows import (
     ROW_HASH,
@@ -15,8 +16,8 @@ from analytics_ingest.extract.rows import (
     RowRejectedError,
     content_hash,
     excluded_fields,
-    to_utc,
 )
+from analytics_ingest.extract.times import to_utc
 from analytics_ingest_tests.conftest import sync
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -102,9 +103,16 @@ def test_path_parameters_say_whose_row_it_is():
     assert without_hash(finish({"id": 1}, params)) == {"id": 1, "gate_id": "g1", "workspace_id": "w1"}
     own = without_hash(finish({"id": 1, "gate_id": "own"}, params))
     assert own == {"id": 1, "gate_id": "g1", "sent_gate_id": "own", "workspace_id": "w1"}
-    own = without_hash(finish({"id": 1, "gate_id": ["own"], "sent_gate_id": "sent"}, params))
-    assert (own["gate_id"], own["sent_gate_id"], own["sent_gate_id_"]) == ("g1", "sent", ["own"])
     assert without_hash(finish({"id": 1, "gate_id": None}, params))["gate_id"] == "g1"
+
+
+def test_a_field_does_not_take_the_column_of_a_renamed_one():
+    made = finisher(primary_key=("gate_id", "id"), parents=From("gates", gate_id="id"))
+    (sent,) = made.rows({"id": 1, "gateId": ["own"], "sent_gate_id": "sent"})
+    row = without_hash(made.finish(sent, {"gate_id": "g1"}))
+    other = made.names.columns["sent_gate_id"]
+    assert row == {"id": 1, "gate_id": "g1", "sent_gate_id": ["own"], other: "sent"}
+    assert other.startswith("sent_gate_id_")
 
 
 def test_a_bare_value_becomes_the_last_column_of_the_key():
@@ -130,9 +138,10 @@ def test_a_row_without_a_complete_key_is_rejected(sent, reason):
     assert str(error.value) == reason
 
 
-@pytest.mark.parametrize("key", [0, "", False])
-def test_an_empty_key_is_a_key(key):
-    assert finisher().finish({"id": key}, {})["id"] == key
+@pytest.mark.parametrize(("key", "stored"), [(0, 0), ("", ""), (False, "false"), (0.0, "0")])
+def test_an_empty_key_is_a_key(key, stored):
+    row = finisher().finish({"id": key}, {})
+    assert (row["id"], type(row["id"])) == (stored, type(stored))
 
 
 def test_the_hash_does_not_depend_on_the_order_of_fields():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.rows import json_text
+from analytics_ingest.extract.json_text import json_text
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.check import check_api
 from analytics_ingest.sync.verify import verify_api

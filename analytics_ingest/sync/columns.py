@@ -1,0 +1,153 @@
+"""Makes the columns of tables fit what is to be loaded into them, before it is loaded."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from analytics_ingest.extract.column_types import STORED, column_type
+from analytics_ingest.extract.errors import ReadError
+from analytics_ingest.warehouse.columns import ColumnChanges
+from analytics_ingest.warehouse.errors import WarehouseError
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterator, Mapping
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.warehouse.tables import Tables
+    from analytics_ingest.warehouse.warehouse import Warehouse
+
+VARIANT = re.compile(r"(?P<column>.+)__v_(?P<type>[a-z]+)")
+"""A column that dlt made for values of another type, before columns were widened."""
+
+
+class ColumnFitter:
+    """Changes columns for what is to be loaded, within ``Warehouse.open``; those of children with their parents' keys.
+
+    Attributes:
+        columns: By table the columns that are there and their types, in dlt's terms.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        warehouse: Warehouse,
+        readers: Mapping[str, EndpointReader],
+        columns: dict[str, dict[str, str]],
+        *,
+        log: logging.Logger,
+    ) -> None:
+        """Takes what a sync knows.
+
+        Args:
+            api: The API.
+            warehouse: Its part of the warehouse.
+            readers: The endpoints under way, by name, at any time.
+            columns: By table its columns and their types, in dlt's terms: kept up to date.
+            log: Gets a line for each change.
+        """
+        self._api = api
+        self._warehouse = warehouse
+        self._readers = readers
+        self._log = log
+        self.columns = columns
+
+    def fit(self, reader: EndpointReader, tables: Tables) -> None:
+        """Changes the columns of an endpoint's table for what is to be loaded next; it fails if that cannot be.
+
+        Raises:
+            WarehouseError: The destination fails.
+        """
+        name = reader.endpoint.name
+        while not reader.broken:
+            types, renamed = reader.fix_types()
+            if not (types or renamed):
+                return
+            large = [
+                column
+                for column, change in types.items()
+                if change == ("bigint", "double") and tables.holds_large(name, column)
+            ]
+            if large:
+                for column in large:
+                    reader.types.holds_large(column)
+                continue
+            try:
+                self._change(ColumnChanges(table=name, types=types, renamed=renamed), tables)
+            except WarehouseError as error:
+                if error.transient:
+                    raise
+                reader.fail(ReadError(f"its rows cannot be loaded: {error}"))
+
+    def refresh(self, endpoint: Endpoint, tables: Tables) -> None:
+        """Gives the columns of a table that is to be read completely the types that a new table would have.
+
+        The variants that dlt made beside a column are folded into it. A column of times becomes text where only dlt has
+        found it to be one of times.
+
+        Raises:
+            WarehouseError: The destination fails, or something of a user's stands in the way.
+        """
+        there = self.columns.get(endpoint.name, {})
+        folded: dict[str, dict[str, str]] = {}
+        for name, kind in there.items():
+            match = VARIANT.fullmatch(name)
+            if match and match["column"] in there:
+                folded.setdefault(match["column"], {})[name] = kind
+        types = {}
+        for name, kind in there.items():
+            if name in folded:
+                kinds = STORED[kind]
+                for other in folded[name].values():
+                    kinds |= STORED[other]
+                wide = column_type(kinds)
+                large = wide == "double" and any(
+                    tables.holds_large(endpoint.name, each)
+                    for each, other in {name: kind, **folded[name]}.items()
+                    if other == "bigint"
+                )
+                types[name] = (kind, "text" if large else wide)
+            elif kind == "timestamp" and name not in endpoint.times and not name.startswith("_"):
+                types[name] = (kind, "text")
+        changes = ColumnChanges(table=endpoint.name, types=types, folded=folded)
+        if changes:
+            self._change(changes, tables)
+
+    def _change(self, changes: ColumnChanges, tables: Tables) -> None:
+        for each in (changes, *self._children(changes, tables)):
+            self._warehouse.change_columns(each)
+            types = {name: now for name, (_, now) in each.types.items()}
+            dropped = [name for variants in each.folded.values() for name in variants]
+            before = self.columns.get(each.table, {})
+            after = {each.renamed.get(name, name): kind for name, kind in before.items() if name not in dropped}
+            self.columns[each.table] = after | types
+            if reader := self._readers.get(each.table):
+                reader.changed(types, renamed=each.renamed, dropped=dropped)
+            said = [f"{name} is {now} now, was {was}" for name, (was, now) in each.types.items() if was != now]
+            said += [f"{was} is called {now} now" for was, now in each.renamed.items()]
+            said += [f"{', '.join(variants)} are part of {name} now" for name, variants in each.folded.items()]
+            self._log.warning(f"{self._api.name}/{each.table}: {'; '.join(said)}")
+
+    def _children(self, changes: ColumnChanges, tables: Tables) -> Iterator[ColumnChanges]:
+        """The same change in the tables of children, where a column of the parent stands as a path parameter."""
+        if not changes.types:
+            return
+        for child in self._api.endpoints:
+            given = child.parents.columns_of(changes.table) if child.parents else {}
+            given = {param: column for param, column in given.items() if column in changes.types}
+            if not given:
+                continue
+            if child.name not in self.columns:
+                self.columns |= tables.columns([child.name])
+            there = self.columns.get(child.name, {})
+            types = {
+                param: (there[param], "text")
+                for param, column in given.items()
+                if there.get(param, "text") != "text" and changes.types[column][1] in ("text", "json")
+            }
+            if types:
+                found = ColumnChanges(table=child.name, types=types)
+                yield found
+                yield from self._children(found, tables)

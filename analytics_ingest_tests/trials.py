@@ -1,0 +1,132 @@
+"""An API whose rows a test says: a parent, its children, a snapshot, and an endpoint that is always the same."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.paginators import cursor
+from analytics_ingest.extract.column_types import as_text
+from analytics_ingest.extract.json_text import json_text
+from analytics_ingest.extract.mode import Mode
+from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest_tests.extract.upstream import Answer, Asked, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pytest
+
+    from analytics_ingest.sync.result import EndpointResult
+
+NAME = "trials"
+KEY = "k3y-0f-the-tr1als-with-40-characters-1234"
+LOG = logging.getLogger("test")
+PAGES = cursor(cursor_param="page", cursor_path="next")
+OTHERS = [{"id": number, "name": f"other {number}", "updated_at": "2026-01-01T00:00:00Z"} for number in range(3)]
+"""The rows of the endpoint that is always the same."""
+API = Api(
+    name=NAME,
+    title="Trials",
+    auth={"type": "bearer"},
+    retry=RetryPolicy(max_retries=0),
+    cron="0 * * * *",
+    full_refresh_cron="0 3 * * 0",
+    endpoints=(
+        Endpoint("things", "/things", "data", PAGES, description="Things.", timestamps=("updated_at", "seen_at")),
+        Endpoint("states", "/states", "data", PAGES, description="A snapshot.", primary_key=(), timestamps=()),
+        Endpoint("others", "/others", "data", PAGES, description="Always the same."),
+        Endpoint(
+            "parts",
+            "/things/{thing_id}/parts",
+            "data",
+            PAGES,
+            description="Parts of things.",
+            primary_key=("thing_id", "id"),
+            parents=From("things", thing_id="id"),
+            timestamps=(),
+        ),
+    ),
+)
+
+
+@dataclass
+class Rows:
+    """What the API sends: by endpoint a list of pages, each a list of rows.
+
+    Attributes:
+        things: The parents.
+        states: The snapshot.
+        parts: By the parent's key, as text, its children.
+        wrap: What makes a body of a page's rows and the place of the next page.
+        headers: Headers of every answer.
+    """
+
+    things: Sequence[Sequence[Any]] = field(default_factory=list)
+    states: Sequence[Sequence[Any]] = field(default_factory=list)
+    parts: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
+    wrap: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def answer(self, asked: Asked) -> Answer:
+        segments = [unquote(segment) for segment in asked.path.strip("/").split("/")]
+        if segments[-1] == "parts":
+            pages = self.parts.get(segments[1], [])
+        else:
+            pages = {"things": self.things, "states": self.states, "others": [OTHERS]}[segments[-1]]
+        number = int(asked.query.get("page", 0))
+        rows = pages[number] if number < len(pages) else []
+        following = str(number + 1) if number + 1 < len(pages) else None
+        body = {"data": rows, "next": following}
+        if self.wrap and segments[-1] != "others":
+            body = {**body, **self.wrap}
+        # a lone surrogate is sent as its escape, as servers do
+        return Answer(body=dumped(body), headers=dict(self.headers))
+
+
+def dumped(value: Any) -> bytes:
+    """JSON as a server sends it, also what the standard library does not nest or write."""
+    try:
+        return json.dumps(value).encode()
+    except RecursionError:
+        return json_text(value).encode()
+
+
+class Trial:
+    """The API's server, with the rows that it sends now."""
+
+    def __init__(self) -> None:
+        self.rows = Rows()
+        self.server = Upstream(lambda asked: self.rows.answer(asked))
+
+    def sync(self, *, full_refresh: bool = False, log: logging.Logger = LOG) -> dict[str, EndpointResult]:
+        """Syncs the API; the results by endpoint."""
+        mode = Mode(full_refresh=full_refresh)
+        return {result.endpoint.name: result for result in ApiSync(API, mode=mode, log=log).run()}
+
+
+@contextmanager
+def trial(patch: pytest.MonkeyPatch, **settings: str) -> Iterator[Trial]:
+    """A server, configured as the upstream of the API."""
+    found = Trial()
+    for name, value in {"BASE_URL": found.server.url, "API_KEY": KEY, **settings}.items():
+        patch.setenv(f"SOURCES__{NAME.upper()}__{name}", value)
+    try:
+        yield found
+    finally:
+        found.server.stop()
+
+
+def stored_form(value: Any, kind: str) -> Any:
+    """A value that was sent, as it is read from a column of this type; JSON as a Python value."""
+    if value is None:
+        return None
+    if kind == "text":
+        return as_text(value)
+    return value
