@@ -39,7 +39,15 @@ API = Api(
     cron="0 * * * *",
     full_refresh_cron="0 3 * * 0",
     endpoints=(
-        Endpoint("things", "/things", "data", PAGES, description="Things.", timestamps=("updated_at", "seen_at")),
+        Endpoint(
+            "things",
+            "/things",
+            "data",
+            PAGES,
+            description="Things.",
+            timestamps=("updated_at", "seen_at"),
+            timestamps_as_sent=("due_on", "ends_at", "starts_at"),
+        ),
         Endpoint("states", "/states", "data", PAGES, description="A snapshot.", primary_key=(), timestamps=()),
         Endpoint("others", "/others", "data", PAGES, description="Always the same."),
         Endpoint(
@@ -103,7 +111,10 @@ class Trial:
 
     def __init__(self) -> None:
         self.rows = Rows()
-        self.server = Upstream(lambda asked: self.rows.answer(asked))
+        self.server = Upstream(self._answer)
+
+    def _answer(self, asked: Asked) -> Answer:
+        return self.rows.answer(asked)
 
     def sync(self, *, full_refresh: bool = False, log: logging.Logger = LOG) -> dict[str, EndpointResult]:
         """Syncs the API; the results by endpoint."""

@@ -91,6 +91,7 @@ CONTINUOUS_INTEGRATION = Api(
             "items",
             PAGES,
             parents=From("pipelines", pipeline_id="id"),
+            timestamps_as_sent=("stopped_at",),
             description="The workflows of each pipeline, as its list shows them.",
         ),
         Endpoint(
@@ -107,6 +108,7 @@ CONTINUOUS_INTEGRATION = Api(
             "$",
             PAGES,
             parents=From("pipeline_workflows", workflow_id="id"),
+            timestamps_as_sent=("stopped_at",),
             description="Each workflow's own record: its status and the times of its course.",
         ),
         Endpoint(
@@ -115,6 +117,7 @@ CONTINUOUS_INTEGRATION = Api(
             "items",
             PAGES,
             parents=From("pipeline_workflows", workflow_id="id"),
+            timestamps_as_sent=("started_at", "stopped_at"),
             description="The jobs of each workflow, approvals included.",
         ),
         Endpoint(
@@ -130,6 +133,7 @@ CONTINUOUS_INTEGRATION = Api(
                 derive=org_and_project,
                 derived=("org_id", "project_id"),
             ),
+            timestamps_as_sent=("queued_at", "started_at", "stopped_at"),
             description="Each numbered job's own record: executor, duration, parallel runs; approvals have none.",
         ),
         Endpoint(

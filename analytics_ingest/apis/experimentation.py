@@ -102,6 +102,7 @@ EXPERIMENTATION = Api(
             "data",
             PAGES,
             cursor_path=UPDATED,
+            timestamps_as_sent=("start_time", "end_time", "decision_time"),
             description="Experiments with their hypothesis, groups, allocation and status.",
         ),
         Endpoint(
@@ -135,6 +136,7 @@ EXPERIMENTATION = Api(
             "data",
             SINGLE_PAGE,
             primary_key=(),
+            timestamps_as_sent=("timestamp",),
             description="How far the ingestion of each data source has come; a snapshot without history.",
         ),
         Endpoint(

@@ -71,6 +71,7 @@ FEATURE_MANAGEMENT = Api(
             PAGES,
             primary_key=("workspace_id", "name"),
             parents=WORKSPACE,
+            timestamps_as_sent=("creation_time",),
             description="The segments of each workspace: named lists of keys that flags can target.",
         ),
         Endpoint(
@@ -79,6 +80,7 @@ FEATURE_MANAGEMENT = Api(
             "$",
             PAGES,
             parents=WORKSPACE,
+            timestamps_as_sent=("creation_time",),
             description="The environments of each workspace, such as staging and production.",
         ),
         Endpoint(
@@ -126,6 +128,7 @@ FEATURE_MANAGEMENT = Api(
             "objects",
             PAGES,
             parents=WORKSPACE,
+            timestamps_as_sent=("rollout_status_timestamp", "last_traffic_received_at"),
             description="The feature flags of each workspace, with owner, traffic type and roll-out status.",
         ),
     ),

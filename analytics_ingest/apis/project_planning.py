@@ -12,6 +12,11 @@ from analytics_ingest.apis.probe import Probe
 
 SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
 UPDATED = ("updated_at",)
+COURSE = (
+    *("started_at", "started_at_override", "completed_at", "completed_at_override"),
+    *("moved_at", "deadline", "planned_start_date"),
+)
+"""Times in the course of a story, an epic or an objective."""
 STORIES = Union(
     (
         From("epics_stories", story_id="id"),
@@ -55,6 +60,7 @@ PROJECT_PLANNING = Api(
             SINGLE_PAGE,
             primary_key=("category_id", "id"),
             parents=From("categories", category_id="id"),
+            timestamps_as_sent=COURSE,
             description="The milestones under each category.",
         ),
         Endpoint(
@@ -64,6 +70,7 @@ PROJECT_PLANNING = Api(
             SINGLE_PAGE,
             primary_key=("category_id", "id"),
             parents=From("categories", category_id="id"),
+            timestamps_as_sent=COURSE,
             description="The objectives under each category.",
         ),
         Endpoint(
@@ -87,6 +94,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             cursor_path=UPDATED,
+            timestamps_as_sent=COURSE,
             description="Epics: larger pieces of work, made of stories.",
         ),
         Endpoint(
@@ -103,6 +111,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             parents=From("epics", epic_id="id"),
+            timestamps_as_sent=COURSE,
             description="The stories of each epic.",
         ),
         Endpoint(
@@ -127,6 +136,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             parents=From("groups", group_id="id"),
+            timestamps_as_sent=COURSE,
             description="The stories of each group.",
         ),
         Endpoint(
@@ -135,6 +145,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             cursor_path=UPDATED,
+            timestamps_as_sent=("start_date", "end_date"),
             description="Iterations: the time boxes that stories are planned into.",
         ),
         Endpoint(
@@ -143,6 +154,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             parents=From("iterations", iteration_id="id"),
+            timestamps_as_sent=COURSE,
             description="The stories of each iteration.",
         ),
         Endpoint(
@@ -174,6 +186,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             cursor_path=UPDATED,
+            timestamps_as_sent=COURSE,
             description="Milestones: dates or goals that epics lead to.",
         ),
         Endpoint(
@@ -183,6 +196,7 @@ PROJECT_PLANNING = Api(
             SINGLE_PAGE,
             primary_key=("milestone_id", "id"),
             parents=From("milestones", milestone_id="id"),
+            timestamps_as_sent=COURSE,
             description="The epics under each milestone.",
         ),
         Endpoint(
@@ -191,6 +205,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             cursor_path=UPDATED,
+            timestamps_as_sent=COURSE,
             description="Objectives that the organisation pursues, with their key results.",
         ),
         Endpoint(
@@ -200,6 +215,7 @@ PROJECT_PLANNING = Api(
             SINGLE_PAGE,
             primary_key=("objective_id", "id"),
             parents=From("objectives", objective_id="id"),
+            timestamps_as_sent=COURSE,
             description="The epics under each objective.",
         ),
         Endpoint(
@@ -225,6 +241,7 @@ PROJECT_PLANNING = Api(
             SINGLE_PAGE,
             primary_key=("story_id", "id"),
             parents=STORIES,
+            timestamps_as_sent=("changed_at",),
             description="What happened to each story: every change, who made it and when.",
         ),
         Endpoint(
@@ -233,6 +250,7 @@ PROJECT_PLANNING = Api(
             "data",
             SEARCH,
             cursor_path=UPDATED,
+            timestamps_as_sent=COURSE,
             description="All epics as the search finds them.",
         ),
     ),

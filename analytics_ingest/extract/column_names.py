@@ -116,6 +116,8 @@ class ColumnNames:
         self.moved: dict[str, str] = {}
         self.apart: dict[str, str] = {}
         self._fields: dict[str, str | None] = {column: field for field, column in self.columns.items()}
+        for field, column in self.columns.items():
+            self._note_former(field, column)
         for name in params:
             self._fields.setdefault(sent_name(name), None)
         self._lock = threading.Lock()
@@ -145,14 +147,23 @@ class ColumnNames:
             former = former_name(field, max_length=self._max_length)
             if is_reserved(former) and former != plain:
                 self.apart[field] = plain
-            if former not in (plain, *self._fields) and not is_own(former):
-                self.moved[plain] = former
+            self._note_former(field, plain)
             return plain
         column = self._suffixed(plain, field)
         self.apart[field] = self.decided[field] = column
         if owner := self._fields[plain]:
             self.decided[owner] = plain
         return column
+
+    def _note_former(self, field: str, column: str) -> None:
+        former = former_name(field, max_length=self._max_length)
+        if column != former and column == self._plain(field) and not is_own(former):
+            self.moved[column] = former
+
+    def renamed(self, stored: Collection[str]) -> dict[str, str]:
+        """By column of a table that an earlier version of the product made the name that it has now."""
+        moved = {was: now for now, was in self.moved.items() if was in stored and now not in stored}
+        return {was: now for was, now in moved.items() if was not in self._fields}
 
     def _suffixed(self, plain: str, field: str) -> str:
         digest, digits = blake2b(field.encode(errors="replace")).hexdigest(), DIGITS

@@ -294,8 +294,7 @@ class EndpointReader:
         types = {
             name: (stored[name], kind) for name, kind in self._types.items() if name in stored and stored[name] != kind
         }
-        moved = self._lists.finisher.names.moved
-        return types, {was: now for now, was in moved.items() if was in stored and now not in stored}
+        return types, self._lists.finisher.names.renamed(stored)
 
     @property
     def widened(self) -> Sequence[str]:

@@ -108,7 +108,8 @@ class RowFinisher:
         self._secrets = frozenset(endpoint.secrets)
         self._excluded = {path[0] for path in exclude if len(path) == 1}
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
-        self._as_sent = endpoint.timestamps_as_sent
+        # a column that is stored as something else stays so until a full refresh
+        self._as_sent = [name for name in endpoint.timestamps_as_sent if columns.get(name, "timestamp") == "timestamp"]
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
         self._times = self._cursors or [("updated_at",)]
         self._max_columns = max_columns
@@ -202,7 +203,8 @@ class RowFinisher:
     def _hash(self, row: Mapping[str, Any]) -> int:
         if moved := self.names.moved:
             # names that an earlier version of the product has hashed, so that an upgrade loads nothing
-            row = {moved.get(name, name): value for name, value in row.items()}
+            former = {name: moved[name] for name in row if name in moved and moved[name] not in row}
+            row = {former.get(name, name): value for name, value in row.items()}
         try:
             return content_hash(row)
         except TypeError:

@@ -29,8 +29,7 @@ MAX_REJECTED = 1_000_000
 def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     """Columns whose type does not depend on what comes: timestamps in UTC, the content hash, the mark of deletion."""
     columns: dict[str, TColumnSchema] = {
-        name: {"data_type": "timestamp"}
-        for name in (*(path for path in endpoint.timestamps if "." not in path), *endpoint.timestamps_as_sent)
+        name: {"data_type": "timestamp"} for name in endpoint.timestamps if "." not in name
     }
     columns[ROW_HASH] = {"data_type": "bigint"}
     if endpoint.primary_key:

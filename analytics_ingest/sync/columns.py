@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from analytics_ingest.extract.column_types import STORED, column_type
-from analytics_ingest.extract.errors import ReadError
+from analytics_ingest.extract.column_types import NONE, STORED, Kind, column_type
+from analytics_ingest.extract.errors import IngestError, ReadError
+from analytics_ingest.extract.times import MICROSECONDS, MILLISECONDS, to_utc
 from analytics_ingest.warehouse.columns import ColumnChanges
 from analytics_ingest.warehouse.errors import WarehouseError
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 VARIANT = re.compile(r"(?P<column>.+)__v_(?P<type>[a-z]+)")
 """A column that dlt made for values of another type, before columns were widened."""
+
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2}))?", re.ASCII)
+"""Times as text that every destination reads alike."""
 
 
 class ColumnFitter:
@@ -85,10 +90,11 @@ class ColumnFitter:
         """Gives the columns of a table that is to be read completely the types that a new table would have.
 
         The variants that dlt made beside a column are folded into it. A column of times becomes text where only dlt has
-        found it to be one of times.
+        found it to be one of times; one that is declared since becomes one of times, if it holds nothing else.
 
         Raises:
-            WarehouseError: The destination fails, or something of a user's stands in the way.
+            IngestError: Something of a user's stands in the way.
+            WarehouseError: The destination fails.
         """
         there = self.columns.get(endpoint.name, {})
         folded: dict[str, dict[str, str]] = {}
@@ -96,24 +102,36 @@ class ColumnFitter:
             match = VARIANT.fullmatch(name)
             if match and match["column"] in there:
                 folded.setdefault(match["column"], {})[name] = kind
-        types = {}
+        types = {
+            name: (kind, self._wide_enough(endpoint, {name: kind, **folded[name]}, tables))
+            for name, kind in there.items()
+            if name in folded
+        }
         for name, kind in there.items():
-            if name in folded:
-                kinds = STORED[kind]
-                for other in folded[name].values():
-                    kinds |= STORED[other]
-                wide = column_type(kinds)
-                large = wide == "double" and any(
-                    tables.holds_large(endpoint.name, each)
-                    for each, other in {name: kind, **folded[name]}.items()
-                    if other == "bigint"
-                )
-                types[name] = (kind, "text" if large else wide)
-            elif kind == "timestamp" and name not in endpoint.times and not name.startswith("_"):
+            if name in folded or name.startswith("_"):
+                continue
+            if kind == "timestamp" and name not in endpoint.times:
                 types[name] = (kind, "text")
+            elif name in endpoint.times and kind in ("text", "bigint") and _holds_times(tables, endpoint, name):
+                types[name] = (kind, "timestamp")
         changes = ColumnChanges(table=endpoint.name, types=types, folded=folded)
-        if changes:
+        if not changes:
+            return
+        try:
             self._change(changes, tables)
+        except WarehouseError as error:
+            if error.transient:
+                raise
+            raise IngestError(f"its table cannot be refreshed: {error}") from None
+
+    def _wide_enough(self, endpoint: Endpoint, columns: Mapping[str, str], tables: Tables) -> str:
+        """The type that holds the values of several columns."""
+        kinds = NONE
+        for kind in columns.values():
+            kinds |= STORED.get(kind, Kind.TEXT)
+        wide = column_type(kinds)
+        rounded = [name for name, kind in columns.items() if kind == "bigint"] if wide == "double" else []
+        return "text" if any(tables.holds_large(endpoint.name, name) for name in rounded) else wide
 
     def _change(self, changes: ColumnChanges, tables: Tables) -> None:
         for each in (changes, *self._children(changes, tables)):
@@ -151,3 +169,14 @@ class ColumnFitter:
                 found = ColumnChanges(table=child.name, types=types)
                 yield found
                 yield from self._children(found, tables)
+
+
+def _holds_times(tables: Tables, endpoint: Endpoint, column: str) -> bool:
+    """Whether every value of a column is a time that the destination reads as ``to_utc`` does."""
+    for (value,) in tables.read(endpoint.name, [column]):
+        plain = (
+            TIME.fullmatch(value) if isinstance(value, str) else value is None or MILLISECONDS <= value < MICROSECONDS
+        )
+        if not plain or not (value is None or isinstance(to_utc(value), datetime)):
+            return False
+    return True

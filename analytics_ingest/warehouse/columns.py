@@ -109,6 +109,10 @@ class ColumnChanger:
             return value
         if now == "text":
             return self._as_text(value, was)
+        if now == "timestamp":
+            # a date alone is its beginning in UTC; whole numbers are milliseconds
+            text = f"CAST(CASE WHEN length({value}) = 10 THEN {value} || 'T00:00:00Z' ELSE {value} END AS TIMESTAMPTZ)"
+            return text if was == "text" else f"to_timestamp({value} / 1000.0)"
         if now == "json":
             if was in ("text", "timestamp"):
                 return self.quoted.format(self._as_text(value, was))
@@ -128,7 +132,7 @@ class ColumnChanger:
         )
 
     def _type(self, kind: str) -> str:
-        found: str = self._client.type_mapper.to_destination_type({"data_type": kind}, {})
+        found: str = self._client.type_mapper.to_destination_type({"name": "value", "data_type": kind}, {"name": "table"})
         return found
 
     def _table(self, table: str) -> str:

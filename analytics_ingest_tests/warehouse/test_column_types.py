@@ -285,7 +285,9 @@ def load_as_before(rows: list[dict[str, Any]]) -> None:
 def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, upstream: Trial) -> None:
     load_as_before(FORMER)
     before = read(store)
-    assert {"share__v_double", "panels__v_json", "panels__v_text", "big__v_double", "odd__v_text"} <= set(before.columns)
+    assert {"share__v_double", "panels__v_json", "panels__v_text", "big__v_double", "odd__v_text"} <= set(
+        before.columns
+    )
     # the fourth is gone upstream: its values are folded in the table
     upstream.rows = Rows(things=[FORMER[:3]])
     result = upstream.sync(full_refresh=True)["things"]
@@ -320,3 +322,26 @@ def test_a_stored_type_stays_until_a_value_does_not_fit(store: Store, upstream: 
     assert result.widened == ["note is text, was timestamp: the row id 3 has 42"]
     iso = "2026-01-01T00:00:00+00:00"
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: iso, 2: iso, 3: "42"}
+
+
+def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store: Store, upstream: Trial) -> None:
+    load_as_before([{"id": 1, "due_on": "2026-03-01", "ends_at": 1_767_225_600_250, "starts_at": "soon"}])
+    rows = [
+        {"id": 1, "due_on": "2026-03-01", "ends_at": 1_767_225_600_250, "starts_at": "soon"},
+        {"id": 2, "due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"},
+    ]
+    upstream.rows = Rows(things=[rows])
+    upstream.sync()
+    kept = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
+    # as sent
+    assert kept == {
+        1: ["2026-03-01", 1_767_225_600_250, "soon"],
+        2: ["2026-03-02T12:00:00+02:00", None, "2026-03-01"],
+    }
+    assert upstream.sync(full_refresh=True)["things"].reason == ""
+    found = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
+    assert found == {
+        1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "soon"],
+        2: [datetime(2026, 3, 2, 10, tzinfo=UTC), None, "2026-03-01"],
+    }
+    assert upstream.sync()["things"].reading.rows_loaded == 0

@@ -189,6 +189,7 @@ ROOTLY = overlay(
                 "closed_at",
                 "cancelled_at",
             ),
+            "timestamps_as_sent": ("scheduled_for", "scheduled_until"),
         },
     },
     added=(*LISTS, *OTHERS, *CHILDREN),

@@ -82,6 +82,7 @@ SPLIT = overlay(
             primary_key=("environment_id", "name"),
             parents=From("environments", environment_id="id", workspace_id="workspace_id"),
             timestamps=("creation_time", "last_update_time"),
+            timestamps_as_sent=("last_traffic_received_at",),
             description="Each flag's definition in each environment: treatments, rules, traffic, killed or not.",
         ),
     ),

@@ -1,0 +1,170 @@
+"""No two fields share a column, and no field takes a column that is another's: the product's, dlt's, the database's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analytics_ingest.extract.column_names import ColumnNames, column_name, former_name
+from analytics_ingest.sync.verify import verify_api
+from analytics_ingest_tests.conftest import packages, query
+from analytics_ingest_tests.stores import STORES
+from analytics_ingest_tests.trials import API, LOG, NAME, Rows, trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from analytics_ingest_tests.stores import Store
+    from analytics_ingest_tests.trials import Trial
+
+COLLIDING = [
+    ["id", "ID", "Id", "iD"],
+    ["a.b", "a_b", "a-b", "a b", "aB", "A_B", "a__b"],
+    ["名前", "价格", "имя", "🦆", "x", "_", "__"],
+    ["", " ", "unnamed", "\t"],
+    ["sent_row_hash", "_row_hash", "_rowHash", "_RowHash"],
+    ["1a", "_1a"],
+    ["holdoutIDs", "holdoutIds", "holdout_ids", "holdout_i_ds"],
+    ["n" * 70, "n" * 69 + "N", "n" * 80],
+    ["d", "sent_d", "D", "s", "S"],
+    ["ctid", "CTID", "xmin", "rowid", "tableoid", "oid", "_ducklake_internal_row_id"],
+    ["select", "SELECT", "table", 'a"b', "a'b", "a;b", "a%sb", "a{0}b", "a\x00b"],
+    ["_deleted_at", "_deletedAt", "_dlt_id", "_dltId", "_dlt_load_id", "_operation", "_seen_at", "_valid_from"],
+]
+FIELDS = [field for group in COLLIDING for field in group]
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
+    with trial(monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with STORES[request.param](tmp_path) as found:
+        for name, value in found.settings.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+def values(row: dict[str, Any]) -> list[str]:
+    return sorted(value for value in row.values() if isinstance(value, str) and value.startswith("value of "))
+
+
+def test_every_field_has_a_column_of_its_own(store: Store, upstream: Trial) -> None:
+    row = {field: f"value of {number}" for number, field in enumerate(FIELDS) if field != "id"}
+    # what comes late, and alone, has its column too
+    rows = [{"id": 1, **row}, *({"id": 2 + number, field: row[field]} for number, field in enumerate(row))]
+    upstream.rows = Rows(things=[rows[:20], rows[20:]])
+    result = upstream.sync()["things"]
+    assert (result.status, result.reading.rows_rejected) == ("complete", 0)
+    columns, stored = store.table(NAME, "things")
+    found = {each[columns.index("id")]: dict(zip(columns, each, strict=True)) for each in stored}
+    assert values(found[1]) == sorted(row.values())
+    for each in rows[1:]:
+        (field,) = each.keys() - {"id"}
+        (column,) = (name for name, value in found[each["id"]].items() if value == row[field])
+        # in the same column as in the row that has them all
+        assert found[1][column] == row[field], field
+    assert all(isinstance(each[name], int) for each in found.values() for name in ("id", "_row_hash"))
+    assert all(each["_deleted_at"] is None for each in found.values())
+    again = upstream.sync()["things"]
+    assert (again.reading.rows_loaded, again.findings[-1].said) == (0, "no column has changed")
+    assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
+
+
+def test_the_column_of_a_field_stays_whoever_comes_first(upstream: Trial, tmp_path: Path) -> None:
+    both = [{"id": 1, "Name": "first", "name": "second"}]
+    upstream.rows = Rows(things=[both])
+    upstream.sync()
+    columns = [row[0] for row in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")]
+    (other,) = (name for name in columns if name.startswith("name_"))
+    upstream.rows = Rows(things=[[*both, {"id": 2, "Name": "alone"}], [{"id": 3, "name": "alone"}]])
+    upstream.sync()
+    found = query(tmp_path, f"SELECT id, name, {other} FROM {NAME}.things ORDER BY id")
+    assert found == [(1, "second", "first"), (2, None, "alone"), (3, "alone", None)]
+
+
+def test_a_second_field_is_said(upstream: Trial, caplog: pytest.LogCaptureFixture) -> None:
+    upstream.rows = Rows(things=[[{"id": 1, "Name": "x", "name": "y"}]])
+    with caplog.at_level(logging.WARNING):
+        upstream.sync()
+    (said,) = [record.message for record in caplog.records if "'Name'" in record.message]
+    assert said.startswith("trials/things: the API sends its own 'Name', whose name is that of another column")
+
+
+def test_names_depend_on_nothing_but_the_fields() -> None:
+    for fields in COLLIDING:
+        one, other = ColumnNames(), ColumnNames()
+        one.name(fields)
+        other.name(reversed(fields))
+        assert one.columns == other.columns
+        assert len(set(one.columns.values())) == len(fields)
+        # dlt leaves them as they are
+        assert [former_name(column) for column in one.columns.values()] == list(one.columns.values())
+
+
+def test_what_was_decided_holds_in_any_order() -> None:
+    first = ColumnNames()
+    first.name(FIELDS)
+    for field in FIELDS:
+        later = ColumnNames(remembered=first.decided)
+        later.name([field])
+        assert later.columns[field] == first.columns[field]
+
+
+@pytest.mark.parametrize(
+    ("field", "column"),
+    [
+        ("holdoutIDs", "holdout_ids"),
+        ("IDs", "ids"),
+        ("allURLsOf", "all_urls_of"),
+        ("HTTPStatus", "http_status"),
+        ("lastModifiedTime", "last_modified_time"),
+        ("osVersion", "os_version"),
+        ("isDNS", "is_dns"),
+    ],
+)
+def test_acronyms(field: str, column: str) -> None:
+    assert column_name(field) == column
+
+
+def test_columns_of_an_old_warehouse_are_carried_over_without_a_reload(
+    upstream: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"id": 1, "holdoutIDs": ["a"], "d": {"id": 7}, "name": "x"}
+    upstream.rows = Rows(things=[[row]])
+    with monkeypatch.context() as patch:
+        # the names that earlier versions gave
+        patch.setattr("analytics_ingest.extract.column_names.PLURAL", __import__("re").compile("(?!)()"))
+        patch.setattr("analytics_ingest.extract.column_names.ALIASES", frozenset())
+        upstream.sync()
+    former = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
+    assert {"holdout_i_ds", "d"} < former
+    loads = packages(tmp_path, NAME)
+    result = upstream.sync()["things"]
+    assert (result.reading.rows_loaded, packages(tmp_path, NAME)) == (0, loads)
+    found = query(tmp_path, f"SELECT id, holdout_ids, sent_d, name FROM {NAME}.things")
+    assert [(key, json.loads(ids), json.loads(d), name) for key, ids, d, name in found] == [(1, ["a"], {"id": 7}, "x")]
+    names = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
+    assert names == (former - {"holdout_i_ds", "d"}) | {"holdout_ids", "sent_d"}
+    upstream.rows = Rows(things=[[{**row, "name": "y", "holdoutIDs": ["b"]}, {**row, "id": 2}]])
+    assert upstream.sync()["things"].reading.rows_loaded == 2
+    found = query(tmp_path, f"SELECT id, holdout_ids, name FROM {NAME}.things ORDER BY id")
+    assert [(key, json.loads(ids), name) for key, ids, name in found] == [(1, ["b"], "y"), (2, ["a"], "x")]
+
+
+@pytest.mark.parametrize("setting", ["holdout_i_ds", "holdout_ids", "holdoutIDs", "things.holdoutIDs"])
+def test_a_column_is_left_out_by_any_of_its_names(
+    upstream: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv("SOURCES__TRIALS__EXCLUDE_COLUMNS", f'["{setting}"]')
+    upstream.rows = Rows(things=[[{"id": 1, "holdoutIDs": ["a"], "holdoutIds": ["b"]}]])
+    upstream.sync()
+    names = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
+    assert [name for name in names if "holdout" in name] == []
