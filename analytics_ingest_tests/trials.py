@@ -12,7 +12,6 @@ from urllib.parse import unquote
 from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From
 from analytics_ingest.apis.paginators import cursor
-from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.json_text import json_text
 from analytics_ingest.extract.mode import Mode
 from analytics_ingest.sync.sync import ApiSync
@@ -116,10 +115,10 @@ class Trial:
     def _answer(self, asked: Asked) -> Answer:
         return self.rows.answer(asked)
 
-    def sync(self, *, full_refresh: bool = False, log: logging.Logger = LOG) -> dict[str, EndpointResult]:
-        """Syncs the API; the results by endpoint."""
-        mode = Mode(full_refresh=full_refresh)
-        return {result.endpoint.name: result for result in ApiSync(API, mode=mode, log=log).run()}
+    def sync(self, *endpoints: str, full_refresh: bool = False, log: logging.Logger = LOG) -> dict[str, EndpointResult]:
+        """Syncs the API, or some of its endpoints; the results by endpoint."""
+        run = ApiSync(API, selected=set(endpoints) or None, mode=Mode(full_refresh=full_refresh), log=log).run()
+        return {result.endpoint.name: result for result in run}
 
 
 @contextmanager
@@ -132,12 +131,3 @@ def trial(patch: pytest.MonkeyPatch, **settings: str) -> Iterator[Trial]:
         yield found
     finally:
         found.server.stop()
-
-
-def stored_form(value: Any, kind: str) -> Any:
-    """A value that was sent, as it is read from a column of this type; JSON as a Python value."""
-    if value is None:
-        return None
-    if kind == "text":
-        return as_text(value)
-    return value

@@ -351,7 +351,9 @@ class EndpointReader:
             self._committed = copy.deepcopy(self._state)
 
     def _arrow(self, rows: Sequence[dict[str, Any]]) -> Any:
-        names = dict.fromkeys(name for row in rows for name in row)
+        # the key first, then what comes with it from the parent
+        first = (*self.endpoint.primary_key, *(self.endpoint.parents.params if self.endpoint.parents else ()))
+        names = dict.fromkeys((*first, *(name for row in rows for name in row)))
         types = {name: self._types[name] for name in names if name in self._types and name != ROW_HASH}
         return arrow_table(
             rows,

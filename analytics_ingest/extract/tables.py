@@ -139,7 +139,8 @@ def rejected_resource(rejected: Mapping[str, Sequence[tuple[str, Any]]]) -> DltR
         for reason, sent in sents
     ]
     types = {"endpoint": "text", "reason": "text", "row": "json", ROW_HASH: "bigint"}
-    table = arrow_table(rows, types, required=("endpoint", ROW_HASH))
+    # the rows are JSON text already
+    table = arrow_table(rows, types, required=("endpoint", ROW_HASH), is_native=lambda _name, _kind: True)
     resource: DltResource = dlt.resource(
         iter([table]),
         name=REJECTED,

@@ -49,7 +49,7 @@ class Ahead:
             return False
         if self._columns and ROW_HASH not in self._columns:
             return False
-        names = {name for row in reader.kept.rows.values() for name in row}
+        names = {name for row in reader.kept.rows.values() for name in row if name != ROW_HASH}
         if not all(self._is_plain(name) for name in names):
             return False
         now = sum(1 for _ in self.rows(tables, ()))

@@ -78,8 +78,8 @@ class Loader:
             AuthenticationError: The API refused the key.
             WarehouseError: There is no room to work in.
         """
-        giving = package.settle()
         try:
+            giving = package.settle()
             # also where there is no row to load: a column may have another name now
             changing = [reader for reader in package.taken if reader.has_changes]
             if changing:

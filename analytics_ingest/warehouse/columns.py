@@ -132,7 +132,9 @@ class ColumnChanger:
         )
 
     def _type(self, kind: str) -> str:
-        found: str = self._client.type_mapper.to_destination_type({"name": "value", "data_type": kind}, {"name": "table"})
+        found: str = self._client.type_mapper.to_destination_type(
+            {"name": "value", "data_type": kind}, {"name": "table"}
+        )
         return found
 
     def _table(self, table: str) -> str:

@@ -50,18 +50,16 @@ ODD = {
     "field without a name": Odd([row(**{"": 1, "fine": 2})], "stored"),
     "field with a blank name": Odd([row(**{"  ": 1})], "stored"),
     "number of 65 bits": Odd([row(big=2**63), row("b", big=5)], "stored"),
-    "number of 65 bits among others": Odd([row(big=5), row("b", big=2**63)], "some rejected", "more than the 64 bits"),
+    "number of 65 bits among others": Odd([row(big=5), row("b", big=2**63)], "stored"),
     "key of 65 bits": Odd([row(2**63)], "stored"),
     "keys of several types": Odd(
-        [row(5), row("-7"), row(2**63), row("007"), row(True), row(1.5)], "some rejected", "in the other rows"
+        [row(5), row("-7"), row(2**63), row("007"), row(True), row(1.5)], "some rejected", "in another type"
     ),
     "260 levels": Odd([row(deep=nested(260))], "stored"),
     "1000 levels": Odd([row(deep={"a": nested(1000)})], "stored"),
     "key of 260 levels": Odd([row(nested(260))], "failed", "no plain value for id"),
-    "time before year 1": Odd([row(updated_at="0001-01-01T00:00:00+14:00")], "failed", "which no timestamp can hold"),
-    "time after year 9999": Odd(
-        [row("b"), row(updated_at="9999-12-31T23:59:59-14:00")], "some rejected", "which no timestamp can hold"
-    ),
+    "time before year 1": Odd([row(updated_at="0001-01-01T00:00:00+14:00")], "stored"),
+    "time after year 9999": Odd([row("b"), row(updated_at="9999-12-31T23:59:59-14:00")], "stored"),
     "first and last time": Odd(
         [row(updated_at="0001-01-01T00:00:00Z"), row("b", updated_at="9999-12-31T23:59:59.999999Z")], "stored"
     ),
@@ -265,7 +263,7 @@ def test_table_that_the_destination_refuses_altogether_fails_alone(tmp_path: Pat
     assert_exact(tmp_path, restored, API, "gates", "tags", "gates_rules")
 
 
-@pytest.mark.parametrize("step", ["book", "settle", "take_vanished", "vanished", "rest"])
+@pytest.mark.parametrize("step", ["book", "settle", "take_vanished", "vanished", "resource", "_items", "fix_types"])
 def test_error_of_ours_ends_one_endpoint(
     tmp_path: Path,
     restored: SandboxServer,
@@ -278,10 +276,10 @@ def test_error_of_ours_ends_one_endpoint(
     name = {"book": "_book"}.get(step, step)
     plain = getattr(EndpointReader, name)
 
-    def failing(reader: EndpointReader, *arguments: Any) -> Any:
+    def failing(reader: EndpointReader, *arguments: Any, **options: Any) -> Any:
         if reader.endpoint.name == "tags":
             raise ZeroDivisionError("a fault of ours")
-        return plain(reader, *arguments)
+        return plain(reader, *arguments, **options)
 
     monkeypatch.setattr(EndpointReader, name, failing)
     results = sync(API, "tags", *OTHERS)

@@ -26,7 +26,7 @@ ROWS = [
     ("bytes", "J\ufffdrgen", '{"deep":[]}'),
     ("half", "x\ufffdy", '{"deep":["\ufffd"]}'),
     ("pair", "\U0001f600", '{"deep":["a\\nb"]}'),
-    ("wide", "w", '{"deep":[1.8446744073709552e+19]}'),
+    ("wide", "w", '{"deep":[18446744073709551616]}'),
 ]
 
 

@@ -238,7 +238,7 @@ def test_rows_that_the_sync_puts_aside_for_the_type_of_their_key_are_told_and_no
 ) -> None:
     labels = sandbox.world.collection("project_planning", "labels")
     sync("project_planning", "labels")
-    labels[2]["id"] = "L-7"
+    labels[2]["id"] = "7"
     found = verify("project_planning", "labels")["labels"]
 
     # the row that had the key before is one too many until a sync marks it

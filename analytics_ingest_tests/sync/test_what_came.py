@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 API = "experimentation"
 
 
-def test_field_that_changes_its_type_keeps_the_old_values_and_is_warned_of(
+def test_field_that_changes_its_type_keeps_the_old_values_and_is_told_of(
     tmp_path: Path, sandbox: SandboxServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     gates = sandbox.world.collection(API, "gates")
@@ -27,10 +27,12 @@ def test_field_that_changes_its_type_keeps_the_old_values_and_is_warned_of(
     result = sync(API, "gates")["gates"]
 
     assert result.status == "complete"
-    rows = query(tmp_path, f"SELECT id, weight, weight__v_text FROM {API}.gates ORDER BY weight IS NULL DESC")
-    assert rows[0] == (gates[0]["id"], None, "heavy")
-    assert {row[1:] for row in rows[1:]} == {(1, None)}
-    assert "experimentation/gates: weight came with another type than before" in caplog.text
+    assert result.reading.rows_loaded == 1
+    rows = dict(query(tmp_path, f"SELECT id, weight FROM {API}.gates"))
+    assert rows == {gate["id"]: "1" for gate in gates} | {gates[0]["id"]: "heavy"}
+    said = f"weight is text, was bigint: the row id {gates[0]['id']} has heavy"
+    assert f"experimentation/gates: {said}" in caplog.text
+    assert result.widened == [said]
 
 
 def test_new_field_and_a_field_that_is_gone(tmp_path: Path, sandbox: SandboxServer) -> None:
@@ -56,20 +58,32 @@ def test_of_one_key_twice_the_later_row_stays(tmp_path: Path, sandbox: SandboxSe
         assert query(tmp_path, f"SELECT name FROM {API}.gates WHERE id = '{gates[0]['id']}'") == [("late",)]
 
 
-def test_text_among_keys_of_whole_numbers_is_kept_aside(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_text_among_keys_of_whole_numbers_makes_the_key_text(tmp_path: Path, sandbox: SandboxServer) -> None:
     labels = sandbox.world.collection("project_planning", "labels")
     assert isinstance(labels[0]["id"], int)
+    sync("project_planning", "labels")
     labels[2]["id"] = "L-7"
+    assert sync("project_planning", "labels")["labels"].reading.rows_rejected == 0
+    expected = sorted((str(row["id"]),) for row in labels)
+    assert live_keys(tmp_path, "project_planning", "labels") == expected
+
+
+def test_text_that_is_a_number_among_keys_of_whole_numbers_is_kept_aside(
+    tmp_path: Path, sandbox: SandboxServer
+) -> None:
+    labels = sandbox.world.collection("project_planning", "labels")
+    labels[2]["id"] = "7"
     for _ in range(2):
         result = sync("project_planning", "labels")["labels"]
         assert result.status == "complete"
         assert result.reading is not None
         assert result.reading.rows_rejected == 1
 
-    kept = [(row["id"],) for row in labels if row["id"] != "L-7"]
+    kept = [(row["id"],) for row in labels if row["id"] != "7"]
     assert live_keys(tmp_path, "project_planning", "labels") == sorted(kept)
     reasons = query(tmp_path, "SELECT endpoint, reason FROM project_planning._rejected_rows")
-    assert reasons == [("labels", "id is 'L-7', in the other rows it is a whole number")]
+    said = "id is '7', and other rows have it in another type: a column cannot tell 7 from '7'"
+    assert reasons == [("labels", said)]
 
 
 def test_key_that_is_no_plain_value_is_kept_aside(tmp_path: Path, sandbox: SandboxServer) -> None:

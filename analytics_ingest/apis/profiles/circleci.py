@@ -8,7 +8,7 @@ Facts from the vendor's specification and documentation.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
 from analytics_ingest.apis.declaration import Endpoint, RetryPolicy
@@ -18,6 +18,8 @@ from analytics_ingest.apis.profiles.overlay import overlay
 from analytics_ingest.apis.values import Values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from analytics_ingest.apis.feeds import Row
 
 WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized", "not_run"})
@@ -57,6 +59,15 @@ def by_slug(feed: From | Union, *, asks: bool = False) -> Named:
 
 
 FOLLOWED = From("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
+
+
+def with_vcs_type(row: Any) -> Iterator[Any]:
+    """A collaboration with its ``vcs_type`` under this name, which is also sent as ``vcs-type``."""
+    if isinstance(row, dict) and "vcs-type" in row and "vcs_type" not in row:
+        row = {"vcs_type" if name == "vcs-type" else name: value for name, value in row.items()}
+    yield row
+
+
 PROJECTS = Union((FOLLOWED, From("pipelines", project_slug="project_slug")))
 ORGANISATIONS = Values(name="org_slug", setting="org_slugs", otherwise=From("self_collaborations", org_slug="slug"))
 # a pipeline's own updated_at stays when a workflow of it goes on or is run again: no column tells of that
@@ -87,7 +98,7 @@ CIRCLECI = overlay(
             "timestamps": ("created_at",),
         },
         # the id may be null
-        "self_collaborations": {"primary_key": ("slug",)},
+        "self_collaborations": {"primary_key": ("slug",), "rows": with_vcs_type},
         "me": {"timestamps": ("created_at",)},
         # the API drops branches on 7 December 2026, and leaves it out from now on if asked to
         "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},

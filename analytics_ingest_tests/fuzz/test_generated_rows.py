@@ -1,0 +1,168 @@
+"""Generated rows over a real server: whatever an API sends, the run ends, nothing is lost and nothing is merged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from analytics_ingest.orchestrate.checks import evaluations
+from analytics_ingest.orchestrate.metadata import result_metadata
+from analytics_ingest.sync.verify import verify_api
+from analytics_ingest_tests.fuzz.oracle import Table, check_values, rows_of
+from analytics_ingest_tests.fuzz.strategies import Trials, trials
+from analytics_ingest_tests.trials import API, KEY, NAME, OTHERS, Trial, trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.trials import Rows
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
+"""Draws: by default as many as fit into a minute, always the same ones."""
+LOG = logging.getLogger("fuzz")
+
+
+class Warehouse:
+    """The DuckDB file of one draw."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "warehouse.duckdb"
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+
+    def table(self, name: str) -> Table:
+        """The rows of a table that are not marked as deleted; none if there is no table."""
+        with duckdb.connect(str(self.file), read_only=True) as connection:
+            there = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
+            if not connection.execute(there, [NAME, name]).fetchall():
+                return Table((), ())
+            found = connection.sql(f'SELECT * FROM {NAME}."{name}"')
+            rows = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+            return Table(found.columns, [row for row in rows if row.get("_deleted_at") is None])
+
+    def rejected(self, endpoint: str) -> list[Any]:
+        rows = self.table("_rejected_rows").rows
+        assert all(row["reason"] for row in rows)
+        return [json.loads(row["row"])["sent"] for row in rows if row["endpoint"] == endpoint]
+
+
+class Logged(logging.Handler):
+    """What was logged, as text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def logged() -> Iterator[Logged]:
+    handler = Logged()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+
+
+def check(rows: Rows, results: dict[str, EndpointResult], warehouse: Warehouse) -> None:
+    """Checks what the warehouse holds after a sync."""
+    others = warehouse.table("others")
+    assert results["others"].status == "complete"
+    assert sorted((row["id"], row["name"]) for row in others.rows) == [(row["id"], row["name"]) for row in OTHERS]
+    assert [row["updated_at"] is not None for row in others.rows] == [True] * len(OTHERS)
+    for name in ("things", "states"):
+        sent = list(rows_of(getattr(rows, name)))
+        rejected = [row["marker"] for row in warehouse.rejected(name)]
+        table = warehouse.table(name)
+        assert [column for column in table.columns if "__" in column] == []
+        if results[name].status == "failed":
+            assert "none of which can be stored" in results[name].reason
+            assert {row["marker"] for row in sent} <= set(rejected)
+            continue
+        assert results[name].status == "complete", results[name].reason
+        check_values(sent, table, rejected, keyed=name == "things")
+        if not (results[name].reading.rows_rejected or results[name].reading.rows_withheld):
+            # and nothing else is there
+            markers = {row["marker"] for row in sent}
+            assert {row["marker"] for row in table.rows} <= markers
+    if results["parts"].status == "skipped":
+        assert results["things"].status == "failed" or results["things"].reading.rows_withheld
+        return
+    rejected = [row["marker"] for row in warehouse.rejected("parts")]
+    table = warehouse.table("parts")
+    asked = {str(row["id"]) for row in warehouse.table("things").rows}
+    for key, pages in rows.parts.items():
+        if key not in asked or (not set(key.split("/")).isdisjoint({"", ".", ".."}) and key in ("", ".", "..")):
+            continue
+        sent = list(rows_of(pages))
+        if sent and all(row["marker"] in rejected for row in sent):
+            continue
+        mine = [row for row in table.rows if str(row["thing_id"]) == key]
+        check_values(sent, Table(table.columns, mine), rejected, keyed=True)
+
+
+def loaded(results: dict[str, EndpointResult]) -> dict[str, int]:
+    return {name: result.reading.rows_loaded for name, result in results.items() if result.reading}
+
+
+def shown(results: dict[str, EndpointResult]) -> str:
+    """All that Dagster is given of the results."""
+    given = [(result_metadata(API, each), evaluations(API, each), each.reason) for each in results.values()]
+    return repr(given)
+
+
+def run_draw(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
+    """One draw: a sync, the same again, a sync of what has changed, the same again, and the proof."""
+    warehouse.clear()
+    with logged() as lines:
+        for rows in (draw.first, draw.second):
+            upstream.rows = rows
+            results = upstream.sync(log=LOG)
+            check(rows, results, warehouse)
+            again = upstream.sync(log=LOG)
+            assert set(loaded(again).values()) <= {0}, (loaded(again), loaded(results))
+            check(rows, again, warehouse)
+            for secret in (KEY, KEY[:-1], KEY[1:]):
+                assert secret not in shown(results) + shown(again)
+        verified = {each.endpoint.name: each for each in verify_api(API, log=LOG)}
+        assert {name: (each.outcome, each.reason) for name, each in verified.items() if each.outcome == "differs"} == {}
+    assert [line for line in lines.lines if KEY in line] == []
+    assert [line for line in lines.lines if "unexpected error" in line or "Traceback" in line] == []
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+    database=None,
+    phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if "FUZZ_SHRINK" in os.environ else [])],
+    suppress_health_check=list(HealthCheck),
+)
+@given(draw=trials())
+def _property(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
+    run_draw(draw, upstream, warehouse)
+
+
+def test_generated_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warehouse = Warehouse(tmp_path / "draw")
+    monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
+    with trial(monkeypatch) as upstream:
+        _property(upstream=upstream, warehouse=warehouse)
