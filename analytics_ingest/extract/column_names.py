@@ -122,18 +122,14 @@ class ColumnNames:
             self._fields.setdefault(sent_name(name), None)
         self._lock = threading.Lock()
 
-    def name(self, fields: Iterable[str]) -> list[str]:
-        """Gives fields that come for the first time their columns; the columns that are new."""
+    def name(self, fields: Iterable[str]) -> None:
+        """Gives fields that come for the first time their columns."""
         with self._lock:
-            new = [field for field in fields if field not in self.columns]
-            plain = {field: self._plain(field) for field in new}
-            given = []
-            for field in sorted(new, key=lambda each: (plain[each] != each, each)):
+            plain = {field: self._plain(field) for field in fields if field not in self.columns}
+            for field in sorted(plain, key=lambda each: (plain[each] != each, each)):
                 column = self._free(field, plain[field])
                 self._fields[column] = field
                 self.columns[field] = column
-                given.append(column)
-            return given
 
     def plain(self, field: str) -> set[str]:
         """The names that people may know the field's column by: of this version of the product, and of earlier ones."""

@@ -118,9 +118,10 @@ class RowFinisher:
         self.names = ColumnNames(stored=columns, remembered=remembered, params=params, max_length=max_name_length)
         self.types = ColumnTypes(columns, times=endpoint.times, key=self._key, params=params)
         self._own_key = [name for name in self._key if name not in params]
-        # key columns with whole numbers, and by key column the type of each other value by its text
-        self._plain_numbers: set[str] = set()
-        self._forms: dict[str, dict[str, type]] = {name: {} for name in self._own_key}
+        self._given_key = [name for name in self._key if name in params]
+        # by key column and parent: those with whole numbers, and the type of each other value by its text
+        self._plain_numbers: set[tuple[Any, ...]] = set()
+        self._forms: dict[tuple[Any, ...], dict[str, type]] = {}
         self.columns = set(columns)
         self.renamed: dict[str, str] = {}
         # the columns of fields, once it is known what is excluded of them
@@ -145,14 +146,14 @@ class RowFinisher:
 
     def _name(self, fields: Collection[str]) -> None:
         """Gives fields that come for the first time their columns."""
-        new = self.names.name(fields)
-        for field in fields:
-            column = self.names.columns[field]
+        self.names.name(fields)
+        named = {field: self.names.columns[field] for field in fields}
+        for field, column in named.items():
             # also where another version of the product, or a second field, gave the column a name of its own
             known = self.names.plain(field) - {column}
             self._exclude += [(column, *path[1:]) for path in self._exclude if path[0] in known]
         self._excluded = {path[0] for path in self._exclude if len(path) == 1}
-        columns = self.columns | (set(new) - self._excluded)
+        columns = self.columns | (set(named.values()) - self._excluded)
         if self._max_columns is not None and len(columns) > max(self._max_columns, len(self.columns)):
             shown = ", ".join(repr(name[:40]) for name in sorted(columns - self.columns)[:3])
             raise ReadError(
@@ -161,7 +162,7 @@ class RowFinisher:
                 status=200,
             )
         self.columns = columns
-        self._column_of |= {field: self.names.columns[field] for field in fields}
+        self._column_of |= named
 
     def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
         """The row with the path parameters of its request and its hash.
@@ -236,30 +237,31 @@ class RowFinisher:
                 raise self._key_problem(row)
             if not self._takes_nul and isinstance(value, str) and "\0" in value:
                 raise RowRejectedError(f"{name} has the character NUL, which the destination's texts cannot hold")
+        scope = tuple(row[name] for name in self._given_key)
         for name in self._own_key:
-            self._check_form(name, row[name])
+            self._check_form(name, row[name], (name, *scope))
 
-    def _check_form(self, name: str, value: Any) -> None:
-        """Keeps 7 and "7" apart, which one column cannot: the one that comes later is rejected.
+    def _check_form(self, name: str, value: Any, place: tuple[Any, ...]) -> None:
+        """Keeps 7 and "7" of one parent apart, which one column cannot: the one that comes later is rejected.
 
         Whole numbers are not recorded one by one, as nearly all keys are; a text that is one is rejected among them.
         """
-        kind, forms = type(value), self._forms[name]
-        if kind is str and (len(value) > MAX_PLAIN or not PLAIN_TEXT.fullmatch(value)):
-            return
-        if kind not in (int, str, float, bool):
-            return
-        if kind is int and not forms:
-            self._plain_numbers.add(name)
+        kind = type(value)
+        if kind is int:
+            self._plain_numbers.add(place)
+            if place not in self._forms:
+                return
+        elif kind not in (str, float, bool) or (
+            kind is str and (len(value) > MAX_PLAIN or not PLAIN_TEXT.fullmatch(value))
+        ):
             return
         text = as_text(value)
         if kind is int:
-            self._plain_numbers.add(name)
-            clash = forms.get(text, int) is not int
-        elif name in self._plain_numbers and WHOLE_NUMBER.fullmatch(text):
+            clash = self._forms[place].get(text, int) is not int
+        elif place in self._plain_numbers and WHOLE_NUMBER.fullmatch(text):
             clash = True
         else:
-            clash = forms.setdefault(text, kind) is not kind
+            clash = self._forms.setdefault(place, {}).setdefault(text, kind) is not kind
         if clash:
             raise RowRejectedError(
                 f"{name} is {text if kind is not str else repr(text)}, and other rows have it in another type: "

@@ -16,11 +16,12 @@ REPLACEMENT = r"\ufffd"
 """The escape of U+FFFD, Unicode's replacement character."""
 MAX_DIGITS = 4_300
 """Digits of a whole number that Python converts by default."""
-LONG = 20
+LONG = 19
 """Digits of a whole number that may be beyond 64 bits: orjson reads it as a double, which loses digits."""
 DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
 """Translates every digit to 0, and every other byte to a blank."""
-LONG_NUMBER = re.compile(rb"(?:^|[\s:\[,])-?[0-9]{20,}(?=[\s,\]}]|$)")
+LONG_NUMBER = re.compile(rb"(?:^|[\s:\[,])(?:-[0-9]{19,}|[0-9]{20,})(?=[\s,\]}]|$)")
+"""Such a number in a body. orjson reads whole numbers from -2^63 to 2^64 - 1."""
 AROUND = 40
 """Characters that an error shows before and after the place."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -113,7 +114,7 @@ def is_number_text(sent: float, text: str) -> bool:
 def is_time_text(sent: Any, text: str) -> bool:
     try:
         return is_same_time(sent, datetime.fromisoformat(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
 
 
@@ -152,35 +153,35 @@ def check_values(sent: Sequence[Mapping[str, Any]], table: Table, rejected: Sequ
         keyed: Whether rows are told apart by a key.
     """
     stored = {row["marker"]: row for row in table.rows if row["marker"] is not None}
-    shared: dict[str, int] = {}
-    for row in sent if keyed else ():
-        if row.get("id") is not None and not isinstance(row["id"], dict | list):
-            key = readable(path_text(row["id"]))
-            shared[key] = shared.get(key, 0) + 1
-    held: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+    shared = Counter(key for row in sent if (key := key_text(row)) is not None) if keyed else Counter()
     for row in sent:
-        if row["marker"] in stored:
-            held.append((row, stored[row["marker"]]))
-            continue
-        key = row.get("id")
-        if keyed and key is not None and not isinstance(key, dict | list) and shared[readable(path_text(key))] > 1:
-            # another row of this key took its place
-            continue
-        assert row["marker"] in rejected, f"row {row['marker']} is neither stored nor rejected: {row!r:.300}"
-    candidates: dict[str, set[str]] = {}
-    for name in {name for row, _ in held for name in row}:
-        if plain(name) in ("thing_id", "sent_thing_id"):
-            continue
-        columns = set(table.columns)
-        is_time = plain(name) in TIME_FIELDS
-        for row, there in held:
-            if row.get(name) is None:
-                continue
-            columns = {each for each in columns if is_held(row[name], there[each], is_time=is_time)}
-            assert columns, f"no one column holds all values of {name!r}: {row[name]!r:.200} of {row['marker']}"
-        if any(row.get(name) is not None for row, _ in held):
-            candidates[name] = columns
+        # another row of this key may have taken its place
+        gone = row["marker"] not in stored and shared[key_text(row)] < 2
+        assert not gone or row["marker"] in rejected, f"{row['marker']} is neither stored nor rejected: {row!r:.300}"
+    held = [(row, stored[row["marker"]]) for row in sent if row["marker"] in stored]
+    names = {name for row, _ in held for name in row if row[name] is not None}
+    # a child's own field of the name of its path parameter is in one of two columns
+    names = {name for name in names if plain(name) not in ("thing_id", "sent_thing_id")}
+    candidates = {name: columns_of(name, held, table.columns) for name in names}
     assert matched(candidates), f"two fields share a column: {candidates}"
+
+
+def columns_of(
+    name: str, held: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], columns: Sequence[str]
+) -> set[str]:
+    """The columns from which every value of a field can be read."""
+    found, is_time = set(columns), plain(name) in TIME_FIELDS
+    for row, there in held:
+        if row.get(name) is not None:
+            found = {each for each in found if is_held(row[name], there[each], is_time=is_time)}
+            assert found, f"no one column holds all values of {name!r}: {row[name]!r:.200} of {row['marker']}"
+    return found
+
+
+def key_text(row: Mapping[str, Any]) -> str | None:
+    """A row's key as a column of texts has it; ``None`` if it has none."""
+    key = row.get("id")
+    return None if key is None or isinstance(key, dict | list) else readable(path_text(key))
 
 
 def plain(name: str) -> str:

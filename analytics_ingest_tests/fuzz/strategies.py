@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -162,12 +161,12 @@ def values() -> st.SearchStrategy[Any]:
     return st.one_of(st.sampled_from(VALUES), st.sampled_from(VALUES), drawn)
 
 
-@dataclass
 class Trials:
     """Rows of two syncs, one after the other."""
 
-    first: Rows
-    second: Rows
+    def __init__(self, first: Rows, second: Rows) -> None:
+        self.first = first
+        self.second = second
 
     def __repr__(self) -> str:
         """As JSON: some values are nested too deep for Python's."""
