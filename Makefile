@@ -14,13 +14,15 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest check bench format screenshots clean
+.PHONY: help install demo dev test test-latest fuzz fuzz-defects check bench format screenshots clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
 	@echo "make test         the test suite"
 	@echo "make test-latest  the same with the newest Dagster, without dagster-embedded-elt"
+	@echo "make fuzz         generated rows against a local server; EXAMPLES=300 draws by default (half an hour)"
+	@echo "make fuzz-defects whether that finds defects that are put in (ten minutes)"
 	@echo "make check        lint, format, types, layers"
 	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
 	@echo "make format       put the code into shape"
@@ -45,6 +47,15 @@ dev: $(READY)
 
 test: $(READY)
 	@$(BIN)/python $(PYTEST)
+
+EXAMPLES ?= 300
+
+fuzz: $(READY)
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest analytics_ingest_tests/fuzz/test_generated_rows.py
+
+# whether they find what they are for: defects are put in, one after the other
+fuzz-defects: $(READY)
+	@FUZZ_DEFECTS=1 $(BIN)/python -m pytest -s --numprocesses $(TEST_PROCESSES) analytics_ingest_tests/fuzz/test_defects.py
 
 # in an environment of its own, made anew each time; TESTS='-k contract' for some
 test-latest:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from analytics_ingest.extract.arrow import arrow_table
+from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.extract.errors import AuthenticationError, ReadError
 from analytics_ingest.extract.kept import Kept
@@ -300,6 +301,16 @@ class EndpointReader:
     def widened(self) -> Sequence[str]:
         """Which columns have become wider, from what, and by which row's value: a sentence for each, no secrets."""
         return [self._session.foreign(str(each)) for each in self.types.widened]
+
+    def masked(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Rows to be shown, without secrets in their texts."""
+        return [
+            {
+                name: self._session.foreign(as_text(value)) if isinstance(value, str | dict | list) else value
+                for name, value in row.items()
+            }
+            for row in rows
+        ]
 
     @property
     def has_changes(self) -> bool:

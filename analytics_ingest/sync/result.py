@@ -140,5 +140,7 @@ def build_result(
         if checked and counts
         else (),
         widened=reader.widened,
-        sample=tables.sample(name, shown, settings.sample_rows) if checked and settings.sample_rows else (),
+        sample=reader.masked(tables.sample(name, shown, settings.sample_rows))
+        if checked and settings.sample_rows
+        else (),
     )

@@ -164,9 +164,10 @@ def values() -> st.SearchStrategy[Any]:
 class Trials:
     """Rows of two syncs, one after the other."""
 
-    def __init__(self, first: Rows, second: Rows) -> None:
+    def __init__(self, first: Rows, second: Rows, *, oversized: bool) -> None:
         self.first = first
         self.second = second
+        self.oversized = oversized
 
     def __repr__(self) -> str:
         """As JSON: some values are nested too deep for Python's."""
@@ -240,7 +241,7 @@ def trials(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Trials:
             kept.append({**row, **more})
         changed.append(kept)
     second = Rows(things=changed, states=draw(lists("s", 8, keyed=False)), parts=parts, wrap=envelope, headers=headers)
-    return Trials(first, second)
+    return Trials(first, second, oversized=draw(st.integers(0, 7)) == 7)
 
 
 def path_text(key: Any) -> str:

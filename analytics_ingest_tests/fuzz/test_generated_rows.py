@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
 """Draws: by default as many as fit into a minute, always the same ones."""
+MAX_ANSWER = 2_000_000
+"""Bytes that an answer may have."""
 LOG = logging.getLogger("fuzz")
 
 
@@ -133,6 +136,17 @@ def run_draw(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
     """One draw: a sync, the same again, a sync of what has changed, the same again, and the proof."""
     warehouse.clear()
     with logged() as lines:
+        if draw.oversized:
+            # every answer but one is larger than the bound: nothing of them is loaded, or believed
+            upstream.rows = replace(draw.first, wrap={"padding": "x" * (MAX_ANSWER + 1)})
+            results = upstream.sync(log=LOG)
+            assert {name: result.status for name, result in results.items()} == {
+                "things": "failed",
+                "states": "failed",
+                "others": "complete",
+                "parts": "skipped",
+            }
+            assert "MAX_ANSWER_BYTES" in results["things"].reason
         for rows in (draw.first, draw.second):
             upstream.rows = rows
             results = upstream.sync(log=LOG)
@@ -172,5 +186,5 @@ def test_generated_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     warehouse = Warehouse(tmp_path / "draw")
     monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
-    with trial(monkeypatch) as upstream:
+    with trial(monkeypatch, MAX_ANSWER_BYTES=str(MAX_ANSWER)) as upstream:
         _property(upstream=upstream, warehouse=warehouse)
