@@ -55,7 +55,7 @@ fuzz: $(READY)
 
 # whether they find what they are for: defects are put in, one after the other
 fuzz-defects: $(READY)
-	@FUZZ_DEFECTS=1 $(BIN)/python -m pytest -s --numprocesses $(TEST_PROCESSES) analytics_ingest_tests/fuzz/test_defects.py
+	@FUZZ_DEFECTS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) analytics_ingest_tests/fuzz/test_defects.py
 
 # in an environment of its own, made anew each time; TESTS='-k contract' for some
 test-latest:

@@ -139,7 +139,12 @@ class FoundError(Exception):
 
 @pytest.mark.skipif("FUZZ_DEFECTS" not in os.environ, reason="takes minutes: make fuzz-defects")
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
-def test_a_defect_is_found(defect: Callable[[Patch], None], tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_defect_is_found(
+    defect: Callable[[Patch], None],
+    tmp_path: Path,
+    monkeypatch: Patch,
+    record_property: Callable[[str, object], None],
+) -> None:
     warehouse = Warehouse(tmp_path / "draw")
     monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
@@ -165,4 +170,4 @@ def test_a_defect_is_found(defect: Callable[[Patch], None], tmp_path: Path, monk
 
     with trial(monkeypatch, MAX_ANSWER_BYTES=str(MAX_ANSWER)) as upstream, pytest.raises(FoundError) as found:
         search()
-    print(f"{defect.__name__}: found by draw {drawn}: {str(found.value)[:200]}")
+    record_property("found", str(found.value)[:300])
