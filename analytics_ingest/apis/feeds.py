@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -47,6 +48,18 @@ class Mark:
             max(self.load_id, other.load_id),
             self.settled and other.settled,
         )
+
+
+def as_time(value: Any) -> Any:
+    """A time off a column of times, which is one of texts or of JSON if anything else has come; else ``None``."""
+    if not isinstance(value, str):
+        return value if isinstance(value, datetime) else None
+    try:
+        # DuckDB gives JSON as text
+        moment = datetime.fromisoformat(value.strip('"'))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 class Feed(Protocol):
@@ -140,14 +153,14 @@ class From:
                 continue
             if self._derive:
                 row = {name: value for name, value in {**row, **self._derive(row)}.items() if name in self.params}
-            updated_at = told[self._updated] if self._updated else None
+            updated_at = as_time(told[self._updated]) if self._updated else None
             row[MARK] = Mark(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, scope))
             yield row
 
     def _is_settled(self, told: Row, scope: Scope) -> bool:
         if self._settled and told[self._settled[0]] not in self._settled[1]:
             return False
-        return self.settles and (self._settled_after is None or scope.is_before(told[self._settled_after]))
+        return self.settles and (self._settled_after is None or scope.is_before(as_time(told[self._settled_after])))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dagster import (
 )
 
 from analytics_ingest.apis import Api, Endpoint
+from analytics_ingest.apis.feeds import as_time
 from analytics_ingest.apis.scope import Scope
 from analytics_ingest.extract.errors import IngestError
 from analytics_ingest.extract.rows import DELETED_AT
@@ -182,6 +183,8 @@ def _findings(
     if endpoint.cursor_path:
         cursor = last.get("highest_cursor")
         before = datetime.fromtimestamp(cursor, tz=UTC) if isinstance(cursor, int | float) else None
-        newest = [tables.newest(name, each) for each in endpoint.cursor_path if each in types] if before else []
+        newest = (
+            [as_time(tables.newest(name, each)) for each in endpoint.cursor_path if each in types] if before else []
+        )
         made.append(found.newest_not_older(before, max(filter(None, newest), default=None)))
     return made

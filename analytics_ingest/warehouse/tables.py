@@ -159,11 +159,10 @@ class Tables:
         rows = self._execute(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
         return [tuple(row) for row in rows or ()]
 
-    def newest(self, table: str, column: str) -> datetime | None:
-        """The highest value of a column of timestamps."""
+    def newest(self, table: str, column: str) -> Any:
+        """The highest value of a column of timestamps, or of texts."""
         rows = self._execute(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
-        value: datetime | None = rows[0][0] if rows else None
-        return value
+        return rows[0][0] if rows else None
 
     def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
         """Some rows of a table, by column."""

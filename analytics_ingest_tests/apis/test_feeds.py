@@ -129,3 +129,21 @@ def test_days_are_those_of_the_scope_and_a_span_those_of_each_sync():
     assert rows(Days("date"), None, scope) == [{"date": "2026-03-01"}, {"date": "2026-02-28"}, {"date": "2026-02-27"}]
     assert rows(Span("begin", "end"), None, scope) == [{"begin": "2026-02-23", "end": "2026-03-01"}]
     assert (Days("date").open_ended, Span("begin", "end").open_ended) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("stored", "moment"),
+    [
+        (YOUNG, YOUNG),
+        ("2026-01-09T00:00:00+00:00", YOUNG),
+        ("2026-01-09T00:00:00Z", YOUNG),
+        ("soon", None),
+        ("2026-01-09T00:00:00", None),
+        (None, None),
+    ],
+)
+def test_a_column_of_times_that_became_text_still_tells_when_a_parent_changed(stored, moment):
+    feed = From("jobs", job="id", settled_after="updated_at")
+    read = reading({"jobs": [{"id": 1, "updated_at": stored, "_dlt_load_id": "5.5"}]})
+    (row,) = feed.rows(read, Scope(settled_before=datetime(2026, 1, 10, tzinfo=UTC)))
+    assert row[MARK] == Mark(moment, 5.5, settled=moment is not None)

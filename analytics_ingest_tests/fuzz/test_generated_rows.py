@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.trials import Rows
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 """Draws: by default as many as fit into a minute, always the same ones."""
 MAX_ANSWER = 2_000_000
 """Bytes that an answer may have."""
