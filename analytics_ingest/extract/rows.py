@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["DELETED_AT", "ROW_HASH", "RowFinisher", "RowRejectedError", "content_hash", "excluded_fields", "sent_hash"]
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+DATE = len("2026-01-31")
+"""Characters of a date alone, which is no time."""
 MAX_PLAIN = 40
 """Characters of such a text, at most."""
 PLAIN_TEXT = re.compile(r"-?[0-9][0-9.e+-]*|true|false")
@@ -148,7 +150,9 @@ class RowFinisher:
         """Gives fields that come for the first time their columns."""
         self.names.name(fields)
         named = {field: self.names.columns[field] for field in fields}
-        for field, column in named.items():
+        # fields with a name of an earlier version first: what is excluded by it is excluded in any spelling
+        for field in sorted(fields, key=lambda each: -len(self.names.plain(each))):
+            column = named[field]
             # also where another version of the product, or a second field, gave the column a name of its own
             known = self.names.plain(field) - {column}
             self._exclude += [(column, *path[1:]) for path in self._exclude if path[0] in known]
@@ -191,8 +195,9 @@ class RowFinisher:
         self._check_key(row)
         hashed = self._hash(row)
         for name in self._as_sent:
-            if row.get(name) is not None:
-                row[name] = to_utc(row[name])
+            value = row.get(name)
+            if value is not None and not (isinstance(value, str) and len(value) == DATE):
+                row[name] = to_utc(value)
         for name in self._own_key:
             if isinstance(row[name], bool | float):
                 # Python takes 1, 1.0 and True for the same key

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VARIANT = re.compile(r"(?P<column>.+)__v_(?P<type>[a-z]+)")
 """A column that dlt made for values of another type, before columns were widened."""
 
-TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2}))?", re.ASCII)
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})", re.ASCII)
 """Times as text that every destination reads alike."""
 
 

@@ -110,9 +110,8 @@ class ColumnChanger:
         if now == "text":
             return self._as_text(value, was)
         if now == "timestamp":
-            # a date alone is its beginning in UTC; whole numbers are milliseconds
-            text = f"CAST(CASE WHEN length({value}) = 10 THEN {value} || 'T00:00:00Z' ELSE {value} END AS TIMESTAMPTZ)"
-            return text if was == "text" else f"to_timestamp({value} / 1000.0)"
+            # whole numbers are milliseconds
+            return f"CAST({value} AS TIMESTAMPTZ)" if was == "text" else f"to_timestamp({value} / 1000.0)"
         if now == "json":
             if was in ("text", "timestamp"):
                 return self.quoted.format(self._as_text(value, was))

@@ -275,6 +275,8 @@ def load_as_before(rows: list[dict[str, Any]]) -> None:
     def source() -> Any:
         hashed = [{**row, "_row_hash": row["id"]} for row in rows]
         hints: Any = {"updated_at": {"data_type": "timestamp"}, "_deleted_at": {"data_type": "timestamp"}}
+        # a column that came without times at first
+        hints |= {"due_on": {"data_type": "text"}}
         yield dlt.resource(hashed, name="things", primary_key="id", write_disposition="merge", columns=hints)
 
     pipeline = build_pipeline(NAME, NAME)
@@ -325,9 +327,11 @@ def test_a_stored_type_stays_until_a_value_does_not_fit(store: Store, upstream: 
 
 
 def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store: Store, upstream: Trial) -> None:
-    load_as_before([{"id": 1, "due_on": "2026-03-01", "ends_at": 1_767_225_600_250, "starts_at": "soon"}])
+    load_as_before(
+        [{"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"}]
+    )
     rows = [
-        {"id": 1, "due_on": "2026-03-01", "ends_at": 1_767_225_600_250, "starts_at": "soon"},
+        {"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"},
         {"id": 2, "due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"},
     ]
     upstream.rows = Rows(things=[rows])
@@ -335,13 +339,13 @@ def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store:
     kept = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
     # as sent
     assert kept == {
-        1: ["2026-03-01", 1_767_225_600_250, "soon"],
+        1: ["2026-03-01T00:00:00Z", 1_767_225_600_250, "2026-02-01"],
         2: ["2026-03-02T12:00:00+02:00", None, "2026-03-01"],
     }
     assert upstream.sync(full_refresh=True)["things"].reason == ""
     found = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
     assert found == {
-        1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "soon"],
+        1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "2026-02-01"],
         2: [datetime(2026, 3, 2, 10, tzinfo=UTC), None, "2026-03-01"],
     }
     assert upstream.sync()["things"].reading.rows_loaded == 0
