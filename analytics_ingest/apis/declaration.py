@@ -44,7 +44,8 @@ class Endpoint:
             counts; empty if there is none.
         timestamps: Dotted paths of fields that are turned into UTC timestamps.
         timestamps_as_sent: Columns of times that are compared as sent: the same time written otherwise is a change. For
-            times that are declared later than the endpoint, so that no row is loaded again for it. A date alone stays text.
+            times that are declared later than the endpoint, so that no row is loaded again for it. A date alone stays
+            text.
         params: Query parameters sent with every request.
         start_param: Query parameter by which the API itself filters on the cursor; ``None`` if it cannot.
         convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
