@@ -120,17 +120,17 @@ def is_time_text(sent: Any, text: str) -> bool:
 
 def is_same_time(sent: Any, stored: datetime) -> bool:
     """Whether a stored time is one that was sent: as ISO 8601 it is checked, as a number it only has to be near."""
-    stored = stored.astimezone(UTC)
     if isinstance(sent, str):
         try:
             moment = datetime.fromisoformat(sent.strip())
         except ValueError:
             # 24:00, a leap second, digits alone
             return bool(re.match(r"[\d-]{8,}", sent.strip()))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC) == stored
+        # compared as they are: some lie outside the years 1 to 9999 in UTC
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) == stored
     if isinstance(sent, bool) or not isinstance(sent, int | float):
         return False
-    seconds = (stored - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    seconds = (stored.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
     scale = next((s for s in (1, 1e3, 1e6, 1e9) if math.isclose(sent / s, seconds, rel_tol=1e-9, abs_tol=1e-3)), None)
     return scale is not None
 
