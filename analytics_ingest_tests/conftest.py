@@ -25,7 +25,8 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
-from analytics_ingest_tests.stores import duckdb_store, postgres_database
+from analytics_ingest_tests.stores import STORES, duckdb_store, postgres_database
+from analytics_ingest_tests.trials import trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.stores import Store
+    from analytics_ingest_tests.trials import Trial
 
 SCALE = 0.05
 ROOT = Path(__file__).parents[1]
@@ -225,6 +227,22 @@ def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A destination that the settings pick: each of them, unless a test names some (``indirect``)."""
+    with STORES[request.param](tmp_path) as found:
+        for name, value in found.settings.items():
+            monkeypatch.setenv(name, value)
+        yield found
+
+
+@pytest.fixture
+def trial_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
+    """The server of an API whose rows a test says, configured as its upstream."""
+    with trial(monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class ColumnNames:
         params: Iterable[str] = (),
         max_length: int | None = None,
     ) -> None:
-        """Begins with what is remembered.
+        """Starts from the names that earlier syncs decided.
 
         Args:
             stored: The columns of the table.

@@ -64,8 +64,8 @@ NATIVE: Mapping[str, Kind] = {
 }
 """By type, in dlt's terms, the kinds of values that the column holds as they are."""
 STORED: Mapping[str, Kind] = {**NATIVE, "bigint": Kind.WHOLE}
-"""By the type of a stored column the kinds of values that it is taken to hold. Whether it holds numbers beyond 2^53 the
-warehouse is asked when that matters.
+"""Kinds of values that a stored column is assumed to hold, by its type. Only the warehouse knows whether a column holds
+numbers beyond 2^53; it is queried before the column becomes ``double``.
 """
 KINDS: Mapping[type, Kind] = {
     float: Kind.DOUBLE,
@@ -183,7 +183,7 @@ class Widened:
 
 
 class ColumnTypes:
-    """The types of one table's columns, by what is stored and by the rows that come.
+    """Tracks the types of one table's columns: the stored types, widened by the rows that are read.
 
     ``note`` is for many threads, the rest for one.
 
@@ -200,7 +200,7 @@ class ColumnTypes:
         key: Sequence[str] = (),
         params: Collection[str] = (),
     ) -> None:
-        """Begins with a table as it is.
+        """Starts from the types of the stored columns.
 
         Args:
             stored: The types of its columns, in dlt's terms; empty if there is no table.

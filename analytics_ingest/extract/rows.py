@@ -32,10 +32,10 @@ __all__ = ["DELETED_AT", "ROW_HASH", "RowFinisher", "RowRejectedError", "content
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 DATE = len("2026-01-31")
 """Characters of a date alone, which is no time."""
-MAX_PLAIN = 40
-"""Characters of such a text, at most."""
 PLAIN_TEXT = re.compile(r"-?[0-9][0-9.e+-]*|true|false")
 """Text that may be what a number or a truth value is as text."""
+MAX_PLAIN = 40
+"""Characters of such a text, at most."""
 
 
 class RowRejectedError(ValueError):
@@ -126,7 +126,7 @@ class RowFinisher:
         self._forms: dict[tuple[Any, ...], dict[str, type]] = {}
         self.columns = set(columns)
         self.renamed: dict[str, str] = {}
-        # the columns of fields, once it is known what is excluded of them
+        # columns by field, published once the exclusions of the field are known
         self._column_of: dict[str, str] = {}
 
     def rows(self, sent: Any) -> Iterator[Any]:

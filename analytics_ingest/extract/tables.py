@@ -48,6 +48,8 @@ def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColu
         value = row.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
         columns[name] = {"data_type": "bigint" if whole else "text"}
+        if name in endpoint.primary_key:
+            columns[name]["nullable"] = False
     return columns
 
 

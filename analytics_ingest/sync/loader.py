@@ -110,27 +110,26 @@ class Loader:
                 reader.loaded()
             return
         self._log.warning(f"{self._api.name}: a package cannot be loaded, so its endpoints are loaded one by one")
-        self._tables = tables
         self._take_back(package.readers)
         for reader in package.readers:
-            self._load_alone(reader, ends=reader in package.taken)
+            self._load_alone(reader, tables, ends=reader in package.taken)
 
-    def _load_alone(self, reader: EndpointReader, *, ends: bool) -> None:
+    def _load_alone(self, reader: EndpointReader, tables: Tables, *, ends: bool) -> None:
         """Loads what one reader has; ``ends``: with what ends its part of the package, its state included."""
-        problem = self._attempt(lambda: self._load_reader(reader, ends=ends))
+        problem = self._attempt(lambda: self._load_reader(reader, tables, ends=ends))
         if problem is None:
             return
         self._take_back([reader])
         if is_about_rows(problem) and (rows := reader.take_rows()):
-            problem = self._load_rows(reader, rows)
+            problem = self._load_rows(reader, rows, tables)
             if problem is None:
-                problem = self._attempt(lambda: self._load_reader(reader, ends=ends))
+                problem = self._attempt(lambda: self._load_reader(reader, tables, ends=ends))
             if problem is None:
                 return
             self._take_back([reader])
         reader.fail(self._failure(reader, problem))
 
-    def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]]) -> Exception | None:
+    def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]], tables: Tables) -> Exception | None:
         """Loads rows in ever smaller parts, and rejects those that cannot be loaded alone.
 
         Returns:
@@ -143,7 +142,7 @@ class Loader:
         while parts:
             part = parts.popleft()
             reader.give_rows(part)
-            problem = self._attempt(lambda: self._load_reader(reader, ends=False))
+            problem = self._attempt(lambda: self._load_reader(reader, tables, ends=False))
             if problem is None:
                 loaded = True
                 continue
@@ -161,11 +160,11 @@ class Loader:
             reader.reject(row, reason)
         return None
 
-    def _load_reader(self, reader: EndpointReader, *, ends: bool) -> None:
+    def _load_reader(self, reader: EndpointReader, tables: Tables, *, ends: bool) -> None:
         if ends:
             # again, as it may be what has failed
             reader.settle()
-        self._fitter.fit(reader, self._tables)
+        self._fitter.fit(reader, tables)
         if reader.broken:
             return
         if self._extract([reader.resource(ends=ends)], [reader]):

@@ -40,6 +40,11 @@ def cursor_of(state: Mapping[str, Any]) -> datetime | None:
     return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
 
 
+def limits_of(tables: Tables) -> Limits:
+    """What the destination can hold."""
+    return Limits(max_name_length=tables.max_name_length, takes_nul=tables.takes_nul)
+
+
 class Readers:
     """Makes the readers of one sync."""
 
@@ -139,7 +144,7 @@ class Readers:
         ahead: Mapping[str, Ahead],
     ) -> Stored:
         there = columns.get(endpoint.name, {})
-        limits = Limits(max_name_length=tables.max_name_length, takes_nul=tables.takes_nul)
+        limits = limits_of(tables)
         if ROW_HASH not in there:
             # no table yet: what is read is new to it
             return Stored(columns=there, limits=limits)

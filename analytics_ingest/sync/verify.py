@@ -17,11 +17,11 @@ from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.errors import ConfigurationError
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import FeedRows, partitions_from
-from analytics_ingest.extract.reading import Limits
 from analytics_ingest.extract.rows import DELETED_AT, sent_hash
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.session import ApiSession, Meter
 from analytics_ingest.extract.settings import load_settings, page_limit
+from analytics_ingest.sync.readers import limits_of
 from analytics_ingest.warehouse.errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.apis.scope import Scope
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.reading import Parent
+    from analytics_ingest.extract.reading import Limits, Parent
     from analytics_ingest.warehouse.tables import Tables
 
 Key = tuple[str, ...]
@@ -107,7 +107,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
         with warehouse.read() as tables:
             # the types of key columns decide which rows a sync stores
             columns = tables.columns(api.by_name)
-            limits = Limits(max_name_length=tables.max_name_length, takes_nul=tables.takes_nul)
+            limits = limits_of(tables)
         for level in api.levels(_with_parents(api, names)):
             fresh: list[_Fresh] = []
             for endpoint in level:

@@ -156,24 +156,11 @@ class DuckDBColumns(ColumnChanger):
 
     def apply(self, changes: ColumnChanges) -> None:
         """See ``ColumnChanger.apply``."""
-        constraints = [
-            str(row[0])
-            for row in self._rows(
-                "SELECT constraint_text FROM duckdb_constraints() WHERE schema_name = %s AND table_name = %s "
-                "AND constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'CHECK') AND database_name = current_database()",
-                self._sql.dataset_name,
-                changes.table,
-            )
-        ]
-        indexes = [
-            str(row[0])
-            for row in self._rows(
-                "SELECT sql FROM duckdb_indexes() WHERE schema_name = %s AND table_name = %s "
-                "AND database_name = current_database() AND sql IS NOT NULL",
-                self._sql.dataset_name,
-                changes.table,
-            )
-        ]
+        kinds = "constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'CHECK')"
+        found = self._described("constraint_text", "duckdb_constraints()", changes.table, f"AND {kinds}")
+        constraints = [str(row[0]) for row in found]
+        found = self._described("sql", "duckdb_indexes()", changes.table, "AND sql IS NOT NULL")
+        indexes = [str(row[0]) for row in found]
         # altered, updated and altered again in one transaction DuckDB refuses as it commits
         if not constraints and not indexes and not changes.folded:
             super().apply(changes)
@@ -181,13 +168,18 @@ class DuckDBColumns(ColumnChanger):
         with self._sql.begin_transaction():
             self._copy(changes, constraints, indexes)
 
-    def _copy(self, changes: ColumnChanges, constraints: Sequence[str], indexes: Sequence[str]) -> None:
-        columns = self._rows(
-            "SELECT column_name, data_type, is_nullable FROM duckdb_columns() "
-            "WHERE schema_name = %s AND table_name = %s AND database_name = current_database() ORDER BY column_index",
+    def _described(self, names: str, catalog: str, table: str, rest: str) -> Sequence[Sequence[Any]]:
+        """What one of DuckDB's catalogs says of a table."""
+        return self._rows(
+            f"SELECT {names} FROM {catalog} "  # noqa: S608
+            f"WHERE schema_name = %s AND table_name = %s AND database_name = current_database() {rest}",
             self._sql.dataset_name,
-            changes.table,
+            table,
         )
+
+    def _copy(self, changes: ColumnChanges, constraints: Sequence[str], indexes: Sequence[str]) -> None:
+        names = "column_name, data_type, is_nullable"
+        columns = self._described(names, "duckdb_columns()", changes.table, "ORDER BY column_index")
         dropped = {name for variants in changes.folded.values() for name in variants}
         specs, values = [], []
         for name, kind, nullable in columns:

@@ -96,12 +96,14 @@ class Repair:
             client.update_stored_schema(only_tables={changes.table})
         self._drop_staging()
 
-    def _drop_staging(self) -> None:
-        """Drops the staging dataset, which holds nothing between loads: dlt makes it anew."""
+    def _drop_staging(self) -> bool:
+        """Drops the staging dataset, which holds nothing between loads: dlt makes it anew. Whether there was one."""
         client: Any = self._client
         with client.with_staging_dataset():
-            if client.is_storage_initialized():
-                client.sql_client.drop_dataset()
+            if not client.is_storage_initialized():
+                return False
+            client.sql_client.drop_dataset()
+            return True
 
     def before_load(self) -> None:
         """Makes missing tables that the package which is ready loads into, and those of dlt."""
@@ -216,11 +218,10 @@ class Repair:
         return {job.job_file_info.table_name for info in infos for job in info.jobs["new_jobs"]}
 
     def _check_staging(self, staged: dict[str, set[str]]) -> None:
-        """Drops the staging dataset if it lacks something: it holds nothing between loads, and dlt makes it anew."""
+        """Drops the staging dataset if it lacks something."""
         client: Any = self._client
         with client.with_staging_dataset():
             there = dict(client.get_storage_tables(staged))
             lacking = sorted(name for name, columns in staged.items() if not columns <= there[name].keys())
-            if lacking and client.is_storage_initialized():
-                self._log.warning(f"{self._api}: the staging dataset lacks {', '.join(lacking)}: made anew")
-                client.sql_client.drop_dataset()
+        if lacking and self._drop_staging():
+            self._log.warning(f"{self._api}: the staging dataset lacks {', '.join(lacking)}: made anew")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from analytics_ingest.warehouse.columns import MAX_EXACT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
@@ -123,8 +125,8 @@ class Tables:
 
     def holds_large(self, table: str, column: str) -> bool:
         """Whether a column of whole numbers has one that a double cannot hold exactly."""
-        name, limit = self._quoted(column), 2**53
-        where = f"{name} > {limit} OR {name} < -{limit}"
+        name = self._quoted(column)
+        where = f"{name} > {MAX_EXACT} OR {name} < -{MAX_EXACT}"
         return bool(self._execute(f"SELECT 1 FROM {self._name(table)} WHERE {where} LIMIT 1"))  # noqa: S608
 
     def count(self, table: str) -> int:

@@ -7,7 +7,8 @@ import re
 import pytest
 from dagster import TableMetadataValue
 
-from analytics_ingest.orchestrate.metadata import text_table, unrendered
+from analytics_ingest.apis import APIS
+from analytics_ingest.orchestrate.metadata import column_schema, declared_columns, text_table, unrendered
 
 MUTATION = "/graphql?query=mutation{wipeAssets(assetPartitionRanges:[])}"
 
@@ -54,3 +55,12 @@ def test_rows_are_a_table_of_plain_text() -> None:
         {"id": "", "name": "a | b"},
     ]
     assert {column.type for column in table.schema.columns} == {"string"}
+
+
+def test_the_key_is_declared_to_have_no_nulls() -> None:
+    endpoint = APIS["experimentation"].by_name["gates_rules"]
+    columns = {column.name: column for column in column_schema(declared_columns(endpoint)).columns}
+    assert [columns[name].constraints.nullable for name in (*endpoint.primary_key, "updated_at")] == [
+        *(False for _ in endpoint.primary_key),
+        True,
+    ]

@@ -11,11 +11,9 @@ import pytest
 from analytics_ingest.extract.column_names import ColumnNames, column_name, former_name
 from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.conftest import packages, query
-from analytics_ingest_tests.stores import STORES
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows, trial
+from analytics_ingest_tests.trials import API, LOG, NAME, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from analytics_ingest_tests.stores import Store
@@ -38,30 +36,16 @@ COLLIDING = [
 FIELDS = [field for group in COLLIDING for field in group]
 
 
-@pytest.fixture
-def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
-    with trial(monkeypatch) as found:
-        yield found
-
-
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with STORES[request.param](tmp_path) as found:
-        for name, value in found.settings.items():
-            monkeypatch.setenv(name, value)
-        yield found
-
-
 def values(row: dict[str, Any]) -> list[str]:
     return sorted(value for value in row.values() if isinstance(value, str) and value.startswith("value of "))
 
 
-def test_every_field_has_a_column_of_its_own(store: Store, upstream: Trial) -> None:
+def test_every_field_has_a_column_of_its_own(store: Store, trial_api: Trial) -> None:
     row = {field: f"value of {number}" for number, field in enumerate(FIELDS) if field != "id"}
     # what comes late, and alone, has its column too
     rows = [{"id": 1, **row}, *({"id": 2 + number, field: row[field]} for number, field in enumerate(row))]
-    upstream.rows = Rows(things=[rows[:20], rows[20:]])
-    result = upstream.sync()["things"]
+    trial_api.rows = Rows(things=[rows[:20], rows[20:]])
+    result = trial_api.sync()["things"]
     assert (result.status, result.reading.rows_rejected) == ("complete", 0)
     columns, stored = store.table(NAME, "things")
     found = {each[columns.index("id")]: dict(zip(columns, each, strict=True)) for each in stored}
@@ -73,27 +57,27 @@ def test_every_field_has_a_column_of_its_own(store: Store, upstream: Trial) -> N
         assert found[1][column] == row[field], field
     assert all(isinstance(each[name], int) for each in found.values() for name in ("id", "_row_hash"))
     assert all(each["_deleted_at"] is None for each in found.values())
-    again = upstream.sync()["things"]
+    again = trial_api.sync()["things"]
     assert (again.reading.rows_loaded, again.findings[-1].said) == (0, "no column has changed")
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 
-def test_the_column_of_a_field_stays_whoever_comes_first(upstream: Trial, tmp_path: Path) -> None:
+def test_the_column_of_a_field_stays_whoever_comes_first(trial_api: Trial, tmp_path: Path) -> None:
     both = [{"id": 1, "Name": "first", "name": "second"}]
-    upstream.rows = Rows(things=[both])
-    upstream.sync()
+    trial_api.rows = Rows(things=[both])
+    trial_api.sync()
     columns = [row[0] for row in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")]
     (other,) = (name for name in columns if name.startswith("name_"))
-    upstream.rows = Rows(things=[[*both, {"id": 2, "Name": "alone"}], [{"id": 3, "name": "alone"}]])
-    upstream.sync()
+    trial_api.rows = Rows(things=[[*both, {"id": 2, "Name": "alone"}], [{"id": 3, "name": "alone"}]])
+    trial_api.sync()
     found = query(tmp_path, f"SELECT id, name, {other} FROM {NAME}.things ORDER BY id")
     assert found == [(1, "second", "first"), (2, None, "alone"), (3, "alone", None)]
 
 
-def test_a_second_field_is_said(upstream: Trial, caplog: pytest.LogCaptureFixture) -> None:
-    upstream.rows = Rows(things=[[{"id": 1, "Name": "x", "name": "y"}]])
+def test_a_second_field_is_said(trial_api: Trial, caplog: pytest.LogCaptureFixture) -> None:
+    trial_api.rows = Rows(things=[[{"id": 1, "Name": "x", "name": "y"}]])
     with caplog.at_level(logging.WARNING):
-        upstream.sync()
+        trial_api.sync()
     (said,) = [record.message for record in caplog.records if "'Name'" in record.message]
     assert said.startswith("trials/things: the API sends its own 'Name', whose name is that of another column")
 
@@ -135,36 +119,36 @@ def test_acronyms(field: str, column: str) -> None:
 
 
 def test_columns_of_an_old_warehouse_are_carried_over_without_a_reload(
-    upstream: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trial_api: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {"id": 1, "holdoutIDs": ["a"], "d": {"id": 7}, "name": "x"}
-    upstream.rows = Rows(things=[[row]])
+    trial_api.rows = Rows(things=[[row]])
     with monkeypatch.context() as patch:
         # the names that earlier versions gave
         patch.setattr("analytics_ingest.extract.column_names.PLURAL", __import__("re").compile("(?!)()"))
         patch.setattr("analytics_ingest.extract.column_names.ALIASES", frozenset())
-        upstream.sync()
+        trial_api.sync()
     former = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
     assert {"holdout_i_ds", "d"} < former
     loads = packages(tmp_path, NAME)
-    result = upstream.sync()["things"]
+    result = trial_api.sync()["things"]
     assert (result.reading.rows_loaded, packages(tmp_path, NAME)) == (0, loads)
     found = query(tmp_path, f"SELECT id, holdout_ids, sent_d, name FROM {NAME}.things")
     assert [(key, json.loads(ids), json.loads(d), name) for key, ids, d, name in found] == [(1, ["a"], {"id": 7}, "x")]
     names = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
     assert names == (former - {"holdout_i_ds", "d"}) | {"holdout_ids", "sent_d"}
-    upstream.rows = Rows(things=[[{**row, "name": "y", "holdoutIDs": ["b"]}, {**row, "id": 2}]])
-    assert upstream.sync()["things"].reading.rows_loaded == 2
+    trial_api.rows = Rows(things=[[{**row, "name": "y", "holdoutIDs": ["b"]}, {**row, "id": 2}]])
+    assert trial_api.sync()["things"].reading.rows_loaded == 2
     found = query(tmp_path, f"SELECT id, holdout_ids, name FROM {NAME}.things ORDER BY id")
     assert [(key, json.loads(ids), name) for key, ids, name in found] == [(1, ["b"], "y"), (2, ["a"], "x")]
 
 
 @pytest.mark.parametrize("setting", ["holdout_i_ds", "holdout_ids", "holdoutIDs", "things.holdoutIDs"])
 def test_a_column_is_left_out_by_any_of_its_names(
-    upstream: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+    trial_api: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     monkeypatch.setenv("SOURCES__TRIALS__EXCLUDE_COLUMNS", f'["{setting}"]')
-    upstream.rows = Rows(things=[[{"id": 1, "holdoutIDs": ["a"], "holdoutIds": ["b"]}]])
-    upstream.sync()
+    trial_api.rows = Rows(things=[[{"id": 1, "holdoutIDs": ["a"], "holdoutIds": ["b"]}]])
+    trial_api.sync()
     names = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
     assert [name for name in names if "holdout" in name] == []

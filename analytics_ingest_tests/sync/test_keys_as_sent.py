@@ -9,10 +9,9 @@ import pytest
 
 from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows, trial
+from analytics_ingest_tests.trials import API, LOG, NAME, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from analytics_ingest_tests.trials import Trial
@@ -40,12 +39,6 @@ KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
 }
 
 
-@pytest.fixture
-def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
-    with trial(monkeypatch) as found:
-        yield found
-
-
 def stored_keys(tmp_path: Path, table: str = "things") -> list[str]:
     return sorted(str(key) for (key,) in query(tmp_path, f"SELECT id FROM {NAME}.{table} WHERE _deleted_at IS NULL"))
 
@@ -59,16 +52,16 @@ def rejected_keys(tmp_path: Path) -> list[Any]:
 
 @pytest.mark.parametrize("pages", ["one page", "a page each"])
 @pytest.mark.parametrize("kind", KEYS)
-def test_keys_as_sent(upstream: Trial, tmp_path: Path, kind: str, pages: str) -> None:
+def test_keys_as_sent(trial_api: Trial, tmp_path: Path, kind: str, pages: str) -> None:
     keys, stored, rejected = KEYS[kind]
     rows = [{"id": key, "name": f"row {place}"} for place, key in enumerate(keys)]
-    upstream.rows = Rows(things=[rows] if pages == "one page" else [[row] for row in rows])
-    result = upstream.sync("things")["things"]
+    trial_api.rows = Rows(things=[rows] if pages == "one page" else [[row] for row in rows])
+    result = trial_api.sync("things")["things"]
     assert stored_keys(tmp_path) == sorted(stored)
     assert rejected_keys(tmp_path) == sorted(rejected, key=repr)
     assert result.reading.rows_rejected == len(rejected)
     assert (result.status, result.table_rows) == ("complete", len(stored))
-    again = upstream.sync("things")["things"]
+    again = trial_api.sync("things")["things"]
     assert (again.reading.rows_loaded, stored_keys(tmp_path)) == (0, sorted(stored))
     verified = {each.endpoint.name: each for each in verify_api(API, selected={"things"}, log=LOG)}
     assert (verified["things"].outcome, verified["things"].rejected) == ("same", len(rejected))
@@ -77,11 +70,11 @@ def test_keys_as_sent(upstream: Trial, tmp_path: Path, kind: str, pages: str) ->
 @pytest.mark.parametrize("first", [[1, 2], ["1", "2"]])
 @pytest.mark.parametrize("second", [[1, 2], ["1", "2"]])
 def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(
-    upstream: Trial, tmp_path: Path, first: list[Any], second: list[Any]
+    trial_api: Trial, tmp_path: Path, first: list[Any], second: list[Any]
 ) -> None:
     for keys in (first, second, second):
-        upstream.rows = Rows(things=[[{"id": key} for key in keys]], parts={"1": [[{"id": 5}]]})
-        results = upstream.sync()
+        trial_api.rows = Rows(things=[[{"id": key} for key in keys]], parts={"1": [[{"id": 5}]]})
+        results = trial_api.sync()
         assert stored_keys(tmp_path) == ["1", "2"]
         assert query(tmp_path, f"SELECT count(*) FROM {NAME}.parts") == [(1,)]
         assert {result.status for result in results.values()} == {"complete"}
@@ -89,14 +82,14 @@ def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 
-def test_children_of_every_kind_of_key(upstream: Trial, tmp_path: Path) -> None:
+def test_children_of_every_kind_of_key(trial_api: Trial, tmp_path: Path) -> None:
     keys = [7, "007", "a/b", "ä b", "x?y#z", "%41", 2**70, 1.5, True]
     names = ["7", "007", "a/b", "ä b", "x?y#z", "%41", str(2**70), "1.5", "true"]
     parts = {name: [[{"id": 1, "of": name}, {"id": "1x", "of": name}]] for name in names}
-    upstream.rows = Rows(things=[[{"id": key} for key in keys]], parts=parts)
-    results = upstream.sync()
+    trial_api.rows = Rows(things=[[{"id": key} for key in keys]], parts=parts)
+    results = trial_api.sync()
     assert {result.status for result in results.values()} == {"complete"}
     found = query(tmp_path, f"SELECT thing_id, id, of FROM {NAME}.parts")
     assert sorted(found) == sorted((name, key, name) for name in names for key in ("1", "1x"))
-    assert [result.reading.rows_loaded for result in upstream.sync().values()] == [0, 0, 0, 0]
+    assert [result.reading.rows_loaded for result in trial_api.sync().values()] == [0, 0, 0, 0]
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}

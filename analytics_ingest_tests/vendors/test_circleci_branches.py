@@ -13,8 +13,7 @@ from analytics_ingest_tests.stores import STORES
 from analytics_ingest_tests.vendors import former_warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from analytics_ingest.extract.reading import Reading
     from analytics_ingest_tests.stores import Store
@@ -23,14 +22,6 @@ if TYPE_CHECKING:
 API = "continuous_integration"
 SENT = ("unless shallow", "always", "null", "never")
 """What becomes of the field: as today with ``shallow=true``, without it, and after the change."""
-
-
-@pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with STORES[request.param](tmp_path) as found:
-        for name, value in found.settings.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)

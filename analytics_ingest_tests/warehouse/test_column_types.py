@@ -10,16 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dlt
-import pytest
 
 from analytics_ingest.sync.verify import verify_api
 from analytics_ingest.warehouse.destination import build_pipeline, pipelines_folder
-from analytics_ingest_tests.stores import STORES
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows, Trial, trial
+from analytics_ingest_tests.trials import API, LOG, NAME, Rows, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Sequence
 
     from analytics_ingest_tests.stores import Store
 
@@ -129,65 +126,51 @@ def compare(store: Store, rows: list[dict[str, Any]], *, postgres: bool, former:
                 assert (type(got), got) == (type(wanted), wanted) or (kind == "json" and got == wanted), name
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with STORES[request.param](tmp_path) as found:
-        for name, value in found.settings.items():
-            monkeypatch.setenv(name, value)
-        yield found
-
-
-@pytest.fixture
-def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
-    with trial(monkeypatch) as found:
-        yield found
-
-
 def is_postgres(store: Store) -> bool:
     return store.settings.get("ANALYTICS_INGEST_DESTINATION") == "postgres"
 
 
-def types_said(upstream: Trial, result: Any) -> dict[str, str]:
+def types_said(trial_api: Trial, result: Any) -> dict[str, str]:
     return {name: str(spec.get("data_type")) for name, spec in result.columns.items()}
 
 
-def test_every_pair_of_kinds_on_a_first_sync(store: Store, upstream: Trial) -> None:
+def test_every_pair_of_kinds_on_a_first_sync(store: Store, trial_api: Trial) -> None:
     rows = sent((0, 1), 1)
-    upstream.rows = Rows(things=[rows[:3], rows[3:]])
-    result = upstream.sync()["things"]
+    trial_api.rows = Rows(things=[rows[:3], rows[3:]])
+    result = trial_api.sync()["things"]
     assert (result.status, result.reading.rows_rejected) == ("complete", 0)
     compare(store, rows, postgres=is_postgres(store))
-    said = types_said(upstream, result)
+    said = types_said(trial_api, result)
     assert {pair: said[column(*pair)] for pair in PAIRS} == {pair: expected_type(*pair) for pair in PAIRS}
-    assert upstream.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync()["things"].reading.rows_loaded == 0
 
 
-def test_every_pair_of_kinds_between_two_syncs(store: Store, upstream: Trial) -> None:
+def test_every_pair_of_kinds_between_two_syncs(store: Store, trial_api: Trial) -> None:
     first = sent((0,), 1)
-    upstream.rows = Rows(things=[first])
-    result = upstream.sync()["things"]
-    assert {pair: types_said(upstream, result)[column(*pair)] for pair in PAIRS} == {
+    trial_api.rows = Rows(things=[first])
+    result = trial_api.sync()["things"]
+    assert {pair: types_said(trial_api, result)[column(*pair)] for pair in PAIRS} == {
         pair: expected_type(pair[0]) for pair in PAIRS
     }
     second = sent((1,), 1000)
-    upstream.rows = Rows(things=[first, second])
-    result = upstream.sync()["things"]
+    trial_api.rows = Rows(things=[first, second])
+    result = trial_api.sync()["things"]
     # the rows that are there are not loaded again
     assert (result.status, result.reading.rows_loaded) == ("complete", len(second))
     compare(store, first + second, postgres=is_postgres(store), former=[row["id"] for row in first])
-    said = types_said(upstream, result)
+    said = types_said(trial_api, result)
     assert {pair: said[column(*pair)] for pair in PAIRS} == {pair: expected_type(*pair) for pair in PAIRS}
-    assert upstream.sync()["things"].reading.rows_loaded == 0
-    upstream.sync(full_refresh=True)
+    assert trial_api.sync()["things"].reading.rows_loaded == 0
+    trial_api.sync(full_refresh=True)
     compare(store, first + second, postgres=is_postgres(store))
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 
-def test_a_widened_column_is_reported_with_the_row_and_the_types(store: Store, upstream: Trial) -> None:
-    upstream.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 4}]])
-    upstream.sync()
-    upstream.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 0.375}]])
-    result = upstream.sync()["things"]
+def test_a_widened_column_is_reported_with_the_row_and_the_types(store: Store, trial_api: Trial) -> None:
+    trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 4}]])
+    trial_api.sync()
+    trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 0.375}]])
+    result = trial_api.sync()["things"]
     assert result.widened == ["share is double, was bigint: the row id 2 has 0.375"]
     (finding,) = (each for each in result.findings if each.check == "schema_unchanged")
     assert not finding.passed
@@ -195,19 +178,19 @@ def test_a_widened_column_is_reported_with_the_row_and_the_types(store: Store, u
     assert {key: row["share"] for key, row in read(store).rows.items()} == {1: 3.0, 2: 0.375}
 
 
-def test_large_numbers_that_no_longer_come_keep_their_digits(store: Store, upstream: Trial) -> None:
-    upstream.rows = Rows(things=[[{"id": 1, "size": 2**53 + 1}, {"id": 2, "size": 5}]])
-    upstream.sync()
-    upstream.rows = Rows(things=[[{"id": 2, "size": 0.5}]])
-    upstream.sync()
+def test_large_numbers_that_no_longer_come_keep_their_digits(store: Store, trial_api: Trial) -> None:
+    trial_api.rows = Rows(things=[[{"id": 1, "size": 2**53 + 1}, {"id": 2, "size": 5}]])
+    trial_api.sync()
+    trial_api.rows = Rows(things=[[{"id": 2, "size": 0.5}]])
+    trial_api.sync()
     assert {key: row["size"] for key, row in read(store).rows.items()} == {1: str(2**53 + 1), 2: "0.5"}
 
 
-def test_times_become_text_in_utc(store: Store, upstream: Trial) -> None:
+def test_times_become_text_in_utc(store: Store, trial_api: Trial) -> None:
     times = ["2026-01-01T12:30:00+02:00", "2026-01-01T00:00:00.25Z", 1_767_225_600, None]
     rows = [{"id": number, "seen_at": time} for number, time in enumerate(times)]
-    upstream.rows = Rows(things=[rows])
-    upstream.sync()
+    trial_api.rows = Rows(things=[rows])
+    trial_api.sync()
     seen = {key: row["seen_at"] for key, row in read(store).rows.items()}
     assert seen == {
         0: datetime(2026, 1, 1, 10, 30, tzinfo=UTC),
@@ -215,8 +198,8 @@ def test_times_become_text_in_utc(store: Store, upstream: Trial) -> None:
         2: datetime(2026, 1, 1, tzinfo=UTC),
         3: None,
     }
-    upstream.rows = Rows(things=[[*rows, {"id": 4, "seen_at": "soon"}, {"id": 5, "seen_at": "2026-01-02T00:00:00Z"}]])
-    upstream.sync()
+    trial_api.rows = Rows(things=[[*rows, {"id": 4, "seen_at": "soon"}, {"id": 5, "seen_at": "2026-01-02T00:00:00Z"}]])
+    trial_api.sync()
     assert {key: row["seen_at"] for key, row in read(store).rows.items()} == {
         0: "2026-01-01T10:30:00+00:00",
         1: "2026-01-01T00:00:00.250000+00:00",
@@ -225,13 +208,15 @@ def test_times_become_text_in_utc(store: Store, upstream: Trial) -> None:
         4: "soon",
         5: "2026-01-02T00:00:00+00:00",
     }
-    assert upstream.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync()["things"].reading.rows_loaded == 0
 
 
-def test_times_before_year_1_and_after_9999_are_text(store: Store, upstream: Trial) -> None:
+def test_times_before_year_1_and_after_9999_are_text(store: Store, trial_api: Trial) -> None:
     odd = ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
-    upstream.rows = Rows(things=[[{"id": 1, "seen_at": odd[0]}, {"id": 2, "seen_at": odd[1]}, {"id": 3, "seen_at": 0}]])
-    assert upstream.sync()["things"].reading.rows_rejected == 0
+    trial_api.rows = Rows(
+        things=[[{"id": 1, "seen_at": odd[0]}, {"id": 2, "seen_at": odd[1]}, {"id": 3, "seen_at": 0}]]
+    )
+    assert trial_api.sync()["things"].reading.rows_rejected == 0
     assert {key: row["seen_at"] for key, row in read(store).rows.items()} == {
         1: odd[0],
         2: odd[1],
@@ -239,13 +224,13 @@ def test_times_before_year_1_and_after_9999_are_text(store: Store, upstream: Tri
     }
 
 
-def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, upstream: Trial) -> None:
+def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, trial_api: Trial) -> None:
     parts = {"7": [[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]]}
-    upstream.rows = Rows(things=[[{"id": 7}]], parts=parts)
-    upstream.sync()
+    trial_api.rows = Rows(things=[[{"id": 7}]], parts=parts)
+    trial_api.sync()
     assert store.table(NAME, "parts")[0].count("thing_id") == 1
-    upstream.rows = Rows(things=[[{"id": 7}, {"id": "007"}]], parts={**parts, "007": [[{"id": 1, "name": "c"}]]})
-    results = upstream.sync()
+    trial_api.rows = Rows(things=[[{"id": 7}, {"id": "007"}]], parts={**parts, "007": [[{"id": 1, "name": "c"}]]})
+    results = trial_api.sync()
     assert {result.status for result in results.values()} == {"complete"}
     assert sorted(read(store).rows) == ["007", "7"]
     columns, rows = store.table(NAME, "parts")
@@ -255,7 +240,7 @@ def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, upstream:
         ("7", 1, "a", None),
         ("7", 2, "b", None),
     ]
-    again = upstream.sync()
+    again = trial_api.sync()
     assert [result.reading.rows_loaded for result in again.values()] == [0, 0, 0, 0]
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
@@ -284,15 +269,15 @@ def load_as_before(rows: list[dict[str, Any]]) -> None:
     shutil.rmtree(pipelines_folder() / NAME)
 
 
-def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, upstream: Trial) -> None:
+def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, trial_api: Trial) -> None:
     load_as_before(FORMER)
     before = read(store)
     assert {"share__v_double", "panels__v_json", "panels__v_text", "big__v_double", "odd__v_text"} <= set(
         before.columns
     )
     # the fourth is gone upstream: its values are folded in the table
-    upstream.rows = Rows(things=[FORMER[:3]])
-    result = upstream.sync(full_refresh=True)["things"]
+    trial_api.rows = Rows(things=[FORMER[:3]])
+    result = trial_api.sync(full_refresh=True)["things"]
     assert (result.status, result.reading.rows_loaded, result.rows_deleted) == ("complete", 3, 1)
     found = read(store)
     assert [name for name in found.columns if "__v_" in name] == []
@@ -309,24 +294,24 @@ def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, upst
     }
     assert {key: row["big"] for key, row in values.items()} == {1: str(2**60), 2: "0.5", 3: "7", 4: None}
     assert {key: row["odd"] for key, row in values.items() if key != 4} == {1: "true", 2: "x", 3: "7"}
-    assert upstream.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync()["things"].reading.rows_loaded == 0
 
 
-def test_a_stored_type_stays_until_a_value_does_not_fit(store: Store, upstream: Trial) -> None:
+def test_a_stored_type_stays_until_a_value_does_not_fit(store: Store, trial_api: Trial) -> None:
     load_as_before([{"id": 1, "note": "2026-01-01T00:00:00Z"}])
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     later = [{"id": 1, "note": "2026-01-01T00:00:00Z"}, {"id": 2, "note": "2026-01-01T02:00:00+02:00"}]
-    upstream.rows = Rows(things=[later])
-    upstream.sync()
+    trial_api.rows = Rows(things=[later])
+    trial_api.sync()
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: moment, 2: moment}
-    upstream.rows = Rows(things=[[*later, {"id": 3, "note": "42"}]])
-    result = upstream.sync()["things"]
+    trial_api.rows = Rows(things=[[*later, {"id": 3, "note": "42"}]])
+    result = trial_api.sync()["things"]
     assert result.widened == ["note is text, was timestamp: the row id 3 has 42"]
     iso = "2026-01-01T00:00:00+00:00"
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: iso, 2: iso, 3: "42"}
 
 
-def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store: Store, upstream: Trial) -> None:
+def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store: Store, trial_api: Trial) -> None:
     load_as_before(
         [{"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"}]
     )
@@ -334,18 +319,18 @@ def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store:
         {"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"},
         {"id": 2, "due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"},
     ]
-    upstream.rows = Rows(things=[rows])
-    upstream.sync()
+    trial_api.rows = Rows(things=[rows])
+    trial_api.sync()
     kept = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
     # as sent
     assert kept == {
         1: ["2026-03-01T00:00:00Z", 1_767_225_600_250, "2026-02-01"],
         2: ["2026-03-02T12:00:00+02:00", None, "2026-03-01"],
     }
-    assert upstream.sync(full_refresh=True)["things"].reason == ""
+    assert trial_api.sync(full_refresh=True)["things"].reason == ""
     found = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
     assert found == {
         1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "2026-02-01"],
         2: [datetime(2026, 3, 2, 10, tzinfo=UTC), None, "2026-03-01"],
     }
-    assert upstream.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync()["things"].reading.rows_loaded == 0

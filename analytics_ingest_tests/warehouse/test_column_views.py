@@ -8,10 +8,10 @@ import duckdb
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.trials import NAME, OTHERS, Rows, trial
+from analytics_ingest_tests.trials import NAME, OTHERS, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     import psycopg2
@@ -24,10 +24,9 @@ PARTS = {"1": [[{"id": 1}]]}
 
 
 @pytest.fixture
-def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
-    with trial(monkeypatch) as found:
-        found.rows = Rows(things=WHOLE, parts=PARTS)
-        yield found
+def upstream(trial_api: Trial) -> Trial:
+    trial_api.rows = Rows(things=WHOLE, parts=PARTS)
+    return trial_api
 
 
 class Database:

@@ -13,10 +13,9 @@ import pytest
 from analytics_ingest.warehouse.errors import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import ROOT, sync
-from analytics_ingest_tests.stores import duckdb_store, lake_store, postgres_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
@@ -38,14 +37,6 @@ os.setgid(65534)
 os.setuid(65534)
 print(read())
 """
-
-
-@pytest.fixture(params=[duckdb_store, postgres_store, lake_store], ids=["duckdb", "postgres", "ducklake"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with request.param(tmp_path) as found:
-        for name, value in found.settings.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 def files(folder: Path) -> dict[Path, int]:
