@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self._again = False
-        # hashes of keys, as a list may have millions: of all readings, and of this one
+        # digests of keys, as a list may have millions: of all readings, and of this one
         self._seen: set[int] = set()
         self._now = self._seen
         self._moved = 0
@@ -33,10 +34,10 @@ class Attempts:
         """
         if last and not self._seen:
             return
-        for hashed in map(hash, keys):
-            self._moved += hashed in self._now
-            self._now.add(hashed)
-            self._seen.add(hashed)
+        for digest in map(_digest, keys):
+            self._moved += digest in self._now
+            self._now.add(digest)
+            self._seen.add(digest)
 
     def start_again(self, paginator: GuardedPaginator) -> bool:
         """Whether the list is to be read once more, after a first reading that ended and left a doubt."""
@@ -53,3 +54,8 @@ class Attempts:
         """Rows that the envelope stated and that came in none of the readings, once this one is over."""
         came = max(paginator.rows - self._moved, len(self._seen))
         return max(0, (paginator.total or 0) - came)
+
+
+def _digest(key: Hashable) -> int:
+    """A 64-bit digest of a key; Python's own ``hash`` is the same for 3 and 9223372036854775807."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest())
