@@ -170,7 +170,7 @@ def every_check_of_the_table_passes(passes: Passes, name: str) -> None:
     for done in passes.each:
         assert done.results[name].findings
         # the last sync may well bring a column that no row had before
-        assert [each for each in done.results[name].findings if not each.passed and each.check != SCHEMA] == []
+        assert [each for each in done.results[name].findings if not each.passed and each.name != SCHEMA] == []
 
 
 SCHEMA = "schema_unchanged"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from analytics_ingest.extract.settings import Settings
 from analytics_ingest.orchestrate.cadence import Cadence
+from analytics_ingest.orchestrate.checks import CHECKS
 from analytics_ingest.sync import findings
 from analytics_ingest_tests.conftest import define_all_segments
 
@@ -65,14 +66,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
 
 
 def test_every_check_is_listed() -> None:
-    names = {
-        findings.KEY_UNIQUE,
-        findings.PARENTS_EXIST,
-        findings.ROWS_NOT_COLLAPSED,
-        findings.ROWS_AS_STATED,
-        findings.NEWEST_NOT_OLDER,
-        findings.SCHEMA_UNCHANGED,
-    }
+    names = {*CHECKS, *findings.SOUND, *findings.WATCHED}
     assert names <= set(re.findall(r"^\| `([a-z_]+)` \|", README, flags=re.MULTILINE))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckExecutionContext,
+    AssetCheckKey,
     AssetCheckResult,
     AssetChecksDefinition,
     AssetCheckSeverity,
@@ -15,6 +16,8 @@ from dagster import (
     AssetKey,
     DagsterEventType,
     Failure,
+    MetadataValue,
+    Output,
     TableSchema,
     multi_asset_check,
 )
@@ -36,8 +39,16 @@ from analytics_ingest.warehouse.locks import LockTimeoutError
 if TYPE_CHECKING:
     from analytics_ingest.warehouse.tables import Tables
 
-GRAVE = (found.KEY_UNIQUE, found.ROWS_NOT_COLLAPSED)
-"""Checks whose failure is an error; that of the others is a warning."""
+TABLE_SOUND = "table_sound"
+TABLE_WATCHED = "table_watched"
+CHECKS = {
+    TABLE_SOUND: (AssetCheckSeverity.ERROR, found.SOUND),
+    TABLE_WATCHED: (AssetCheckSeverity.WARN, found.WATCHED),
+}
+"""The two checks of each asset: how grave a failure is, and the findings that make it up.
+
+Two, and not one for each finding: every check costs an asset two events in each run (Dagster 1.13).
+"""
 
 
 def build_checks(api: Api) -> AssetChecksDefinition:
@@ -48,63 +59,123 @@ def build_checks(api: Api) -> AssetChecksDefinition:
     """
     specs = [
         AssetCheckSpec(
-            name,
+            check,
             asset=AssetKey([api.name, endpoint.name]),
-            description=description,
-            # going on would read the children of what may not be true, and mark those of the rest as deleted
-            blocking=name == found.ROWS_NOT_COLLAPSED and found.feeds_others(api, endpoint),
+            description="\n".join(f"- `{name}`: {said}" for name, said in described.items() if name in names),
+            blocking=_may_block(api, endpoint, check),
         )
         for endpoint in api.endpoints
-        for name, description in found.checks_of(api, endpoint).items()
+        for described in [found.findings_of(api, endpoint)]
+        for check, (_, names) in CHECKS.items()
     ]
 
     @multi_asset_check(name=f"{api.name}_checks", specs=specs, can_subset=True)
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
+        # Dagster names the outputs that are left out, which are those that the sync has recorded
+        context.log.addFilter(_is_not_about_outputs)
+        recorded = _recorded(context)
         wanted: dict[str, set[str]] = {}
-        for key in context.selected_asset_check_keys:
+        for key in context.selected_asset_check_keys - recorded.keys():
             wanted.setdefault(key.asset_key.path[-1], set()).add(key.name)
         try:
-            _forget_recorded(context, wanted)
             if wanted:
-                yield from _look(context, api, wanted)
+                for each in _look(context, api, wanted):
+                    yield each
+                    if isinstance(each, AssetCheckEvaluation):
+                        recorded[each.asset_check_key] = each
         except (IngestError, LockTimeoutError, WarehouseError) as error:
             raise Failure(description=str(error)) from None
+        yield from _release(context, api, recorded)
 
     return checks
 
 
 def evaluations(api: Api, result: EndpointResult) -> list[AssetCheckEvaluation]:
     """What a sync found about an endpoint's table, for Dagster's log of events."""
-    return [
-        AssetCheckEvaluation(
-            asset_key=AssetKey([api.name, result.endpoint.name]),
-            check_name=finding.check,
-            passed=finding.passed,
-            severity=_severity(finding.check),
-            description=unrendered(finding.said),
-            metadata=dict(finding.numbers),
-            blocking=finding.check == found.ROWS_NOT_COLLAPSED and found.feeds_others(api, result.endpoint),
+    return _evaluations(api, result.endpoint, result.findings) if result.findings else []
+
+
+def _evaluations(api: Api, endpoint: Endpoint, findings: Sequence[Finding]) -> list[AssetCheckEvaluation]:
+    made = []
+    for check, (severity, names) in CHECKS.items():
+        of_check = [finding for finding in findings if finding.name in names]
+        failed = [finding for finding in of_check if not finding.passed]
+        collapsed = any(finding.name == found.ROWS_NOT_COLLAPSED for finding in failed)
+        numbers = {name: value for finding in of_check for name, value in finding.numbers.items()}
+        made.append(
+            AssetCheckEvaluation(
+                asset_key=AssetKey([api.name, endpoint.name]),
+                check_name=check,
+                passed=not failed,
+                severity=severity,
+                description=unrendered(
+                    "\n".join(f"{finding.name}: {finding.said}" for finding in failed)
+                    or "; ".join(finding.said for finding in of_check)
+                ),
+                metadata={
+                    finding.name: MetadataValue.text(f"{'passed' if finding.passed else 'failed'}: {finding.said}")
+                    for finding in of_check
+                }
+                | numbers,
+                blocking=_may_block(api, endpoint, check) and (collapsed or not failed),
+            )
         )
-        for finding in result.findings
-    ]
+    return made
 
 
-def _forget_recorded(context: AssetCheckExecutionContext, wanted: dict[str, set[str]]) -> None:
-    """Takes off ``wanted`` what the sync of this very run has recorded: it knows what was before, a look does not."""
-    for entry in context.instance.all_logs(context.run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
-        data = entry.dagster_event.event_specific_data if entry.dagster_event else None
-        if isinstance(data, AssetCheckEvaluation):
-            name = data.asset_key.path[-1]
-            wanted.get(name, set()).discard(data.check_name)
-            if not wanted.get(name):
-                wanted.pop(name, None)
+def _may_block(api: Api, endpoint: Endpoint, check: str) -> bool:
+    """Whether what depends on the asset is not to run after the check has failed, as its table has collapsed.
+
+    Going on would read the children of what may not be true, and mark those of the rest as deleted.
+    """
+    return check == TABLE_SOUND and found.feeds_others(api, endpoint)
 
 
-def _severity(check: str) -> AssetCheckSeverity:
-    return AssetCheckSeverity.ERROR if check in GRAVE else AssetCheckSeverity.WARN
+def _is_not_about_outputs(record: logging.LogRecord) -> bool:
+    return "did not yield or return expected outputs" not in record.getMessage()
 
 
-def _look(context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, set[str]]) -> Iterator[AssetCheckResult]:
+def _recorded(context: AssetCheckExecutionContext) -> dict[AssetCheckKey, AssetCheckEvaluation]:
+    """What the sync of this very run has recorded: it knows what was before, a look does not."""
+    entries = context.instance.all_logs(context.run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+    events = [entry.dagster_event.event_specific_data for entry in entries if entry.dagster_event]
+    evaluated = {each.asset_check_key: each for each in events if isinstance(each, AssetCheckEvaluation)}
+    return {key: each for key, each in evaluated.items() if key in context.selected_asset_check_keys}
+
+
+def _release(
+    context: AssetCheckExecutionContext, api: Api, recorded: Mapping[AssetCheckKey, AssetCheckEvaluation]
+) -> Iterator[Output[None]]:
+    """Gives the outputs for which assets of other ops in this run wait: Dagster skips an asset whose output is missing.
+
+    Args:
+        context: The op's context.
+        api: The API.
+        recorded: The evaluations that have no output yet.
+
+    Raises:
+        Failure: A table that such assets depend on has collapsed.
+    """
+    # internal to Dagster: nothing public tells what else a run has
+    layer = context.job_def.asset_layer
+    others = layer.selected_asset_keys - {AssetKey([api.name, name]) for name in api.by_name}
+    collapsed = []
+    for key, evaluation in recorded.items():
+        if not _may_block(api, api.by_name[key.asset_key.path[-1]], key.name):
+            continue
+        if waiting := layer.asset_graph.get(key.asset_key).child_keys & others:
+            if evaluation.blocking and not evaluation.passed:
+                names = ", ".join(sorted(each.to_user_string() for each in waiting))
+                collapsed.append(f"{key.asset_key.to_user_string()}: {evaluation.description}; skipped: {names}")
+            else:
+                yield Output(None, output_name=layer.get_op_output_name(key))
+    if collapsed:
+        raise Failure(description="\n".join(collapsed), allow_retries=False)
+
+
+def _look(
+    context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, set[str]]
+) -> Iterator[AssetCheckResult | AssetCheckEvaluation]:
     # here, as in the sync of the assets: definitions load without dlt's destinations
     from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
 
@@ -126,16 +197,22 @@ def _look(context: AssetCheckExecutionContext, api: Api, wanted: Mapping[str, se
                     )
                 continue
             last = _last_materialisation(context, key)
-            for finding in _findings(api, endpoint, tables, columns=columns, last=last, log=context.log):
-                if finding.check in wanted[endpoint.name]:
-                    yield AssetCheckResult(
-                        asset_key=key,
-                        check_name=finding.check,
-                        passed=finding.passed,
-                        severity=_severity(finding.check),
-                        description=unrendered(finding.said),
-                        metadata=dict(finding.numbers),
-                    )
+            findings = _findings(api, endpoint, tables, columns=columns, last=last, log=context.log)
+            for each in _evaluations(api, endpoint, findings):
+                if each.check_name not in wanted[endpoint.name]:
+                    continue
+                if each.blocking != _may_block(api, endpoint, each.check_name):
+                    # a result takes that from the check's declaration
+                    yield each
+                    continue
+                yield AssetCheckResult(
+                    asset_key=key,
+                    check_name=each.check_name,
+                    passed=each.passed,
+                    severity=each.severity,
+                    description=each.description,
+                    metadata=each.metadata,
+                )
 
 
 def _last_materialisation(context: AssetCheckExecutionContext, key: AssetKey) -> dict[str, Any]:
@@ -176,7 +253,7 @@ def _findings(
     ]
     if endpoint.primary_key:
         made.append(found.key_unique(endpoint, counts.doubled, counts.lacking))
-    if found.PARENTS_EXIST in found.checks_of(api, endpoint):
+    if found.PARENTS_EXIST in found.findings_of(api, endpoint):
         scope = Scope(options=load_options(api))
         paths = {parent.path for parent in read_parents(api, endpoint, tables, scope, columns=columns, log=log)}
         made.append(found.parents_exist(endpoint, tables, paths))

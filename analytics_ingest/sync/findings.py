@@ -1,4 +1,4 @@
-"""What speaks for or against an endpoint's table after it was loaded: the facts behind Dagster's asset checks."""
+"""What speaks for or against an endpoint's table after it was loaded: the facts behind Dagster's two asset checks."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ ROWS_NOT_COLLAPSED = "rows_not_collapsed"
 ROWS_AS_STATED = "rows_as_stated"
 NEWEST_NOT_OLDER = "newest_not_older"
 SCHEMA_UNCHANGED = "schema_unchanged"
+SOUND = (KEY_UNIQUE, ROWS_NOT_COLLAPSED)
+"""Findings that are an error: the table is not what it has to be."""
+WATCHED = (PARENTS_EXIST, ROWS_AS_STATED, NEWEST_NOT_OLDER, SCHEMA_UNCHANGED)
+"""Findings that are a warning: somebody should look."""
 EXAMPLES = 5
 OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
 
@@ -32,35 +36,35 @@ class Finding:
     """One finding about one table.
 
     Attributes:
-        check: One of the names above.
+        name: One of the names above.
         passed: Whether all is well.
         said: What was found, for a person.
         numbers: What it was found by.
     """
 
-    check: str
+    name: str
     passed: bool
     said: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
-def checks_of(api: Api, endpoint: Endpoint) -> dict[str, str]:
-    """The checks that an endpoint's table has, with what each says when it passes."""
-    checks = {}
+def findings_of(api: Api, endpoint: Endpoint) -> dict[str, str]:
+    """The findings that there are about an endpoint's table, by name, with what each says when it passes."""
+    said = {}
     if endpoint.primary_key:
-        checks[KEY_UNIQUE] = f"No two rows have the same {', '.join(endpoint.primary_key)}, and none lacks it."
+        said[KEY_UNIQUE] = f"No two rows have the same {', '.join(endpoint.primary_key)}, and none lacks it."
     # the table of a snapshot is what this sync was given for all of its parents
     if endpoint.primary_key and endpoint.parents and not endpoint.parents.open_ended:
-        checks[PARENTS_EXIST] = f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
+        said[PARENTS_EXIST] = f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
     stops = "; what is read for each of its rows is not read then" if feeds_others(api, endpoint) else ""
-    checks[ROWS_NOT_COLLAPSED] = f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."
-    checks[ROWS_AS_STATED] = (
+    said[ROWS_NOT_COLLAPSED] = f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."
+    said[ROWS_AS_STATED] = (
         "As many rows came as the API's own totals state, its lists stood still meanwhile, and no row was rejected."
     )
     if endpoint.cursor_path:
-        checks[NEWEST_NOT_OLDER] = "The newest row is not older than the newest of the sync before."
-    checks[SCHEMA_UNCHANGED] = "The table has the columns that it had, of the same types."
-    return checks
+        said[NEWEST_NOT_OLDER] = "The newest row is not older than the newest of the sync before."
+    said[SCHEMA_UNCHANGED] = "The table has the columns that it had, of the same types."
+    return said
 
 
 def feeds_others(api: Api, endpoint: Endpoint) -> bool:
@@ -73,7 +77,7 @@ def key_unique(endpoint: Endpoint, doubled: int, lacking: int) -> Finding:
     key = ", ".join(endpoint.primary_key)
     said = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
     return Finding(
-        check=KEY_UNIQUE,
+        name=KEY_UNIQUE,
         passed=not doubled and not lacking,
         said=said,
         numbers={"doubled": doubled, "lacking": lacking},
@@ -90,7 +94,7 @@ def parents_exist(endpoint: Endpoint, tables: Tables, paths: Collection[str]) ->
     ]
     shown = "; ".join(", ".join(map(str, values)) for values in orphans[:EXAMPLES])
     said = f"rows of {len(orphans)} parents that are not there: {shown}" if orphans else "every row's parent is there"
-    return Finding(check=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
+    return Finding(name=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
 
 
 def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0) -> Finding:
@@ -104,7 +108,7 @@ def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0
     """
     kept = f"; the {withheld} that did not come stay unmarked until the next sync finds the same" if withheld else ""
     return Finding(
-        check=ROWS_NOT_COLLAPSED,
+        name=ROWS_NOT_COLLAPSED,
         passed=not withheld and not has_collapsed(before, now, share=share),
         said=f"{now} rows, {before} before{kept}",
         numbers={"rows": now, "rows_before": before, "rows_withheld": withheld},
@@ -130,7 +134,7 @@ def rows_as_stated(
     if unproven_since:
         said += f"; where rows are rejected no deletion is marked, since {unproven_since:%Y-%m-%d %H:%M} UTC"
     return Finding(
-        check=ROWS_AS_STATED,
+        name=ROWS_AS_STATED,
         passed=not (short or unsettled or rejected or unproven_since),
         said=said,
         numbers={"rows_short": short, "lists_unsettled": unsettled, "rows_rejected": rejected},
@@ -141,7 +145,7 @@ def newest_not_older(before: datetime | None, now: datetime | None) -> Finding:
     """Whether the newest row that came is at least as new as the newest of earlier syncs."""
     passed = before is None or (now is not None and now >= before)
     return Finding(
-        check=NEWEST_NOT_OLDER,
+        name=NEWEST_NOT_OLDER,
         passed=passed,
         said=f"newest row {now.isoformat() if now else 'none'}, before {before.isoformat() if before else 'none'}",
     )
@@ -162,7 +166,7 @@ def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str], widened:
     ]
     changes = [] if not before else [each for each in changes if not each.startswith(OWN_COLUMNS)]
     said = "\n".join([*changes, *widened]) or "no column has changed"
-    return Finding(check=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
+    return Finding(name=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,4 +232,4 @@ def findings(
         NEWEST_NOT_OLDER: lambda: newest_not_older(before.cursor if whole else None, reading.highest),
         SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns, widened),
     }
-    return [made[name]() for name in checks_of(api, endpoint)]
+    return [made[name]() for name in findings_of(api, endpoint)]

@@ -63,7 +63,7 @@ class EndpointResult:
         if self.status != "complete":
             return f"its parent {api.name}/{self.endpoint.name} was not read"
         for finding in self.findings:
-            if finding.check == ROWS_NOT_COLLAPSED and not finding.passed and feeds_others(api, self.endpoint):
+            if finding.name == ROWS_NOT_COLLAPSED and not finding.passed and feeds_others(api, self.endpoint):
                 return (
                     f"its parent {api.name}/{self.endpoint.name} has collapsed ({finding.said}): "
                     "see whether that is true, and sync again to go on"

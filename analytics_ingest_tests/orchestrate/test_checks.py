@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from dagster import AssetCheckKey, AssetCheckSeverity, AssetKey, AssetSelection, DagsterInstance, TableMetadataValue
+from dagster import (
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetKey,
+    AssetSelection,
+    DagsterInstance,
+    Definitions,
+    TableMetadataValue,
+    TextMetadataValue,
+    asset,
+)
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.extract.errors import ConfigurationError
 from analytics_ingest.extract.settings import load_setting
+from analytics_ingest.orchestrate.checks import CHECKS
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.findings import checks_of, schema_unchanged
+from analytics_ingest.sync.findings import findings_of, schema_unchanged
 from analytics_ingest_tests.conftest import expected_keys, live_keys
 
 if TYPE_CHECKING:
@@ -33,12 +45,13 @@ def run(instance: DagsterInstance, *names: str) -> ExecuteInProcessResult:
     return job.execute_in_process(instance=instance, raise_on_error=False, asset_selection=keys)
 
 
-def look(instance: DagsterInstance, name: str) -> ExecuteInProcessResult:
+def look(instance: DagsterInstance, name: str, **options: Any) -> ExecuteInProcessResult:
     """The checks of one table without a sync."""
     selection = AssetSelection.checks_for_assets(AssetKey([API, name]))
     keys = selection.resolve_checks(defs.resolve_asset_graph())
     job = defs.resolve_implicit_global_asset_job_def()
-    return job.get_subset(asset_selection=set(), asset_check_selection=keys).execute_in_process(instance=instance)
+    subset = job.get_subset(asset_selection=set(), asset_check_selection=keys)
+    return subset.execute_in_process(instance=instance, **options)
 
 
 def evaluated(result: ExecuteInProcessResult) -> dict[tuple[str, str], Any]:
@@ -62,40 +75,137 @@ def tamper(tmp_path: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def test_every_table_has_the_checks_that_its_endpoint_calls_for() -> None:
-    found = defs.resolve_asset_graph().asset_check_keys
-    expected = {
-        AssetCheckKey(AssetKey([api.name, endpoint.name]), name)
-        for api in APIS.values()
-        for endpoint in api.endpoints
-        for name in checks_of(api, endpoint)
+def test_every_table_has_two_checks_that_say_what_they_look_at() -> None:
+    graph = defs.resolve_asset_graph()
+    keys = [AssetKey([api.name, endpoint.name]) for api in APIS.values() for endpoint in api.endpoints]
+    assert graph.asset_check_keys == {AssetCheckKey(key, name) for key in keys for name in CHECKS}
+    for api in APIS.values():
+        for endpoint in api.endpoints:
+            described = [
+                line
+                for name in CHECKS
+                for line in graph.get(AssetCheckKey(AssetKey([api.name, endpoint.name]), name)).description.split("\n")
+            ]
+            listed = findings_of(api, endpoint)
+            assert sorted(described) == sorted(f"- `{name}`: {said}" for name, said in listed.items())
+    assert set(findings_of(APIS[API], APIS[API].by_name["gates"])) == {
+        *("key_unique", "rows_not_collapsed", "rows_as_stated", "newest_not_older", "schema_unchanged")
     }
-    assert found == expected
-    gates = {key.name for key in found if key.asset_key.path == [API, "gates"]}
-    assert gates == {"key_unique", "rows_not_collapsed", "rows_as_stated", "newest_not_older", "schema_unchanged"}
-    rules = {key.name for key in found if key.asset_key.path == [API, "gates_rules"]}
-    assert rules == {"key_unique", "parents_exist", "rows_not_collapsed", "rows_as_stated", "schema_unchanged"}
-    snapshot = {key.name for key in found if key.asset_key.path == [API, "ingestion_status"]}
-    assert snapshot == {"rows_not_collapsed", "rows_as_stated", "schema_unchanged"}
+    assert set(findings_of(APIS[API], APIS[API].by_name["gates_rules"])) == {
+        *("key_unique", "parents_exist", "rows_not_collapsed", "rows_as_stated", "schema_unchanged")
+    }
+    assert set(findings_of(APIS[API], APIS[API].by_name["ingestion_status"])) == {
+        *("rows_not_collapsed", "rows_as_stated", "schema_unchanged")
+    }
 
 
-def test_only_the_collapse_of_a_parent_blocks() -> None:
+def test_only_the_soundness_of_a_parent_blocks() -> None:
     graph = defs.resolve_asset_graph()
     blocking = {key for key in graph.asset_check_keys if graph.get(key).blocking}
     parents = {AssetKey([api.name, name]) for api in APIS.values() for e in api.endpoints for name in e.upstream}
-    assert blocking == {AssetCheckKey(key, "rows_not_collapsed") for key in parents}
+    assert blocking == {AssetCheckKey(key, "table_sound") for key in parents}
 
 
-def test_a_sync_records_every_check_and_all_pass(sandbox: SandboxServer, instance: DagsterInstance) -> None:
+def test_a_sync_records_both_checks_with_all_that_was_found(sandbox: SandboxServer, instance: DagsterInstance) -> None:
     for _ in range(2):
         result = run(instance)
         assert result.success
         found = evaluated(result)
-        assert set(found) == {(e.name, name) for e in APIS[API].endpoints for name in checks_of(APIS[API], e)}
+        assert set(found) == {(name, check) for name in APIS[API].by_name for check in CHECKS}
         assert failed(result) == {}
-    key = AssetCheckKey(AssetKey([API, "gates"]), "key_unique")
+        for name, endpoint in APIS[API].by_name.items():
+            metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
+            told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
+            assert set(told) == set(findings_of(APIS[API], endpoint))
+            assert all(each.startswith("passed: ") for each in told.values())
+    sound = found["gates", "table_sound"]
+    assert sound.severity == AssetCheckSeverity.ERROR
+    assert sound.description == "0 keys (id) have more than one row, 0 rows lack a part of it; 6 rows, 6 before"
+    assert {key: each.value for key, each in sound.metadata.items()} == {
+        "key_unique": "passed: 0 keys (id) have more than one row, 0 rows lack a part of it",
+        "rows_not_collapsed": "passed: 6 rows, 6 before",
+        "doubled": 0,
+        "lacking": 0,
+        "rows": 6,
+        "rows_before": 6,
+        "rows_withheld": 0,
+    }
+    assert found["gates", "table_watched"].severity == AssetCheckSeverity.WARN
+    key = AssetCheckKey(AssetKey([API, "gates"]), "table_sound")
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
     assert [each.status.value for each in history] == ["SUCCEEDED", "SUCCEEDED"]
+
+
+@pytest.mark.parametrize("whole_graph", [False, True])
+def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_checks_op(
+    sandbox: SandboxServer, instance: DagsterInstance, whole_graph: bool
+) -> None:
+    if whole_graph:
+        keys = [AssetKey([API, name]) for name in APIS[API].by_name]
+        job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(keys))
+        result = job.execute_in_process(instance=instance)
+    else:
+        result = run(instance)
+    entries = instance.all_logs(result.run_id)
+    kinds = Counter(
+        event.event_type_value
+        for event in (entry.dagster_event for entry in entries)
+        if event
+        and (event.step_key or event.event_type_value.endswith("_PLANNED"))
+        and not event.event_type_value.startswith("RESOURCE_")
+    )
+    assets = len(APIS[API].by_name)
+    steps = dict.fromkeys(("STEP_START", "STEP_SUCCESS"), 1 + whole_graph)
+    checks = {"ASSET_CHECK_EVALUATION_PLANNED": 2 * assets} if whole_graph else {}
+    assert kinds == {
+        "ASSET_MATERIALIZATION_PLANNED": assets,
+        "ASSET_MATERIALIZATION": assets,
+        "STEP_OUTPUT": assets,
+        "ASSET_CHECK_EVALUATION": 2 * assets,
+        **checks,
+        **steps,
+    }
+    # Dagster says so of an op that leaves out an output, as the checks' op does with all
+    assert [entry.user_message for entry in entries if "did not yield" in entry.user_message] == []
+
+
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_asset_of_another_op_waits_for_the_check_of_its_parent_and_for_no_other(
+    sandbox: SandboxServer, instance: DagsterInstance, collapsed: bool
+) -> None:
+    made = []
+
+    @asset(deps=[AssetKey([API, "gates"])])
+    def model() -> None:
+        made.append("model")
+
+    whole = Definitions.merge(defs, Definitions(assets=[model]))
+    gates = AssetKey([API, "gates"])
+    checks = AssetSelection.checks_for_assets(gates).resolve_checks(whole.resolve_asset_graph())
+    job = whole.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection={gates, model.key}, asset_check_selection=checks
+    )
+    rows = sandbox.world.collection(API, "gates")
+    rows += [{**rows[0], "id": f"more_{number}"} for number in range(14)]
+    assert job.execute_in_process(instance=instance).success
+    assert made == ["model"]
+    if collapsed:
+        del rows[3:]
+    else:
+        # what is only watched stops nothing
+        rows[0]["brand_new"] = 1
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+
+    assert (result.success, len(made)) == (not collapsed, 1 if collapsed else 2)
+    assert set(failed(result)) == {("gates", "table_sound" if collapsed else "table_watched")} | (
+        {("gates", "table_watched")} if collapsed else set()
+    )
+    if collapsed:
+        (failure,) = result.filter_events(lambda e: e.is_step_failure)
+        assert failure.step_failure_data.user_failure_data.description == (
+            "experimentation/gates: rows_not_collapsed: 3 rows, 20 before; the 17 that did not come stay unmarked "
+            "until the next sync finds the same; skipped: model"
+        )
 
 
 def test_what_was_materialised_is_checked_though_another_endpoint_failed(
@@ -126,11 +236,12 @@ def test_parent_that_collapses_stops_the_sync_before_its_children(
     result = run(instance)
 
     assert not result.success
-    assert failed(result)["gates", "rows_not_collapsed"] == (
-        "3 rows, 20 before; the 17 that did not come stay unmarked until the next sync finds the same"
+    assert failed(result)["gates", "table_sound"] == (
+        "rows_not_collapsed: 3 rows, 20 before; the 17 that did not come stay unmarked "
+        "until the next sync finds the same"
     )
     assert len(live_keys(tmp_path, API, "gates")) == 20
-    evaluation = evaluated(result)["gates", "rows_not_collapsed"]
+    evaluation = evaluated(result)["gates", "table_sound"]
     assert evaluation.severity == AssetCheckSeverity.ERROR
     assert evaluation.blocking
     text = str(result.filter_events(lambda e: e.is_step_failure)[0].step_failure_data.user_failure_data.description)
@@ -155,13 +266,13 @@ def test_share_below_which_a_table_has_collapsed_is_a_setting(
 ) -> None:
     assert run(instance, "tags").success
     del sandbox.world.collection(API, "tags")[60:]
-    assert ("tags", "rows_not_collapsed") not in failed(run(instance, "tags"))
+    assert ("tags", "table_sound") not in failed(run(instance, "tags"))
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE", "0.99")
     sandbox.world.collection(API, "tags").pop()
     result = run(instance, "tags")
 
     assert result.success
-    assert failed(result)["tags", "rows_not_collapsed"].startswith("59 rows, 60 before; the 1 that")
+    assert failed(result)["tags", "table_sound"].startswith("rows_not_collapsed: 59 rows, 60 before; the 1 that")
 
 
 def test_what_else_a_sync_warns_of(sandbox: SandboxServer, instance: DagsterInstance) -> None:
@@ -177,17 +288,18 @@ def test_what_else_a_sync_warns_of(sandbox: SandboxServer, instance: DagsterInst
     result = run(instance, "tags")
 
     assert result.success
+    older = "newest_not_older: newest row 2026-01-01T00:00:58+00:00, before 2026-01-01T00:00:59+00:00"
     assert failed(result) == {
-        ("tags", "rows_as_stated"): "10 rows fewer than stated, rows moved between the pages of 0 lists",
-        ("tags", "newest_not_older"): "newest row 2026-01-01T00:00:58+00:00, before 2026-01-01T00:00:59+00:00",
-        ("tags", "schema_unchanged"): "brand_new bigint is new",
+        (
+            "tags",
+            "table_watched",
+        ): "rows_as_stated: 10 rows fewer than stated, rows moved between the pages of 0 lists\n"
+        f"{older}\nschema_unchanged: brand_new bigint is new"
     }
     assert {each.severity for each in evaluated(result).values() if not each.passed} == {AssetCheckSeverity.WARN}
     sandbox.options.totals = "right"
     again = failed(run(instance, "tags"))
-    assert again == {
-        ("tags", "newest_not_older"): "newest row 2026-01-01T00:00:58+00:00, before 2026-01-01T00:00:59+00:00"
-    }
+    assert again == {("tags", "table_watched"): older}
 
 
 def test_checks_without_a_sync_see_what_was_done_to_the_table(
@@ -203,13 +315,35 @@ def test_checks_without_a_sync_see_what_was_done_to_the_table(
     found = failed(look(instance, "gates_rules"))
 
     assert found == {
-        ("gates_rules", "key_unique"): "2 keys (gate_id, id) have more than one row, 0 rows lack a part of it",
-        ("gates_rules", "parents_exist"): f"rows of 1 parents that are not there: {gate}",
-        ("gates_rules", "schema_unchanged"): "by_hand text is new",
+        ("gates_rules", "table_sound"): (
+            "key_unique: 2 keys (gate_id, id) have more than one row, 0 rows lack a part of it"
+        ),
+        ("gates_rules", "table_watched"): (
+            f"schema_unchanged: by_hand text is new\nparents_exist: rows of 1 parents that are not there: {gate}"
+        ),
     }
     tamper(tmp_path, f"DELETE FROM {API}.tags WHERE id != 'x'")
-    assert failed(look(instance, "tags"))["tags", "rows_not_collapsed"] == "0 rows, 100 before"
+    assert failed(look(instance, "tags"))["tags", "table_sound"] == "rows_not_collapsed: 0 rows, 100 before"
     assert sandbox.requests.count() == 0
+
+
+def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse_does(
+    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
+) -> None:
+    gates = sandbox.world.collection(API, "gates")
+    gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
+    assert run(instance, "gates").success
+    tamper(tmp_path, f"INSERT INTO {API}.gates SELECT * FROM {API}.gates LIMIT 2")
+    result = look(instance, "gates")
+    assert failed(result)["gates", "table_sound"].startswith("key_unique: 2 keys (id) have more than one row")
+    evaluation = evaluated(result)["gates", "table_sound"]
+    assert (evaluation.severity, evaluation.blocking) == (AssetCheckSeverity.ERROR, False)
+    tamper(tmp_path, f"DELETE FROM {API}.gates")
+    collapsed = look(instance, "gates", raise_on_error=False)
+
+    assert not collapsed.success
+    assert failed(collapsed)["gates", "table_sound"] == "rows_not_collapsed: 0 rows, 20 before"
+    assert evaluated(collapsed)["gates", "table_sound"].blocking
 
 
 def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +360,7 @@ def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.Mo
 def test_checks_of_a_table_that_is_not_there_say_so(instance: DagsterInstance) -> None:
     found = failed(look(instance, "gates"))
 
-    assert len(found) == 5
+    assert len(found) == 2
     assert set(found.values()) == {"no table yet: materialise it first"}
 
 

@@ -172,7 +172,7 @@ def test_a_widened_column_is_reported_with_the_row_and_the_types(store: Store, t
     trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 0.375}]])
     result = trial_api.sync()["things"]
     assert result.widened == ["share is double, was bigint: the row id 2 has 0.375"]
-    (finding,) = (each for each in result.findings if each.check == "schema_unchanged")
+    (finding,) = (each for each in result.findings if each.name == "schema_unchanged")
     assert not finding.passed
     assert finding.said.splitlines() == ["share is double, was bigint", *result.widened]
     assert {key: row["share"] for key, row in read(store).rows.items()} == {1: 3.0, 2: 0.375}
