@@ -57,7 +57,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
         "ANALYTICS_INGEST_WEBHOOK_URL": "none",
         "ANALYTICS_INGEST_UI_URL": "none",
         "ANALYTICS_INGEST_DESTINATION": "duckdb",
-        "ANALYTICS_INGEST_EXECUTOR": "in_process",
+        "ANALYTICS_INGEST_EXECUTOR": "per_api",
     }
 
     of_the_graph |= {"PROFILE": "none"}

@@ -6,14 +6,27 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dagster import in_process_executor, multiprocess_executor
+from dagster import (
+    DagsterUnmetExecutorRequirementsError,
+    Executor,
+    executor,
+    in_process_executor,
+    multiprocess_executor,
+)
 
+# not public: whether a run can be continued in another process at all
+from dagster._core.definitions.executor_definition import check_cross_process_constraints
+
+from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterator
 
-    from dagster import ExecutorDefinition
+    from dagster import DagsterEvent, ExecutorDefinition, InitExecutorContext
+    from dagster._core.execution.context.system import PlanOrchestrationContext
+    from dagster._core.execution.plan.plan import ExecutionPlan
+    from dagster._core.execution.retries import RetryMode
 
 EXECUTOR = "ANALYTICS_INGEST_EXECUTOR"
 BROKER = "ANALYTICS_INGEST_CELERY_BROKER"
@@ -30,14 +43,76 @@ CELERY_OPTIONS: dict[str, Any] = {
     "broker_transport_options": {"visibility_timeout": 86_400},
 }
 """Of the run and of the workers, which must agree."""
-SIDE_BY_SIDE = multiprocess_executor.configured(
-    {
-        "max_concurrent": 5,
-        # a new process would import everything anew for each API
-        "start_method": {"forkserver": {"preload_modules": ["analytics_ingest.definitions"]}},
-    }
-)
+PROCESSES: dict[str, Any] = {
+    "max_concurrent": 5,
+    # a new process would import everything anew for each API
+    "start_method": {"forkserver": {"preload_modules": ["analytics_ingest.definitions"]}},
+}
+SIDE_BY_SIDE = multiprocess_executor.configured(PROCESSES)
 """Each API in a process of its own. Only their writing into DuckDB is serial."""
+
+
+class PerApiExecutor(Executor):
+    """Executes a run of one API in the run's own process, and a run of several with a process for each step.
+
+    A process for each step costs a run seconds, which only pays where several APIs are read at the same time.
+    """
+
+    def __init__(self, in_process: Executor, side_by_side: Executor | None, apis: Collection[str]) -> None:
+        """Prepares both ways.
+
+        Args:
+            in_process: Executes the steps one after the other, in this process.
+            side_by_side: Executes them in processes of their own; ``None`` if the run cannot be divided.
+            apis: Names of the steps that sync an API.
+        """
+        self._in_process = in_process
+        self._side_by_side = side_by_side
+        self._apis = frozenset(apis)
+
+    @property
+    def retries(self) -> RetryMode:
+        """How steps are retried."""
+        return self._in_process.retries
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        """Executes the steps of a run."""
+        several = len(self._apis.intersection(execution_plan.step_keys_to_execute)) > 1
+        chosen = self._side_by_side if several and self._side_by_side else self._in_process
+        yield from chosen.execute(plan_context, execution_plan)
+
+
+# a run's config may say the same as for the executor that Dagster has for one process
+RETRIES: Any = in_process_executor.config_schema
+
+
+@executor(name="per_api", config_schema=RETRIES)
+def per_api_executor(context: InitExecutorContext) -> PerApiExecutor:
+    """What executes runs by default."""
+    side_by_side = context._replace(
+        executor_def=multiprocess_executor, executor_config={**PROCESSES, "retries": context.executor_config["retries"]}
+    )
+    return PerApiExecutor(
+        _executor(context._replace(executor_def=in_process_executor)),
+        _executor(side_by_side) if _can_be_divided(side_by_side) else None,
+        APIS,
+    )
+
+
+def _executor(context: InitExecutorContext) -> Executor:
+    create = context.executor_def.executor_creation_fn
+    if create is None:
+        raise RuntimeError(f"{context.executor_def.name} makes no executor")
+    return create(context)
+
+
+def _can_be_divided(context: InitExecutorContext) -> bool:
+    """Whether other processes can load the run's job and have its instance."""
+    try:
+        check_cross_process_constraints(context)
+    except DagsterUnmetExecutorRequirementsError:
+        return False
+    return True
 
 
 def build_executors() -> tuple[ExecutorDefinition, ExecutorDefinition]:
@@ -46,7 +121,9 @@ def build_executors() -> tuple[ExecutorDefinition, ExecutorDefinition]:
     Raises:
         ConfigurationError: There is no such executor, or a setting or a package that it needs is missing.
     """
-    name = os.environ.get(EXECUTOR, "").strip() or "in_process"
+    name = os.environ.get(EXECUTOR, "").strip() or per_api_executor.name
+    if name == per_api_executor.name:
+        return per_api_executor, SIDE_BY_SIDE
     if name == "in_process":
         return in_process_executor, SIDE_BY_SIDE
     if name == "multiprocess":
@@ -54,7 +131,7 @@ def build_executors() -> tuple[ExecutorDefinition, ExecutorDefinition]:
     if name == "celery":
         executor = _celery_executor()
         return executor, executor
-    raise ConfigurationError(f"{EXECUTOR} is {name!r}: it must be 'in_process', 'multiprocess' or 'celery'")
+    raise ConfigurationError(f"{EXECUTOR} is {name!r}: it must be 'per_api', 'in_process', 'multiprocess' or 'celery'")
 
 
 def celery_settings() -> dict[str, str]:

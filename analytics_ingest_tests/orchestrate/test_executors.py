@@ -13,8 +13,9 @@ from analytics_ingest.orchestrate.executors import build_executors, celery_setti
 @pytest.mark.parametrize(
     ("name", "executors"),
     [
-        (None, ("in_process", "multiprocess")),
-        (" ", ("in_process", "multiprocess")),
+        (None, ("per_api", "multiprocess")),
+        (" ", ("per_api", "multiprocess")),
+        ("in_process", ("in_process", "multiprocess")),
         ("multiprocess", ("multiprocess", "multiprocess")),
         ("celery", ("celery", "celery")),
     ],
@@ -31,7 +32,9 @@ def test_executor_of_runs_and_of_all_sync(
 
 def test_executor_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANALYTICS_INGEST_EXECUTOR", "kubernetes")
-    said = r"^ANALYTICS_INGEST_EXECUTOR is 'kubernetes': it must be 'in_process', 'multiprocess' or 'celery'$"
+    said = (
+        r"^ANALYTICS_INGEST_EXECUTOR is 'kubernetes': it must be 'per_api', 'in_process', 'multiprocess' or 'celery'$"
+    )
 
     with pytest.raises(ConfigurationError, match=said):
         build_executors()
