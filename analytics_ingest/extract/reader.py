@@ -67,7 +67,6 @@ class EndpointReader:
         started: datetime,
         log: logging.Logger,
         keep: Sequence[str] = (),
-        reading: Reading | None = None,
     ) -> None:
         """Prepares the reading of an endpoint.
 
@@ -82,12 +81,11 @@ class EndpointReader:
             started: When the sync began.
             log: Gets a line of progress now and then.
             keep: The columns that the feeds of its children need; none, if it has none.
-            reading: What others have read of it in this sync.
         """
         self.endpoint = endpoint
         self.sweep = sweep
         self.stored = stored
-        self.reading = reading or Reading(parents=len(sweep.parents))
+        self.reading = Reading(parents=len(sweep.parents))
         self._name = f"{session.api.name}/{endpoint.name}"
         self._mode = mode
         self._session = session
@@ -129,12 +127,11 @@ class EndpointReader:
         self._given_rejected: list[tuple[str, Any]] = []
         self._stopped = False
         self._patience = Patience(len(sweep.parents))
-        # those that others have read come first
-        self._asked = self._reached = self.reading.parents_done
+        self._asked = self._reached = 0
         self._late = sum(parent.naming.late for parent in sweep.parents)
-        self._ended_early = self._ended_lists = self._asked
+        self._ended_early = self._ended_lists = 0
         self._over: set[str] = set()
-        self.admitted, self.closed, self.broken = self._asked > 0, False, False
+        self.admitted = self.closed = self.broken = False
         self.kept = Kept(endpoint.primary_key, keep)
         self._begun = self._placed = time.monotonic()
         self._progress = Progress(
@@ -489,7 +486,7 @@ class EndpointReader:
 
     def _all_ended(self) -> None:
         reading = self.reading
-        reading.seconds += time.monotonic() - self._begun
+        reading.seconds = time.monotonic() - self._begun
         gone = reading.parents_missing
         if gone and gone == reading.parents and self.sweep.whole and self.endpoint.missing == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 EPOCH = 1_000_000_000
 """A reset header above this is a time in epoch seconds (or milliseconds); below, it is seconds to go."""
 RESETS = ("ratelimit-reset", "x-ratelimit-reset")
-COUNTING = threading.Lock()
-"""Of all meters: with a lock of its own none could be sent to another process."""
 
 
 @dataclass
@@ -63,10 +61,11 @@ class Meter:
     requests: int = 0
     retries: int = 0
     wait_seconds: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, *, requests: int = 0, retries: int = 0, wait_seconds: float = 0.0) -> None:
         """Adds to the counts."""
-        with COUNTING:
+        with self._lock:
             self.requests += requests
             self.retries += retries
             self.wait_seconds += wait_seconds

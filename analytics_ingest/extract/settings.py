@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 NO_PROFILE = "none"
 """What ``PROFILE`` says for the API as it is declared without a vendor."""
+RETIRED = ("<endpoint>.shards",)
+"""Settings of an API that have no effect any more; ``<endpoint>`` stands for the name of each endpoint."""
 
 
 def _words(value: Any) -> Any:
@@ -150,16 +152,6 @@ class Settings(BaseModel):
     lock_timeout: PositiveFloat = Field(3_600, description="Seconds to wait for another sync of the same API to end.")
     progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
     skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")
-
-    def share(self, of: int) -> Settings:
-        """The settings of one of ``of`` processes that read at once: the limits are divided."""
-        rate = self.requests_per_minute
-        limits = {
-            "max_in_flight": max(1, self.max_in_flight // of),
-            "requests_per_minute": rate and max(1, rate // of),
-            "max_bytes_in_flight": max(1, self.max_bytes_in_flight // of),
-        }
-        return self.model_copy(update=limits)
 
 
 def environment_name(api: str, field: str) -> str:
@@ -313,6 +305,15 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+def retired_settings(api: Api) -> str:
+    """A warning that names the settings that are set and have no effect any more; empty if there are none."""
+    fields = [field.replace("<endpoint>", each.name) for field in RETIRED for each in api.endpoints]
+    # once each, as one without an endpoint's name comes for every endpoint
+    found = [field for field in dict.fromkeys(fields) if lookup(api, field) is not None]
+    names = ", ".join(environment_name(api.name, field.replace(".", "__")) for field in found)
+    return f"{names} {'have' if len(found) > 1 else 'has'} no effect any more and can be removed" if found else ""
+
+
 def page_limit(api: Api, endpoint: Endpoint) -> int | None:
     """Rows to ask for per page: ``SOURCES__<API>__<ENDPOINT>__LIMIT``, or what the endpoint declares.
 
@@ -320,34 +321,13 @@ def page_limit(api: Api, endpoint: Endpoint) -> int | None:
         ConfigurationError: The value is no whole number above zero.
     """
     declared = endpoint.paginator.limit
-    return None if declared is None else _whole_number(api, endpoint, "limit") or declared
-
-
-def shard_count(api: Api, endpoint: Endpoint) -> int:
-    """Processes that the parents of a fan-out are split over: ``SOURCES__<API>__<ENDPOINT>__SHARDS``, 1 by default.
-
-    Raises:
-        ConfigurationError: The value is no whole number above zero, or the endpoint can't be split.
-    """
-    shards = _whole_number(api, endpoint, "shards") or 1
-    if shards > 1 and not (endpoint.parents and endpoint.primary_key):
-        name = environment_name(api.name, f"{endpoint.name}__shards")
-        lacks = "a key to merge by" if endpoint.parents else "parents"
-        raise ConfigurationError(f"{name} is {shards}, but {endpoint.name} has no {lacks}: take the setting away")
-    return shards
-
-
-def _whole_number(api: Api, endpoint: Endpoint, field: str) -> int | None:
-    """A count above zero that is set for one endpoint; ``None`` if none is.
-
-    Raises:
-        ConfigurationError: It is no such number.
-    """
-    value = lookup(api, f"{endpoint.name}.{field}")
+    value = None if declared is None else lookup(api, f"{endpoint.name}.limit")
+    if value is None:
+        return declared
     try:
-        return None if value is None else TypeAdapter(PositiveInt).validate_python(value)
+        return TypeAdapter(PositiveInt).validate_python(value)
     except ValidationError:
-        name = environment_name(api.name, f"{endpoint.name}__{field}")
+        name = environment_name(api.name, f"{endpoint.name}__limit")
         raise ConfigurationError(f"{name} must be a whole number above zero, not {value!r}") from None
 
 

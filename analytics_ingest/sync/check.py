@@ -19,7 +19,13 @@ from analytics_ingest.extract.partitions import FeedRows, partitions_from
 from analytics_ingest.extract.scope import build_scope
 from analytics_ingest.extract.selector import WILDCARD
 from analytics_ingest.extract.session import ApiSession, Meter, RetriableError
-from analytics_ingest.extract.settings import environment_name, load_settings, page_limit, shard_count, unprotected_key
+from analytics_ingest.extract.settings import (
+    environment_name,
+    load_settings,
+    page_limit,
+    retired_settings,
+    unprotected_key,
+)
 
 if TYPE_CHECKING:
     import logging
@@ -58,8 +64,6 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
     """
     try:
         settings = load_settings(api)
-        for endpoint in api.endpoints:
-            shard_count(api, endpoint)
         session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     except NotConfiguredError as error:
         yield Checked(subject="settings", outcome="not tried", said=str(error))
@@ -69,7 +73,7 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
         return
     try:
         yield Checked(subject="settings", outcome="fine", said=_shown(settings))
-        if warning := unprotected_key(api, settings):
+        for warning in filter(None, (unprotected_key(api, settings), retired_settings(api))):
             yield Checked(subject="settings", outcome="not tried", said=f"warning: {warning}")
         yield from _Check(api, session).run()
     finally:

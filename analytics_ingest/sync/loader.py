@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from analytics_ingest.extract.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
@@ -64,12 +63,11 @@ class Loader:
         self._fitter = fitter
         self._log = log
 
-    def extract(self, package: Package, tables: Tables | None = None) -> bool | Exception:
+    def extract(self, package: Package) -> bool | Exception:
         """Waits for a package and makes it ready to load.
 
         Args:
             package: The package.
-            tables: The API's tables, within ``Warehouse.open``; by default they are opened if a column has to change.
 
         Returns:
             False if there is nothing to load; why it cannot be loaded, if that concerns its rows alone.
@@ -83,9 +81,9 @@ class Loader:
             # also where there is no row to load: a column may have another name now
             changing = [reader for reader in package.taken if reader.has_changes]
             if changing:
-                with nullcontext(tables) if tables else self._warehouse.open() as opened:
+                with self._warehouse.open() as tables:
                     for reader in changing:
-                        self._fitter.fit(reader, opened)
+                        self._fitter.fit(reader, tables)
             resources = [reader.resource(ends=True) for reader in giving if not reader.broken]
             return self._extract(resources, package.readers)
         except Exception as error:  # noqa: BLE001 - what fails is found out endpoint by endpoint

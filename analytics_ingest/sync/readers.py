@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from analytics_ingest.extract.settings import page_limit
 from analytics_ingest.extract.sweep import SWEPT, plan_sweep
 from analytics_ingest.sync.findings import Before
 from analytics_ingest.sync.parents import changing_paths, read_parents, table_reader
-from analytics_ingest.sync.shard import with_reports
 
 if TYPE_CHECKING:
     import logging
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.session import ApiSession
     from analytics_ingest.extract.sweep import Sweep
     from analytics_ingest.sync.ahead import Ahead
-    from analytics_ingest.sync.shard import Shard, ShardReport
     from analytics_ingest.warehouse.tables import Tables
 
 
@@ -48,16 +45,7 @@ def limits_of(tables: Tables) -> Limits:
 class Readers:
     """Makes the readers of one sync."""
 
-    def __init__(
-        self,
-        api: Api,
-        session: ApiSession,
-        mode: Mode,
-        *,
-        started: datetime,
-        log: logging.Logger,
-        shard: Shard | None = None,
-    ) -> None:
+    def __init__(self, api: Api, session: ApiSession, mode: Mode, *, started: datetime, log: logging.Logger) -> None:
         """Takes what all of them have in common.
 
         Args:
@@ -66,14 +54,12 @@ class Readers:
             mode: What the sync is asked to do.
             started: When it began.
             log: Gets progress.
-            shard: Whose parents alone are asked.
         """
         self._api = api
         self._session = session
         self._mode = mode
         self._started = started
         self._log = log
-        self._shard = shard
         self._keep = feed_columns(api)
 
     def build(
@@ -83,7 +69,6 @@ class Readers:
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
         ahead: Mapping[str, Ahead],
-        reports: Sequence[ShardReport] = (),
     ) -> tuple[EndpointReader, Before]:
         """What reads an endpoint, and what its table is before.
 
@@ -93,7 +78,6 @@ class Readers:
             columns: The columns and types of its table and of its parents'.
             state: Its resource's state.
             ahead: Parents that are not loaded yet.
-            reports: What its shards have read in this sync.
 
         Raises:
             IngestError: It cannot be read: a parent's table is missing, two parents lead to one path, a setting; or its
@@ -106,8 +90,6 @@ class Readers:
             )
         scope = build_scope(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
         parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
-        if self._shard:
-            parents = [parent for parent in parents if self._shard.has(parent.path)]
         stored = self._stored(endpoint, tables, columns, state, ahead)
         before = Before(
             rows=len(stored.hashes) or len(stored.rows),
@@ -116,22 +98,17 @@ class Readers:
             paths={parent.path for parent in parents},
         )
         known_ahead = not ahead.keys().isdisjoint(endpoint.upstream)
-        sweep = self._sweep(endpoint, parents, tables, there, state, ahead=known_ahead)
-        reading = None
-        if reports:
-            sweep, reading = with_reports(sweep, reports)
         reader = EndpointReader(
             endpoint,
             self._session,
             limit=page_limit(self._api, endpoint),
             stored=stored,
             state=state,
-            sweep=sweep,
+            sweep=self._sweep(endpoint, parents, tables, there, state, ahead=known_ahead),
             mode=self._mode,
             started=self._started,
             log=self._log,
             keep=self._keep.get(endpoint.name, ()),
-            reading=reading,
         )
         return reader, before
 
@@ -157,11 +134,10 @@ class Readers:
         renamed = _renamed(endpoint, tables, columns, ahead)
 
         @cache  # one text for all rows of a parent
-        def path(*values: Any) -> str | None:
-            found = endpoint.path_for(renamed(dict(zip(endpoint.path_params, values, strict=True))))
-            return found if not self._shard or self._shard.has(found) else None
+        def path(*values: Any) -> str:
+            return endpoint.path_for(renamed(dict(zip(endpoint.path_params, values, strict=True))))
 
-        hashes = {row[0]: found for row in rows if (found := path(*row[1:])) is not None}
+        hashes = {row[0]: path(*row[1:]) for row in rows}
         former = _former(endpoint, tables, there, renamed)
         return Stored(hashes=hashes, columns=there, cursor=cursor_of(state), former=former, limits=limits)
 
@@ -178,7 +154,7 @@ class Readers:
         mode: str = self._session.settings.fan_out
         if self._mode.full_refresh or self._mode.windowed:
             mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
-        sweep = plan_sweep(
+        return plan_sweep(
             endpoint,
             parents,
             state,
@@ -189,8 +165,6 @@ class Readers:
             windowed=self._mode.windowed,
             ahead=ahead,
         )
-        # of rows whose parent is in no feed any more the sync itself sees to
-        return replace(sweep, paths=None) if self._shard else sweep
 
 
 def _renamed(

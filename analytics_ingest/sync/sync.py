@@ -13,7 +13,7 @@ from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.extract.session import ApiSession
-from analytics_ingest.extract.settings import load_settings, shard_count, unprotected_key
+from analytics_ingest.extract.settings import load_settings, retired_settings, unprotected_key
 from analytics_ingest.sync.ahead import Ahead
 from analytics_ingest.sync.columns import ColumnFitter
 from analytics_ingest.sync.loader import Loader
@@ -21,8 +21,6 @@ from analytics_ingest.sync.package import Package
 from analytics_ingest.sync.parents import NOTHING_AHEAD
 from analytics_ingest.sync.readers import Readers, cursor_of
 from analytics_ingest.sync.result import EndpointResult, build_result, failure_reason
-from analytics_ingest.sync.shard import WORTH_A_SHARD
-from analytics_ingest.sync.workers import read_shards
 from analytics_ingest.warehouse.errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
 
@@ -35,18 +33,11 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.sync.findings import Before
-    from analytics_ingest.sync.shard import Shard, ShardReport
     from analytics_ingest.warehouse.tables import Tables
 
 
 class ApiSync:
-    """A sync of an API, or of some of its endpoints.
-
-    Attributes:
-        shard: Of which endpoint's parents it asks only a part; ``None`` for all of them.
-    """
-
-    shard: Shard | None = None
+    """A sync of an API, or of some of its endpoints."""
 
     def __init__(
         self, api: Api, *, selected: set[str] | None = None, mode: Mode | None = None, log: logging.Logger
@@ -67,11 +58,9 @@ class ApiSync:
         self._log = log
         self._waiting = [endpoint for level in api.levels(self._selected) for endpoint in level]
         self._reading: dict[str, EndpointReader] = {}
-        self._split: list[Endpoint] = []
         self._before: dict[str, Before] = {}
         self._deleted: Counter[str] = Counter()
         self._blocking: dict[str, EndpointResult] = {}
-        self._reports: dict[str, Sequence[ShardReport]] = {}
 
     def run(self) -> Iterator[EndpointResult]:
         """Syncs, and gives a result for each selected endpoint as soon as it is loaded.
@@ -81,13 +70,11 @@ class ApiSync:
             WarehouseError: The warehouse cannot be used.
             LockTimeoutError: Another sync of this API, or of this file, does not end.
         """
-        api, shard, settings = self._api, self.shard, load_settings(self._api)
-        self._settings = settings = settings.share(shard.of) if shard else settings
-        self._shards = {} if shard else {each.name: shard_count(api, each) for each in self._waiting}
-        part = shard.name if shard else ""
-        self._warehouse = Warehouse(api.name, part=part, log=self._log, lock_timeout=settings.lock_timeout)
+        api = self._api
+        self._settings = settings = load_settings(api)
+        self._warehouse = Warehouse(api.name, log=self._log, lock_timeout=settings.lock_timeout)
         self._session = ApiSession(self._api, settings, log=self._log)
-        if not shard and (warning := unprotected_key(api, settings)):
+        for warning in filter(None, (unprotected_key(api, settings), retired_settings(api))):
             self._log.warning(f"{api.name}: {warning}")
         results: list[EndpointResult] = []
         with (
@@ -99,19 +86,16 @@ class ApiSync:
             self._columns: dict[str, dict[str, str]] = {}
             self._fitter = ColumnFitter(api, self._warehouse, self._reading, self._columns, log=self._log)
             self._loader = Loader(api, self._warehouse, self._fitter, log=self._log)
-            self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log, shard=shard)
+            self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log)
             with self._warehouse.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
                 self._columns |= tables.columns([name for each in self._waiting for name in (each.name, *each.after)])
                 results += self._begin(tables)
-            while self._reading or self._split:
+            while self._reading:
                 yield from results
                 results.clear()
                 try:
-                    if self._reading:
-                        self._package(results)
-                    else:
-                        self._read_split(results)
+                    self._package(results)
                 except Exception:
                     # what is loaded counts, whatever comes after it
                     yield from results
@@ -146,45 +130,18 @@ class ApiSync:
     def _begin_one(
         self, endpoint: Endpoint, tables: Tables, state: Mapping[str, Any], ahead: Mapping[str, Ahead]
     ) -> None:
-        """Has an endpoint read, in shards if it is to be split and asks enough parents; else here."""
+        """Has an endpoint read."""
         self._check_readable(endpoint)
-        reports = self._reports.get(endpoint.name)
-        if self._mode.full_refresh and not self._mode.windowed and not self.shard and not reports:
+        if self._mode.full_refresh and not self._mode.windowed:
             self._fitter.refresh(endpoint, tables)
-        reader, before = self._readers.build(endpoint, tables, self._columns, state, ahead, reports or ())
-        # shards have changed the table since
-        self._before.setdefault(endpoint.name, before)
-        shards = self._shards.get(endpoint.name, 1)
-        if (
-            reports is None
-            and shards > 1
-            and not reader.holds_back
-            and len(reader.sweep.parents) >= shards * WORTH_A_SHARD
-        ):
-            self._split.append(endpoint)
-        else:
-            self._reading[endpoint.name] = reader
-            self._pool.add(reader)
-
-    def _read_split(self, results: list[EndpointResult]) -> None:
-        """Has processes read an endpoint's parents while nothing else is read, and begins with what they have left."""
-        endpoint = self._split.pop()
-        name, shards = endpoint.name, self._shards[endpoint.name]
-        self._log.info(f"{self._api.name}/{name}: reading in {shards} processes")
-        self._reports[name] = reports = read_shards(self._api.name, name, shards, mode=self._mode, log=self._log)
-        self._deleted[name] += sum(report.deleted for report in reports)
-        self._waiting.append(endpoint)
-        with self._warehouse.open() as tables:
-            self._warehouse.take_schema()
-            self._columns.update(tables.columns([name]))
-            results += self._begin(tables)
+        reader, before = self._readers.build(endpoint, tables, self._columns, state, ahead)
+        self._reading[endpoint.name], self._before[endpoint.name] = reader, before
+        self._pool.add(reader)
 
     def _awaits(self, endpoint: Endpoint, ahead: Collection[str]) -> bool:
         """Whether a parent of the endpoint is read in this sync, and not loaded yet, as it would have to be."""
-        pending = self._reading.keys() | {each.name for each in (*self._waiting, *self._split)}
-        # other processes find only what is loaded
-        whole = self._shards.get(endpoint.name, 1) == 1
-        return any(name in pending and not (whole and name in ahead) for name in endpoint.after)
+        pending = self._reading.keys() | {each.name for each in self._waiting}
+        return any(name in pending and name not in ahead for name in endpoint.after)
 
     def _begin_ahead(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
         """Begins children whose parents are read and not loaded yet; whether there are any."""
@@ -207,10 +164,6 @@ class ApiSync:
             package.wait()
             if not (package.lets_begin and self._begin_ahead(package.lets_begin, results)):
                 break
-        self._finish(package, results)
-
-    def _finish(self, package: Package, results: list[EndpointResult]) -> None:
-        """Reads the rest of a package and loads it."""
         extracted = self._loader.extract(package)
         with self._warehouse.open() as tables:
             self._load(package, tables, results, extracted=extracted)

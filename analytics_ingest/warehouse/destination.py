@@ -62,16 +62,15 @@ def build_destination() -> AnyDestination:
     return _with_bounded_locks(destination) if name == POSTGRES else destination
 
 
-def build_pipeline(api: str, name: str, *, folder: Path | None = None) -> dlt.Pipeline:
-    """A pipeline into the API's dataset. Its state is found by both names: the API's own one has the API's for both.
+def build_pipeline(api: str, *, folder: Path | None = None) -> dlt.Pipeline:
+    """The API's pipeline. Its state is found by its name and its dataset's, which are the API's.
 
     Args:
-        api: The name of the API, which is the dataset's.
-        name: The pipeline's name.
+        api: The API's name.
         folder: Where it works; by default where all pipelines do.
     """
     return dlt.pipeline(
-        pipeline_name=name,
+        pipeline_name=api,
         dataset_name=api,
         destination=build_destination(),
         pipelines_dir=str(folder or pipelines_folder()),

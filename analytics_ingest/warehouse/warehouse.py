@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
-from dlt.common.schema import Schema
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
@@ -73,13 +70,11 @@ LOCKED = "Could not set lock on file"
 class Warehouse:
     """One API's pipeline and its part of the warehouse."""
 
-    def __init__(self, api: str, *, part: str = "", log: logging.Logger, lock_timeout: float) -> None:
+    def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
         """Finds out where the locks are; opens no connection.
 
         Args:
             api: The API's name, which is the pipeline's and the dataset's too.
-            part: What part of a sync it is for, whose parts load side by side, one after the other; each has a pipeline
-                of its own.
             log: Gets waits for locks.
             lock_timeout: Seconds to wait for a lock.
 
@@ -87,8 +82,6 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work.
         """
         self.api = api
-        self._part = part
-        self._name = f"{api}__{part}" if part else api
         self._log = log
         self._timeout = lock_timeout
         with explained(destination_name()):
@@ -120,12 +113,12 @@ class Warehouse:
         if self._file:
             with explained_folder(self._setting):
                 self._file.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._held(f"{self._name}.lock", f"the sync of {self._name}"):
+        with self._held(f"{self.api}.lock", f"the sync of {self.api}"):
             with explained_folder(DATA_DIR):
                 # worth nothing, as the warehouse has the state; and dlt reads it before it would drop it
-                remove(pipelines_folder() / self._name)
-                self._pipeline = build_pipeline(self.api, self._name)
-                (pipelines_folder() / self._name).mkdir(parents=True, exist_ok=True)
+                remove(pipelines_folder() / self.api)
+                self._pipeline = build_pipeline(self.api)
+                (pipelines_folder() / self.api).mkdir(parents=True, exist_ok=True)
             with explained(destination_name()):
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
@@ -178,7 +171,7 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
         with ExitStack() as stack:
-            self._keep_out(stack, f"{self._name}.lock", f"the sync of {self._name}")
+            self._keep_out(stack, f"{self.api}.lock", f"the sync of {self.api}")
             if self._file and not self._file.is_there():
                 yield NoTables()
                 return
@@ -187,7 +180,7 @@ class Warehouse:
             with explained_folder("TMPDIR"):
                 folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
             with explained(destination_name()):
-                pipeline = build_pipeline(self.api, self._name, folder=Path(folder))
+                pipeline = build_pipeline(self.api, folder=Path(folder))
                 self._client = pipeline.destination_client()
             read_only(self._client)
             client = stack.enter_context(self._connected(self._client))
@@ -205,7 +198,7 @@ class Warehouse:
         Raises:
             WarehouseError: The destination cannot be reached.
         """
-        if not was_released(self._locks / f"{self._name}.lock", since=since):
+        if not was_released(self._locks / f"{self.api}.lock", since=since):
             return False
         if destination_name() != POSTGRES:
             return True
@@ -213,15 +206,9 @@ class Warehouse:
         with ExitStack() as stack:
             folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
             with explained(destination_name()):
-                self._client = build_pipeline(self.api, self._name, folder=Path(folder)).destination_client()
+                self._client = build_pipeline(self.api, folder=Path(folder)).destination_client()
             client = stack.enter_context(self._connected(self._client))
-            return not is_held_in_postgres(client.sql_client, f"analytics_ingest {self._name}")
-
-    def take_schema(self) -> None:
-        """Brings the pipeline the tables' schema as the warehouse has it from others, within ``open``."""
-        with suppress(DestinationUndefinedEntity):
-            if stored := self._client.get_stored_schema(self.api):
-                self.pipeline.schemas.save_schema(Schema.from_dict(json.loads(stored.schema)))
+            return not is_held_in_postgres(client.sql_client, f"analytics_ingest {self.api}")
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
@@ -295,8 +282,8 @@ class Warehouse:
             yield
             return
         with self._connected(self.pipeline.destination_client()) as client:
-            keeper, name = client.sql_client, f"analytics_ingest {self._name}"
-            with held_in_postgres(keeper, name, what=f"the sync of {self._name}", timeout=self._timeout, log=self._log):
+            keeper, name = client.sql_client, f"analytics_ingest {self.api}"
+            with held_in_postgres(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
                 self._keeper = keeper
                 try:
                     yield
@@ -305,17 +292,12 @@ class Warehouse:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        if self._file:
-            lock, what = "file.lock", f"{self._file.kind} {self._file.path.name}"
-        elif self._part:
-            lock, what = f"{self.api}.writing.lock", f"the tables of {self.api}"
-        else:
+        if not self._file:
             yield
             return
-        with self._held(lock, what):
-            if self._file:
-                with explained_folder(self._setting):
-                    self._file.remove_if_empty()
+        with self._held("file.lock", f"{self._file.kind} {self._file.path.name}"):
+            with explained_folder(self._setting):
+                self._file.remove_if_empty()
             yield
 
     @contextmanager

@@ -21,7 +21,6 @@ from analytics_ingest_tests.bench.scenarios import (
     materialise,
     memory,
     postgres,
-    shards,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {
     "limited": limited,
     "memory": memory,
     "postgres": postgres,
-    "shards": shards,
     "materialise": materialise,
 }
 

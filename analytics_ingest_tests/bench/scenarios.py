@@ -30,7 +30,6 @@ LATENCY = 0.05
 SCALE = 1.27
 """What gives a full sync of ``API`` some 2,900 requests."""
 TIMES = 3
-FAN_OUT = "story_history"
 EMPTY = """
 from dagster import asset, Definitions
 
@@ -236,31 +235,6 @@ def _rows(
                 f"{each.rss:.0f}",
             )
     return made
-
-
-def shards(folder: Path) -> list[Table]:
-    """A fan-out in one process and in several, into PostgreSQL: what it gives is bounded by the cores."""
-    parents = APIS[API].by_name[FAN_OUT].upstream
-    made = table(
-        f"{FAN_OUT}, 0 ms, into PostgreSQL", "", "requests", "rows loaded", "wall s", "requests/s", "again: wall s"
-    )
-    with sandbox(scale=8 * SCALE) as upstream:
-        for count in (1, 2):
-            own = folder / f"place-{next(numbers)}"
-            with postgres_store(own) as store:
-                place = Place(own, upstream.environment, **store.settings)
-                place.environment[f"SOURCES__{API}__{FAN_OUT}__SHARDS".upper()] = str(count)
-                place.run("sync", api=API, endpoints=["epics", "groups", "iterations", *parents])
-                first, again = (place.run("sync", api=API, endpoints=[FAN_OUT]) for _ in range(2))
-            made.add_row(
-                f"{count} processes",
-                f"{first['requests']:,}",
-                f"{first['loaded']:,}",
-                f"{first.wall:.1f}",
-                f"{first['requests'] / first.wall:.0f}",
-                f"{again.wall:.1f}",
-            )
-    return [made]
 
 
 def materialise(folder: Path) -> list[Table]:

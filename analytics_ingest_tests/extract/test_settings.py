@@ -7,6 +7,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
 from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.extract import settings as settings_module
 from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
 from analytics_ingest.extract.settings import (
     choose_profile,
@@ -14,6 +15,7 @@ from analytics_ingest.extract.settings import (
     load_settings,
     missing_settings,
     page_limit,
+    retired_settings,
     unprotected_key,
 )
 
@@ -345,6 +347,23 @@ def test_a_key_that_is_sent_in_the_clear_to_another_machine_is_warned_of(configu
     warning = unprotected_key(API, load_settings(API))
     assert bool(warning) is warned
     assert not warned or f"write https:// in {URL}" in warning
+
+
+def test_retired_settings_are_named_where_they_are_set(monkeypatch):
+    assert retired_settings(API) == ""
+    monkeypatch.setenv(PREFIX + "GATES_RULES__SHARDS", "2")
+    assert retired_settings(API) == f"{PREFIX}GATES_RULES__SHARDS has no effect any more and can be removed"
+    monkeypatch.setenv(PREFIX + "GATES__SHARDS", "two")
+    assert retired_settings(API) == (
+        f"{PREFIX}GATES__SHARDS, {PREFIX}GATES_RULES__SHARDS have no effect any more and can be removed"
+    )
+    assert retired_settings(APIS["incident_response"]) == ""
+
+
+def test_a_retired_setting_of_a_whole_api_is_named_once(monkeypatch):
+    monkeypatch.setattr(settings_module, "RETIRED", ("<endpoint>.shards", "chunk"))
+    monkeypatch.setenv(PREFIX + "CHUNK", "0")
+    assert retired_settings(API) == f"{PREFIX}CHUNK has no effect any more and can be removed"
 
 
 @pytest.fixture

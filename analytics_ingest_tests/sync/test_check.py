@@ -260,6 +260,21 @@ def test_limit_that_is_none_fails_its_endpoint(sandbox: SandboxServer, monkeypat
     assert "SOURCES__EXPERIMENTATION__TAGS__LIMIT must be" in found["tags"].said
 
 
+@pytest.mark.parametrize("value", ["4", "many"])
+def test_a_retired_setting_is_said_and_fails_nothing(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS", value)
+    found = list(check_api(APIS[API], log=logging.getLogger("test")))
+
+    assert (found[1].subject, found[1].outcome, found[1].said) == (
+        "settings",
+        "not tried",
+        "warning: SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS has no effect any more and can be removed",
+    )
+    assert {each.outcome for each in found[2:]} == {"fine"}
+
+
 def test_row_without_a_value_for_the_path_is_not_asked_for(sandbox: SandboxServer) -> None:
     sandbox.world.collection(API, "segments")[0]["id"] = ".."
     found = check()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, query, sync
 
@@ -45,6 +47,38 @@ def test_each_parent_is_asked_once(sandbox: SandboxServer) -> None:
     paths += [r.path for r in sandbox.requests if r.endpoint == "gates_rules" and r.query.endswith("page=1")]
 
     assert len(paths) == len(set(paths)) == len(sandbox.world.expected(API, "gates"))
+
+
+@pytest.mark.parametrize("value", ["2", "0", "two"])
+def test_a_retired_setting_is_warned_of_and_has_no_effect(
+    tmp_path: Path,
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    value: str,
+) -> None:
+    name = "SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS"
+    monkeypatch.setenv(name, value)
+    with caplog.at_level(logging.INFO, logger="test"):
+        result = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [f"{API}: {name} has no effect any more and can be removed"]
+    assert caplog.messages[0] == warnings[0]
+    assert result.status == "complete"
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
+
+
+def test_a_refused_key_ends_a_fan_out_at_its_first_request(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync(API, "gates")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "not-the-key")
+    with pytest.raises(AuthenticationError, match="refused the key") as error:
+        sync(API, "gates_rules")
+
+    assert "not-the-key" not in str(error.value)
+    assert sandbox.requests.count(API, "gates_rules") == 1
 
 
 def test_parent_that_fails_leaves_the_rows_of_the_others(tmp_path: Path, sandbox: SandboxServer) -> None:

@@ -264,7 +264,7 @@ def load_as_before(rows: list[dict[str, Any]]) -> None:
         hints |= {"due_on": {"data_type": "text"}}
         yield dlt.resource(hashed, name="things", primary_key="id", write_disposition="merge", columns=hints)
 
-    pipeline = build_pipeline(NAME, NAME)
+    pipeline = build_pipeline(NAME)
     pipeline.run(source())
     shutil.rmtree(pipelines_folder() / NAME)
 
