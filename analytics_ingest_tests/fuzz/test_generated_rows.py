@@ -151,6 +151,9 @@ def run_draw(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
             upstream.rows = rows
             results = upstream.sync(log=LOG)
             check(rows, results, warehouse)
+            if results["parts"].status == "skipped":
+                # their parents have collapsed: that the same comes again proves it, and the children are read
+                check(rows, upstream.sync(log=LOG), warehouse)
             again = upstream.sync(log=LOG)
             assert set(loaded(again).values()) <= {0}, (loaded(again), loaded(results))
             check(rows, again, warehouse)
