@@ -29,6 +29,7 @@ from analytics_ingest_tests.stores import STORES, duckdb_store, postgres_databas
 from analytics_ingest_tests.trials import trial
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     import psycopg2
@@ -73,6 +74,9 @@ class FakeClock(Clock):
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.moment += seconds
+
+    def wait(self, changed: threading.Condition, seconds: float) -> None:
+        self._sleep(seconds)
 
 
 @pytest.fixture(autouse=True)

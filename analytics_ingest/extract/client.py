@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dlt.sources.rest_api.typing import AuthConfig
 
     from analytics_ingest.apis import Endpoint
-    from analytics_ingest.extract.session import ApiSession, Meter
+    from analytics_ingest.extract.session import ApiSession, Meter, Pause
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,15 @@ class EndpointClient:
             auth(signed)
         self._headers = signed.headers
 
-    def pages(self, path: str, params: Mapping[str, Any]) -> Generator[Fetched, None, None]:
-        """The pages at ``path``, one request each.
+    def pages(
+        self, path: str, params: Mapping[str, Any], *, known_status: int | None = None
+    ) -> Generator[Fetched | Pause, None, None]:
+        """The pages at ``path``, one request each, and the pauses before a request is sent again.
 
         Args:
             path: The endpoint's path with the parent's values in it, percent-encoded.
             params: Query parameters, without those of paging.
+            known_status: The code that the path answered at the last sync, which is not retried.
 
         Raises:
             AuthenticationError: The API refused the key.
@@ -78,11 +81,12 @@ class EndpointClient:
         )
         paginator.init_request(request)
         while True:
-            answer = self._session.send(
+            answer = yield from self._session.send(
                 Request(str(request.url), request.params, self._headers),
                 meter=self._meter,
                 select=self._selector.select,
                 status_codes=self._endpoint.retry_status_codes,
+                known_status=known_status,
             )
             try:
                 paginator.update_state(answer)

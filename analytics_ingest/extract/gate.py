@@ -25,6 +25,10 @@ class Clock:
     """UTC epoch seconds."""
     sleep: Callable[[float], None] = time.sleep
 
+    def wait(self, changed: threading.Condition, seconds: float) -> None:
+        """Waits for a condition, which the caller holds, to be notified of; for so many seconds at most."""
+        changed.wait(seconds)
+
 
 def rate_limiter(requests_per_minute: int) -> Limiter:
     """A limiter that spreads requests over the minute: a burst of a minute's worth would itself be refused."""
@@ -120,6 +124,11 @@ class Gate:
         with self._changed:
             self._refused = error
             self._changed.notify_all()
+
+    def waits_for(self, ticket: Ticket) -> bool:
+        """Whether every other request waits until ``ticket`` is answered."""
+        with self._changed:
+            return self._prober is ticket
 
     def abandon(self, ticket: Ticket) -> None:
         """Reports that ``ticket`` is done. If it was the probe, the next request that waits takes its place."""

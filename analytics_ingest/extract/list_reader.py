@@ -5,6 +5,7 @@ A sync, ``check``, ``verify`` and the change sensors share this loop and its rul
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from analytics_ingest.extract.client import EndpointClient
 from analytics_ingest.extract.errors import AuthenticationError, ReadError
 from analytics_ingest.extract.reading import NO_LIMITS, Limits
 from analytics_ingest.extract.rows import NO_COLUMNS, RowFinisher, RowRejectedError, excluded_fields
+from analytics_ingest.extract.session import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -112,14 +114,20 @@ class ListReader:
             takes_nul=limits.takes_nul,
         )
 
-    def read(
+    def read(self, parent: Parent) -> Generator[PageResult, None, None]:
+        """What ``steps`` gives, with the pauses slept in the calling thread."""
+        with closing(self.steps(parent)) as steps:
+            yield from self._session.sleeping(steps)
+
+    def steps(
         self,
         parent: Parent,
         *,
         params: Mapping[str, Any] | None = None,
+        known_status: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> Generator[PageResult, None, None]:
-        """The pages of a parent's list; the last one says that the list is over.
+    ) -> Generator[PageResult | Pause, None, None]:
+        """The pages of a parent's list, the last of which says that the list is over, and pauses before some of them.
 
         A list that moved while it was read is read once more; a page with ``again`` tells that all pages come anew.
         Any error is the ``failure`` of the last page, so that it ends this list and no other.
@@ -127,13 +135,14 @@ class ListReader:
         Args:
             parent: The parent.
             params: Query parameters beside those that the endpoint declares.
+            known_status: The code that the list's first page answered at the last sync, which is not retried.
             stopped: Whether to leave the pages unread that are left.
 
         Raises:
             AuthenticationError: The API refused the key.
         """
         try:
-            yield from self._read(parent, {**self._endpoint.params, **(params or {})}, stopped)
+            yield from self._read(parent, {**self._endpoint.params, **(params or {})}, known_status, stopped)
         except AuthenticationError:
             raise
         except ReadError as error:
@@ -141,13 +150,18 @@ class ListReader:
         except Exception as error:  # noqa: BLE001 - one list fails, the others are read
             yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
 
-    def _read(self, parent: Parent, params: Mapping[str, Any], stopped: Callable[[], bool]) -> Iterator[PageResult]:
+    def _read(
+        self, parent: Parent, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
+    ) -> Iterator[PageResult | Pause]:
         attempts = Attempts()
-        pages = self._client.pages(parent.path, params)
+        pages = self._client.pages(parent.path, params, known_status=known_status)
         read, why = 0, ""
         stored = False
         while not stopped():
             page = next(pages)
+            if isinstance(page, Pause):
+                yield page
+                continue
             paginator = page.paginator
             result = self._finish(page, parent, attempts)
             read, stored = read + result.read, stored or bool(result.rows)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
+from analytics_ingest.extract.session import Pause
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from analytics_ingest.extract.gate import Clock
     from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.reader import EndpointReader
-    from analytics_ingest.extract.reading import Parent
 
 READ_AHEAD = 3_000
 """Rows that may wait for the calling thread; then the threads wait."""
@@ -23,25 +28,46 @@ GRACE = 5.0
 """Seconds for which the end of a sync waits for requests that are still under way."""
 
 
+@dataclass(eq=False)
+class _List:
+    """A list that is being read, by one thread at a time."""
+
+    reader: EndpointReader
+    steps: Iterator[PageResult | Pause]
+    admitted: bool
+    expected: bool = False
+
+
 class ReadPool:
-    """Reads the lists of several endpoints at once, the endpoints in turn; each list is read by one thread.
+    """Reads the lists of several endpoints at once, the endpoints in turn; each list is read by one thread at a time.
+
+    A list whose request is to be sent again later occupies no thread until then. If the failure may be the API's own
+    and not this list's, no more lists are begun meanwhile than there are threads, as more would fail too.
 
     Why not dlt's own extract workers: dlt drives every page of theirs through its pipe in the calling thread, which
     costs more than the request. Here dlt gets batches of rows.
     """
 
-    def __init__(self, threads: int, *, halt: Callable[[], None]) -> None:
+    def __init__(self, threads: int, *, halt: Callable[[], None], clock: Clock) -> None:
         """Starts no thread.
 
         Args:
             threads: Lists read at once, at most.
             halt: Called at the end, so that nothing is asked any more.
+            clock: The session's.
         """
         self._changed = threading.Condition()
         self._readers: deque[EndpointReader] = deque()
         self._inbox: SimpleQueue[tuple[EndpointReader, PageResult] | BaseException] = SimpleQueue()
         self._waiting_rows = self._waiting_bytes = 0
         self._closed = False
+        self._clock = clock
+        # lists in a pause: when it is over, in the order in which they came
+        self._paused: list[tuple[float, int, _List]] = []
+        self._number = count()
+        # those among them whose failure may be the API's, and whether a thread waits for the first
+        self._failing = 0
+        self._is_watched = False
         self._halt = halt
         self._threads = [threading.Thread(target=self._work, name=f"read-{n}", daemon=True) for n in range(threads)]
 
@@ -97,33 +123,67 @@ class ReadPool:
 
     def _work(self) -> None:
         try:
-            while job := self._next():
-                self._read(*job)
+            while found := self._next():
+                self._read(found)
         except BaseException as error:  # noqa: BLE001 - raised in the calling thread
             self._inbox.put(error)
 
-    def _read(self, reader: EndpointReader, parent: Parent) -> None:
-        admitted = reader.admitted
-        for page in reader.read(parent, stopped=lambda: self._closed):
+    def _read(self, found: _List) -> None:
+        """Reads a list to its end, or up to a pause."""
+        reader = found.reader
+        for page in found.steps:
+            if isinstance(page, Pause):
+                self._pause(found, page)
+                return
             with self._changed:
                 self._changed.wait_for(lambda: not self._is_full or self._closed)
                 self._waiting_rows += len(page.rows)
                 self._waiting_bytes += page.size
             self._inbox.put((reader, page))
-            if (reader.admitted and not admitted) or (page.over and reader.holds_back):
+            if (reader.admitted and not found.admitted) or (page.over and reader.holds_back):
                 with self._changed:
                     self._changed.notify_all()
 
-    def _next(self) -> tuple[EndpointReader, Parent] | None:
-        """The list to read next; ``None`` once the pool is closed."""
+    def _pause(self, found: _List, pause: Pause) -> None:
+        with self._changed:
+            found.expected = pause.expected
+            self._failing += not pause.expected
+            heappush(self._paused, (self._clock.now() + pause.seconds, next(self._number), found))
+            self._changed.notify_all()
+
+    def _next(self) -> _List | None:
+        """The list to read next, from its beginning or after a pause; ``None`` once the pool is closed."""
         with self._changed:
             while not self._closed:
-                for _ in range(len(self._readers)):
-                    reader = self._readers.popleft()
-                    parent = reader.next_parent()
-                    if not reader.exhausted:
-                        self._readers.append(reader)
-                    if parent:
-                        return reader, parent
-                self._changed.wait()
+                if found := self._resumed() or self._begun():
+                    return found
+                if not self._paused or self._is_watched:
+                    self._changed.wait()
+                    continue
+                self._is_watched = True
+                self._clock.wait(self._changed, max(0.0, self._paused[0][0] - self._clock.now()))
+                self._is_watched = False
+                # this thread may have something to do now, and then another one has to watch
+                self._changed.notify_all()
+        return None
+
+    def _resumed(self) -> _List | None:
+        """A list whose pause is over."""
+        if not self._paused or self._paused[0][0] > self._clock.now():
+            return None
+        found = heappop(self._paused)[2]
+        self._failing -= not found.expected
+        return found
+
+    def _begun(self) -> _List | None:
+        """A list that is begun now, of the endpoints in turn."""
+        if self._failing >= len(self._threads):
+            return None
+        for _ in range(len(self._readers)):
+            reader = self._readers.popleft()
+            parent = reader.next_parent()
+            if not reader.exhausted:
+                self._readers.append(reader)
+            if parent:
+                return _List(reader, reader.read(parent, stopped=lambda: self._closed), reader.admitted)
         return None

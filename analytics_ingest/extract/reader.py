@@ -19,9 +19,10 @@ from analytics_ingest.extract.kept import Kept
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.patience import PROBATION, Patience
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import COLLAPSED, CURSOR, FIELDS, PROFILE, UNPROVEN, Failure, Reading
+from analytics_ingest.extract.reading import COLLAPSED, CURSOR, FIELDS, PROFILE, UNDEFINED, UNPROVEN, Failure, Reading
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.extract.rows import ROW_HASH
+from analytics_ingest.extract.session import Pause
 from analytics_ingest.extract.tables import build_resource, empty_types
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class EndpointReader:
             remembered=self._state.get(FIELDS, {}),
             limits=stored.limits,
         )
+        # of the last sync, and those of this one
+        self._undefined = frozenset(state.get(UNDEFINED, ()))
+        self._undefined_now: set[str] = set()
         self.types = self._lists.finisher.types
         # the types by which a package is made, while more rows come
         self._types: dict[str, str] = {}
@@ -179,8 +183,8 @@ class EndpointReader:
             self._asked += 1
             return parents[self._asked - 1]
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult]:
-        """Reads a parent's list, page by page, until that is over or ``stopped``.
+    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+        """Reads a parent's list, page by page, until that is over or ``stopped``; gives the pauses of its retries too.
 
         Raises:
             AuthenticationError: The API refused the key.
@@ -188,9 +192,17 @@ class EndpointReader:
         if parent.naming.late and parent.path in self._lists.named:
             yield PageResult(parent, over=True)
             return
-        pages = self._lists.read(parent, params=self._filter.params, stopped=lambda: self._stopped or stopped())
+        steps = self._lists.steps(
+            parent,
+            params=self._filter.params,
+            known_status=404 if not self._undefined.isdisjoint((parent.path, parent.former)) else None,
+            stopped=lambda: self._stopped or stopped(),
+        )
         try:
-            for page in pages:
+            for page in steps:
+                if isinstance(page, Pause):
+                    yield page
+                    continue
                 if page.over:
                     self._count(page)
                 # here, as the calling thread may be busy with a load
@@ -480,6 +492,7 @@ class EndpointReader:
             return
         if page.failure:
             reading.parents_missing += 1
+            self._undefined_now.add(path)
         self.sweep.failed.discard(path)
         if not (page.short or page.unsettled or self._stopped):
             self.deletions.prove(path)
@@ -518,6 +531,7 @@ class EndpointReader:
         self.closed = True
         if self.endpoint.parents and not self._stopped:
             self.sweep.end(self._state)
+        self._note_undefined()
         self._find_vanished(self._there)
         if not self.complete:
             return
@@ -541,6 +555,16 @@ class EndpointReader:
         return self._mode.full_refresh or (
             Counter(row[ROW_HASH] for row in self._snapshot) != Counter(self.stored.rows)
         )
+
+    def _note_undefined(self) -> None:
+        """Notes in the state which parents have no such child, so that the next sync believes their 404 at once."""
+        if self.endpoint.missing != "not defined":
+            return
+        known = self._undefined if self.sweep.paths is None else self._undefined & self.sweep.paths
+        if now := sorted((known - self._over) | self._undefined_now):
+            self._state[UNDEFINED] = now
+        else:
+            self._state.pop(UNDEFINED, None)
 
     def _note_collapse(self) -> None:
         """Notes in the state how many rows are left, so that the next sync that finds the same takes it as true."""

@@ -25,6 +25,8 @@ COLLAPSED = "collapsed"
 UNPROVEN = "unproven_since"
 """Key in the resource's state: the first sync, ISO 8601 in UTC, since which rejected rows keep deletions from being
 marked; absent otherwise."""
+UNDEFINED = "undefined"
+"""Key in the resource's state: paths of the parents for which the child was not defined last time; absent for none."""
 FIELDS = "fields"
 """Key in the resource's state: columns of fields that no plain rule gives, see ``ColumnNames``; absent for none."""
 NO_MARK = Mark(None, 0.0, settled=False)

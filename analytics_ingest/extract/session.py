@@ -11,11 +11,8 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
-
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from analytics_ingest.extract.errors import (
     AuthenticationError,
@@ -43,11 +40,13 @@ from analytics_ingest.http.json_body import MalformedJSONError, parse_json
 from analytics_ingest.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from analytics_ingest.apis import Api
     from analytics_ingest.extract.selector import Selected
     from analytics_ingest.extract.settings import Settings
+
+T = TypeVar("T")
 
 EPOCH = 1_000_000_000
 """A reset header above this is a time in epoch seconds (or milliseconds); below, it is seconds to go."""
@@ -79,6 +78,19 @@ class RetriableError(ReadError):
         self.after = after
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """A wait before a request is sent again; whoever drives the request sleeps, or does something else meanwhile.
+
+    Attributes:
+        seconds: How long to wait.
+        expected: Whether the answer was one to be expected, so that it says nothing about the API's other requests.
+    """
+
+    seconds: float
+    expected: bool
+
+
 class ApiSession:
     """Sends the requests of all endpoints of one API."""
 
@@ -96,8 +108,8 @@ class ApiSession:
         """
         self.api = api
         self.settings = settings
+        self.clock = clock or Clock()
         self._log = log
-        self._clock = clock or Clock()
         self._gate = Gate(settings)
         self._redactor = Redactor(
             [settings.api_key.get_secret_value()],
@@ -132,14 +144,16 @@ class ApiSession:
         meter: Meter,
         select: Callable[[Any], Selected],
         status_codes: tuple[int, ...] = (),
-    ) -> Answer:
-        """Sends a request until it is answered as it should be, by the API's retry policy.
+        known_status: int | None = None,
+    ) -> Generator[Pause, None, Answer]:
+        """Sends a request, and sends it again by the API's retry policy; gives each pause, and returns the answer.
 
         Args:
             request: The request.
             meter: Counts every try.
             select: Takes the rows out of the parsed body; raises ``ReadError`` if it is not what the endpoint declares.
-            status_codes: Codes retried beside those of the API's policy.
+            status_codes: Codes retried beside those of the API's policy; such an answer is one to be expected.
+            known_status: The code that the same request had at the last sync: it is not retried.
 
         Raises:
             AuthenticationError: 401.
@@ -148,23 +162,36 @@ class ApiSession:
         ``release`` the answer as soon as its rows have been handed on: until then its bytes count as in memory.
         """
         ticket = Ticket()
-        codes = {*self.api.retry.status_codes, *status_codes}
-        attempt = partial(self._try, request, ticket=ticket, meter=meter, select=select, codes=codes)
+        codes = {*self.api.retry.status_codes, *status_codes} - {known_status}
+        tries = 0
         try:
-            # most requests succeed at once, and retrying costs as much as reading an answer
-            return attempt()
-        except RetriableError as error:
-            retrying = Retrying(
-                retry=retry_if_exception_type(RetriableError),
-                stop=lambda state: self._is_last(state, ticket),
-                wait=self._wait,
-                before_sleep=lambda state: self._announce(state, request, meter),
-                sleep=self._clock.sleep,
-                reraise=True,
-            )
-            return retrying(_failed_once(error, attempt))
+            while True:
+                tries += 1
+                try:
+                    return self._try(request, ticket=ticket, meter=meter, select=select, codes=codes)
+                except RetriableError as error:
+                    if self._is_last(tries, error, ticket):
+                        raise
+                    failure = error
+                seconds = max(failure.after, self.api.retry.seconds(tries))
+                meter.add(retries=1, wait_seconds=seconds)
+                expected = failure.status in status_codes
+                self._announce(failure, request, tries=tries, seconds=seconds, expected=expected)
+                if self._gate.waits_for(ticket):
+                    # no other request may be sent meanwhile, so there is nothing else to do
+                    self.clock.sleep(seconds)
+                else:
+                    yield Pause(seconds=seconds, expected=expected)
         finally:
             self._gate.abandon(ticket)
+
+    def sleeping(self, steps: Iterator[T | Pause]) -> Iterator[T]:
+        """The steps without their pauses, which are slept in the calling thread."""
+        for step in steps:
+            if isinstance(step, Pause):
+                self.clock.sleep(step.seconds)
+            else:
+                yield step
 
     def _try(
         self,
@@ -323,7 +350,7 @@ class ApiSession:
 
     def _seconds(self, value: str) -> float:
         """From seconds to go, epoch seconds, epoch milliseconds, an HTTP date or an ISO date to seconds to go."""
-        now = self._clock.now()
+        now = self.clock.now()
         try:
             number = float(value)
         except ValueError:
@@ -335,32 +362,24 @@ class ApiSession:
             number /= 1000
         return number - now if number > EPOCH else number
 
-    def _is_last(self, state: RetryCallState, ticket: Ticket) -> bool:
-        """Whether the failure was the last that is retried; counts those by a limit on the ticket."""
+    def _is_last(self, tries: int, failure: RetriableError, ticket: Ticket) -> bool:
+        """Whether the failure of the try, counted from 1, is the last; counts those by a limit on the ticket."""
         retry = self.api.retry
         if retry.limit_retries is None:
-            return state.attempt_number > retry.max_retries
-        if _is_limited(state):
+            return tries > retry.max_retries
+        if failure.status == 429:
             ticket.limited += 1
             return ticket.limited > retry.limit_retries
-        return state.attempt_number - ticket.limited > retry.max_retries
+        return tries - ticket.limited > retry.max_retries
 
-    def _wait(self, state: RetryCallState) -> float:
-        failure = _failure(state)
-        asked = failure.after if isinstance(failure, RetriableError) else 0.0
-        return max(asked, self.api.retry.seconds(state.attempt_number))
-
-    def _announce(self, state: RetryCallState, request: Request, meter: Meter) -> None:
-        seconds = state.next_action.sleep if state.next_action else 0.0
-        meter.add(retries=1, wait_seconds=seconds)
-        failure = _failure(state)
+    def _announce(
+        self, failure: RetriableError, request: Request, *, tries: int, seconds: float, expected: bool
+    ) -> None:
         retry = self.api.retry
-        tries = 1 + (retry.limit_retries if retry.limit_retries and _is_limited(state) else retry.max_retries)
-        # where a 404 is retried it is a likely answer, not one to look into
-        expected = isinstance(failure, ReadError) and failure.status == 404
+        most = 1 + (retry.limit_retries if retry.limit_retries and failure.status == 429 else retry.max_retries)
         self._log.log(
             logging.INFO if expected else logging.WARNING,
-            f"{self.api.name}: waiting {seconds:.1f} s after try {state.attempt_number} of {tries} of "
+            f"{self.api.name}: waiting {seconds:.1f} s after try {tries} of {most} of "
             f"{request.method} {urlsplit(str(request.url)).path}: {failure}",
         )
 
@@ -374,24 +393,3 @@ def _date(value: str) -> datetime | None:
     if not isinstance(moment, datetime):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _failed_once(failure: RetriableError, attempt: Callable[[], Answer]) -> Callable[[], Answer]:
-    """``attempt``, whose first call has been made and has failed."""
-    failures = [failure]
-
-    def attempt_again() -> Answer:
-        if failures:
-            raise failures.pop()
-        return attempt()
-
-    return attempt_again
-
-
-def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
-def _is_limited(state: RetryCallState) -> bool:
-    failure = _failure(state)
-    return isinstance(failure, RetriableError) and failure.status == 429

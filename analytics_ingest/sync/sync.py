@@ -80,7 +80,7 @@ class ApiSync:
         with (
             closing(self._session),
             self._warehouse.sync(),
-            ReadPool(settings.max_in_flight, halt=self._session.close) as self._pool,
+            ReadPool(settings.max_in_flight, halt=self._session.close, clock=self._session.clock) as self._pool,
         ):
             self._started = datetime.now(UTC)
             self._columns: dict[str, dict[str, str]] = {}

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from analytics_ingest.extract import pool as pool_module
+from analytics_ingest.extract.gate import Clock
 from analytics_ingest.extract.list_reader import PageResult
 from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import Parent
+from analytics_ingest.extract.session import Pause
 from analytics_ingest.warehouse.locks import LockTimeoutError
-from analytics_ingest_tests.conftest import sync
+from analytics_ingest_tests.conftest import FakeClock, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +51,7 @@ class Lists:
             self.left -= 1
             return Parent(path=f"/lists/{self.left}", params={})
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult]:
+    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         assert not stopped()
         self.begun += 1
         yield PageResult(parent, over=True, rows=[{"n": n} for n in range(5)])
@@ -72,7 +74,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 def test_no_more_is_read_ahead_than_may_wait_and_all_comes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "READ_AHEAD", 10)
     lists = Lists(100)
-    with ReadPool(THREADS, halt=lambda: None) as pool:
+    with ReadPool(THREADS, halt=lambda: None, clock=Clock()) as pool:
         add(pool, lists)
         # three pages reach the bound, and each thread holds one more
         eventually(lambda: lists.begun == 3 + THREADS)
@@ -85,7 +87,7 @@ def test_no_more_is_read_ahead_than_may_wait_and_all_comes_in_the_end(monkeypatc
 
 def test_endpoints_are_read_in_turn() -> None:
     first, second = Lists(50), Lists(50)
-    pool = ReadPool(1, halt=lambda: None)
+    pool = ReadPool(1, halt=lambda: None, clock=Clock())
     add(pool, first)
     add(pool, second)
     with pool:
@@ -95,11 +97,52 @@ def test_endpoints_are_read_in_turn() -> None:
 
 def test_endpoint_that_is_exhausted_is_asked_for_no_further_parent() -> None:
     few, many = Lists(2), Lists(30)
-    with ReadPool(1, halt=lambda: None) as pool:
+    with ReadPool(1, halt=lambda: None, clock=Clock()) as pool:
         add(pool, few)
         add(pool, many)
         pool.book(until=lambda: len(few.booked) + len(many.booked) == 32)
     assert (few.turns, many.turns) == (2, 30)
+
+
+class Pausing(Lists):
+    """Lists that begin with a pause of so many seconds each."""
+
+    def __init__(self, count: int, pause: Pause) -> None:
+        super().__init__(count)
+        self.pause = pause
+
+    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+        self.begun += 1
+        yield self.pause
+        yield PageResult(parent, over=True)
+
+
+def test_lists_in_a_pause_occupy_no_thread() -> None:
+    clock = FakeClock()
+    absent, many = Pausing(20, Pause(seconds=4, expected=True)), Lists(30)
+    with ReadPool(1, halt=lambda: None, clock=clock) as pool:
+        add(pool, absent)
+        add(pool, many)
+        pool.book(until=lambda: len(many.booked) == 30 and len(absent.booked) == 20)
+    assert absent.begun == 20
+    # once for all of them
+    assert clock.slept == [4.0]
+
+
+def test_no_more_lists_are_begun_than_there_are_threads_while_the_api_fails() -> None:
+    clock = FakeClock()
+    stopped = threading.Event()
+    clock.wait = lambda changed, _: changed.wait() and stopped.set()  # type: ignore[method-assign]
+    failing = Pausing(20, Pause(seconds=5, expected=False))
+    with ReadPool(THREADS, halt=lambda: None, clock=clock) as pool:
+        add(pool, failing)
+        eventually(lambda: failing.begun == THREADS)
+        time.sleep(0.05)
+        assert failing.begun == THREADS
+        clock.moment += 5
+        add(pool, Lists(0))
+        eventually(lambda: len(failing.booked) == 0 and failing.begun == 2 * THREADS)
+        pool.book(until=lambda: len(failing.booked) == THREADS)
 
 
 @pytest.mark.parametrize("where", ["read", "next_parent"])
@@ -110,7 +153,7 @@ def test_what_a_thread_cannot_handle_is_raised_where_the_sync_is(monkeypatch: py
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(lists, where, fail)
-    with ReadPool(THREADS, halt=lambda: None) as pool:
+    with ReadPool(THREADS, halt=lambda: None, clock=Clock()) as pool:
         add(pool, lists)
         with pytest.raises(ZeroDivisionError, match="a bug"):
             pool.book(until=lambda: False)
@@ -120,7 +163,7 @@ def test_the_end_stops_the_threads_whatever_is_left(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pool_module, "READ_AHEAD", 0)
     halted: list[Any] = []
     lists = Lists(1_000)
-    with ReadPool(THREADS, halt=lambda: halted.append(True)) as pool:
+    with ReadPool(THREADS, halt=lambda: halted.append(True), clock=Clock()) as pool:
         add(pool, lists)
         eventually(lambda: lists.begun == 1 + THREADS)
     assert halted == [True]

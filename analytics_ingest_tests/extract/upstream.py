@@ -149,13 +149,18 @@ class Client:
         return answer.body
 
     def send(self, path: str = "/rows") -> Any:
-        """The answer itself."""
-        return self.api_session.send(
+        """The answer itself; pauses are slept."""
+        steps = self.api_session.send(
             Request(self.url + path, {}, {"api_key": self._key}),
             meter=self.meter,
             select=RowSelector("data").select,
             status_codes=self._status_codes,
         )
+        while True:
+            try:
+                self.api_session.clock.sleep(next(steps).seconds)
+            except StopIteration as end:
+                return end.value
 
     def close(self) -> None:
         self.api_session.close()

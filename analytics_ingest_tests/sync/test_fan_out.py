@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from analytics_ingest.apis import APIS
 from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, query, sync
@@ -37,6 +40,40 @@ def test_fan_out_in_small_chunks_is_exact(
     assert stories is not None
     # twice as many where they come faster than they are loaded
     assert packages(tmp_path, "project_planning") >= -(-stories.parents // 14)
+
+
+def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, sandbox: SandboxServer) -> None:
+    api, name = "feature_management", "segments_keys"
+    keys = sandbox.world.collection(api, name)
+
+    def absences(loaded: int = 0) -> Counter[str]:
+        """Syncs, and gives the requests that were answered by 404, by path."""
+        sandbox.requests.reset()
+        result = sync(api)[name]
+        assert (result.status, result.reading and result.reading.rows_loaded) == ("complete", loaded)
+        assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
+        return Counter(record.path for record in sandbox.requests if record.status == 404)
+
+    first = absences(len(expected_keys(sandbox.world, api, name)))
+    tries = 1 + APIS[api].retry.max_retries
+    assert first
+    assert set(first.values()) == {tries}
+    before = packages(tmp_path, api)
+    # also by another machine, as it is in the warehouse
+    shutil.rmtree(tmp_path / "dlt")
+    assert absences() == dict.fromkeys(first, 1)
+    assert packages(tmp_path, api) == before
+    defined = min((place for place, rows in keys.items() if rows), key=lambda place: len(keys[place]))
+    rows = keys.pop(defined)
+    new = absences()
+    (path,) = new.keys() - first.keys()
+    assert new == {**dict.fromkeys(first, 1), path: tries}
+    assert absences() == dict.fromkeys(new, 1)
+    # once it is defined it counts as new again
+    keys[defined] = rows
+    assert absences(len(rows)) == dict.fromkeys(first, 1)
+    del keys[defined]
+    assert absences() == new
 
 
 def test_each_parent_is_asked_once(sandbox: SandboxServer) -> None:
