@@ -19,6 +19,7 @@ from analytics_ingest_tests.bench.scenarios import (
     incremental,
     limited,
     materialise,
+    materialise_api,
     memory,
     postgres,
 )
@@ -37,6 +38,7 @@ SCENARIOS: dict[str, Callable[[Path], Iterable[Table]]] = {
     "memory": memory,
     "postgres": postgres,
     "materialise": materialise,
+    "materialise_api": materialise_api,
 }
 
 if __name__ == "__main__":

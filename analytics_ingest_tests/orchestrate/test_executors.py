@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import traceback
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
+from dagster import AssetKey, DagsterInstance, execute_job
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from analytics_ingest.extract.errors import ConfigurationError
 from analytics_ingest.orchestrate.executors import build_executors, celery_settings
+
+if TYPE_CHECKING:
+    from analytics_ingest.sandbox.server import SandboxServer
 
 
 @pytest.mark.parametrize(
@@ -28,6 +35,28 @@ def test_executor_of_runs_and_of_all_sync(
         monkeypatch.setenv("ANALYTICS_INGEST_EXECUTOR", name)
 
     assert tuple(executor.name for executor in build_executors()) == executors
+
+
+@pytest.mark.parametrize("apis", [["experimentation"], ["experimentation", "incident_response"]])
+def test_run_of_one_api_stays_in_its_process_and_one_of_several_gives_each_a_process(
+    sandbox: SandboxServer, instance: DagsterInstance, apis: list[str]
+) -> None:
+    assets = [AssetKey(["experimentation", "tags"]), AssetKey(["incident_response", "dashboards"])][: len(apis)]
+    # the job behind "Materialize all", in a form that other processes can load
+    job = ReconstructableRepository.for_module("analytics_ingest.definitions", "defs").get_reconstructable_job(
+        "__ASSET_JOB"
+    )
+    with execute_job(job, instance, asset_selection=assets) as done:
+        assert done.success
+    events = Counter(
+        (event.step_key, event.event_type_value)
+        for event in (entry.dagster_event for entry in instance.all_logs(done.run_id))
+        if event
+    )
+    for api in apis:
+        assert events[api, "ASSET_MATERIALIZATION"] == 1
+        assert events[api, "STEP_WORKER_STARTING"] == (1 if len(apis) > 1 else 0)
+    assert events[None, "PIPELINE_SUCCESS"] == 1
 
 
 def test_executor_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
