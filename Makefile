@@ -5,8 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 LATEST := .venv-latest
 PORT ?= 8700
-# one more than there are cores, as many tests wait
-TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+# twice as many as there are cores, as many tests wait
+TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 PYTEST := -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # the Dagster instance: dagster.yaml here, its files in data/dagster
@@ -14,12 +14,13 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-latest fuzz fuzz-defects check bench format screenshots clean
+.PHONY: help install demo dev test test-all test-latest fuzz fuzz-defects check bench format screenshots clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
-	@echo "make test         the test suite"
+	@echo "make test         the test suite (TESTS='-k contract' for some)"
+	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser and the long matrices"
 	@echo "make test-latest  the same with the newest Dagster, without dagster-embedded-elt"
 	@echo "make fuzz         generated rows against a local server; EXAMPLES=300 draws by default (half an hour)"
 	@echo "make fuzz-defects whether that finds defects that are put in (ten minutes)"
@@ -45,8 +46,12 @@ demo: $(READY)
 dev: $(READY)
 	@$(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dagster dev'
 
+# TESTS='-k contract' for some of them
 test: $(READY)
-	@$(BIN)/python $(PYTEST)
+	@$(BIN)/python $(PYTEST) -m 'not extended' $(TESTS)
+
+test-all: $(READY)
+	@$(BIN)/python $(PYTEST) $(TESTS)
 
 EXAMPLES ?= 300
 

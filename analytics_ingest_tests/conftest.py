@@ -25,7 +25,7 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
-from analytics_ingest_tests.stores import STORES, duckdb_store, postgres_database
+from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store, postgres_database
 from analytics_ingest_tests.trials import trial
 
 if TYPE_CHECKING:
@@ -53,8 +53,16 @@ LONGEST_FIRST = (
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
 
 
+SERVICES = {"postgres"}
+"""Fixtures that need a service on the machine."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests of the longest modules first, and leaves the others in their order."""
+    """Marks tests that need a service, and puts those of the longest modules first."""
+    for item in items:
+        if not SERVICES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("extended")
     folder = Path(__file__).parent
     place = {folder / name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
@@ -233,7 +241,7 @@ def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
         process.stdout.close()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=DESTINATIONS)
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A destination that the settings pick: each of them, unless a test names some (``indirect``)."""
     with STORES[request.param](tmp_path) as found:

@@ -150,3 +150,5 @@ def postgres_database() -> Iterator[tuple[str, Callable[[], psycopg2.extensions.
 
 
 STORES = {"duckdb": duckdb_store, "postgres": postgres_store, "ducklake": lake_store}
+DESTINATIONS = [pytest.param(name, marks=[pytest.mark.extended] if name != "duckdb" else []) for name in STORES]
+"""Names of the destinations as parameters of a test: by default a test runs with DuckDB alone."""

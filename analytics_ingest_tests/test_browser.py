@@ -21,6 +21,9 @@ for program in ("chromium", "chromedriver"):
         pytest.skip(f"{program} is missing: apt-get install chromium chromium-driver", allow_module_level=True)
 
 
+pytestmark = pytest.mark.extended
+
+
 def test_asset_page_shows_the_rows_of_the_sandbox_and_pictures_are_made(tmp_path: Path) -> None:
     from analytics_ingest_tests.screenshots import API, ASSET, DENSITY, HOURS, WIDTH, take_screenshots
 

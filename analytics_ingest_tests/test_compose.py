@@ -14,6 +14,8 @@ import yaml
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.stores import postgres_database
 
+pytestmark = pytest.mark.extended
+
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 VARIABLE = re.compile(r"\$\{(\w+)")
 

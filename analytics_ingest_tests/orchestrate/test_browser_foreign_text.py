@@ -35,6 +35,8 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 from analytics_ingest_tests.screenshots import _browser  # noqa: E402
 
+pytestmark = pytest.mark.extended
+
 MARK = "written-upstream"
 FOLDED = "//a[starts-with(normalize-space(), '[Show')] | //button[normalize-space()='View full message']"
 """What opens a text in place. Links that begin so lead to other pages: *View in graph*, *View Asset*."""

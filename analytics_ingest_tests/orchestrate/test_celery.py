@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from analytics_ingest_tests.stores import Store
 
 
+pytestmark = pytest.mark.extended
+
+
 @pytest.fixture
 def broker() -> Iterator[str]:
     """The URL of a virtual host of the test's own on RabbitMQ; without one the test is skipped, but not in CI."""

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.warehouse.tables import Tables
-from analytics_ingest_tests.stores import STORES
+from analytics_ingest_tests.stores import DESTINATIONS
 from analytics_ingest_tests.vendors import former_warehouse
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SENT = ("unless shallow", "always", "null", "never")
 
 
 on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)
-everywhere = pytest.mark.parametrize("store", [*STORES], indirect=True)
+everywhere = pytest.mark.parametrize("store", DESTINATIONS, indirect=True)
 however_sent = pytest.mark.parametrize("sent", SENT)
 
 

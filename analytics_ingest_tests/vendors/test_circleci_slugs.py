@@ -14,7 +14,7 @@ from analytics_ingest.extract.reading import Parent
 from analytics_ingest.extract.sweep import FAILED, UNFINISHED, Sweep, plan_sweep
 from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.extract.upstream import Answer
-from analytics_ingest_tests.stores import STORES, duckdb_store
+from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors import former_warehouse
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
@@ -129,7 +129,7 @@ def test_projects_that_are_new_later_are_requested_once(connect: Callable[..., B
     check(vendor.sync(), loaded=0)
 
 
-@pytest.mark.parametrize("kind", [*STORES])
+@pytest.mark.parametrize("kind", DESTINATIONS)
 def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
     connect: Callable[..., Before], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -12,6 +12,8 @@ from analytics_ingest_tests.sync.test_contract import run, test_contract, test_t
 if TYPE_CHECKING:
     from analytics_ingest_tests.sync.test_contract import Ran
 
+pytestmark = pytest.mark.extended
+
 __all__ = ["test_contract", "test_the_sandbox_changes_what_it_says"]
 
 

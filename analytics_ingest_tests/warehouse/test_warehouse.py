@@ -181,7 +181,7 @@ def test_a_row_that_cannot_be_loaded_is_rejected_and_leaves_what_was_there(tmp_p
         ('{"memory_limit": "1GB", "threads": 3}', "953.6 MiB", 3),
     ],
 )
-@pytest.mark.parametrize("destination", [duckdb_store, lake_store])
+@pytest.mark.parametrize("destination", [duckdb_store, pytest.param(lake_store, marks=pytest.mark.extended)])
 def test_duckdb_keeps_within_bounds_or_within_what_is_configured(
     tmp_path, monkeypatch, destination, configured, memory, threads
 ):
