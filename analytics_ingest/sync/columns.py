@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.reader import EndpointReader
-    from analytics_ingest.warehouse.tables import Tables
+    from analytics_ingest.warehouse.cached_tables import CachedTables
     from analytics_ingest.warehouse.warehouse import Warehouse
 
 VARIANT = re.compile(r"(?P<column>.+)__v_(?P<type>[a-z]+)")
@@ -59,7 +59,7 @@ class ColumnFitter:
         self._log = log
         self.columns = columns
 
-    def fit(self, reader: EndpointReader, tables: Tables) -> None:
+    def fit(self, reader: EndpointReader, tables: CachedTables) -> None:
         """Changes the columns of an endpoint's table for what is to be loaded next; it fails if that cannot be.
 
         Raises:
@@ -86,7 +86,7 @@ class ColumnFitter:
                     raise
                 reader.fail(ReadError(f"its rows cannot be loaded: {error}"))
 
-    def refresh(self, endpoint: Endpoint, tables: Tables) -> None:
+    def refresh(self, endpoint: Endpoint, tables: CachedTables) -> None:
         """Gives the columns of a table that is to be read completely the types that a new table would have.
 
         The variants that dlt made beside a column are folded into it. A column of times becomes text where only dlt has
@@ -124,7 +124,7 @@ class ColumnFitter:
                 raise
             raise IngestError(f"its table cannot be refreshed: {error}") from None
 
-    def _wide_enough(self, endpoint: Endpoint, columns: Mapping[str, str], tables: Tables) -> str:
+    def _wide_enough(self, endpoint: Endpoint, columns: Mapping[str, str], tables: CachedTables) -> str:
         """The type that holds the values of several columns."""
         kinds = NONE
         for kind in columns.values():
@@ -133,9 +133,11 @@ class ColumnFitter:
         rounded = [name for name, kind in columns.items() if kind == "bigint"] if wide == "double" else []
         return "text" if any(tables.holds_large(endpoint.name, name) for name in rounded) else wide
 
-    def _change(self, changes: ColumnChanges, tables: Tables) -> None:
+    def _change(self, changes: ColumnChanges, tables: CachedTables) -> None:
+        tables.connect()
         for each in (changes, *self._children(changes, tables)):
             self._warehouse.change_columns(each)
+            tables.forget(each.table)
             types = {name: now for name, (_, now) in each.types.items()}
             dropped = [name for variants in each.folded.values() for name in variants]
             before = self.columns.get(each.table, {})
@@ -148,7 +150,7 @@ class ColumnFitter:
             said += [f"{', '.join(variants)} are part of {name} now" for name, variants in each.folded.items()]
             self._log.warning(f"{self._api.name}/{each.table}: {'; '.join(said)}")
 
-    def _children(self, changes: ColumnChanges, tables: Tables) -> Iterator[ColumnChanges]:
+    def _children(self, changes: ColumnChanges, tables: CachedTables) -> Iterator[ColumnChanges]:
         """The same change in the tables of children, where a column of the parent stands as a path parameter."""
         if not changes.types:
             return
@@ -171,7 +173,7 @@ class ColumnFitter:
                 yield from self._children(found, tables)
 
 
-def _holds_times(tables: Tables, endpoint: Endpoint, column: str) -> bool:
+def _holds_times(tables: CachedTables, endpoint: Endpoint, column: str) -> bool:
     """Whether every value of a column is a time that the destination reads as ``to_utc`` does."""
     for (value,) in tables.read(endpoint.name, [column]):
         plain = (

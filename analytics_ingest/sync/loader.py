@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.sync.columns import ColumnFitter
     from analytics_ingest.sync.package import Package
-    from analytics_ingest.warehouse.tables import Tables
+    from analytics_ingest.warehouse.cached_tables import CachedTables
     from analytics_ingest.warehouse.warehouse import Warehouse
 
 MAX_FAILED_LOADS = 40
@@ -49,17 +49,21 @@ class Loader:
     costs neither its table nor the others.
     """
 
-    def __init__(self, api: Api, warehouse: Warehouse, fitter: ColumnFitter, *, log: logging.Logger) -> None:
+    def __init__(
+        self, api: Api, warehouse: Warehouse, tables: CachedTables, fitter: ColumnFitter, *, log: logging.Logger
+    ) -> None:
         """Prepares the loading.
 
         Args:
             api: The API.
             warehouse: Its part of the warehouse, within ``sync``.
+            tables: Its tables.
             fitter: Makes the tables' columns fit what is loaded.
             log: Gets a line for each package that is taken apart.
         """
         self._api = api
         self._warehouse = warehouse
+        self._tables = tables
         self._fitter = fitter
         self._log = log
 
@@ -81,7 +85,7 @@ class Loader:
             # also where there is no row to load: a column may have another name now
             changing = [reader for reader in package.taken if reader.has_changes]
             if changing:
-                with self._warehouse.open() as tables:
+                with self._tables.open(at_once=True) as tables:
                     for reader in changing:
                         self._fitter.fit(reader, tables)
             resources = [reader.resource(ends=True) for reader in giving if not reader.broken]
@@ -89,7 +93,7 @@ class Loader:
         except Exception as error:  # noqa: BLE001 - what fails is found out endpoint by endpoint
             return _problem(error)
 
-    def load(self, package: Package, extracted: bool | Exception, tables: Tables) -> None:
+    def load(self, package: Package, extracted: bool | Exception, tables: CachedTables) -> None:
         """Loads a package, within ``Warehouse.open``; what cannot be loaded is noted on its endpoint's reader.
 
         Args:
@@ -112,7 +116,7 @@ class Loader:
         for reader in package.readers:
             self._load_alone(reader, tables, ends=reader in package.taken)
 
-    def _load_alone(self, reader: EndpointReader, tables: Tables, *, ends: bool) -> None:
+    def _load_alone(self, reader: EndpointReader, tables: CachedTables, *, ends: bool) -> None:
         """Loads what one reader has; ``ends``: with what ends its part of the package, its state included."""
         problem = self._attempt(lambda: self._load_reader(reader, tables, ends=ends))
         if problem is None:
@@ -127,7 +131,7 @@ class Loader:
             self._take_back([reader])
         reader.fail(self._failure(reader, problem))
 
-    def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]], tables: Tables) -> Exception | None:
+    def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]], tables: CachedTables) -> Exception | None:
         """Loads rows in ever smaller parts, and rejects those that cannot be loaded alone.
 
         Returns:
@@ -158,7 +162,7 @@ class Loader:
             reader.reject(row, reason)
         return None
 
-    def _load_reader(self, reader: EndpointReader, tables: Tables, *, ends: bool) -> None:
+    def _load_reader(self, reader: EndpointReader, tables: CachedTables, *, ends: bool) -> None:
         if ends:
             # again, as it may be what has failed
             reader.settle()

@@ -21,6 +21,7 @@ from analytics_ingest.sync.package import Package
 from analytics_ingest.sync.parents import NOTHING_AHEAD
 from analytics_ingest.sync.readers import Readers, cursor_of
 from analytics_ingest.sync.result import EndpointResult, build_result, failure_reason
+from analytics_ingest.warehouse.cached_tables import CachedTables
 from analytics_ingest.warehouse.errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
 
@@ -84,12 +85,19 @@ class ApiSync:
         ):
             self._started = datetime.now(UTC)
             self._columns: dict[str, dict[str, str]] = {}
+            self._tables = CachedTables(self._warehouse.open)
             self._fitter = ColumnFitter(api, self._warehouse, self._reading, self._columns, log=self._log)
-            self._loader = Loader(api, self._warehouse, self._fitter, log=self._log)
+            self._loader = Loader(api, self._warehouse, self._tables, self._fitter, log=self._log)
             self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log)
-            with self._warehouse.open() as tables:
+            with self._tables.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
-                self._columns |= tables.columns([name for each in self._waiting for name in (each.name, *each.after)])
+                names = dict.fromkeys(name for each in self._waiting for name in (each.name, *each.after))
+                tables.keep(
+                    {name: self._readers.columns_of(name) for name in names},
+                    {name: api.by_name[name].primary_key for name in names},
+                    where_null=DELETED_AT,
+                )
+                self._columns |= tables.columns(names)
                 results += self._begin(tables)
             while self._reading:
                 yield from results
@@ -102,7 +110,7 @@ class ApiSync:
                     raise
             yield from results
 
-    def _begin(self, tables: Tables, ahead: Mapping[str, Ahead] = NOTHING_AHEAD) -> Iterator[EndpointResult]:
+    def _begin(self, tables: CachedTables, ahead: Mapping[str, Ahead] = NOTHING_AHEAD) -> Iterator[EndpointResult]:
         """Has every endpoint read whose parents are loaded; gives a result for each that cannot be.
 
         Args:
@@ -128,7 +136,7 @@ class ApiSync:
                     yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=reason))
 
     def _begin_one(
-        self, endpoint: Endpoint, tables: Tables, state: Mapping[str, Any], ahead: Mapping[str, Ahead]
+        self, endpoint: Endpoint, tables: CachedTables, state: Mapping[str, Any], ahead: Mapping[str, Ahead]
     ) -> None:
         """Has an endpoint read."""
         self._check_readable(endpoint)
@@ -147,7 +155,7 @@ class ApiSync:
         """Begins children whose parents are read and not loaded yet; whether there are any."""
         before = len(self._waiting)
         looks = [Ahead(reader, self._settings) for reader in readers]
-        with self._warehouse.open() as tables:
+        with self._tables.open() as tables:
             results += self._begin(tables, {look.name: look for look in looks if look.is_known(tables)})
         return len(self._waiting) < before
 
@@ -165,13 +173,17 @@ class ApiSync:
             if not (package.lets_begin and self._begin_ahead(package.lets_begin, results)):
                 break
         extracted = self._loader.extract(package)
-        with self._warehouse.open() as tables:
+        # where there is nothing to load the warehouse need not be opened
+        with self._tables.open(at_once=extracted is not False) as tables:
             self._load(package, tables, results, extracted=extracted)
 
     def _load(
-        self, package: Package, tables: Tables, results: list[EndpointResult], *, extracted: bool | Exception
+        self, package: Package, tables: CachedTables, results: list[EndpointResult], *, extracted: bool | Exception
     ) -> None:
         """Loads a package, marks what is gone, and begins what can be read after it."""
+        if extracted is not False:
+            for reader in package.readers:
+                tables.forget(reader.endpoint.name)
         self._loader.load(package, extracted, tables)
         for reader in package.taken:
             with self._failing(reader):
@@ -195,7 +207,7 @@ class ApiSync:
                 raise
             reader.fail(reader.unexpected(error))
 
-    def _results(self, readers: Sequence[EndpointReader], tables: Tables) -> list[EndpointResult]:
+    def _results(self, readers: Sequence[EndpointReader], tables: CachedTables) -> list[EndpointResult]:
         if not readers:
             return []
         states = self._states()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analytics_ingest.warehouse.columns import MAX_EXACT
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 FETCH_ROWS = 10_000
 STAMP_ROWS = 1_000
+MOST_TABLES = 25
+"""Tables that are read in one query: a plan takes memory for each of them."""
 
 
 class Counts(NamedTuple):
@@ -65,10 +68,27 @@ class Tables:
         """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
         query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
-        with ExitStack() as stack:
-            cursor = self._patiently(lambda: stack.enter_context(self._sql.execute_query(query)))
-            while rows := cursor.fetchmany(FETCH_ROWS):
-                yield from rows
+        yield from self._stream(query)
+
+    def read_all(self, wanted: Mapping[str, Mapping[str, str]]) -> dict[str, list[tuple[Any, ...]]]:
+        """All rows of several tables, in one query for those whose columns have the same types.
+
+        Args:
+            wanted: By table the columns to read and their types, in the order of the tuples.
+        """
+        rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in wanted}
+        by_types: dict[tuple[str, ...], list[str]] = {}
+        for name, columns in wanted.items():
+            by_types.setdefault(tuple(columns.values()), []).append(name)
+        for names in by_types.values():
+            for some in batched(names, MOST_TABLES):
+                query = " UNION ALL ".join(
+                    f"SELECT {place}, {', '.join(map(self._quoted, wanted[name]))} FROM {self._name(name)}"  # noqa: S608
+                    for place, name in enumerate(some)
+                )
+                for place, *values in self._stream(query):
+                    rows[some[place]].append(tuple(values))
+        return rows
 
     def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
         """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
@@ -134,16 +154,34 @@ class Tables:
         return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
 
     def counts(self, table: str, key: Sequence[str], *, where_null: str | None) -> Counts:
-        """What there is to count of a table, in one query.
+        """What there is to count of a table.
 
         Args:
             table: The table.
             key: The columns of its key; none, if it has none.
             where_null: The column that has a value in rows that are marked as deleted, if the table has one.
         """
+        return self.counts_of({table: (key, where_null)})[table]
+
+    def counts_of(self, wanted: Mapping[str, tuple[Sequence[str], str | None]]) -> dict[str, Counts]:
+        """What there is to count of several tables, in one query for all.
+
+        Args:
+            wanted: By table its key and its column of marks, see ``counts``.
+        """
+        found: dict[str, Counts] = {}
+        for names in batched(wanted, MOST_TABLES):
+            query = " UNION ALL ".join(
+                f"SELECT {place}, {self._counting(name, *wanted[name])}" for place, name in enumerate(names)
+            )
+            for place, *numbers in self._execute(query) or ():
+                found[names[place]] = Counts(*(int(value or 0) for value in numbers))
+        return found
+
+    def _counting(self, table: str, key: Sequence[str], where_null: str | None) -> str:
+        """The rest of a query for the counts of a table, after its ``SELECT``."""
         if not key:
-            rows = self.count(table)
-            return Counts(rows=rows, live=rows, doubled=0, lacking=0)
+            return f"count(*), count(*), 0, 0 FROM {self._name(table)}"
         live = f"CASE WHEN {self._quoted(where_null)} IS NULL THEN 1 END" if where_null else "*"
         columns = ", ".join(map(self._quoted, key))
         lacking = " OR ".join(f"{self._quoted(column)} IS NULL" for column in key)
@@ -151,9 +189,7 @@ class Tables:
             f"SELECT count(*) AS n, count({live}) AS live, "  # noqa: S608
             f"CASE WHEN {lacking} THEN 1 ELSE 0 END AS lacking FROM {self._name(table)} GROUP BY {columns}"
         )
-        sums = "sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking)"
-        found = self._execute(f"SELECT {sums} FROM ({groups}) AS keys")  # noqa: S608
-        return Counts(*(int(value or 0) for value in (found or [(0, 0, 0, 0)])[0]))
+        return f"sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking) FROM ({groups}) AS keys"
 
     def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
         """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
@@ -171,6 +207,13 @@ class Tables:
         names = ", ".join(map(self._quoted, columns))
         found = self._execute(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
         return [dict(zip(columns, row, strict=True)) for row in found or ()]
+
+    def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, fetched in batches."""
+        with ExitStack() as stack:
+            cursor = self._patiently(lambda: stack.enter_context(self._sql.execute_query(query)))
+            while rows := cursor.fetchmany(FETCH_ROWS):
+                yield from rows
 
     def _execute(self, sql: str) -> Sequence[Sequence[Any]] | None:
         return self._patiently(lambda: self._sql.execute_sql(sql))
@@ -204,3 +247,10 @@ class NoTables(Tables):
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:  # noqa: ARG002
         """No columns of any table."""
         return {}
+
+
+def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The names in lists of so many at most."""
+    left = iter(names)
+    while some := list(islice(left, size)):
+        yield some

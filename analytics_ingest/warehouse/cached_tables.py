@@ -1,0 +1,189 @@
+"""Tables whose rows are read once for all, so that a sync without changes connects once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from analytics_ingest.warehouse.errors import is_transient
+from analytics_ingest.warehouse.tables import Counts, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+MAX_ROWS = 50_000
+"""Rows of one table that are kept; a larger table is read when its rows are needed."""
+MAX_ALL_ROWS = 200_000
+"""Rows of all tables that are kept, the smallest tables first."""
+
+
+class CachedTables(Tables):
+    """The tables of one dataset, as the sync found them, until it changes them; over a connection where need be.
+
+    Whatever is asked of a table that is not kept comes from the warehouse, which is opened for it.
+    """
+
+    def __init__(self, connect: Callable[[], AbstractContextManager[Tables]]) -> None:
+        """Keeps nothing yet.
+
+        Args:
+            connect: Opens the warehouse.
+        """
+        self._connect = connect
+        self._stack: ExitStack | None = None
+        self._tables: Tables | None = None
+        self._columns: dict[str, dict[str, str]] = {}
+        self._counts: dict[str, tuple[tuple[str, ...], str | None, Counts]] = {}
+        self._rows: dict[str, tuple[dict[str, int], list[tuple[Any, ...]]]] = {}
+        self._limits: tuple[int | None, bool] | None = None
+
+    @contextmanager
+    def open(self, *, at_once: bool = False) -> Iterator[Self]:
+        """The tables: the warehouse is opened ``at_once``, or as soon as something is needed that is not kept.
+
+        Raises:
+            LockTimeoutError: Another sync writes for too long, or somebody has locked a table.
+            WarehouseError: A foreign process holds the file, or the destination fails.
+        """
+        with ExitStack() as stack:
+            self._stack = stack
+            if at_once:
+                self._connected()
+            try:
+                yield self
+            finally:
+                self._stack = self._tables = None
+
+    def connect(self) -> None:
+        """Opens the warehouse, within ``open``, if it is not open yet."""
+        self._connected()
+
+    def keep(
+        self,
+        wanted: Mapping[str, Sequence[str]],
+        keys: Mapping[str, Sequence[str]],
+        *,
+        where_null: str,
+    ) -> None:
+        """Reads the rows of tables, and what there is to count of them, in a few queries for all.
+
+        Args:
+            wanted: By table the columns to keep, of those that it has.
+            keys: By table the columns of its key; none for a table without one.
+            where_null: The column that has a value in rows that are marked as deleted, where a table has it.
+        """
+        tables = self._connected()
+        found = tables.columns(wanted)
+        self._columns = {name: found.get(name, {}) for name in wanted}
+        there = {name: types for name, types in found.items() if set(keys[name]) <= types.keys()}
+        marks = {name: where_null if where_null in types else None for name, types in there.items()}
+        try:
+            counts = tables.counts_of({name: (keys[name], marks[name]) for name in there})
+            sizes, total = {}, 0
+            for name in sorted(there, key=lambda name: counts[name].rows):
+                total += counts[name].rows
+                if counts[name].rows <= MAX_ROWS and total <= MAX_ALL_ROWS:
+                    sizes[name] = {
+                        column: there[name][column] for column in dict.fromkeys(wanted[name]) if column in there[name]
+                    }
+            rows = tables.read_all(sizes)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            # one table that cannot be read is found out, and reported, by what needs it
+            return
+        self._counts = {name: (tuple(keys[name]), marks[name], counts[name]) for name in there}
+        self._rows = {
+            name: ({column: place for place, column in enumerate(sizes[name])}, kept) for name, kept in rows.items()
+        }
+
+    def forget(self, table: str) -> None:
+        """Takes note that a table has changed."""
+        for kept in (self._columns, self._counts, self._rows):
+            kept.pop(table, None)
+
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
+        """See ``Tables.columns``."""
+        names = list(tables)
+        if all(name in self._columns for name in names):
+            return {name: dict(self._columns[name]) for name in names if self._columns[name]}
+        return self._connected().columns(names)
+
+    def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
+        """See ``Tables.read``."""
+        places, rows = self._rows.get(table, ({}, []))
+        if table not in self._rows or not {*columns, *([where_null] if where_null else [])} <= places.keys():
+            yield from self._connected().read(table, columns, where_null=where_null)
+            return
+        chosen = [places[name] for name in columns]
+        mark = places[where_null] if where_null else None
+        for row in rows:
+            if mark is None or row[mark] is None:
+                yield tuple(row[place] for place in chosen)
+
+    def counts(self, table: str, key: Sequence[str], *, where_null: str | None) -> Counts:
+        """See ``Tables.counts``."""
+        kept_key, mark, counts = self._counts.get(table, ((), None, None))
+        if counts is None or kept_key != tuple(key) or mark != where_null:
+            return self._connected().counts(table, key, where_null=where_null)
+        return counts
+
+    def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
+        """See ``Tables.distinct``."""
+        if table not in self._rows:
+            return self._connected().distinct(table, columns, where_null=where_null)
+        return list(dict.fromkeys(self.read(table, columns, where_null=where_null)))
+
+    def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
+        """See ``Tables.sample``."""
+        return self._connected().sample(table, columns, rows)
+
+    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+        """See ``Tables.stamp``."""
+        if not values:
+            return 0
+        self.forget(table)
+        return self._connected().stamp(table, column, moment, key=key, values=values)
+
+    def rewrite(self, table: str, changes: Mapping[int, Mapping[str, Any]], *, key: str) -> None:
+        """See ``Tables.rewrite``."""
+        if changes:
+            self.forget(table)
+            self._connected().rewrite(table, changes, key=key)
+
+    def count(self, table: str) -> int:
+        """See ``Tables.count``."""
+        return self._connected().count(table)
+
+    def newest(self, table: str, column: str) -> Any:
+        """See ``Tables.newest``."""
+        return self._connected().newest(table, column)
+
+    def holds_large(self, table: str, column: str) -> bool:
+        """See ``Tables.holds_large``."""
+        return self._connected().holds_large(table, column)
+
+    @property
+    def max_name_length(self) -> int | None:
+        """See ``Tables.max_name_length``."""
+        return self._known_limits[0]
+
+    @property
+    def takes_nul(self) -> bool:
+        """See ``Tables.takes_nul``."""
+        return self._known_limits[1]
+
+    @property
+    def _known_limits(self) -> tuple[int | None, bool]:
+        if self._limits is None:
+            tables = self._connected()
+            self._limits = tables.max_name_length, tables.takes_nul
+        return self._limits
+
+    def _connected(self) -> Tables:
+        if self._stack is None:
+            raise RuntimeError("tables are read within open() only")
+        if self._tables is None:
+            self._tables = self._stack.enter_context(self._connect())
+        return self._tables
