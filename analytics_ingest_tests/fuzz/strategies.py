@@ -205,6 +205,9 @@ def lists(draw: Callable[[st.SearchStrategy[Any]], Any], prefix: str, most: int,
         if keyed:
             plain = number + 100 if many == "whole" else f"key-{number}"
             row["id"] = draw(st.sampled_from(KEYS)) if many == "mixed" or draw(st.integers(0, 9)) == 0 else plain
+            if many == "mixed" and rows and draw(st.booleans()):
+                # the key before, as a text: 7 and "7"
+                row["id"] = path_text(rows[-1]["id"])
             if (type(row["id"]), repr(row["id"])) in seen:
                 # of two rows of one key the later one is right, and that is another test's
                 row["id"] = plain
