@@ -98,7 +98,7 @@ def test_a_segment_that_is_not_defined_in_an_environment_costs_one_request(split
     result = split.sync()["segments_keys"]
 
     defined = len(split.store["segments_keys"])
-    assert (result.status, result.reading.parents_missing) == ("complete", 3 * 2 * 53 - defined)
+    assert (result.status, result.reading.parents_missing) == ("complete", 2 * (53 + 8 + 8) - defined)
     assert result.reading.meter.retries == 0
     assert clock.slept == []
 
