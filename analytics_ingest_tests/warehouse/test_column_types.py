@@ -166,47 +166,52 @@ def test_every_pair_of_kinds_between_two_syncs(store: Store, trial_api: Trial) -
     assert {each.outcome for each in verify_api(API, selected={"things"}, log=LOG)} == {"same"}
 
 
-def test_a_widened_column_is_reported_with_the_row_and_the_types(store: Store, trial_api: Trial) -> None:
-    trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 4}]])
-    trial_api.sync("things")
-    trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 0.375}]])
-    result = trial_api.sync("things")["things"]
-    assert result.widened == ["share is double, was bigint: the row id 2 has 0.375"]
-    (finding,) = (each for each in result.findings if each.name == "schema_unchanged")
-    assert not finding.passed
-    assert finding.said.splitlines() == ["share is double, was bigint", *result.widened]
-    assert {key: row["share"] for key, row in read(store).rows.items()} == {1: 3.0, 2: 0.375}
-
-
-def test_large_numbers_that_no_longer_come_keep_their_digits(store: Store, trial_api: Trial) -> None:
-    trial_api.rows = Rows(things=[[{"id": 1, "size": 2**53 + 1}, {"id": 2, "size": 5}]])
-    trial_api.sync("things")
-    trial_api.rows = Rows(things=[[{"id": 2, "size": 0.5}]])
-    trial_api.sync("things")
-    assert {key: row["size"] for key, row in read(store).rows.items()} == {1: str(2**53 + 1), 2: "0.5"}
-
-
-def test_times_become_text_in_utc(store: Store, trial_api: Trial) -> None:
-    times = ["2026-01-01T12:30:00+02:00", "2026-01-01T00:00:00.25Z", 1_767_225_600, None]
-    rows = [{"id": number, "seen_at": time} for number, time in enumerate(times)]
-    trial_api.rows = Rows(things=[rows])
+def test_a_widened_column_is_reported_and_holds_also_what_no_longer_comes(store: Store, trial_api: Trial) -> None:
+    times = ["2026-01-01T00:00:00.25Z", 1_767_225_600, None]
+    stays = [{"id": number, "seen_at": time} for number, time in enumerate(times, 3)]
+    before = [
+        {"id": 1, "share": 3, "size": 2**53 + 1, "seen_at": "2026-01-01T12:30:00+02:00"},
+        {"id": 2, "share": 4, "size": 5},
+    ]
+    trial_api.rows = Rows(things=[[*before, *stays]])
     trial_api.sync("things")
     seen = {key: row["seen_at"] for key, row in read(store).rows.items()}
     assert seen == {
-        0: datetime(2026, 1, 1, 10, 30, tzinfo=UTC),
-        1: datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC),
-        2: datetime(2026, 1, 1, tzinfo=UTC),
-        3: None,
+        1: datetime(2026, 1, 1, 10, 30, tzinfo=UTC),
+        2: None,
+        3: datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC),
+        4: datetime(2026, 1, 1, tzinfo=UTC),
+        5: None,
     }
-    trial_api.rows = Rows(things=[[*rows, {"id": 4, "seen_at": "soon"}, {"id": 5, "seen_at": "2026-01-02T00:00:00Z"}]])
-    trial_api.sync("things")
-    assert {key: row["seen_at"] for key, row in read(store).rows.items()} == {
-        0: "2026-01-01T10:30:00+00:00",
-        1: "2026-01-01T00:00:00.250000+00:00",
-        2: "2026-01-01T00:00:00+00:00",
-        3: None,
-        4: "soon",
-        5: "2026-01-02T00:00:00+00:00",
+    # the first goes, the second changes
+    changed = {**before[1], "share": 0.375, "size": 0.5}
+    new = [{"id": 6, "seen_at": "soon"}, {"id": 7, "seen_at": "2026-01-02T00:00:00Z"}]
+    trial_api.rows = Rows(things=[[changed, *stays, *new]])
+    result = trial_api.sync("things")["things"]
+    said = {line.split(" ")[0]: line for line in result.widened}
+    assert said.keys() == {"share", "size", "seen_at"}
+    assert said["share"] == "share is double, was bigint: the row id 2 has 0.375"
+    assert said["seen_at"] == "seen_at is text, was timestamp: the row id 6 has soon"
+    (finding,) = (each for each in result.findings if each.name == "schema_unchanged")
+    assert not finding.passed
+    lines = finding.said.splitlines()
+    assert {line.split(" ")[0] for line in lines[:3]} == said.keys()
+    assert "share is double, was bigint" in lines
+    assert lines[3:] == result.widened
+    found = read(store).rows
+    assert {key: (row["share"], row["size"]) for key, row in found.items() if key < 3} == {
+        1: (3.0, str(2**53 + 1)),
+        2: (0.375, "0.5"),
+    }
+    # in UTC
+    assert {key: row["seen_at"] for key, row in found.items()} == {
+        1: "2026-01-01T10:30:00+00:00",
+        2: None,
+        3: "2026-01-01T00:00:00.250000+00:00",
+        4: "2026-01-01T00:00:00+00:00",
+        5: None,
+        6: "soon",
+        7: "2026-01-02T00:00:00+00:00",
     }
     assert trial_api.sync("things")["things"].reading.rows_loaded == 0
 
