@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -48,15 +48,27 @@ class Warehouse:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
 
-    def table(self, name: str) -> Table:
-        """The rows of a table that are not marked as deleted; none if there is no table."""
+    def tables(self) -> Tables:
+        """All tables, as they are now."""
+        found = {}
         with duckdb.connect(str(self.file), read_only=True) as connection:
-            there = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?"
-            if not connection.execute(there, [NAME, name]).fetchall():
-                return Table((), ())
-            found = connection.sql(f'SELECT * FROM {NAME}."{name}"')
-            rows = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
-            return Table(found.columns, [row for row in rows if row.get("_deleted_at") is None])
+            there = "SELECT table_name FROM information_schema.tables WHERE table_schema = ?"
+            for (name,) in connection.execute(there, [NAME]).fetchall():
+                table = connection.sql(f'SELECT * FROM {NAME}."{name}"')
+                rows = [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()]
+                found[name] = Table(table.columns, [row for row in rows if row.get("_deleted_at") is None])
+        return Tables(found)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of all tables that are not marked as deleted."""
+
+    found: dict[str, Table]
+
+    def table(self, name: str) -> Table:
+        """One table; none has no rows."""
+        return self.found.get(name, Table((), ()))
 
     def rejected(self, endpoint: str) -> list[Any]:
         rows = self.table("_rejected_rows").rows
@@ -88,14 +100,15 @@ def logged() -> Iterator[Logged]:
 
 def check(rows: Rows, results: dict[str, EndpointResult], warehouse: Warehouse) -> None:
     """Checks what the warehouse holds after a sync."""
-    others = warehouse.table("others")
+    held = warehouse.tables()
+    others = held.table("others")
     assert results["others"].status == "complete"
     assert sorted((row["id"], row["name"]) for row in others.rows) == [(row["id"], row["name"]) for row in OTHERS]
     assert [row["updated_at"] is not None for row in others.rows] == [True] * len(OTHERS)
     for name in ("things", "states"):
         sent = list(rows_of(getattr(rows, name)))
-        rejected = [row["marker"] for row in warehouse.rejected(name)]
-        table = warehouse.table(name)
+        rejected = [row["marker"] for row in held.rejected(name)]
+        table = held.table(name)
         assert [column for column in table.columns if "__" in column] == []
         if results[name].status == "failed":
             assert "none of which can be stored" in results[name].reason
@@ -110,9 +123,9 @@ def check(rows: Rows, results: dict[str, EndpointResult], warehouse: Warehouse) 
     if results["parts"].status == "skipped":
         assert results["things"].status == "failed" or results["things"].reading.rows_withheld
         return
-    rejected = [row["marker"] for row in warehouse.rejected("parts")]
-    table = warehouse.table("parts")
-    asked = {str(row["id"]) for row in warehouse.table("things").rows}
+    rejected = [row["marker"] for row in held.rejected("parts")]
+    table = held.table("parts")
+    asked = {str(row["id"]) for row in held.table("things").rows}
     for key, pages in rows.parts.items():
         if key not in asked or (not set(key.split("/")).isdisjoint({"", ".", ".."}) and key in ("", ".", "..")):
             continue

@@ -1,4 +1,4 @@
-"""CircleCI: organisations, slugs and fan-outs that need no configuring, and its limit on requests."""
+"""CircleCI: organisations, slugs and fan-outs that need no configuring, and how its lists end."""
 
 from __future__ import annotations
 
@@ -268,6 +268,21 @@ def test_no_project_with_insights_is_no_failure_either(connect: Callable[..., Ci
     for name in ("insights_metrics", "insights_branches"):
         assert (results[name].status, results[name].reading.parents_missing) == ("complete", 6)
         assert results[name].table_rows == 0
+
+
+def test_lists_are_read_by_token_until_it_is_null(synced: Synced[Circleci]) -> None:
+    circleci, results = synced.vendor, synced.results
+    asked = [None, token(10), token(20)]
+    (service,) = [row for row in circleci.rows("project_pipelines", SERVICE) if row["number"] == 2]
+    (engine,) = [row for row in circleci.rows("project_pipelines", ENGINE) if row["number"] == 3]
+    (long,) = circleci.rows("pipeline_workflows", service["id"])
+    assert len(circleci.rows("workflow_jobs", long["id"])) == 13
+    assert circleci.tokens(f"/v2/workflow/{long['id']}/job") == asked[:2]
+    assert circleci.tokens(f"/v2/pipeline/{engine['id']}/workflow") == asked[:2]
+    for slug, pages in {SHOP: 2, SITE: 2, ENGINE: 1, SERVICE: 1, DOTFILES: 1}.items():
+        assert circleci.tokens(f"/v2/project/{slug}/pipeline") == asked[:pages]
+    assert all(each.reading.pages == each.reading.meter.requests - each.reading.parents_missing
+               for each in results.values())  # fmt: skip
 
 
 def test_times_have_milliseconds_or_none_and_may_be_null(circleci: Circleci, tmp_path: Path) -> None:

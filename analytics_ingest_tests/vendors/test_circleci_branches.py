@@ -59,7 +59,10 @@ def expected(vendor: Before) -> dict[str, Any]:
 
 
 @everywhere
-@pytest.mark.parametrize("sent", ["always", "null", "never"])
+@pytest.mark.parametrize(
+    "sent",
+    [pytest.param("always", marks=pytest.mark.extended), "null", pytest.param("never", marks=pytest.mark.extended)],
+)
 def test_nothing_is_loaded_of_an_earlier_versions_table(
     connect: Callable[..., Before], store: Store, sent: Any
 ) -> None:
@@ -98,6 +101,7 @@ def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], s
 
 
 @on_duckdb
+@pytest.mark.extended
 def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], store: Store) -> None:
     vendor = before(connect, store)
     stored = branches(store)
@@ -110,6 +114,7 @@ def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], stor
 
 
 @on_duckdb
+@pytest.mark.extended
 def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before], store: Store) -> None:
     vendor = before(connect, store)
     stored = branches(store)
@@ -135,6 +140,7 @@ def test_excluded_columns_are_not_carried(
 
 
 @on_duckdb
+@pytest.mark.extended
 def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: Store) -> None:
     vendor = connect(former_warehouse.Before())
 

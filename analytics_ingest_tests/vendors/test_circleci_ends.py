@@ -326,6 +326,7 @@ def test_it_is_so_that(failures: dict[str, Exception], name: str) -> None:
         raise failures[name]
 
 
+@pytest.mark.extended
 def test_what_is_young_is_what_window_days_says(
     connect: Callable[..., Vendor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +351,7 @@ def test_nothing_is_asked_of_pipelines_before_start_date(connect: Callable[..., 
         assert query(tmp_path, f"SELECT number FROM continuous_integration.{table}") == [(2,)]
 
 
+@pytest.mark.extended
 def test_a_young_pipeline_is_asked_again_also_where_only_changed_parents_are(connect: Callable[..., Vendor]) -> None:
     one = connect(OneProject(), FAN_OUT="changed")
     pipeline = one.add_pipeline(SHOP, days_ago(1))

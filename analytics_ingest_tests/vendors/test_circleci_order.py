@@ -29,7 +29,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]
         yield found
 
 
-@pytest.mark.parametrize("organisations", ["", "gh/acme"], ids=["listed", "set"])
+@pytest.mark.parametrize(
+    "organisations", ["", pytest.param("gh/acme", marks=pytest.mark.extended)], ids=["listed", "set"]
+)
 def test_without_version_1_1_what_completed_is_materialised(
     synced: Synced[Circleci], monkeypatch: pytest.MonkeyPatch, organisations: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""CircleCI: how its lists end, its limits on requests, its probe and its key."""
+"""CircleCI: its limits on requests, its probe and its key."""
 
 from __future__ import annotations
 
@@ -12,50 +12,22 @@ from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (
     CLOUD,
-    DOTFILES,
     ENGINE,
-    SERVICE,
-    SHOP,
-    SITE,
     Circleci,
-    token,
 )
-from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.server import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 LOG = logging.getLogger("test")
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]]:
-    with synced_once(Circleci(), tmp_path_factory.mktemp("first")) as found:
-        yield found
 
 
 @pytest.fixture
 def circleci(connect: Callable[..., Circleci]) -> Circleci:
     return connect(Circleci())
-
-
-def test_lists_are_read_by_token_until_it_is_null(synced: Synced[Circleci]) -> None:
-    circleci, results = synced.vendor, synced.results
-    asked = [None, token(10), token(20)]
-    (service,) = [row for row in circleci.rows("project_pipelines", SERVICE) if row["number"] == 2]
-    (engine,) = [row for row in circleci.rows("project_pipelines", ENGINE) if row["number"] == 3]
-    (long,) = circleci.rows("pipeline_workflows", service["id"])
-    assert len(circleci.rows("workflow_jobs", long["id"])) == 13
-    assert circleci.tokens(f"/v2/workflow/{long['id']}/job") == asked[:2]
-    assert circleci.tokens(f"/v2/pipeline/{engine['id']}/workflow") == asked[:2]
-    for slug, pages in {SHOP: 2, SITE: 2, ENGINE: 1, SERVICE: 1, DOTFILES: 1}.items():
-        assert circleci.tokens(f"/v2/project/{slug}/pipeline") == asked[:pages]
-    assert all(each.reading.pages == each.reading.meter.requests - each.reading.parents_missing
-               for each in results.values())  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -68,9 +40,8 @@ def test_lists_are_read_by_token_until_it_is_null(synced: Synced[Circleci]) -> N
     ],
 )
 def test_a_refusal_is_waited_out_as_long_as_it_says(
-    synced: Synced[Circleci], clock: FakeClock, headers: dict[str, str], seconds: int
+    circleci: Circleci, clock: FakeClock, headers: dict[str, str], seconds: int
 ) -> None:
-    circleci = synced.vendor
     circleci.faults["self_ids"] = [Answer(status=429, body={"message": "Rate limit exceeded"}, headers=headers)]
     result = circleci.sync("self_ids")["self_ids"]
 
@@ -79,6 +50,7 @@ def test_a_refusal_is_waited_out_as_long_as_it_says(
     assert clock.slept == [seconds]
 
 
+@pytest.mark.extended
 def test_the_limit_is_ridden_out(circleci: Circleci, clock: FakeClock) -> None:
     circleci.limit = Limit(requests=30, seconds=20, now=clock.now)
     results = circleci.sync()

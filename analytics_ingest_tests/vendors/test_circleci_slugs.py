@@ -111,13 +111,10 @@ def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Be
     assert asked(vendor) == everyone | {"specific_project": sorted(first)}
     check_joins(store)
 
-    check(vendor.sync(), loaded=0)
-    assert asked(vendor) == everyone
-    for each in verify_api(vendor.api, log=LOG):
-        assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
 
-
-def test_projects_that_are_new_later_are_requested_once(synced: Synced[Before], store: Store) -> None:
+def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
+    synced: Synced[Before], store: Store
+) -> None:
     vendor = synced.vendor
     asked(vendor)
     new = tuple(f"{CLOUD}/{make.opaque('project', n)}" for n in range(3))
@@ -133,6 +130,9 @@ def test_projects_that_are_new_later_are_requested_once(synced: Synced[Before], 
     assert results["specific_project"].reading.rows_loaded == 3
     check_joins(store, (*PROJECTS, *new))
     check(vendor.sync(), loaded=0)
+    assert asked(vendor)["insights_metrics"] == sorted((*PROJECTS, *new))
+    for each in verify_api(vendor.api, log=LOG):
+        assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
 
 
 @pytest.mark.parametrize("kind", DESTINATIONS)
@@ -159,6 +159,7 @@ def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
             assert stored == {}
 
 
+@pytest.mark.extended
 def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
     connect: Callable[..., Before], store: Store
 ) -> None:
@@ -182,7 +183,10 @@ def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
 @pytest.mark.parametrize(
     ("status", "wanted"),
     # an error shows with everything that it might keep from arriving
-    [(404, ("self_collaborations", "projects", "pipelines", *NAMED)), (500, ())],
+    [
+        (404, ("self_collaborations", "projects", "pipelines", *NAMED)),
+        pytest.param(500, (), marks=pytest.mark.extended),
+    ],
     ids=["404", "500"],
 )
 def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_other(
@@ -210,6 +214,7 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
     check_joins(store, tables=wanted and (*NAMED, "pipelines"))
 
 
+@pytest.mark.extended
 def test_the_others_arrive_without_the_table_of_names(connect: Callable[..., Before], store: Store) -> None:
     vendor = connect(Before(), SKIP_ENDPOINTS="specific_project")
 

@@ -61,6 +61,7 @@ def test_all_thirty_endpoints_are_there_and_synced(synced: Synced[Rootly], tmp_p
     assert {asked.headers["Accept"] for asked in rootly.asked} == {"application/vnd.api+json"}
 
 
+@pytest.mark.extended
 def test_no_list_but_incidents_is_sent_a_filter_and_a_full_refresh_sends_none(rootly: Rootly) -> None:
     assert [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)] == []
     rootly.asked.clear()

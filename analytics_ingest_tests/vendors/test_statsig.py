@@ -69,7 +69,7 @@ def test_rules_carry_their_parents_id_and_are_read_from_both_shapes(
     assert [each.query for each in asked if each.query] == []
 
 
-@pytest.mark.parametrize(("parent", "name", "column"), RULES)
+@pytest.mark.parametrize(("parent", "name", "column"), [RULES[0], pytest.param(*RULES[1], marks=pytest.mark.extended)])
 def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
     fresh: Statsig, tmp_path: Path, parent: str, name: str, column: str
 ) -> None:
@@ -262,6 +262,7 @@ def test_the_version_of_the_api_is_sent_with_every_request(statsig: Statsig) -> 
     assert {asked.headers.get("STATSIG-API-VERSION") for asked in statsig.asked} == {"20240601"}
 
 
+@pytest.mark.extended
 def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[..., Vendor], tmp_path: Path) -> None:
     statsig = connect(Statsig(), FAN_OUT="changed")
     gates = statsig.rows("gates")

@@ -141,6 +141,7 @@ def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., 
     assert query(tmp_path, VALUES)[-1] == (day(statsig, 9), 1, 0)
 
 
+@pytest.mark.extended
 def test_a_window_before_the_first_sync_does_not_stand_for_it(connect: Callable[..., Statsig]) -> None:
     statsig = connect(Statsig())
     with pytest.MonkeyPatch.context() as patch:
@@ -166,7 +167,14 @@ def test_a_runs_window_reads_exactly_its_days(statsig: Statsig, tmp_path: Path) 
     assert query(tmp_path, VALUES) == [*recent, (day(statsig, 30), 1, 0), (day(statsig, 31), 1, 0)]
 
 
-@pytest.mark.parametrize(("settings", "back"), [({}, 6), ({"WINDOW_DAYS": "3"}, 2), ({"WINDOW_DAYS": "1"}, 0)])
+@pytest.mark.parametrize(
+    ("settings", "back"),
+    [
+        pytest.param({}, 6, marks=pytest.mark.extended),
+        ({"WINDOW_DAYS": "3"}, 2),
+        pytest.param({"WINDOW_DAYS": "1"}, 0, marks=pytest.mark.extended),
+    ],
+)
 def test_the_status_of_the_ingestion_is_asked_for_by_days(
     connect: Callable[..., Statsig], tmp_path: Path, settings: dict[str, str], back: int
 ) -> None:

@@ -302,39 +302,34 @@ def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, tria
     assert trial_api.sync("things")["things"].reading.rows_loaded == 0
 
 
-def test_a_stored_type_stays_until_a_value_does_not_fit(store: Store, trial_api: Trial) -> None:
-    load_as_before([{"id": 1, "note": "2026-01-01T00:00:00Z"}])
+def test_a_stored_type_stays_until_a_value_does_not_fit_and_a_declared_one_until_a_full_refresh(
+    store: Store, trial_api: Trial
+) -> None:
+    texts = {"due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"}
+    load_as_before([{"id": 1, "note": "2026-01-01T00:00:00Z", **texts}])
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    later = [{"id": 1, "note": "2026-01-01T00:00:00Z"}, {"id": 2, "note": "2026-01-01T02:00:00+02:00"}]
-    trial_api.rows = Rows(things=[later])
+    others = {"due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"}
+    rows = [
+        {"id": 1, "note": "2026-01-01T00:00:00Z", **texts},
+        {"id": 2, "note": "2026-01-01T02:00:00+02:00", **others},
+    ]
+
+    def declared() -> dict[int, list[Any]]:
+        found = read(store).rows
+        return {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in found.items() if key < 3}
+
+    trial_api.rows = Rows(things=[rows])
     trial_api.sync("things")
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: moment, 2: moment}
-    trial_api.rows = Rows(things=[[*later, {"id": 3, "note": "42"}]])
+    # as sent
+    assert declared() == {1: [*texts.values()], 2: [*others.values()]}
+    trial_api.rows = Rows(things=[[*rows, {"id": 3, "note": "42"}]])
     result = trial_api.sync("things")["things"]
     assert result.widened == ["note is text, was timestamp: the row id 3 has 42"]
     iso = "2026-01-01T00:00:00+00:00"
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: iso, 2: iso, 3: "42"}
-
-
-def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store: Store, trial_api: Trial) -> None:
-    load_as_before(
-        [{"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"}]
-    )
-    rows = [
-        {"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"},
-        {"id": 2, "due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"},
-    ]
-    trial_api.rows = Rows(things=[rows])
-    trial_api.sync("things")
-    kept = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
-    # as sent
-    assert kept == {
-        1: ["2026-03-01T00:00:00Z", 1_767_225_600_250, "2026-02-01"],
-        2: ["2026-03-02T12:00:00+02:00", None, "2026-03-01"],
-    }
     assert trial_api.sync("things", full_refresh=True)["things"].reason == ""
-    found = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
-    assert found == {
+    assert declared() == {
         1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "2026-02-01"],
         2: [datetime(2026, 3, 2, 10, tzinfo=UTC), None, "2026-03-01"],
     }
