@@ -154,7 +154,7 @@ def test_a_full_bare_array_that_comes_again_is_the_end_and_counts_once(sandbox):
     ("api", "endpoint", "options", "rows"),
     [
         (EXPERIMENTATION, "audit_logs", {"ignore_offset": True}, 100),
-        (FEATURES, "groups", {"ignore_offset": True}, 50),
+        pytest.param(FEATURES, "groups", {"ignore_offset": True}, 50, marks=pytest.mark.extended),
         (BUILDS, "context", {"repeat_cursor": True}, 20),
     ],
 )
@@ -232,8 +232,8 @@ def test_a_setting_raises_the_page_size_of_the_search(tmp_path, shared, monkeypa
     ("first", "last"),
     [
         ({"response": {"next": "t2"}}, {"response": {"next": None}}),
-        ({"next": "t2"}, {}),
-        ({"response": None, "next": "t2"}, {"response": None, "next": None}),
+        pytest.param({"next": "t2"}, {}, marks=pytest.mark.extended),
+        pytest.param({"response": None, "next": "t2"}, {"response": None, "next": None}, marks=pytest.mark.extended),
     ],
 )
 def test_the_search_goes_on_with_response_next_or_next(asked_of, first, last):

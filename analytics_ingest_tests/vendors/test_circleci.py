@@ -258,6 +258,7 @@ def test_a_project_without_insights_is_counted_and_no_failure(synced: Synced[Cir
     assert asked == {"last-90-days"}
 
 
+@pytest.mark.extended
 def test_no_project_with_insights_is_no_failure_either(connect: Callable[..., Circleci]) -> None:
     circleci = connect(Circleci())
     circleci.store["insights_metrics"].clear()

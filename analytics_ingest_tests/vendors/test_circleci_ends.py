@@ -341,6 +341,7 @@ def test_what_is_young_is_what_window_days_says(
         assert synced(one) == asks(young, 0, 0, 0)
 
 
+@pytest.mark.extended
 def test_nothing_is_asked_of_pipelines_before_start_date(connect: Callable[..., Vendor], tmp_path: Path) -> None:
     one = connect(OneProject(), START_DATE="2026-03-03")
     for day in (0, 1):

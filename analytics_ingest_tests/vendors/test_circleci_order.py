@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from analytics_ingest_tests.vendors.conftest import Synced
 
+pytestmark = pytest.mark.extended
+
 OFF = ("me", "projects")
 CHILDREN_OF_PROJECTS = {"project_pipelines"}
 
@@ -29,9 +31,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]
         yield found
 
 
-@pytest.mark.parametrize(
-    "organisations", ["", pytest.param("gh/acme", marks=pytest.mark.extended)], ids=["listed", "set"]
-)
+@pytest.mark.parametrize("organisations", ["", "gh/acme"], ids=["listed", "set"])
 def test_without_version_1_1_what_completed_is_materialised(
     synced: Synced[Circleci], monkeypatch: pytest.MonkeyPatch, organisations: str
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_user_sets_a_profile_and_a_key_and_materialises_though_another_profile
     assert "experimentation is not synced" in done.stderr
 
 
+@pytest.mark.extended
 def test_checks_without_a_sync_know_what_a_setting_asks_for(
     connect: Callable[..., Vendor], instance: DagsterInstance
 ) -> None:

@@ -80,6 +80,7 @@ def test_an_error_object_in_place_of_an_array_is_no_row_and_not_zero_rows(
     assert Counter(clock.slept) == {2: 13, 4: 13, 8: 13}
 
 
+@pytest.mark.extended
 def test_an_error_object_for_a_parent_is_no_row_and_not_zero_rows(synced: Synced[Shortcut]) -> None:
     shortcut, before = synced.vendor, synced.results
     children = [each.name for each in shortcut.api.endpoints if each.parents is not None]

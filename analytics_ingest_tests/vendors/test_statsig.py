@@ -121,6 +121,7 @@ def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(
     assert result.reading.parents_missing == 0
 
 
+@pytest.mark.extended
 def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(fresh: Statsig, tmp_path: Path) -> None:
     statsig = fresh
     gates = statsig.rows("gates")

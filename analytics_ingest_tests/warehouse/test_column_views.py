@@ -129,6 +129,7 @@ def test_an_index_in_duckdb_is_made_anew(upstream: Trial, tmp_path: Path, column
     assert query(tmp_path, "SELECT index_name FROM duckdb_indexes()") == [("mine",)]
 
 
+@pytest.mark.extended
 def test_a_constraint_in_duckdb_is_kept(upstream: Trial, tmp_path: Path) -> None:
     upstream.sync()
     write(

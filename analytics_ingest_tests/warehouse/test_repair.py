@@ -168,6 +168,7 @@ def test_what_is_lost_comes_back(
     assert "added" not in caplog.text
 
 
+@pytest.mark.extended
 def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, restored: SandboxServer) -> None:
     gates = restored.world.collection(API, "gates")
     sync(API, "gates", "tags")
