@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.extract.upstream import Asked
 
 WAREHOUSE = "warehouse.duckdb"
 STAYS = ("_lock", "_upstream")
@@ -92,6 +93,27 @@ def synced_once(vendor: V, folder: Path, *endpoints: str) -> Iterator[Synced[V]]
         with configured(vendor, folder) as clock:
             results = vendor.sync(*endpoints)
         yield Synced(vendor, results, clock.slept, folder / WAREHOUSE)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A sync after changes: its results, what it asked for, and the folder of its warehouse."""
+
+    results: dict[str, EndpointResult]
+    asked: list[Asked]
+    folder: Path
+
+
+def synced_later(first: Synced[V], folder: Path, change: Callable[[V], None], *endpoints: str) -> Later:
+    """Changes what a vendor has, syncs it into a copy of the warehouse, and undoes the changes."""
+    shutil.copy(first.file, folder / WAREHOUSE)
+    change(first.vendor)
+    first.vendor.asked.clear()
+    with configured(first.vendor, folder):
+        results = first.vendor.sync(*endpoints)
+    found = Later(results, [*first.vendor.asked], folder)
+    first.undo()
+    return found
 
 
 @pytest.fixture

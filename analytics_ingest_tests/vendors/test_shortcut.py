@@ -12,7 +12,7 @@ from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.shortcut import EPICS, Shortcut
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.conftest import Synced
     from analytics_ingest_tests.vendors.server import Vendor
 
 API = "project_planning"
@@ -36,6 +35,20 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Shortcut]
     del vendor.rows("stories")[40:]
     with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
         yield found
+
+
+def change(shortcut: Shortcut) -> None:
+    deepest = shortcut.rows("epics_comments", "1001")[0]["comments"][0]["comments"][0]["comments"][0]
+    deepest["text"] = "changed my mind"
+    del shortcut.rows("epics_comments", "1002")[0]["comments"][0]["comments"][0]
+    # the same moment in the other format is no change
+    shortcut.rows("story_history", "5002")[0]["changed_at"] = "2026-03-02T09:20:00.000Z"
+
+
+@pytest.fixture(scope="module")
+def later(first: Synced[Shortcut], tmp_path_factory: pytest.TempPathFactory) -> Later:
+    """A second sync, after ``change``."""
+    return synced_later(first, tmp_path_factory.mktemp("later"), change, "epics", "epics_comments", "story_history")
 
 
 @pytest.fixture
@@ -134,21 +147,14 @@ def test_replies_to_any_depth_are_rows_that_tell_their_comment_and_epic(shortcut
     assert not [name for name in columns if name.startswith("comments")]
 
 
-def test_a_reply_that_changes_loads_one_row_and_not_its_parents(shortcut: Vendor, tmp_path: Path) -> None:
-    deepest = shortcut.rows("epics_comments", "1001")[0]["comments"][0]["comments"][0]["comments"][0]
-    deepest["text"] = "changed my mind"
-    result = shortcut.sync("epics", "epics_comments")["epics_comments"]
+def test_of_comments_one_that_changes_is_loaded_alone_and_one_that_goes_takes_its_replies_with_it(later: Later) -> None:
+    result = later.results["epics_comments"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 0)
-    assert table(tmp_path, "id, parent_comment_id", "epics_comments", "text = 'changed my mind'") == [(10013, 10012)]
-
-
-def test_a_comment_that_goes_takes_its_replies_with_it(shortcut: Vendor, tmp_path: Path) -> None:
-    del shortcut.rows("epics_comments", "1001")[0]["comments"][0]["comments"][0]
-    result = shortcut.sync("epics", "epics_comments")["epics_comments"]
-
-    assert (result.reading.rows_loaded, result.rows_deleted) == (0, 2)
-    assert table(tmp_path, "id", "epics_comments", "_deleted_at IS NOT NULL") == [(10012,), (10013,)]
+    # not the changed one's parents
+    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 2)
+    changed = table(later.folder, "id, parent_comment_id", "epics_comments", "text = 'changed my mind'")
+    assert changed == [(10013, 10012)]
+    assert table(later.folder, "id", "epics_comments", "_deleted_at IS NOT NULL") == [(10022,), (10023,)]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +232,7 @@ def test_a_story_in_a_group_only_has_its_comments_and_history(shortcut: Vendor, 
 
 
 def test_changed_at_of_history_is_a_time_in_either_format_and_story_id_is_told(
-    shortcut: Vendor, tmp_path: Path
+    shortcut: Vendor, later: Later, tmp_path: Path
 ) -> None:
     sent = [row["changed_at"] for row in shortcut.rows("story_history", "5002")]
     assert sent == ["2026-03-02T09:20:00Z", "2026-03-02T09:21:00.250Z", "2026-03-02T09:22:00Z"]
@@ -237,10 +243,7 @@ def test_changed_at_of_history_is_a_time_in_either_format_and_story_id_is_told(
         (epoch + 120_000, "TIMESTAMP WITH TIME ZONE"),
     ]
     assert table(tmp_path, "id", "story_history", "story_id IS DISTINCT FROM primary_id") == []
-
-    # the same moment in the other format is no change
-    shortcut.rows("story_history", "5002")[0]["changed_at"] = "2026-03-02T09:20:00.000Z"
-    assert shortcut.sync("story_history")["story_history"].reading.rows_loaded == 0
+    assert later.results["story_history"].reading.rows_loaded == 0
 
 
 def test_epic_workflow_and_member_are_one_row_each(shortcut: Vendor, tmp_path: Path) -> None:

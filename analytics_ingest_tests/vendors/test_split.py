@@ -9,7 +9,7 @@ import pytest
 
 from analytics_ingest_tests.conftest import live_keys, query
 from analytics_ingest_tests.extract.upstream import Answer
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.split import STATUSES, Split, change_request
 
@@ -18,13 +18,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Split]]:
-    with synced_once(Split(), tmp_path_factory.mktemp("first")) as found:
+    vendor = Split()
+    vendor.rows("segments", "ws-1").append({"name": "only in ws-1", "creationTime": 1})
+    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
         yield found
+
+
+def change(split: Split) -> None:
+    split.rows("change_requests")[0]["status"] = "PUBLISHED"
+    keys = split.rows("segments_keys", "ws-0-staging", "segment 0/a")
+    del keys[3]
+    keys.append({"key": "one more"})
+
+
+@pytest.fixture(scope="module")
+def later(first: Synced[Split], tmp_path_factory: pytest.TempPathFactory) -> Later:
+    """A second sync, after ``change``."""
+    changed = ("change_requests", "workspaces", "environments", "segments", "segments_keys")
+    return synced_later(first, tmp_path_factory.mktemp("later"), change, *changed)
 
 
 @pytest.fixture
@@ -53,12 +68,11 @@ def test_change_requests_of_every_status_are_read(split: Split, tmp_path: Path) 
     assert found.keys() == set(STATUSES)
 
 
-def test_a_change_request_that_moves_on_keeps_one_row(split: Split, tmp_path: Path) -> None:
-    split.rows("change_requests")[0]["status"] = "PUBLISHED"
-    result = split.sync("change_requests")["change_requests"]
+def test_a_change_request_that_moves_on_keeps_one_row(later: Later) -> None:
+    result = later.results["change_requests"]
 
     assert (result.reading.rows_loaded, result.rows_deleted) == (1, 0)
-    found = query(tmp_path, "SELECT status, _deleted_at FROM feature_management.change_requests WHERE id = 'cr-0'")
+    found = query(later.folder, "SELECT status, _deleted_at FROM feature_management.change_requests WHERE id = 'cr-0'")
     assert found == [("PUBLISHED", None)]
 
 
@@ -74,22 +88,15 @@ def test_a_segment_of_more_than_50_keys_is_read_to_its_end(split: Split, tmp_pat
     assert [(each.get("offset"), each["limit"]) for each in asked] == [("0", "100"), ("100", "100"), ("200", "100")]
 
 
-def test_keys_are_told_apart_by_value_and_not_by_clock(split: Split, tmp_path: Path) -> None:
-    keys = split.rows("segments_keys", "ws-0-staging", "segment 0/a")
-    del keys[3]
-    keys.append({"key": "one more"})
-    result = split.sync("workspaces", "environments", "segments", "segments_keys")["segments_keys"]
+def test_keys_are_told_apart_by_value_and_not_by_clock(later: Later) -> None:
+    result = later.results["segments_keys"]
 
     assert (result.reading.rows_loaded, result.rows_deleted) == (1, 1)
-    gone = query(tmp_path, "SELECT key FROM feature_management.segments_keys WHERE _deleted_at IS NOT NULL")
+    gone = query(later.folder, "SELECT key FROM feature_management.segments_keys WHERE _deleted_at IS NOT NULL")
     assert gone == [("staging-key-3",)]
 
 
 def test_segments_are_asked_for_within_their_workspace_only(split: Split) -> None:
-    split.rows("segments", "ws-1").append({"name": "only in ws-1", "creationTime": 1})
-    split.asked.clear()
-    split.sync("workspaces", "environments", "segments", "segments_keys")
-
     asked = {asked.path.split("/")[5] for asked in split.asked if "only%20in%20ws-1" in asked.path}
     assert asked == {"ws-1-staging", "ws-1-production"}
 
@@ -98,7 +105,7 @@ def test_a_segment_that_is_not_defined_in_an_environment_costs_one_request(synce
     result = synced.results["segments_keys"]
 
     defined = len(synced.vendor.store["segments_keys"])
-    assert (result.status, result.reading.parents_missing) == ("complete", 2 * (53 + 8 + 8) - defined)
+    assert (result.status, result.reading.parents_missing) == ("complete", 2 * (53 + 9 + 8) - defined)
     assert result.reading.meter.retries == 0
     assert synced.slept == []
 

@@ -10,7 +10,7 @@ import pytest
 from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import EVENT_NAMES, LATER_MS, event_metric, rule
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.conftest import Synced
     from analytics_ingest_tests.vendors.server import Vendor
 
 RULES = [("gates", "gates_rules", "gate_id"), ("dynamic_configs", "dynamic_configs_rules", "dynamic_config_id")]
@@ -28,8 +27,26 @@ RULES = [("gates", "gates_rules", "gate_id"), ("dynamic_configs", "dynamic_confi
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Statsig]]:
-    with synced_once(Statsig(), tmp_path_factory.mktemp("first")) as found:
+    vendor = Statsig()
+    vendor.rows("events_metrics", "#1").append(event_metric("add to cart", 0))
+    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
         yield found
+
+
+def change(statsig: Statsig) -> None:
+    statsig.rows("gates_rules", "gate-4").pop(0)
+    # on the last page, and older than the cursor
+    last = statsig.rows("experiments")[203]
+    last.update(name="another name", lastModifiedTime=last["createdTime"] + 1)
+    statsig.rows("ingestion_runs")[7].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
+    statsig.rows("users")[3]["role"] = "Admin"
+
+
+@pytest.fixture(scope="module")
+def later(first: Synced[Statsig], tmp_path_factory: pytest.TempPathFactory) -> Later:
+    """A second sync, after ``change``."""
+    changed = ("gates", "gates_rules", "experiments", "ingestion_runs", "users")
+    return synced_later(first, tmp_path_factory.mktemp("later"), change, *changed)
 
 
 @pytest.fixture
@@ -43,11 +60,11 @@ def fresh(connect: Callable[..., Statsig]) -> Statsig:
     return connect(Statsig())
 
 
-def queries(statsig: Statsig, path: str) -> list[dict[str, str]]:
+def queries(statsig: Statsig | Later, path: str) -> list[dict[str, str]]:
     return [asked.query for asked in statsig.asked if asked.path == f"/console/v1{path}"]
 
 
-def pages(statsig: Statsig, path: str) -> list[str]:
+def pages(statsig: Statsig | Later, path: str) -> list[str]:
     return [each["page"] for each in queries(statsig, path)]
 
 
@@ -90,12 +107,11 @@ def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
     ]
 
 
-def test_a_rule_that_goes_is_marked_in_its_gate_alone(statsig: Statsig, tmp_path: Path) -> None:
-    statsig.rows("gates_rules", "gate-4").pop(0)
-    result = statsig.sync("gates", "gates_rules")["gates_rules"]
+def test_a_rule_that_goes_is_marked_in_its_gate_alone(later: Later) -> None:
+    result = later.results["gates_rules"]
 
     assert (result.reading.rows_loaded, result.rows_deleted) == (0, 1)
-    gone = query(tmp_path, "SELECT gate_id, id FROM experimentation.gates_rules WHERE _deleted_at IS NOT NULL")
+    gone = query(later.folder, "SELECT gate_id, id FROM experimentation.gates_rules WHERE _deleted_at IS NOT NULL")
     assert gone == [("gate-4", "rule-0")]
 
 
@@ -152,17 +168,14 @@ def test_an_experiments_begin_and_end_are_times(statsig: Statsig, tmp_path: Path
     assert found == [("TIMESTAMP WITH TIME ZONE", row["startTime"], row["endTime"])]
 
 
-def test_a_list_that_is_not_newest_first_loses_no_change(statsig: Statsig, tmp_path: Path) -> None:
-    # on the last page, and older than the cursor
-    last = statsig.rows("experiments")[203]
-    last.update(name="another name", lastModifiedTime=last["createdTime"] + 1)
-    statsig.asked.clear()
-    result = statsig.sync("experiments")["experiments"]
+def test_a_list_that_is_not_newest_first_loses_no_change(later: Later, first: Synced[Statsig]) -> None:
+    result = later.results["experiments"]
 
     assert result.reading.rows_loaded == 1
-    assert result.cursor > datetime.fromtimestamp(last["lastModifiedTime"] / 1000, UTC)
-    assert pages(statsig, "/experiments") == ["1", "2", "3"]
-    assert query(tmp_path, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [
+    last = first.vendor.rows("experiments")[203]
+    assert result.cursor > datetime.fromtimestamp(last["createdTime"] / 1000 + 1, UTC)
+    assert pages(later, "/experiments") == ["1", "2", "3"]
+    assert query(later.folder, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [
         ("experiment-203",)
     ]
 
@@ -205,10 +218,6 @@ def test_samples_of_events_are_all_kept_under_names_that_repeat(synced: Synced[S
 
 
 def test_metrics_of_events_are_asked_for_once_a_name_and_percent_encoded(statsig: Statsig, tmp_path: Path) -> None:
-    statsig.rows("events_metrics", "#1").append(event_metric("add to cart", 0))
-    statsig.asked.clear()
-    statsig.sync("events", "events_metrics")
-
     first = [asked.path for asked in statsig.asked if asked.path.endswith("/metrics") and asked.query["page"] == "1"]
     assert len(first) == len(set(first)) == len(EVENT_NAMES)
     assert {
@@ -226,15 +235,14 @@ def test_metrics_of_events_are_asked_for_once_a_name_and_percent_encoded(statsig
     assert found == sorted(sent)
 
 
-def test_runs_of_the_ingestion_are_asked_for_by_page_alone(statsig: Statsig, tmp_path: Path) -> None:
+def test_runs_of_the_ingestion_are_asked_for_by_page_alone(statsig: Statsig, later: Later) -> None:
     assert queries(statsig, "/ingestion/runs") == [{"page": "1"}, {"page": "2"}]
 
-    statsig.rows("ingestion_runs")[7].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
-    result = statsig.sync("ingestion_runs")["ingestion_runs"]
+    result = later.results["ingestion_runs"]
     assert (result.reading.rows_loaded, result.table_rows) == (1, 130)
     assert result.cursor == datetime(2026, 10, 14, 3, 47, tzinfo=UTC)
     found = query(
-        tmp_path,
+        later.folder,
         "SELECT run_id, typeof(last_updated_at) FROM experimentation.ingestion_runs WHERE latest_status = 'error'",
     )
     assert found == [("run-7", "TIMESTAMP WITH TIME ZONE")]
@@ -245,12 +253,11 @@ def test_a_target_app_without_an_id_has_its_name_for_one(statsig: Statsig, tmp_p
     assert found == [(f"app {n}" if n % 2 else f"app-{n}", f"app {n}") for n in range(9)]
 
 
-def test_users_are_told_apart_by_email(statsig: Statsig, tmp_path: Path) -> None:
-    statsig.rows("users")[3]["role"] = "Admin"
-    result = statsig.sync("users")["users"]
+def test_users_are_told_apart_by_email(later: Later) -> None:
+    result = later.results["users"]
 
     assert (result.reading.rows_loaded, result.table_rows) == (1, 230)
-    assert query(tmp_path, "SELECT email FROM experimentation.users WHERE role = 'Admin'") == [("u3@example.com",)]
+    assert query(later.folder, "SELECT email FROM experimentation.users WHERE role = 'Admin'") == [("u3@example.com",)]
 
 
 def test_hidden_metrics_are_read_too(statsig: Statsig, tmp_path: Path) -> None:
