@@ -112,6 +112,7 @@ def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Be
     check_joins(store)
 
 
+@pytest.mark.extended
 def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
     synced: Synced[Before], store: Store
 ) -> None:
