@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.extract.column_names import DELETED_AT, ROW_HASH, column_name
@@ -54,7 +55,7 @@ def one_pass(
     reset()
     results = sync(api.name)
     counted = {name: requests(name) for name in api.by_name}
-    tables = {name: store.table(api.name, name) for name in api.by_name}
+    tables = store.tables(api.name, api.by_name)
     return Pass(results, counted, tables, {name: as_columns(truth(name)) for name in api.by_name})
 
 
@@ -88,7 +89,7 @@ def plain_fields_arrive_as_they_were_sent(passes: Passes, name: str) -> None:
     for done in (passes.first, passes.later):
         truth = done.truth[name]
         columns = set(done.tables[name][0]) - {*passes.api.by_name[name].timestamps}
-        values = {field: [row.get(field) for row in truth] for row in truth for field in row}
+        values = {field: [row.get(field) for row in truth] for field in dict.fromkeys(chain.from_iterable(truth))}
         fields = {
             field
             for field, found in values.items()

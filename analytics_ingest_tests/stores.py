@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,15 @@ Execute = Callable[[str, Sequence[Any]], object]
 
 @dataclass(frozen=True)
 class Store:
-    """A destination: the settings that pick it, an API's table there as columns and rows, and how to write there."""
+    """A destination: the settings that pick it, an API's tables there as columns and rows, and how to write there."""
 
     settings: dict[str, str]
-    table: Callable[[str, str], Table]
+    tables: Callable[[str, Iterable[str]], dict[str, Table]]
     writing: Callable[[], AbstractContextManager[Execute]]
+
+    def table(self, api: str, name: str) -> Table:
+        """One table."""
+        return self.tables(api, [name])[name]
 
 
 @contextmanager
@@ -38,17 +42,17 @@ def duckdb_store(folder: Path) -> Iterator[Store]:
     """A DuckDB file."""
     file = folder / "warehouse.duckdb"
 
-    def table(api: str, name: str) -> Table:
+    def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
         with duckdb.connect(str(file), read_only=True) as connection:
-            found = connection.sql(f'SELECT * FROM {api}."{name}"')
-            return found.columns, found.fetchall()
+            found = {name: connection.sql(f'SELECT * FROM {api}."{name}"') for name in names}
+            return {name: (each.columns, each.fetchall()) for name, each in found.items()}
 
     @contextmanager
     def writing() -> Iterator[Execute]:
         with duckdb.connect(str(file)) as connection:
             yield connection.execute
 
-    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, table, writing)
+    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, tables, writing)
 
 
 @contextmanager
@@ -57,10 +61,13 @@ def postgres_store(_: Path) -> Iterator[Store]:
     with postgres_database() as (credentials, connect):
         reading = connect()
 
-        def table(api: str, name: str) -> Table:
+        def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
             cursor = reading.cursor()
-            cursor.execute(f'SELECT * FROM {api}."{name}"')
-            return [each.name for each in cursor.description or ()], cursor.fetchall()
+            found = {}
+            for name in names:
+                cursor.execute(f'SELECT * FROM {api}."{name}"')
+                found[name] = [each.name for each in cursor.description or ()], cursor.fetchall()
+            return found
 
         @contextmanager
         def writing() -> Iterator[Execute]:
@@ -69,7 +76,7 @@ def postgres_store(_: Path) -> Iterator[Store]:
 
         yield Store(
             {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials},
-            table,
+            tables,
             writing,
         )
 
@@ -93,10 +100,10 @@ def lake_store(folder: Path) -> Iterator[Store]:
             connection.execute("USE lake")
             yield connection
 
-    def table(api: str, name: str) -> Table:
+    def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
         with attached(", READ_ONLY") as connection:
-            found = connection.sql(f'SELECT * FROM lake.{api}."{name}"')
-            return found.columns, found.fetchall()
+            found = {name: connection.sql(f'SELECT * FROM lake.{api}."{name}"') for name in names}
+            return {name: (each.columns, each.fetchall()) for name, each in found.items()}
 
     @contextmanager
     def writing() -> Iterator[Execute]:
@@ -111,7 +118,7 @@ def lake_store(folder: Path) -> Iterator[Store]:
                 "DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG": f"sqlite:///{catalog}",
                 "DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL": storage.as_uri(),
             },
-            table,
+            tables,
             writing,
         )
 

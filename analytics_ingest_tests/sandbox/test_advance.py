@@ -29,7 +29,7 @@ def test_changes_are_as_reported(steps):
         assert found == ((counts.added, counts.changed, counts.removed) if counts else (0, 0, 0))
 
 
-@pytest.mark.parametrize(("scale", "days"), [(0.05, 5), (1, 1)])
+@pytest.mark.parametrize(("scale", "days"), [(0.05, 5), pytest.param(1, 1, marks=pytest.mark.extended)])
 def test_every_api_gains_changes_and_loses_rows(scale, days):
     world = World(scale=scale)
     for _ in range(days):

@@ -7,7 +7,7 @@ import pytest
 from analytics_ingest.sandbox import ROUTES, World, truth
 
 
-@pytest.fixture(scope="module", params=[0.05, 1])
+@pytest.fixture(scope="module", params=[0.05, pytest.param(1, marks=pytest.mark.extended)])
 def world(request):
     return World(scale=request.param)
 

@@ -1,16 +1,30 @@
-"""A vendor's server as the configured upstream."""
+"""A vendor's server as the configured upstream, also with a first sync that the tests of a module share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pickle
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pytest
 
+from analytics_ingest.extract import session as session_module
+from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest_tests.vendors.server import Vendor
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.server import Vendor
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.extract.upstream import Asked
+
+WAREHOUSE = "warehouse.duckdb"
+STAYS = ("_lock", "_upstream")
+"""Attributes of a vendor that are its running server's."""
+V = TypeVar("V", bound=Vendor)
 
 
 @pytest.fixture
@@ -27,3 +41,89 @@ def connect(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     for vendor in started:
         vendor.__exit__()
     assert [complaint for vendor in started for complaint in vendor.complaints] == []
+
+
+@dataclass
+class Synced(Generic[V]):
+    """A vendor's server after a first sync, and what that has left: ``vendor.asked`` and ``requests`` are its too.
+
+    Attributes:
+        vendor: The server.
+        results: The results by endpoint.
+        slept: The pauses.
+        file: The warehouse.
+    """
+
+    vendor: V
+    results: dict[str, EndpointResult]
+    slept: list[float]
+    file: Path
+
+    def __post_init__(self) -> None:
+        kept = {name: value for name, value in vars(self.vendor).items() if name not in STAYS}
+        self._was, self._asked = pickle.dumps(kept), [*self.vendor.asked]
+
+    def undo(self) -> None:
+        """Makes the server what it was after the sync."""
+        for name in vars(self.vendor).keys() - STAYS:
+            delattr(self.vendor, name)
+        vars(self.vendor).update(pickle.loads(self._was))  # noqa: S301 - pickled above
+        self.vendor.asked[:] = self._asked
+
+
+@contextmanager
+def configured(vendor: Vendor, folder: Path) -> Iterator[FakeClock]:
+    """What ``isolated`` and ``connect`` give to a test, with a server that runs, for what several tests share."""
+    clock = FakeClock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_module, "Clock", lambda: clock)
+        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
+        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / WAREHOUSE))
+        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+        vendor.configure(patch)
+        yield clock
+    assert vendor.complaints == []
+
+
+@contextmanager
+def synced_once(vendor: V, folder: Path, *endpoints: str) -> Iterator[Synced[V]]:
+    """Starts a vendor's server, and syncs it into a DuckDB file, for a module's fixture ``first``."""
+    with vendor:
+        with configured(vendor, folder) as clock:
+            results = vendor.sync(*endpoints)
+        yield Synced(vendor, results, clock.slept, folder / WAREHOUSE)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A sync after changes: its results, what it asked for, and the folder of its warehouse."""
+
+    results: dict[str, EndpointResult]
+    asked: list[Asked]
+    folder: Path
+
+
+def synced_later(first: Synced[V], folder: Path, change: Callable[[V], None], *endpoints: str) -> Later:
+    """Changes what a vendor has, syncs it into a copy of the warehouse, and undoes the changes."""
+    shutil.copy(first.file, folder / WAREHOUSE)
+    change(first.vendor)
+    first.vendor.asked.clear()
+    with configured(first.vendor, folder):
+        results = first.vendor.sync(*endpoints)
+    found = Later(results, [*first.vendor.asked], folder)
+    first.undo()
+    return found
+
+
+@pytest.fixture
+def synced(
+    first: Synced[Vendor], clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Synced[Vendor]]:
+    """The module's ``first`` sync, with a copy of its warehouse; what the test changes is undone."""
+    shutil.copy(first.file, tmp_path / WAREHOUSE)
+    first.vendor.configure(monkeypatch)
+    yield first
+    complaints = [*first.vendor.complaints]
+    first.undo()
+    assert complaints == []

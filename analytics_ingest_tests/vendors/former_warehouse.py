@@ -6,6 +6,7 @@ before this one's on the path.
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import tempfile
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
+from analytics_ingest_tests.stores import duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP, Circleci
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
 
 if TYPE_CHECKING:
-    from analytics_ingest_tests.stores import Store
+    from analytics_ingest_tests.stores import Execute, Store
 
 SCHEMA = "continuous_integration"
 FILE = Path(__file__).with_name("former_warehouse.json.gz")
@@ -62,15 +64,34 @@ def dump(file: Path) -> dict[str, Any]:
 
 def load_into(store: Store) -> None:
     """Makes the tables in a destination and fills them."""
+    if file := store.settings.get("DESTINATION__DUCKDB__CREDENTIALS"):
+        Path(file).write_bytes(duckdb_file())
+        return
     with store.writing() as execute:
-        execute(f"CREATE SCHEMA {SCHEMA}", ())
-        for name, table in json.loads(gzip.decompress(FILE.read_bytes())).items():
-            kinds = table["columns"].values()
-            columns = ", ".join(f'"{column}" {kind}' for column, kind in table["columns"].items())
-            execute(f'CREATE TABLE {SCHEMA}."{name}" ({columns})', ())
-            casts = ", ".join(f"CAST(? AS {kind})" for kind in kinds)
-            for row in table["rows"]:
-                execute(f'INSERT INTO {SCHEMA}."{name}" VALUES ({casts})', row)
+        fill(execute)
+
+
+@functools.cache
+def duckdb_file() -> bytes:
+    """The warehouse as a DuckDB file."""
+    with tempfile.TemporaryDirectory() as folder, duckdb_store(Path(folder)) as store:
+        with store.writing() as execute:
+            fill(execute)
+        return Path(folder, "warehouse.duckdb").read_bytes()
+
+
+def fill(execute: Execute) -> None:
+    """Makes the tables and fills them, in one transaction."""
+    execute("BEGIN TRANSACTION", ())
+    execute(f"CREATE SCHEMA {SCHEMA}", ())
+    for name, table in json.loads(gzip.decompress(FILE.read_bytes())).items():
+        kinds = table["columns"].values()
+        columns = ", ".join(f'"{column}" {kind}' for column, kind in table["columns"].items())
+        execute(f'CREATE TABLE {SCHEMA}."{name}" ({columns})', ())
+        casts = ", ".join(f"CAST(? AS {kind})" for kind in kinds)
+        for row in table["rows"]:
+            execute(f'INSERT INTO {SCHEMA}."{name}" VALUES ({casts})', row)
+    execute("COMMIT", ())
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ QUERIES = ("is:unstarted", "is:started", "is:done")
 LARGEST_SEARCH = 250
 REACHABLE = 1000
 """Matches of a search that can be read, and stories that a page of a group has at most."""
-EPICS, STORIES = 24, 160
+EPICS, STORIES = 24, 80
 SEARCH = Route("search_epics", r"/search/epics", frozenset({"page_size", "detail", "next"}), frozenset({"query"}))
 
 

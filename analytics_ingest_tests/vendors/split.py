@@ -70,10 +70,10 @@ class Split(Vendor):
         )
         self.rows("change_requests").extend(numbered(700, change_request))
         for n in range(3):
-            self.fill_workspace(f"ws-{n}")
+            self.fill_workspace(f"ws-{n}", segments=53 if n == 0 else 8)
 
-    def fill_workspace(self, workspace: str) -> None:
-        """What there is in a workspace; segments have the same names in all of them."""
+    def fill_workspace(self, workspace: str, *, segments: int) -> None:
+        """What there is in a workspace; segments have the same names in all of them, and more than a page in one."""
         for stage in ("staging", "production"):
             row = {"id": f"{workspace}-{stage}", "name": stage, "production": stage == "production"}
             self.rows("environments", workspace).append(row)
@@ -95,7 +95,7 @@ class Split(Vendor):
             )
         )
         self.rows("segments", workspace).extend(
-            numbered(53, lambda n: {"name": f"segment {n}/a", "creationTime": EPOCH_MS + n, "tags": []})
+            numbered(segments, lambda n: {"name": f"segment {n}/a", "creationTime": EPOCH_MS + n, "tags": []})
         )
         self.rows("feature_flags", workspace).extend(
             numbered(
@@ -115,7 +115,7 @@ class Split(Vendor):
             self.rows("feature_flag_definitions", workspace, environment).extend(
                 numbered(43, lambda n, stage=stage: definition(n, stage))
             )
-            for n in range(0, 53, 2 if stage == "staging" else 5):
+            for n in range(0, segments, 2 if stage == "staging" else 5):
                 count = {0: 250, 10: 100, 20: 0}.get(n, 1 + n % 3)
                 keys = numbered(count, lambda k, stage=stage: {"key": f"{stage}-key-{k}"})
                 self.rows("segments_keys", environment, f"segment {n}/a").extend(keys)
@@ -136,7 +136,7 @@ class Split(Vendor):
         )
         self.rows("feature_flags", "ws-2").pop()
         self.rows("workspaces").append({"id": "ws-3", "name": "Workspace 3", "type": "workspace"})
-        self.fill_workspace("ws-3")
+        self.fill_workspace("ws-3", segments=8)
 
     def authorised(self, asked: Asked) -> bool:
         return asked.headers.get("Authorization") == f"Bearer {self.KEY}"

@@ -1,4 +1,4 @@
-"""CircleCI: organisations, slugs and fan-outs that need no configuring, and its limit on requests."""
+"""CircleCI: organisations, slugs and fan-outs that need no configuring, and how its lists end."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from analytics_ingest_tests.vendors.circleci import (
     Circleci,
     token,
 )
+from analytics_ingest_tests.vendors.conftest import synced_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from analytics_ingest_tests.conftest import FakeClock
+    from analytics_ingest_tests.vendors.conftest import Synced
 
 LOG = logging.getLogger("test")
 SCHEMA = "continuous_integration"
@@ -38,9 +39,16 @@ ORGANISATIONS = ("gh/acme", "bb/basalt", CLOUD, "gh/ada")
 FOLLOWED = (SHOP, SITE, ENGINE, SERVICE, DOTFILES)
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]]:
+    with synced_once(Circleci(), tmp_path_factory.mktemp("first")) as found:
+        yield found
+
+
 @pytest.fixture
-def circleci(connect: Callable[..., Circleci]) -> Circleci:
-    return connect(Circleci())
+def circleci(synced: Synced[Circleci]) -> Circleci:
+    """The server after a first sync of everything."""
+    return synced.vendor
 
 
 def columns(tmp_path: Path, table: str) -> dict[str, str]:
@@ -73,33 +81,35 @@ def test_version_1_answers_json_only_to_those_who_ask_for_it(circleci: Circleci,
 
 
 def test_pipelines_and_contexts_are_asked_for_each_organisation_of_the_user(circleci: Circleci, tmp_path: Path) -> None:
-    circleci.sync("self_collaborations", "context", "pipelines")
-
     pages = {"gh/acme": 3, "bb/basalt": 1, CLOUD: 1, "gh/ada": 1}
     asked = [None, token(10), token(20)]
     for org, count in pages.items():
         assert circleci.tokens("/v2/context", **{"owner-slug": org}) == asked[:count]
         assert circleci.tokens("/v2/pipeline", **{"org-slug": org}) == asked[:count]
-    assert circleci.requests == {"self_collaborations": 1, "context": 6, "pipelines": 6}
+    asked_for = ("self_collaborations", "context", "pipelines")
+    assert [circleci.requests[name] for name in asked_for] == [1, 6, 6]
     counted = "SELECT org_slug, count(*) FROM continuous_integration.{} GROUP BY 1"
     assert dict(query(tmp_path, counted.format("context"))) == {"gh/acme": 23, "bb/basalt": 3, CLOUD: 1}
     assert dict(query(tmp_path, counted.format("pipelines"))) == {"gh/acme": 24, "bb/basalt": 3, CLOUD: 2}
 
 
-@pytest.mark.parametrize("slug", ["gh/a&b", "gh/a+b", "gh/a#b"])
-def test_an_organisation_is_percent_encoded_in_a_query(circleci: Circleci, tmp_path: Path, slug: str) -> None:
+def test_an_organisation_is_percent_encoded_in_a_query(circleci: Circleci, tmp_path: Path) -> None:
     assert circleci.api.by_name["pipelines"].path_for({"org_slug": "gh/acme"}) == "/v2/pipeline?org-slug=gh%2Facme"
     assert circleci.api.by_name["context"].path_for({"org_slug": "gh/acme"}) == "/v2/context?owner-slug=gh%2Facme"
-    circleci.add_organisation(slug)
-    circleci.rows("context", slug).extend(make.context(slug, n) for n in range(11))
+    odd = ("gh/a&b", "gh/a+b", "gh/a#b")
+    for slug in odd:
+        circleci.add_organisation(slug)
+        circleci.rows("context", slug).extend(make.context(slug, n) for n in range(11))
 
     results = circleci.sync("self_collaborations", "context", "pipelines")
 
     assert {each.status for each in results.values()} == {"complete"}
-    assert circleci.tokens("/v2/context", **{"owner-slug": slug}) == [None, token(10)]
-    assert circleci.tokens("/v2/pipeline", **{"org-slug": slug}) == [None]
-    found = f"SELECT count(*) FROM continuous_integration.context WHERE org_slug = '{slug}'"
-    assert query(tmp_path, found) == [(11,)]
+    found = "SELECT org_slug, count(*) FROM continuous_integration.context GROUP BY 1"
+    counts = dict(query(tmp_path, found))
+    for slug in odd:
+        assert circleci.tokens("/v2/context", **{"owner-slug": slug}) == [None, token(10)]
+        assert circleci.tokens("/v2/pipeline", **{"org-slug": slug}) == [None]
+        assert counts[slug] == 11
 
 
 def test_org_slugs_narrows_to_the_organisations_named(connect: Callable[..., Circleci], tmp_path: Path) -> None:
@@ -117,7 +127,6 @@ def test_org_slugs_narrows_to_the_organisations_named(connect: Callable[..., Cir
 def test_rows_of_an_organisation_that_is_no_longer_named_are_marked(
     circleci: Circleci, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    circleci.sync("self_collaborations", "context")
     monkeypatch.setenv("SOURCES__CONTINUOUS_INTEGRATION__ORG_SLUGS", "bb/basalt")
     result = circleci.sync("self_collaborations", "context")["context"]
 
@@ -126,8 +135,8 @@ def test_rows_of_an_organisation_that_is_no_longer_named_are_marked(
     assert query(tmp_path, left) == [("bb/basalt", 3)]
 
 
-def test_a_collaboration_without_an_id_is_kept_under_its_slug(circleci: Circleci, tmp_path: Path) -> None:
-    result = circleci.sync("self_collaborations")["self_collaborations"]
+def test_a_collaboration_without_an_id_is_kept_under_its_slug(synced: Synced[Circleci], tmp_path: Path) -> None:
+    result = synced.results["self_collaborations"]
 
     assert result.reading.rows_rejected == 0
     found = query(tmp_path, "SELECT slug, id, vcs_type FROM continuous_integration.self_collaborations")
@@ -147,7 +156,6 @@ def test_vcs_type_is_one_column_under_either_of_its_names(circleci: Circleci, tm
         (True, False),
         (False, True),
     ]
-    circleci.sync("self_collaborations")
     rows[0]["vcs_type"] = rows[0].pop("vcs-type")
     result = circleci.sync("self_collaborations")["self_collaborations"]
 
@@ -156,11 +164,10 @@ def test_vcs_type_is_one_column_under_either_of_its_names(circleci: Circleci, tm
 
 
 def test_workflows_come_from_the_lists_of_organisations_and_of_followed_projects(
-    circleci: Circleci, tmp_path: Path
+    synced: Synced[Circleci], tmp_path: Path
 ) -> None:
-    results = circleci.sync()
-
-    assert {each.status for each in results.values()} == {"complete"}
+    circleci = synced.vendor
+    assert {each.status for each in synced.results.values()} == {"complete"}
     listed = {row["id"] for org in ORGANISATIONS for row in circleci.rows("pipelines", org)}
     own = {row["id"] for slug in FOLLOWED for row in circleci.rows("project_pipelines", slug)}
     # tools is not followed, and site is left out of its organisation's list
@@ -180,8 +187,6 @@ def test_workflows_come_from_the_lists_of_organisations_and_of_followed_projects
 
 
 def test_slugs_of_every_host_are_sent_with_their_slashes(circleci: Circleci, tmp_path: Path) -> None:
-    circleci.sync()
-
     everyone = {*FOLLOWED, TOOLS}
     paths = [each.path.removeprefix("/api/v2") for each in circleci.asked]
     # the slug of one that version 1.1 alone tells of is not known before it answers
@@ -201,8 +206,6 @@ def test_slugs_of_every_host_are_sent_with_their_slashes(circleci: Circleci, tmp
 
 
 def test_workflow_jobs_carry_their_workflow_and_approvals_have_no_record(circleci: Circleci, tmp_path: Path) -> None:
-    circleci.sync()
-
     lists = circleci.store["workflow_jobs"]
     found = query(tmp_path, "SELECT workflow_id, id, job_number FROM continuous_integration.workflow_jobs")
     assert sorted(found, key=str) == sorted(
@@ -220,8 +223,6 @@ def test_workflow_jobs_carry_their_workflow_and_approvals_have_no_record(circlec
 
 
 def test_one_number_in_two_projects_is_two_jobs(circleci: Circleci, tmp_path: Path) -> None:
-    circleci.sync()
-
     found = query(
         tmp_path, "SELECT project_slug, number, web_url FROM continuous_integration.jobs WHERE number = 1 ORDER BY 1"
     )
@@ -231,7 +232,6 @@ def test_one_number_in_two_projects_is_two_jobs(circleci: Circleci, tmp_path: Pa
 
 def test_a_map_by_name_is_one_column(circleci: Circleci, tmp_path: Path) -> None:
     table, column = "me", "projects"
-    circleci.sync(table)
     there = columns(tmp_path, table)
     circleci.rows(table)[0][column]["https://example.com/one/more"] = {"a": 1}
     result = circleci.sync(table)[table]
@@ -244,11 +244,8 @@ def test_a_map_by_name_is_one_column(circleci: Circleci, tmp_path: Path) -> None
     assert found == {row[key]: row[column] for row in circleci.rows(table)}
 
 
-def test_a_project_without_insights_is_counted_and_no_failure(
-    circleci: Circleci, clock: FakeClock, tmp_path: Path
-) -> None:
-    results = circleci.sync()
-
+def test_a_project_without_insights_is_counted_and_no_failure(synced: Synced[Circleci], tmp_path: Path) -> None:
+    circleci, results = synced.vendor, synced.results
     for name in ("insights_metrics", "insights_branches"):
         reading = results[name].reading
         assert (results[name].status, reading.parents, reading.parents_missing) == ("complete", 6, 1)
@@ -256,24 +253,40 @@ def test_a_project_without_insights_is_counted_and_no_failure(
         found = query(tmp_path, f"SELECT project_slug, project_id FROM {SCHEMA}.{name}")
         there = {SHOP, SITE, TOOLS, ENGINE, SERVICE}
         assert sorted(found) == sorted((slug, make.ident("project", slug)) for slug in there)
-    assert clock.slept == []
+    assert synced.slept == []
     asked = {each.query.get("reporting-window") for each in circleci.asked if each.path.endswith("/summary")}
     assert asked == {"last-90-days"}
 
 
-def test_no_project_with_insights_is_no_failure_either(circleci: Circleci) -> None:
+@pytest.mark.extended
+def test_no_project_with_insights_is_no_failure_either(connect: Callable[..., Circleci]) -> None:
+    circleci = connect(Circleci())
     circleci.store["insights_metrics"].clear()
     circleci.store["insights_branches"].clear()
-    results = circleci.sync()
+    lists = ("self_collaborations", "projects", "pipelines", "specific_project")
+    results = circleci.sync(*lists, "insights_metrics", "insights_branches")
 
     for name in ("insights_metrics", "insights_branches"):
         assert (results[name].status, results[name].reading.parents_missing) == ("complete", 6)
         assert results[name].table_rows == 0
 
 
-def test_times_have_milliseconds_or_none_and_may_be_null(circleci: Circleci, tmp_path: Path) -> None:
-    circleci.sync()
+def test_lists_are_read_by_token_until_it_is_null(synced: Synced[Circleci]) -> None:
+    circleci, results = synced.vendor, synced.results
+    asked = [None, token(10), token(20)]
+    (service,) = [row for row in circleci.rows("project_pipelines", SERVICE) if row["number"] == 2]
+    (engine,) = [row for row in circleci.rows("project_pipelines", ENGINE) if row["number"] == 3]
+    (long,) = circleci.rows("pipeline_workflows", service["id"])
+    assert len(circleci.rows("workflow_jobs", long["id"])) == 13
+    assert circleci.tokens(f"/v2/workflow/{long['id']}/job") == asked[:2]
+    assert circleci.tokens(f"/v2/pipeline/{engine['id']}/workflow") == asked[:2]
+    for slug, pages in {SHOP: 2, SITE: 2, ENGINE: 1, SERVICE: 1, DOTFILES: 1}.items():
+        assert circleci.tokens(f"/v2/project/{slug}/pipeline") == asked[:pages]
+    assert all(each.reading.pages == each.reading.meter.requests - each.reading.parents_missing
+               for each in results.values())  # fmt: skip
 
+
+def test_times_have_milliseconds_or_none_and_may_be_null(circleci: Circleci, tmp_path: Path) -> None:
     (pipeline,) = [row for row in circleci.rows("project_pipelines", SHOP) if row["number"] == 14]
     (workflow,) = circleci.rows("pipeline_workflows", pipeline["id"])
     assert (pipeline["created_at"], workflow["created_at"]) == ("2026-03-03T10:00:00.250Z", "2026-03-03T10:00:00Z")

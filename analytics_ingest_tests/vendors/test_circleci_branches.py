@@ -26,7 +26,6 @@ SENT = ("unless shallow", "always", "null", "never")
 
 on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)
 everywhere = pytest.mark.parametrize("store", DESTINATIONS, indirect=True)
-however_sent = pytest.mark.parametrize("sent", SENT)
 
 
 def before(connect: Callable[..., Before], store: Store) -> Before:
@@ -43,8 +42,8 @@ def projects(store: Store) -> dict[str, dict[str, Any]]:
     return {row["vcs_url"]: row for row in named}
 
 
-def branches(store: Store) -> dict[str, Any]:
-    found = {url: row["branches"] for url, row in projects(store).items()}
+def branches(store: Store, table: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+    found = {url: row["branches"] for url, row in (table or projects(store)).items()}
     return {url: json.loads(value) if isinstance(value, str) else value for url, value in found.items()}
 
 
@@ -60,20 +59,24 @@ def expected(vendor: Before) -> dict[str, Any]:
 
 
 @everywhere
-@pytest.mark.parametrize("sent", ["always", "null", "never"])
+@pytest.mark.parametrize(
+    "sent",
+    [pytest.param("always", marks=pytest.mark.extended), "null", pytest.param("never", marks=pytest.mark.extended)],
+)
 def test_nothing_is_loaded_of_an_earlier_versions_table(
     connect: Callable[..., Before], store: Store, sent: Any
 ) -> None:
     vendor = before(connect, store)
     vendor.branches = sent
-    stored, was = branches(store), projects(store)
+    was = projects(store)
+    stored = branches(store, was)
 
     assert stored == expected(vendor)
     for _ in range(2):
         reading, deleted = sync(vendor)
         assert (reading.rows_read, reading.rows_loaded, deleted) == (len(was), 0, 0)
         now = projects(store)
-        assert branches(store) == stored
+        assert branches(store, now) == stored
         for url, row in now.items():
             assert {**row, "_row_hash": 0} == {**was[url], "_row_hash": 0}
     assert [url for url in was if was[url]["_row_hash"] == now[url]["_row_hash"]] == []
@@ -91,24 +94,27 @@ def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], s
         shop["default_branch"] = f"trunk-{number}"
         reading, deleted = sync(vendor)
         assert (reading.rows_loaded, deleted) == (1, 0)
-        assert branches(store) == stored
-        assert projects(store)[shop["vcs_url"]]["default_branch"] == f"trunk-{number}"
+        now = projects(store)
+        assert branches(store, now) == stored
+        assert now[shop["vcs_url"]]["default_branch"] == f"trunk-{number}"
     assert len(others) == len(stored) - 1
 
 
 @on_duckdb
-@however_sent
-def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], store: Store, sent: Any) -> None:
+@pytest.mark.extended
+def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], store: Store) -> None:
     vendor = before(connect, store)
     stored = branches(store)
-    vendor.branches = sent
 
-    reading, deleted = sync(vendor, full_refresh=True)
-    assert (reading.rows_loaded, deleted, branches(store)) == (len(stored), 0, stored)
+    for sent in ("null", "never", "always", "unless shallow"):
+        vendor.branches = sent  # type: ignore[assignment]
+        reading, deleted = sync(vendor, full_refresh=True)
+        assert (reading.rows_loaded, deleted, branches(store)) == (len(stored), 0, stored)
     assert sync(vendor)[0].rows_loaded == 0
 
 
 @on_duckdb
+@pytest.mark.extended
 def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before], store: Store) -> None:
     vendor = before(connect, store)
     stored = branches(store)
@@ -134,16 +140,17 @@ def test_excluded_columns_are_not_carried(
 
 
 @on_duckdb
-@however_sent
-def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: Store, sent: Any) -> None:
+@pytest.mark.extended
+def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: Store) -> None:
     vendor = connect(former_warehouse.Before())
-    vendor.branches = sent
 
     assert sync(vendor)[0].rows_loaded == len(vendor.rows("projects"))
-    vendor.rows("projects")[0]["default_branch"] = "trunk"
-    assert sync(vendor)[0].rows_loaded == 1
-    assert "branches" not in store.table(API, "projects")[0]
-    assert [each.query for each in vendor.asked] == [{"shallow": "true"}] * 2
+    for sent in ("always", "null", "never", "unless shallow"):
+        vendor.branches = sent  # type: ignore[assignment]
+        vendor.rows("projects")[0]["default_branch"] = f"trunk-{sent}"
+        assert sync(vendor)[0].rows_loaded == 1
+        assert "branches" not in store.table(API, "projects")[0]
+    assert [each.query for each in vendor.asked] == [{"shallow": "true"}] * 5
 
 
 @on_duckdb

@@ -12,23 +12,35 @@ from analytics_ingest.orchestrate.cadence import load_cadence
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
 from analytics_ingest_tests.vendors.circleci import Circleci
+from analytics_ingest_tests.vendors.conftest import synced_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from analytics_ingest_tests.vendors.server import Vendor
+    from analytics_ingest_tests.vendors.conftest import Synced
+
+pytestmark = pytest.mark.extended
 
 OFF = ("me", "projects")
 CHILDREN_OF_PROJECTS = {"project_pipelines"}
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]]:
+    with synced_once(Circleci(), tmp_path_factory.mktemp("first")) as found:
+        yield found
+
+
 @pytest.mark.parametrize("organisations", ["", "gh/acme"], ids=["listed", "set"])
-def test_without_version_1_1_what_completed_is_materialised(connect: Callable[..., Vendor], organisations: str) -> None:
-    server = connect(Circleci(), **({"ORG_SLUGS": organisations} if organisations else {}))
+def test_without_version_1_1_what_completed_is_materialised(
+    synced: Synced[Circleci], monkeypatch: pytest.MonkeyPatch, organisations: str
+) -> None:
+    server = synced.vendor
+    if organisations:
+        monkeypatch.setenv("SOURCES__CONTINUOUS_INTEGRATION__ORG_SLUGS", organisations)
     location = Definitions(assets=[build_assets(server.api, load_cadence(server.api))])
     job = location.resolve_implicit_global_asset_job_def()
     with DagsterInstance.get() as instance:
-        assert job.execute_in_process(instance=instance, raise_on_error=False).success
         server.faults = {name: [Answer(status=410, body={"message": "gone"})] * 50 for name in OFF}
         done = job.execute_in_process(instance=instance, raise_on_error=False)
 

@@ -19,6 +19,7 @@ from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors import former_warehouse
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
+from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.former_warehouse import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.test_circleci import LOG
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.stores import Store
+    from analytics_ingest_tests.vendors.conftest import Synced
 
 API = "continuous_integration"
 NAMED = ("specific_project", "insights_metrics", "insights_branches", "project_pipelines")
@@ -78,11 +80,11 @@ def check(results: Mapping[str, EndpointResult], *, loaded: int | None = None) -
         assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {}
 
 
-def check_joins(store: Store, projects: tuple[str, ...] = PROJECTS) -> None:
+def check_joins(store: Store, projects: tuple[str, ...] = PROJECTS, tables: tuple[str, ...] = ()) -> None:
     """One row a project, all under the slug of version 2, in each table that has one."""
     for table in NAMED[:3]:
         assert slugs(store, table) == dict.fromkeys(projects, 1)
-    for table in SLUGS:
+    for table in tables or SLUGS:
         assert slugs(store, table).keys() <= set(projects)
     assert all(row["slug"] == row["project_slug"] for row in rows(store, "specific_project"))
 
@@ -95,24 +97,26 @@ def test_a_slug_made_of_ids_is_told_from_others() -> None:
         assert project_id(other) is None
 
 
-def test_each_project_is_requested_once_also_on_the_first_sync(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(Before())
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Before]]:
+    with synced_once(Before(), tmp_path_factory.mktemp("first")) as found:
+        yield found
 
-    check(vendor.sync())
+
+def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Before], store: Store) -> None:
+    vendor = synced.vendor
+    check(synced.results)
     first = {make.made_of_ids(slug) if slug in (SERVICE, QUIET) else slug for slug in PROJECTS}
     everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
     assert asked(vendor) == everyone | {"specific_project": sorted(first)}
     check_joins(store)
 
-    check(vendor.sync(), loaded=0)
-    assert asked(vendor) == everyone
-    for each in verify_api(vendor.api, log=LOG):
-        assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
 
-
-def test_projects_that_are_new_later_are_requested_once(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(Before())
-    check(vendor.sync())
+@pytest.mark.extended
+def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
+    synced: Synced[Before], store: Store
+) -> None:
+    vendor = synced.vendor
     asked(vendor)
     new = tuple(f"{CLOUD}/{make.opaque('project', n)}" for n in range(3))
     for slug in new:
@@ -127,6 +131,9 @@ def test_projects_that_are_new_later_are_requested_once(connect: Callable[..., B
     assert results["specific_project"].reading.rows_loaded == 3
     check_joins(store, (*PROJECTS, *new))
     check(vendor.sync(), loaded=0)
+    assert asked(vendor)["insights_metrics"] == sorted((*PROJECTS, *new))
+    for each in verify_api(vendor.api, log=LOG):
+        assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
 
 
 @pytest.mark.parametrize("kind", DESTINATIONS)
@@ -153,35 +160,38 @@ def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
             assert stored == {}
 
 
-def test_a_row_that_has_changed_as_well_is_loaded_under_its_slug(connect: Callable[..., Before], store: Store) -> None:
+@pytest.mark.extended
+def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
+    connect: Callable[..., Before], store: Store
+) -> None:
     vendor = connect(Before())
     former_warehouse.load_into(store)
     vendor.rows("specific_project", QUIET)[0]["name"] = "renamed"
-
-    results = vendor.sync()
-    check(results)
-    assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {
-        "specific_project": 1
-    }
-    check_joins(store)
-
-
-def test_rows_marked_as_deleted_move_too(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(Before())
-    former_warehouse.load_into(store)
     with store.writing() as execute:
         execute(f"UPDATE {API}.insights_metrics SET _deleted_at = now()", ())
     vendor.store["insights_metrics"].clear()
 
     results = vendor.sync()
     check(results)
-    assert slugs(store, "insights_metrics") == dict.fromkeys(PROJECTS, 1)
+    # what has changed is loaded, under its slug
+    assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {
+        "specific_project": 1
+    }
+    check_joins(store)
     assert all(row["_deleted_at"] for row in rows(store, "insights_metrics"))
 
 
-@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize(
+    ("status", "wanted"),
+    # an error shows with everything that it might keep from arriving
+    [
+        (404, ("self_collaborations", "projects", "pipelines", *NAMED)),
+        pytest.param(500, (), marks=pytest.mark.extended),
+    ],
+    ids=["404", "500"],
+)
 def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_other(
-    connect: Callable[..., Before], store: Store, status: int
+    connect: Callable[..., Before], store: Store, status: int, wanted: tuple[str, ...]
 ) -> None:
     vendor = connect(Before())
     refused = {make.made_of_ids(SERVICE), make.made_of_ids(QUIET)}
@@ -193,7 +203,7 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
         return answer(route, parts, request)
 
     vendor.answer = refuse  # type: ignore[method-assign]
-    results = vendor.sync()
+    results = vendor.sync(*wanted)
 
     assert results["specific_project"].status == ("complete" if status == 404 else "failed")
     assert {name for name, each in results.items() if each.status != "complete"} <= {"specific_project"}
@@ -201,10 +211,11 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
     assert slugs(store, "specific_project").keys() == set(PROJECTS) - {QUIET}
     assert slugs(store, "insights_metrics").keys() == set(PROJECTS) - {QUIET}
     vendor.answer = answer  # type: ignore[method-assign]
-    check(vendor.sync())
-    check_joins(store)
+    check(vendor.sync(*wanted))
+    check_joins(store, tables=wanted and (*NAMED, "pipelines"))
 
 
+@pytest.mark.extended
 def test_the_others_arrive_without_the_table_of_names(connect: Callable[..., Before], store: Store) -> None:
     vendor = connect(Before(), SKIP_ENDPOINTS="specific_project")
 

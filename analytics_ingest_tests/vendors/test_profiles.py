@@ -112,10 +112,17 @@ def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytes
     assert Configured().name == "API is configured"
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A Python process with the settings of the test, once it has ended."""
-    return subprocess.run(
-        [sys.executable, *arguments],
+@pytest.mark.extended
+def test_a_user_sets_a_profile_and_a_key_and_materialises_though_another_profile_is_unknown(
+    connect: Callable[..., Vendor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = connect(Split())
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "optimizely")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "dagster", "asset", "materialize", "-m", "analytics_ingest.definitions"),
+            *("--select", 'key:"feature_management/workspaces" or key:"feature_management/feature_flags"'),
+        ],
         cwd=ROOT,
         env=os.environ,
         capture_output=True,
@@ -124,49 +131,38 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
     )
 
-
-def test_a_user_sets_a_profile_and_a_key_and_materialises(connect: Callable[..., Vendor], tmp_path: Path) -> None:
-    split = connect(Split())
-    done = python(
-        *("-m", "dagster", "asset", "materialize", "-m", "analytics_ingest.definitions"),
-        *("--select", 'key:"feature_management/workspaces" or key:"feature_management/feature_flags"'),
-    )
-
     assert done.returncode == 0, done.stderr[-2000:]
     assert split.KEY not in done.stdout + done.stderr
     assert query(tmp_path, "SELECT count(*) FROM feature_management.feature_flags") == [(3 * 103,)]
-
-
-def test_an_unknown_profile_is_named_when_the_code_location_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "optimizely")
-    done = python("-c", "import analytics_ingest.definitions")
-
-    assert done.returncode == 0, done.stderr
+    # named when the code location loads
     assert done.stderr.count("SOURCES__EXPERIMENTATION__PROFILE is 'optimizely': it must be statsig or none") == 1
     assert "experimentation is not synced" in done.stderr
 
 
+@pytest.mark.extended
 def test_checks_without_a_sync_know_what_a_setting_asks_for(
     connect: Callable[..., Vendor], instance: DagsterInstance
 ) -> None:
     split = connect(Split())
-    split.sync()
+    lists = ("workspaces", "environments", "change_requests")
+    split.sync(*lists)
     defs = Definitions(
         asset_checks=[build_checks(split.api)], assets=[build_assets(split.api, load_cadence(split.api))]
     )
-    keys = AssetSelection.all_asset_checks().resolve_checks(defs.resolve_asset_graph())
+    wanted = AssetSelection.checks_for_assets(*(AssetKey([split.api.name, name]) for name in lists))
+    keys = wanted.resolve_checks(defs.resolve_asset_graph())
     job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
     found = job.execute_in_process(instance=instance).get_asset_check_evaluations()
 
     assert [(each.asset_key.path, each.check_name) for each in found if not each.passed] == []
-    assert len(found) == 2 * len(split.api.endpoints)
+    assert len(found) == 2 * len(lists)
 
 
 def test_a_cursor_of_another_upstream_is_not_used_to_filter(
     sandbox: SandboxServer, connect: Callable[..., Vendor], tmp_path: Path
 ) -> None:
     api = "incident_response"
-    assert sync(api)["incidents"].cursor == datetime.fromisoformat(str(stored_cursor(api, "incidents")))
+    assert sync(api, "incidents")["incidents"].cursor == datetime.fromisoformat(str(stored_cursor(api, "incidents")))
     rootly = connect(VENDORS["rootly"]())
     first = rootly.sync("incidents")["incidents"]
 

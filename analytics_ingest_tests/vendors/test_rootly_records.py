@@ -1,4 +1,4 @@
-"""Rootly: what the public connectors get wrong about the shapes of its lists and records, each by name."""
+"""Rootly: what the public connectors get wrong about its lists and records, each by name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.rootly import Rootly
-from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, NEWEST, edit, listed, uid
+from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, INCIDENTS, NEWEST, edit, listed, remove, uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from analytics_ingest_tests.vendors.conftest import Synced
 
 ENDPOINTS = {
     *("dashboards", "incidents", "authorizations", "dashboards_panels", "users", "incident_types", "teams"),
@@ -27,18 +30,28 @@ ENDPOINTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Rootly]]:
+    """With fewer incidents, each of which costs three requests."""
+    vendor = Rootly()
+    for n in range(12, INCIDENTS):
+        remove(vendor, "incidents", n)
+    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
+        yield found
+
+
 @pytest.fixture
-def rootly(connect: Callable[..., Rootly]) -> Rootly:
-    return connect(Rootly())
+def rootly(synced: Synced[Rootly]) -> Rootly:
+    """The server after a first sync of everything."""
+    return synced.vendor
 
 
 def columns_of(tmp_path: Path, table: str) -> dict[str, str]:
     return {name: kind for name, kind, *_ in query(tmp_path, f"DESCRIBE incident_response.{table}")}
 
 
-def test_all_thirty_endpoints_are_there_and_synced(rootly: Rootly, tmp_path: Path) -> None:
-    results = rootly.sync()
-
+def test_all_thirty_endpoints_are_there_and_synced(synced: Synced[Rootly], tmp_path: Path) -> None:
+    rootly, results = synced.vendor, synced.results
     assert results.keys() == rootly.api.by_name.keys() == ENDPOINTS
     assert len(ENDPOINTS) == 30
     assert APIS["incident_response"].by_name.keys() == {"dashboards", "incidents"}
@@ -48,9 +61,22 @@ def test_all_thirty_endpoints_are_there_and_synced(rootly: Rootly, tmp_path: Pat
     assert {asked.headers["Accept"] for asked in rootly.asked} == {"application/vnd.api+json"}
 
 
-def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("incidents")
+@pytest.mark.extended
+def test_no_list_but_incidents_is_sent_a_filter_and_a_full_refresh_sends_none(rootly: Rootly) -> None:
+    assert [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)] == []
+    rootly.asked.clear()
+    rootly.sync()
+    filtered = [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)]
+    assert [asked.path for asked in filtered] == ["/v1/incidents"]
+    rootly.asked.clear()
+    rootly.sync(full_refresh=True)
 
+    assert {name for asked in rootly.asked for name in asked.query} == {"page[number]", "page[size]", "sort"}
+    assert rootly.queries("/incidents") == [{"sort": "created_at", "page[number]": "1", "page[size]": "50"}]
+    assert {asked.path for asked in rootly.asked if "sort" in asked.query} == {"/v1/incidents"}
+
+
+def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: Path) -> None:
     rows = query(
         tmp_path,
         "SELECT sequential_id, title, status, private, summary, severity->>'$.data.attributes.name', labels "
@@ -65,15 +91,11 @@ def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: 
 
 
 def test_an_attribute_named_like_a_field_of_the_record_is_kept_beside_it(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("services")
-
     held = query(tmp_path, "SELECT type, attribute_type, count(*) FROM incident_response.services GROUP BY ALL")
     assert sorted(held) == [("services", "external", 50), ("services", "internal", 50)]
 
 
 def test_relationships_stay_as_json(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("users")
-
     assert columns_of(tmp_path, "users")["relationships"] == "JSON"
     ((held,),) = query(tmp_path, "SELECT relationships FROM incident_response.users WHERE id = '344'")
     assert json.loads(held) == listed("users", 0)["relationships"]
@@ -83,8 +105,6 @@ def test_children_carry_the_id_of_their_parent_whether_they_name_it_or_not(rootl
     assert "incident_id" not in rootly.rows("incidents_events", uid("incidents", 2))[0]["attributes"]
     assert "incident_id" not in rootly.rows("incidents_action_items", uid("incidents", 3))[0]["attributes"]
     assert rootly.rows("users_notification_rules", "345")[0]["attributes"]["user_id"] == 345
-    rootly.sync(*CHILDREN, *(parent for parent, _ in CHILDREN.values()))
-
     for name, (_, column) in CHILDREN.items():
         held = query(tmp_path, f"SELECT id, {column} FROM incident_response.{name} ORDER BY id")
         parents = {row["id"]: parent for (parent,), rows in rootly.store[name].items() for row in rows}
@@ -92,23 +112,21 @@ def test_children_carry_the_id_of_their_parent_whether_they_name_it_or_not(rootl
         assert columns_of(tmp_path, name)[column] == "VARCHAR", name
 
 
-def test_a_next_page_of_null_ends_a_list_without_a_further_request(rootly: Rootly) -> None:
-    results = rootly.sync("services", "authorizations", "incidents", "incidents_events")
-
+def test_a_next_page_of_null_ends_a_list_without_a_further_request(synced: Synced[Rootly]) -> None:
+    rootly = synced.vendor
+    read = ("services", "authorizations", "incidents", "incidents_events")
     # the last page of services is full
     assert rootly.queries("/services") == [{"page[number]": number, "page[size]": "50"} for number in ("1", "2")]
     assert rootly.pages("/authorizations") == ["1", "2", "3"]
     assert rootly.pages(f"/incidents/{uid('incidents', 0)}/events") == ["1", "2", "3"]
     # an incident without events
     assert rootly.pages(f"/incidents/{uid('incidents', 3)}/events") == ["1"]
-    assert {name: result.reading.rows_read for name, result in results.items()} == {
-        name: len(rootly.expected(name)) for name in results
+    assert {name: synced.results[name].reading.rows_read for name in read} == {
+        name: len(rootly.expected(name)) for name in read
     }
 
 
 def test_a_list_without_meta_and_links_is_read_to_its_end(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("retrospective_configurations")
-
     assert rootly.queries("/retrospective_configurations") == [
         {"page[number]": number, "page[size]": "2"} for number in ("1", "2", "3")
     ]
@@ -117,7 +135,6 @@ def test_a_list_without_meta_and_links_is_read_to_its_end(rootly: Rootly, tmp_pa
 
 
 def test_addresses_are_one_object_and_a_snapshot(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("ip_ranges")
     rootly.rows("ip_ranges")[0]["attributes"]["integrations_ipv4"] = ["192.0.2.9"]
     result = rootly.sync("ip_ranges")["ip_ranges"]
 
@@ -129,7 +146,6 @@ def test_addresses_are_one_object_and_a_snapshot(rootly: Rootly, tmp_path: Path)
 
 def test_records_without_timestamps_are_told_apart_by_content(rootly: Rootly, tmp_path: Path) -> None:
     wanted = ("workflow_groups", "dashboards", "dashboards_panels")
-    rootly.sync(*wanted)
     edit(rootly, "workflow_groups", 2, name="another name")
     panel = uid("dashboards", 1)
     edit(rootly, "dashboards_panels", f"{panel}/1", panel, name="another name")
@@ -145,8 +161,6 @@ def test_records_without_timestamps_are_told_apart_by_content(rootly: Rootly, tm
 def test_the_sub_statuses_of_an_incident_have_the_time_of_their_assignment_alone(
     rootly: Rootly, tmp_path: Path
 ) -> None:
-    rootly.sync("incidents", "incidents_sub_statuses")
-
     types = columns_of(tmp_path, "incidents_sub_statuses")
     assert types["assigned_at"] == "TIMESTAMP WITH TIME ZONE"
     assert not {"created_at", "updated_at"} & types.keys()
@@ -156,15 +170,11 @@ def test_the_sub_statuses_of_an_incident_have_the_time_of_their_assignment_alone
 
 
 def test_status_pages_are_at_a_path_with_a_hyphen(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("status_pages")
-
-    assert [asked.path for asked in rootly.asked] == ["/v1/status-pages"] * 2
+    assert [asked.path for asked in rootly.asked if "pages" in asked.path] == ["/v1/status-pages"] * 2
     assert query(tmp_path, "SELECT count(*) FROM incident_response.status_pages") == [(3,)]
 
 
 def test_ids_that_are_numbers_stay_text_beside_uuids(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.sync("roles", "users", "users_notification_rules")
-
     ids = sorted(["344", "345", *(uid("roles", n) for n in range(2, 6))])
     held = query(tmp_path, "SELECT id, typeof(id) FROM incident_response.roles ORDER BY id")
     assert held == [(each, "VARCHAR") for each in ids]

@@ -12,11 +12,12 @@ from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
+from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
-from analytics_ingest_tests.vendors.shortcut import Shortcut
+from analytics_ingest_tests.vendors.shortcut import EPICS, Shortcut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
@@ -27,16 +28,33 @@ LIVE = "_deleted_at IS NULL"
 WRONG = Answer(body={"message": "Something went wrong."})
 
 
-@pytest.fixture
-def shortcut(connect: Callable[..., Vendor]) -> Vendor:
-    return connect(Shortcut())
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Shortcut]]:
+    """With fewer stories, each of which costs two requests."""
+    vendor = Shortcut()
+    del vendor.rows("stories")[40:]
+    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
+        yield found
+
+
+def change(shortcut: Shortcut) -> None:
+    deepest = shortcut.rows("epics_comments", "1001")[0]["comments"][0]["comments"][0]["comments"][0]
+    deepest["text"] = "changed my mind"
+    del shortcut.rows("epics_comments", "1002")[0]["comments"][0]["comments"][0]
+    # the same moment in the other format is no change
+    shortcut.rows("story_history", "5002")[0]["changed_at"] = "2026-03-02T09:20:00.000Z"
+
+
+@pytest.fixture(scope="module")
+def later(first: Synced[Shortcut], tmp_path_factory: pytest.TempPathFactory) -> Later:
+    """A second sync, after ``change``."""
+    return synced_later(first, tmp_path_factory.mktemp("later"), change, "epics", "epics_comments", "story_history")
 
 
 @pytest.fixture
-def small(shortcut: Vendor) -> Vendor:
-    """Shortcut with fewer stories, each of which costs two requests."""
-    del shortcut.rows("stories")[40:]
-    return shortcut
+def shortcut(synced: Synced[Shortcut]) -> Vendor:
+    """The server after a first sync of everything."""
+    return synced.vendor
 
 
 def queries(shortcut: Vendor, path: str) -> list[dict[str, str]]:
@@ -47,25 +65,26 @@ def table(tmp_path: Path, columns: str, endpoint: str, where: str = LIVE) -> lis
     return sorted(query(tmp_path, f"SELECT {columns} FROM {API}.{endpoint} WHERE {where}"))
 
 
-def test_bare_arrays_come_whole_with_one_request_each_and_no_parameter(small: Vendor) -> None:
-    results = small.sync()
-
+def test_bare_arrays_come_whole_with_one_request_each_and_no_parameter(synced: Synced[Shortcut]) -> None:
+    shortcut, results = synced.vendor, synced.results
     assert {result.status for result in results.values()} == {"complete"}
     whole = [name for name in results if name in Shortcut.UNPAGED]
     assert len(whole) == 22
-    assert {name: small.requests[name] for name in whole} == {name: results[name].reading.parents for name in whole}
-    plain = [asked for asked in small.asked if not asked.path.endswith(("/epics", "/stories"))]
+    assert {name: shortcut.requests[name] for name in whole} == {name: results[name].reading.parents for name in whole}
+    plain = [asked for asked in shortcut.asked if not asked.path.endswith(("/epics", "/stories"))]
     assert [asked.query for asked in plain if asked.query] == []
 
 
-def test_an_error_object_in_place_of_an_array_is_no_row_and_not_zero_rows(small: Vendor, clock: FakeClock) -> None:
-    before = small.sync()
-    first = [each.name for each in small.api.endpoints if each.parents is None]
-    small.faults = {name: [WRONG] * 4 for name in first}
-    after = small.sync()
+def test_an_error_object_in_place_of_an_array_is_no_row_and_not_zero_rows(
+    synced: Synced[Shortcut], clock: FakeClock
+) -> None:
+    shortcut, before = synced.vendor, synced.results
+    first = [each.name for each in shortcut.api.endpoints if each.parents is None]
+    shortcut.faults = {name: [WRONG] * 4 for name in first}
+    after = shortcut.sync()
 
     assert {name: after[name].reason.split(": ")[0] for name in first} == {
-        name: f"{small.api.by_name[name].path} the body is no record, it lacks id" for name in first
+        name: f"{shortcut.api.by_name[name].path} the body is no record, it lacks id" for name in first
     }
     assert {name for name, result in after.items() if result.status == "complete"} == {"search_epics"}
     assert {name: after[name].rows_live for name in first} == {name: before[name].rows_live for name in first}
@@ -74,11 +93,12 @@ def test_an_error_object_in_place_of_an_array_is_no_row_and_not_zero_rows(small:
     assert Counter(clock.slept) == {2: 13, 4: 13, 8: 13}
 
 
-def test_an_error_object_for_a_parent_is_no_row_and_not_zero_rows(small: Vendor, tmp_path: Path) -> None:
-    before = small.sync()
-    children = [each.name for each in small.api.endpoints if each.parents is not None]
-    small.faults = {name: [WRONG] * 1000 for name in children}
-    after = small.sync(*children)
+@pytest.mark.extended
+def test_an_error_object_for_a_parent_is_no_row_and_not_zero_rows(synced: Synced[Shortcut]) -> None:
+    shortcut, before = synced.vendor, synced.results
+    children = [each.name for each in shortcut.api.endpoints if each.parents is not None]
+    shortcut.faults = {name: [WRONG] * 1000 for name in children}
+    after = shortcut.sync(*children)
 
     # comments and history are not asked for once the stories were not read
     assert {name: after[name].status for name in children} == dict.fromkeys(children, "failed") | {
@@ -92,7 +112,7 @@ def test_an_error_object_for_a_parent_is_no_row_and_not_zero_rows(small: Vendor,
     assert "the body has no 'data'" in after["search_epics"].reason
 
 
-@pytest.mark.parametrize("limit", [None, "5000"])
+@pytest.mark.parametrize("limit", [None, pytest.param("5000", marks=pytest.mark.extended)])
 def test_a_group_of_2300_stories_comes_whole_though_the_page_is_capped(
     shortcut: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None
 ) -> None:
@@ -113,8 +133,6 @@ def test_a_group_of_2300_stories_comes_whole_though_the_page_is_capped(
 
 
 def test_replies_to_any_depth_are_rows_that_tell_their_comment_and_epic(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("epics", "epics_comments")
-
     assert table(tmp_path, "id, parent_comment_id, text", "epics_comments", "epic_id = 1001") == [
         (10010, None, "Comment 10010"),
         (10011, 10010, "Comment 10011"),
@@ -129,23 +147,14 @@ def test_replies_to_any_depth_are_rows_that_tell_their_comment_and_epic(shortcut
     assert not [name for name in columns if name.startswith("comments")]
 
 
-def test_a_reply_that_changes_loads_one_row_and_not_its_parents(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("epics", "epics_comments")
-    deepest = shortcut.rows("epics_comments", "1001")[0]["comments"][0]["comments"][0]["comments"][0]
-    deepest["text"] = "changed my mind"
-    result = shortcut.sync("epics", "epics_comments")["epics_comments"]
+def test_of_comments_one_that_changes_is_loaded_alone_and_one_that_goes_takes_its_replies_with_it(later: Later) -> None:
+    result = later.results["epics_comments"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 0)
-    assert table(tmp_path, "id, parent_comment_id", "epics_comments", "text = 'changed my mind'") == [(10013, 10012)]
-
-
-def test_a_comment_that_goes_takes_its_replies_with_it(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("epics", "epics_comments")
-    del shortcut.rows("epics_comments", "1001")[0]["comments"][0]["comments"][0]
-    result = shortcut.sync("epics", "epics_comments")["epics_comments"]
-
-    assert (result.reading.rows_loaded, result.rows_deleted) == (0, 2)
-    assert table(tmp_path, "id", "epics_comments", "_deleted_at IS NOT NULL") == [(10012,), (10013,)]
+    # not the changed one's parents
+    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 2)
+    changed = table(later.folder, "id, parent_comment_id", "epics_comments", "text = 'changed my mind'")
+    assert changed == [(10013, 10012)]
+    assert table(later.folder, "id", "epics_comments", "_deleted_at IS NOT NULL") == [(10022,), (10023,)]
 
 
 @pytest.mark.parametrize(
@@ -159,9 +168,9 @@ def test_a_comment_that_goes_takes_its_replies_with_it(shortcut: Vendor, tmp_pat
     ],
 )
 def test_rows_without_updated_at_are_kept_and_the_cursor_is_that_of_the_others(
-    shortcut: Vendor, tmp_path: Path, name: str, unknown: list[object], newest: int
+    synced: Synced[Shortcut], tmp_path: Path, name: str, unknown: list[object], newest: int
 ) -> None:
-    result = shortcut.sync(name)[name]
+    shortcut, result = synced.vendor, synced.results[name]
 
     assert (result.status, result.reading.rows_rejected, result.rows_live) == ("complete", 0, len(shortcut.rows(name)))
     assert table(tmp_path, "id", name, "updated_at IS NULL") == [(id_,) for id_ in unknown]
@@ -170,9 +179,7 @@ def test_rows_without_updated_at_are_kept_and_the_cursor_is_that_of_the_others(
     assert result.cursor == datetime.fromisoformat(rows_of.moment(newest))
 
 
-def test_stories_and_comments_without_updated_at_are_kept(small: Vendor, tmp_path: Path) -> None:
-    small.sync()
-
+def test_stories_and_comments_without_updated_at_are_kept(shortcut: Vendor, tmp_path: Path) -> None:
     unknown = [n for n in range(40) if n % 7 == 4]
     for name, left_out in (("epics_stories", (11, 39)), ("groups_stories", (11,))):
         expected = [(5000 + n,) for n in unknown if n not in left_out]
@@ -188,16 +195,12 @@ def test_stories_and_comments_without_updated_at_are_kept(small: Vendor, tmp_pat
 def test_milestones_and_objectives_under_several_categories_are_a_row_for_each_pair(
     shortcut: Vendor, tmp_path: Path
 ) -> None:
-    shortcut.sync("categories", "categories_milestones", "categories_objectives")
-
     pairs = [(100, 200), (100, 201), (100, 203), (101, 201), (101, 202), (101, 203), (102, 203), (102, 205)]
     assert table(tmp_path, "category_id, id", "categories_milestones") == pairs
     assert table(tmp_path, "category_id, id", "categories_objectives") == pairs
 
 
 def test_epics_under_several_objectives_are_a_row_for_each_pair(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("epics", "milestones", "objectives", "milestones_epics", "objectives_epics")
-
     under = ([], [200], [201, 202], [203, 200, 205])
     pairs = sorted((objective, 1000 + n) for n in range(24) for objective in under[n % 4])
     assert len(pairs) == 36
@@ -208,23 +211,19 @@ def test_epics_under_several_objectives_are_a_row_for_each_pair(shortcut: Vendor
 
 
 def test_a_story_in_epic_group_and_iteration_has_its_comments_and_history_asked_once(
-    small: Vendor, tmp_path: Path
+    shortcut: Vendor, tmp_path: Path
 ) -> None:
-    small.sync()
-
     for name in ("epics_stories", "groups_stories", "iterations_stories"):
         assert table(tmp_path, "id", name, "id = 5000") == [(5000,)]
     for path in ("comments", "history"):
-        asked = Counter(each.path.split("/")[4] for each in small.asked if each.path.endswith(f"/{path}"))
+        asked = Counter(each.path.split("/")[4] for each in shortcut.asked if each.path.endswith(f"/{path}"))
         # 5011 and 5031 are in nothing that leads to them; epics have comments too
         stories = {id_: count for id_, count in asked.items() if id_ >= "5000"}
         assert stories == {str(id_): 1 for id_ in range(5000, 5040) if id_ not in (5011, 5031)}
     assert table(tmp_path, "id", "stories_comments", "story_id = 5000") == [(50000,)]
 
 
-def test_a_story_in_a_group_only_has_its_comments_and_history(small: Vendor, tmp_path: Path) -> None:
-    small.sync()
-
+def test_a_story_in_a_group_only_has_its_comments_and_history(shortcut: Vendor, tmp_path: Path) -> None:
     assert table(tmp_path, "epic_id, iteration_id", "groups_stories", "id = 5023") == [(None, None)]
     assert table(tmp_path, "id", "stories_comments", "story_id = 5023") == [(50230,), (50231,), (50232,)]
     assert table(tmp_path, "id", "story_history", "story_id = 5023") == [
@@ -232,10 +231,10 @@ def test_a_story_in_a_group_only_has_its_comments_and_history(small: Vendor, tmp
     ]
 
 
-def test_changed_at_of_history_is_a_time_in_either_format_and_story_id_is_told(small: Vendor, tmp_path: Path) -> None:
-    small.sync()
-
-    sent = [row["changed_at"] for row in small.rows("story_history", "5002")]
+def test_changed_at_of_history_is_a_time_in_either_format_and_story_id_is_told(
+    shortcut: Vendor, later: Later, tmp_path: Path
+) -> None:
+    sent = [row["changed_at"] for row in shortcut.rows("story_history", "5002")]
     assert sent == ["2026-03-02T09:20:00Z", "2026-03-02T09:21:00.250Z", "2026-03-02T09:22:00Z"]
     epoch = 1_772_443_200_000
     assert table(tmp_path, "epoch_ms(changed_at), typeof(changed_at)", "story_history", "story_id = 5002") == [
@@ -244,46 +243,41 @@ def test_changed_at_of_history_is_a_time_in_either_format_and_story_id_is_told(s
         (epoch + 120_000, "TIMESTAMP WITH TIME ZONE"),
     ]
     assert table(tmp_path, "id", "story_history", "story_id IS DISTINCT FROM primary_id") == []
-
-    # the same moment in the other format is no change
-    small.rows("story_history", "5002")[0]["changed_at"] = "2026-03-02T09:20:00.000Z"
-    assert small.sync("story_history")["story_history"].reading.rows_loaded == 0
+    assert later.results["story_history"].reading.rows_loaded == 0
 
 
 def test_epic_workflow_and_member_are_one_row_each(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("epic_workflow", "member")
-
     found = table(tmp_path, "id, default_epic_state_id, json_array_length(epic_states)", "epic_workflow")
     assert found == [(400, 401, 3)]
     assert table(tmp_path, "id, name", "member") == [(rows_of.uuid("member", 0), "Member 0")]
 
 
 def test_epics_are_asked_with_their_descriptions(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("epics")
-
     assert queries(shortcut, "/epics") == [{"includes_description": "true"}]
     described = [(1000 + n, f"What epic {n} is for") for n in range(24)]
     assert table(tmp_path, "id, description", "epics") == described
 
 
-def test_ids_are_text_where_they_are_uuids_and_numbers_elsewhere(small: Vendor, tmp_path: Path) -> None:
-    small.sync()
-
+def test_ids_are_text_where_they_are_uuids_and_numbers_elsewhere(shortcut: Vendor, tmp_path: Path) -> None:
     uuids = {"custom_fields", "groups", "member", "members", "story_history"}
-    for name in small.api.by_name:
+    for name in shortcut.api.by_name:
         kind = "VARCHAR" if name in uuids else "BIGINT"
         assert query(tmp_path, f"SELECT DISTINCT typeof(id) FROM {API}.{name}") == [(kind,)], name
 
 
-def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(shortcut: Vendor, clock: FakeClock) -> None:
-    shortcut.limit = Limit(requests=200, seconds=60, now=clock.now)
-    results = shortcut.sync()
+def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
+    connect: Callable[..., Vendor], clock: FakeClock
+) -> None:
+    shortcut = connect(Shortcut())
+    shortcut.limit = Limit(requests=20, seconds=60, now=clock.now)
+    wanted = ("labels", "groups", "groups_stories", "epics", "epics_comments", "search_epics")
+    results = shortcut.sync(*wanted)
 
-    assert {result.status for result in results.values()} == {"complete"}
-    assert len(results) == 24
+    assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
     answered = shortcut.requests.total() - shortcut.limit.refused
     # two minutes' worth, and some
-    assert answered == 418
+    assert answered == 3 + sum(results[name].reading.pages for name in ("groups_stories", "search_epics")) + EPICS
+    assert 40 < answered <= 60
     # 62 s are longer than what is left of the minute, 30 s are not
     assert clock.slept == [2, 4, 8, 16, 32] * 2
 

@@ -10,17 +10,25 @@ import pytest
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer, Upstream
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
+from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.shortcut import QUERIES, Shortcut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from analytics_ingest_tests.vendors.conftest import Synced
     from analytics_ingest_tests.vendors.server import Vendor
 
 LIMIT = "SOURCES__PROJECT_PLANNING__SEARCH_EPICS__LIMIT"
 QUERY = "SOURCES__PROJECT_PLANNING__SEARCH_QUERY"
 LABELLED = 'label:"Label 1 & more, 100%"'
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Shortcut]]:
+    with synced_once(Shortcut(), tmp_path_factory.mktemp("first"), "search_epics") as found:
+        yield found
 
 
 @pytest.fixture
@@ -79,10 +87,8 @@ def test_a_link_to_another_host_gets_no_request_there(shortcut: Vendor, elsewher
     assert found(tmp_path) == sorted((QUERIES[n % 3], 1000 + n) for n in range(24))
 
 
-def test_three_queries_are_asked_unless_the_setting_says_otherwise(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("search_epics")
-
-    assert {each.query["query"] for each in shortcut.asked} == {"is:unstarted", "is:started", "is:done"}
+def test_three_queries_are_asked_unless_the_setting_says_otherwise(synced: Synced[Shortcut], tmp_path: Path) -> None:
+    assert {each.query["query"] for each in synced.vendor.asked} == {"is:unstarted", "is:started", "is:done"}
     assert found(tmp_path) == sorted((QUERIES[n % 3], 1000 + n) for n in range(24))
     described = query(tmp_path, "SELECT description FROM project_planning.search_epics WHERE id = 1007")
     assert described == [("What epic 7 is for",)]
@@ -96,9 +102,9 @@ def test_three_queries_are_asked_unless_the_setting_says_otherwise(shortcut: Ven
     ],
 )
 def test_the_setting_replaces_the_queries_and_what_they_found(
-    shortcut: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, texts: tuple[str, str]
+    synced: Synced[Shortcut], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, texts: tuple[str, str]
 ) -> None:
-    shortcut.sync("search_epics")
+    shortcut = synced.vendor
     shortcut.asked.clear()
     monkeypatch.setenv(QUERY, setting)
     result = shortcut.sync("search_epics")["search_epics"]
@@ -111,8 +117,8 @@ def test_the_setting_replaces_the_queries_and_what_they_found(
     assert result.rows_deleted == 8
 
 
-def test_an_epic_that_moves_on_to_another_query_keeps_one_row(shortcut: Vendor, tmp_path: Path) -> None:
-    shortcut.sync("search_epics")
+def test_an_epic_that_moves_on_to_another_query_keeps_one_row(synced: Synced[Shortcut], tmp_path: Path) -> None:
+    shortcut = synced.vendor
     shortcut.rows("epics")[0]["state"] = "in progress"
     result = shortcut.sync("search_epics")["search_epics"]
 

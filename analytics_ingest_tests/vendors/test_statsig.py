@@ -10,12 +10,13 @@ import pytest
 from analytics_ingest.extract.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import EVENT_NAMES, LATER_MS, event_metric, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
@@ -24,25 +25,53 @@ if TYPE_CHECKING:
 RULES = [("gates", "gates_rules", "gate_id"), ("dynamic_configs", "dynamic_configs_rules", "dynamic_config_id")]
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Statsig]]:
+    vendor = Statsig()
+    vendor.rows("events_metrics", "#1").append(event_metric("add to cart", 0))
+    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
+        yield found
+
+
+def change(statsig: Statsig) -> None:
+    statsig.rows("gates_rules", "gate-4").pop(0)
+    # on the last page, and older than the cursor
+    last = statsig.rows("experiments")[203]
+    last.update(name="another name", lastModifiedTime=last["createdTime"] + 1)
+    statsig.rows("ingestion_runs")[7].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
+    statsig.rows("users")[3]["role"] = "Admin"
+
+
+@pytest.fixture(scope="module")
+def later(first: Synced[Statsig], tmp_path_factory: pytest.TempPathFactory) -> Later:
+    """A second sync, after ``change``."""
+    changed = ("gates", "gates_rules", "experiments", "ingestion_runs", "users")
+    return synced_later(first, tmp_path_factory.mktemp("later"), change, *changed)
+
+
 @pytest.fixture
-def statsig(connect: Callable[..., Vendor]) -> Vendor:
+def statsig(synced: Synced[Statsig]) -> Statsig:
+    """The server after a first sync of everything."""
+    return synced.vendor
+
+
+@pytest.fixture
+def fresh(connect: Callable[..., Statsig]) -> Statsig:
     return connect(Statsig())
 
 
-def queries(statsig: Vendor, path: str) -> list[dict[str, str]]:
+def queries(statsig: Statsig | Later, path: str) -> list[dict[str, str]]:
     return [asked.query for asked in statsig.asked if asked.path == f"/console/v1{path}"]
 
 
-def pages(statsig: Vendor, path: str) -> list[str]:
+def pages(statsig: Statsig | Later, path: str) -> list[str]:
     return [each["page"] for each in queries(statsig, path)]
 
 
 @pytest.mark.parametrize(("parent", "name", "column"), RULES)
 def test_rules_carry_their_parents_id_and_are_read_from_both_shapes(
-    statsig: Vendor, tmp_path: Path, parent: str, name: str, column: str
+    statsig: Statsig, tmp_path: Path, parent: str, name: str, column: str
 ) -> None:
-    statsig.sync(parent, name)
-
     found = query(tmp_path, f"SELECT {column}, id, name, pass_percentage FROM experimentation.{name} ORDER BY ALL")
     sent = [
         (*key, row["id"], row["name"], row["passPercentage"])
@@ -52,15 +81,16 @@ def test_rules_carry_their_parents_id_and_are_read_from_both_shapes(
     assert found == sorted(sent)
     # of the same id in several parents, from a list with two objects (config-3) and from one object (gate-4)
     assert len(found) > len({row[1] for row in found})
-    asked = [asked for asked in statsig.asked if asked.path.endswith("/rules")]
+    asked = [asked for asked in statsig.asked if f"/{parent}/" in asked.path and asked.path.endswith("/rules")]
     assert len(asked) == len(statsig.rows(parent))
     assert [each.query for each in asked if each.query] == []
 
 
-@pytest.mark.parametrize(("parent", "name", "column"), RULES)
+@pytest.mark.parametrize(("parent", "name", "column"), [RULES[0], pytest.param(*RULES[1], marks=pytest.mark.extended)])
 def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
-    statsig: Vendor, tmp_path: Path, parent: str, name: str, column: str
+    fresh: Statsig, tmp_path: Path, parent: str, name: str, column: str
 ) -> None:
+    statsig = fresh
     only = statsig.rows(parent)[2]
     statsig.rows(parent)[:] = [only]
     statsig.sync(parent, name)
@@ -77,19 +107,18 @@ def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
     ]
 
 
-def test_a_rule_that_goes_is_marked_in_its_gate_alone(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("gates", "gates_rules")
-    statsig.rows("gates_rules", "gate-4").pop(0)
-    result = statsig.sync("gates", "gates_rules")["gates_rules"]
+def test_a_rule_that_goes_is_marked_in_its_gate_alone(later: Later) -> None:
+    result = later.results["gates_rules"]
 
     assert (result.reading.rows_loaded, result.rows_deleted) == (0, 1)
-    gone = query(tmp_path, "SELECT gate_id, id FROM experimentation.gates_rules WHERE _deleted_at IS NOT NULL")
+    gone = query(later.folder, "SELECT gate_id, id FROM experimentation.gates_rules WHERE _deleted_at IS NOT NULL")
     assert gone == [("gate-4", "rule-0")]
 
 
-def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(statsig: Vendor, tmp_path: Path) -> None:
-    result = statsig.sync("segments", "segments_ids")["segments_ids"]
-
+def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(
+    synced: Synced[Statsig], tmp_path: Path
+) -> None:
+    statsig, result = synced.vendor, synced.results["segments_ids"]
     assert result.status == "complete"
     counts = (
         "SELECT segment_id, count(*), min(id), max(id) FROM experimentation.segments_ids GROUP BY 1 ORDER BY 2 DESC"
@@ -108,7 +137,9 @@ def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(s
     assert result.reading.parents_missing == 0
 
 
-def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(statsig: Vendor, tmp_path: Path) -> None:
+@pytest.mark.extended
+def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(fresh: Statsig, tmp_path: Path) -> None:
+    statsig = fresh
     gates = statsig.rows("gates")
     for row in gates:
         row["lastModifiedTime"] = None
@@ -127,9 +158,7 @@ def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(statsig: Ven
     assert query(tmp_path, changed) == [("gate-3", LATER_MS)]
 
 
-def test_an_experiments_begin_and_end_are_times(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("experiments")
-
+def test_an_experiments_begin_and_end_are_times(statsig: Statsig, tmp_path: Path) -> None:
     row = statsig.rows("experiments")[3]
     found = query(
         tmp_path,
@@ -139,38 +168,35 @@ def test_an_experiments_begin_and_end_are_times(statsig: Vendor, tmp_path: Path)
     assert found == [("TIMESTAMP WITH TIME ZONE", row["startTime"], row["endTime"])]
 
 
-def test_a_list_that_is_not_newest_first_loses_no_change(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("experiments")
-    # on the last page, and older than the cursor
-    last = statsig.rows("experiments")[203]
-    last.update(name="another name", lastModifiedTime=last["createdTime"] + 1)
-    statsig.asked.clear()
-    result = statsig.sync("experiments")["experiments"]
+def test_a_list_that_is_not_newest_first_loses_no_change(later: Later, first: Synced[Statsig]) -> None:
+    result = later.results["experiments"]
 
     assert result.reading.rows_loaded == 1
-    assert result.cursor > datetime.fromtimestamp(last["lastModifiedTime"] / 1000, UTC)
-    assert pages(statsig, "/experiments") == ["1", "2", "3"]
-    assert query(tmp_path, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [
+    last = first.vendor.rows("experiments")[203]
+    assert result.cursor > datetime.fromtimestamp(last["createdTime"] / 1000 + 1, UTC)
+    assert pages(later, "/experiments") == ["1", "2", "3"]
+    assert query(later.folder, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [
         ("experiment-203",)
     ]
 
 
-def test_an_envelope_that_names_no_next_page_ends_the_list_though_the_page_is_full(statsig: Vendor) -> None:
-    result = statsig.sync("gates")["gates"]
-
+def test_an_envelope_that_names_no_next_page_ends_the_list_though_the_page_is_full(synced: Synced[Statsig]) -> None:
+    statsig, result = synced.vendor, synced.results["gates"]
     assert queries(statsig, "/gates") == [{"page": "1", "limit": "10"}, {"page": "2", "limit": "10"}]
     assert (result.reading.rows_read, result.reading.doubt) == (20, "")
 
 
-def test_a_list_without_pagination_is_read_to_an_empty_page_whatever_its_pages_hold(statsig: Vendor) -> None:
+def test_a_list_without_pagination_is_read_to_an_empty_page_whatever_its_pages_hold(statsig: Statsig) -> None:
     statsig.largest = 40
+    statsig.asked.clear()
     result = statsig.sync("tags")["tags"]
 
     assert queries(statsig, "/tags") == [{"page": str(n), "limit": "100"} for n in range(1, 6)]
     assert (result.status, result.table_rows) == ("complete", 130)
 
 
-def test_a_short_page_that_is_repeated_counts_once(statsig: Vendor, tmp_path: Path) -> None:
+def test_a_short_page_that_is_repeated_counts_once(fresh: Statsig, tmp_path: Path) -> None:
+    statsig = fresh
     page = Answer(
         body={"message": "Listed successfully.", "data": [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]}
     )
@@ -181,9 +207,8 @@ def test_a_short_page_that_is_repeated_counts_once(statsig: Vendor, tmp_path: Pa
     assert query(tmp_path, "SELECT id FROM experimentation.tags ORDER BY 1") == [("a",), ("b",)]
 
 
-def test_samples_of_events_are_all_kept_under_names_that_repeat(statsig: Vendor, tmp_path: Path) -> None:
-    result = statsig.sync("events")["events"]
-
+def test_samples_of_events_are_all_kept_under_names_that_repeat(synced: Synced[Statsig], tmp_path: Path) -> None:
+    statsig, result = synced.vendor, synced.results["events"]
     assert (result.table_rows, result.endpoint.write_disposition) == (45, "replace")
     found = query(
         tmp_path, "SELECT name, epoch_ms(timestamp), typeof(timestamp) FROM experimentation.events ORDER BY 2"
@@ -192,10 +217,7 @@ def test_samples_of_events_are_all_kept_under_names_that_repeat(statsig: Vendor,
     assert found == sent
 
 
-def test_metrics_of_events_are_asked_for_once_a_name_and_percent_encoded(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.rows("events_metrics", "#1").append(event_metric("add to cart", 0))
-    statsig.sync("events", "events_metrics")
-
+def test_metrics_of_events_are_asked_for_once_a_name_and_percent_encoded(statsig: Statsig, tmp_path: Path) -> None:
     first = [asked.path for asked in statsig.asked if asked.path.endswith("/metrics") and asked.query["page"] == "1"]
     assert len(first) == len(set(first)) == len(EVENT_NAMES)
     assert {
@@ -213,51 +235,42 @@ def test_metrics_of_events_are_asked_for_once_a_name_and_percent_encoded(statsig
     assert found == sorted(sent)
 
 
-def test_runs_of_the_ingestion_are_asked_for_by_page_alone(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("ingestion_runs")
+def test_runs_of_the_ingestion_are_asked_for_by_page_alone(statsig: Statsig, later: Later) -> None:
     assert queries(statsig, "/ingestion/runs") == [{"page": "1"}, {"page": "2"}]
 
-    statsig.rows("ingestion_runs")[7].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
-    result = statsig.sync("ingestion_runs")["ingestion_runs"]
+    result = later.results["ingestion_runs"]
     assert (result.reading.rows_loaded, result.table_rows) == (1, 130)
     assert result.cursor == datetime(2026, 10, 14, 3, 47, tzinfo=UTC)
     found = query(
-        tmp_path,
+        later.folder,
         "SELECT run_id, typeof(last_updated_at) FROM experimentation.ingestion_runs WHERE latest_status = 'error'",
     )
     assert found == [("run-7", "TIMESTAMP WITH TIME ZONE")]
 
 
-def test_a_target_app_without_an_id_has_its_name_for_one(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("target_apps")
-
+def test_a_target_app_without_an_id_has_its_name_for_one(statsig: Statsig, tmp_path: Path) -> None:
     found = query(tmp_path, "SELECT id, name FROM experimentation.target_apps ORDER BY name")
     assert found == [(f"app {n}" if n % 2 else f"app-{n}", f"app {n}") for n in range(9)]
 
 
-def test_users_are_told_apart_by_email(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("users")
-    statsig.rows("users")[3]["role"] = "Admin"
-    result = statsig.sync("users")["users"]
+def test_users_are_told_apart_by_email(later: Later) -> None:
+    result = later.results["users"]
 
     assert (result.reading.rows_loaded, result.table_rows) == (1, 230)
-    assert query(tmp_path, "SELECT email FROM experimentation.users WHERE role = 'Admin'") == [("u3@example.com",)]
+    assert query(later.folder, "SELECT email FROM experimentation.users WHERE role = 'Admin'") == [("u3@example.com",)]
 
 
-def test_hidden_metrics_are_read_too(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("metrics")
-
+def test_hidden_metrics_are_read_too(statsig: Statsig, tmp_path: Path) -> None:
     assert {each["showHiddenMetrics"] for each in queries(statsig, "/metrics/list")} == {"true"}
     found = query(tmp_path, "SELECT is_hidden, count(*) FROM experimentation.metrics GROUP BY 1 ORDER BY 1")
     assert found == [(False, 207), (True, 23)]
 
 
-def test_the_version_of_the_api_is_sent_with_every_request(statsig: Vendor) -> None:
-    statsig.sync()
-
+def test_the_version_of_the_api_is_sent_with_every_request(statsig: Statsig) -> None:
     assert {asked.headers.get("STATSIG-API-VERSION") for asked in statsig.asked} == {"20240601"}
 
 
+@pytest.mark.extended
 def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[..., Vendor], tmp_path: Path) -> None:
     statsig = connect(Statsig(), FAN_OUT="changed")
     gates = statsig.rows("gates")
@@ -277,13 +290,14 @@ def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[
     assert query(tmp_path, "SELECT gate_id FROM experimentation.gates_rules WHERE id = 'rule-9'") == [("gate-4",)]
 
 
-def test_a_limit_that_says_nothing_is_ridden_out_for_a_quarter_of_an_hour(statsig: Vendor, clock: FakeClock) -> None:
-    statsig.limit = Limit(requests=100, seconds=900, now=clock.now)
-    results = statsig.sync()
+def test_a_limit_that_says_nothing_is_ridden_out_for_a_quarter_of_an_hour(fresh: Statsig, clock: FakeClock) -> None:
+    fresh.limit = Limit(requests=20, seconds=900, now=clock.now)
+    wanted = ("gates", "gates_rules", "tags", "metrics_values")
+    results = fresh.sync(*wanted)
 
-    assert {result.status for result in results.values()} == {"complete"}
-    assert len(results) == 21
-    assert clock.slept == [2, 4, 8, 16, 32, 64, 128, 256, 512]
+    assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
+    assert 40 < fresh.requests.total() - fresh.limit.refused <= 60
+    assert clock.slept == [2, 4, 8, 16, 32, 64, 128, 256, 512] * 2
 
 
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Vendor]) -> None:

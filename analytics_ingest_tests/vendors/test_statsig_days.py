@@ -10,47 +10,54 @@ import pytest
 
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import entry, status, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from analytics_ingest_tests.vendors.server import Vendor
+    from analytics_ingest_tests.vendors.conftest import Synced
 
 VALUES = "SELECT date, count(*), count(_deleted_at) FROM experimentation.metrics_values GROUP BY 1 ORDER BY 1 DESC"
 LOG_IN_UTC = "SELECT id, epoch_ms(logged_at), typeof(logged_at) FROM experimentation.audit_logs"
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Statsig]]:
+    folder = tmp_path_factory.mktemp("first")
+    with synced_once(Statsig(), folder, "metrics_values", "ingestion_status", "audit_logs") as found:
+        yield found
+
+
 @pytest.fixture
-def statsig(connect: Callable[..., Vendor]) -> Vendor:
-    return connect(Statsig())
+def statsig(synced: Synced[Statsig]) -> Statsig:
+    """The server after a first sync of what is read by the day."""
+    return synced.vendor
 
 
-def day(statsig: Vendor, back: int = 0) -> str:
-    assert isinstance(statsig, Statsig)
+def day(statsig: Statsig, back: int = 0) -> str:
     return str(statsig.today - timedelta(days=back))
 
 
-def queries(statsig: Vendor, path: str) -> list[dict[str, str]]:
+def queries(statsig: Statsig, path: str) -> list[dict[str, str]]:
     return [asked.query for asked in statsig.asked if asked.path == f"/console/v1{path}"]
 
 
-def days_asked(statsig: Vendor) -> list[str]:
+def days_asked(statsig: Statsig) -> list[str]:
     """The days that values were asked for since the last time, the newest first."""
     found = {each["date"] for each in queries(statsig, "/metrics/values")}
     statsig.asked.clear()
     return sorted(found, reverse=True)
 
 
-def days(statsig: Vendor, count: int) -> list[str]:
+def days(statsig: Statsig, count: int) -> list[str]:
     return [day(statsig, back) for back in range(count)]
 
 
-def test_values_are_read_day_by_day_and_keyed_by_the_day_too(statsig: Vendor, tmp_path: Path) -> None:
-    result = statsig.sync("metrics_values")["metrics_values"]
-
+def test_values_are_read_day_by_day_and_keyed_by_the_day_too(synced: Synced[Statsig], tmp_path: Path) -> None:
+    statsig, result = synced.vendor, synced.results["metrics_values"]
     asked = Counter(tuple(sorted(each.items())) for each in queries(statsig, "/metrics/values"))
     expected = [
         (("date", each), ("limit", "20"), ("page", page)) for each in days(statsig, 7) for page in ("1", "2", "3")
@@ -70,8 +77,7 @@ def test_values_are_read_day_by_day_and_keyed_by_the_day_too(statsig: Vendor, tm
     ]
 
 
-def test_a_value_that_is_corrected_or_goes_within_the_window_is_noticed(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("metrics_values")
+def test_a_value_that_is_corrected_or_goes_within_the_window_is_noticed(statsig: Statsig, tmp_path: Path) -> None:
     values = statsig.rows("metrics_values", day(statsig, 6))
     values[0]["numerator"] = 99
     del values[1]
@@ -83,9 +89,8 @@ def test_a_value_that_is_corrected_or_goes_within_the_window_is_noticed(statsig:
 
 
 def test_values_of_days_that_left_the_window_stay(
-    statsig: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    statsig: Statsig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    statsig.sync("metrics_values")
     for back in (3, 4, 5, 6):
         statsig.rows("metrics_values", day(statsig, back)).clear()
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__WINDOW_DAYS", "3")
@@ -98,7 +103,7 @@ def test_values_of_days_that_left_the_window_stay(
 
 
 def test_the_first_sync_reaches_back_to_the_start_date_and_so_does_a_full_refresh(
-    connect: Callable[..., Vendor], tmp_path: Path
+    connect: Callable[..., Statsig], tmp_path: Path
 ) -> None:
     statsig = connect(Statsig())
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +122,7 @@ def test_the_first_sync_reaches_back_to_the_start_date_and_so_does_a_full_refres
     assert query(tmp_path, VALUES) == [*((each, 45, 0) for each in days(statsig, 7)), (day(statsig, 19), 1, 0)]
 
 
-def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., Vendor], tmp_path: Path) -> None:
+def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., Statsig], tmp_path: Path) -> None:
     statsig = connect(Statsig())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCES__EXPERIMENTATION__START_DATE", day(statsig, 9))
@@ -136,7 +141,8 @@ def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., 
     assert query(tmp_path, VALUES)[-1] == (day(statsig, 9), 1, 0)
 
 
-def test_a_window_before_the_first_sync_does_not_stand_for_it(connect: Callable[..., Vendor]) -> None:
+@pytest.mark.extended
+def test_a_window_before_the_first_sync_does_not_stand_for_it(connect: Callable[..., Statsig]) -> None:
     statsig = connect(Statsig())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCES__EXPERIMENTATION__START_DATE", day(statsig, 9))
@@ -147,8 +153,7 @@ def test_a_window_before_the_first_sync_does_not_stand_for_it(connect: Callable[
     assert days_asked(statsig) == days(statsig, 10)
 
 
-def test_a_runs_window_reads_exactly_its_days(statsig: Vendor, tmp_path: Path) -> None:
-    statsig.sync("metrics_values")
+def test_a_runs_window_reads_exactly_its_days(statsig: Statsig, tmp_path: Path) -> None:
     days_asked(statsig)
     for back in (29, 30, 31, 32):
         statsig.rows("metrics_values", day(statsig, back)).append(value(0))
@@ -162,9 +167,16 @@ def test_a_runs_window_reads_exactly_its_days(statsig: Vendor, tmp_path: Path) -
     assert query(tmp_path, VALUES) == [*recent, (day(statsig, 30), 1, 0), (day(statsig, 31), 1, 0)]
 
 
-@pytest.mark.parametrize(("settings", "back"), [({}, 6), ({"WINDOW_DAYS": "3"}, 2), ({"WINDOW_DAYS": "1"}, 0)])
+@pytest.mark.parametrize(
+    ("settings", "back"),
+    [
+        pytest.param({}, 6, marks=pytest.mark.extended),
+        ({"WINDOW_DAYS": "3"}, 2),
+        pytest.param({"WINDOW_DAYS": "1"}, 0, marks=pytest.mark.extended),
+    ],
+)
 def test_the_status_of_the_ingestion_is_asked_for_by_days(
-    connect: Callable[..., Vendor], tmp_path: Path, settings: dict[str, str], back: int
+    connect: Callable[..., Statsig], tmp_path: Path, settings: dict[str, str], back: int
 ) -> None:
     statsig = connect(Statsig(), **settings)
     statsig.sync("ingestion_status")
@@ -180,9 +192,9 @@ def test_the_status_of_the_ingestion_is_asked_for_by_days(
 
 
 def test_the_status_of_the_ingestion_is_read_from_an_array_and_from_an_envelope(
-    statsig: Vendor, tmp_path: Path
+    synced: Synced[Statsig], tmp_path: Path
 ) -> None:
-    in_array = statsig.sync("ingestion_status")["ingestion_status"]
+    statsig, in_array = synced.vendor, synced.results["ingestion_status"]
     assert in_array.table_rows == 14
 
     today = datetime.now(UTC).date()
@@ -197,8 +209,7 @@ def test_the_status_of_the_ingestion_is_read_from_an_array_and_from_an_envelope(
     assert found == [("message 0",), ("message 1",), ("message 2",)]
 
 
-def test_a_status_without_data_is_a_failure_and_no_row(statsig: Vendor) -> None:
-    statsig.sync("ingestion_status")
+def test_a_status_without_data_is_a_failure_and_no_row(statsig: Statsig) -> None:
     bodies: list[dict[str, Any]] = [{"message": "no data"}, {"rows": [{"status": "ERROR"}]}, {}, {"data": None}]
     # a body that passed would leave those after it
     statsig.faults["ingestion_status"] = [Answer(body=body) for body in bodies]
@@ -208,7 +219,8 @@ def test_a_status_without_data_is_a_failure_and_no_row(statsig: Vendor) -> None:
     assert "'data' in the body holds NoneType, not records" in result.reason
 
 
-def test_date_and_time_in_words_become_one_timestamp(statsig: Vendor, tmp_path: Path) -> None:
+def test_date_and_time_in_words_become_one_timestamp(connect: Callable[..., Statsig], tmp_path: Path) -> None:
+    statsig = connect(Statsig())
     words = [
         ("Mon Sep 26 2022", "23:46:14 GMT+0000 (Coordinated Universal Time)"),
         ("Mon Sep 26 2022", "16:46:15 GMT-0700 (Pacific Daylight Time)"),
@@ -231,9 +243,9 @@ def test_date_and_time_in_words_become_one_timestamp(statsig: Vendor, tmp_path: 
 
 
 def test_the_log_is_asked_for_from_a_day_before_the_look_back_and_keeps_what_is_older(
-    statsig: Vendor, tmp_path: Path
+    synced: Synced[Statsig], tmp_path: Path
 ) -> None:
-    first = statsig.sync("audit_logs")["audit_logs"]
+    statsig, first = synced.vendor, synced.results["audit_logs"]
     assert queries(statsig, "/audit_logs") == [{"page": "1", "limit": "100"}, {"page": "2", "limit": "100"}]
     assert first.cursor == datetime(2026, 9, 18, 0, 30, tzinfo=UTC)
 

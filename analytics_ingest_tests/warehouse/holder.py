@@ -7,21 +7,23 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import duckdb
-
-from analytics_ingest.warehouse.locks import held
-from analytics_ingest.warehouse.warehouse import Warehouse
-
 LOG = logging.getLogger("holder")
 
 if __name__ == "__main__":
     kind, what = sys.argv[1:]
+    # imports are most of what the process takes
     with ExitStack() as holding:
         if kind == "lock":
+            from analytics_ingest.warehouse.locks import held
+
             holding.enter_context(held(Path(what), what="it", timeout=1, log=LOG))
         elif kind == "duckdb":
+            import duckdb
+
             holding.enter_context(duckdb.connect(what))
         else:
+            from analytics_ingest.warehouse.warehouse import Warehouse
+
             warehouse = Warehouse(what, log=LOG, lock_timeout=1)
             holding.enter_context(warehouse.sync())
             if kind == "write":

@@ -137,78 +137,83 @@ def types_said(trial_api: Trial, result: Any) -> dict[str, str]:
 def test_every_pair_of_kinds_on_a_first_sync(store: Store, trial_api: Trial) -> None:
     rows = sent((0, 1), 1)
     trial_api.rows = Rows(things=[rows[:3], rows[3:]])
-    result = trial_api.sync()["things"]
+    result = trial_api.sync("things")["things"]
     assert (result.status, result.reading.rows_rejected) == ("complete", 0)
     compare(store, rows, postgres=is_postgres(store))
     said = types_said(trial_api, result)
     assert {pair: said[column(*pair)] for pair in PAIRS} == {pair: expected_type(*pair) for pair in PAIRS}
-    assert trial_api.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
 
 
 def test_every_pair_of_kinds_between_two_syncs(store: Store, trial_api: Trial) -> None:
     first = sent((0,), 1)
     trial_api.rows = Rows(things=[first])
-    result = trial_api.sync()["things"]
+    result = trial_api.sync("things")["things"]
     assert {pair: types_said(trial_api, result)[column(*pair)] for pair in PAIRS} == {
         pair: expected_type(pair[0]) for pair in PAIRS
     }
     second = sent((1,), 1000)
     trial_api.rows = Rows(things=[first, second])
-    result = trial_api.sync()["things"]
+    result = trial_api.sync("things")["things"]
     # the rows that are there are not loaded again
     assert (result.status, result.reading.rows_loaded) == ("complete", len(second))
     compare(store, first + second, postgres=is_postgres(store), former=[row["id"] for row in first])
     said = types_said(trial_api, result)
     assert {pair: said[column(*pair)] for pair in PAIRS} == {pair: expected_type(*pair) for pair in PAIRS}
-    assert trial_api.sync()["things"].reading.rows_loaded == 0
-    trial_api.sync(full_refresh=True)
+    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
+    trial_api.sync("things", full_refresh=True)
     compare(store, first + second, postgres=is_postgres(store))
-    assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
+    assert {each.outcome for each in verify_api(API, selected={"things"}, log=LOG)} == {"same"}
 
 
-def test_a_widened_column_is_reported_with_the_row_and_the_types(store: Store, trial_api: Trial) -> None:
-    trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 4}]])
-    trial_api.sync()
-    trial_api.rows = Rows(things=[[{"id": 1, "share": 3}, {"id": 2, "share": 0.375}]])
-    result = trial_api.sync()["things"]
-    assert result.widened == ["share is double, was bigint: the row id 2 has 0.375"]
-    (finding,) = (each for each in result.findings if each.name == "schema_unchanged")
-    assert not finding.passed
-    assert finding.said.splitlines() == ["share is double, was bigint", *result.widened]
-    assert {key: row["share"] for key, row in read(store).rows.items()} == {1: 3.0, 2: 0.375}
-
-
-def test_large_numbers_that_no_longer_come_keep_their_digits(store: Store, trial_api: Trial) -> None:
-    trial_api.rows = Rows(things=[[{"id": 1, "size": 2**53 + 1}, {"id": 2, "size": 5}]])
-    trial_api.sync()
-    trial_api.rows = Rows(things=[[{"id": 2, "size": 0.5}]])
-    trial_api.sync()
-    assert {key: row["size"] for key, row in read(store).rows.items()} == {1: str(2**53 + 1), 2: "0.5"}
-
-
-def test_times_become_text_in_utc(store: Store, trial_api: Trial) -> None:
-    times = ["2026-01-01T12:30:00+02:00", "2026-01-01T00:00:00.25Z", 1_767_225_600, None]
-    rows = [{"id": number, "seen_at": time} for number, time in enumerate(times)]
-    trial_api.rows = Rows(things=[rows])
-    trial_api.sync()
+def test_a_widened_column_is_reported_and_holds_also_what_no_longer_comes(store: Store, trial_api: Trial) -> None:
+    times = ["2026-01-01T00:00:00.25Z", 1_767_225_600, None]
+    stays = [{"id": number, "seen_at": time} for number, time in enumerate(times, 3)]
+    before = [
+        {"id": 1, "share": 3, "size": 2**53 + 1, "seen_at": "2026-01-01T12:30:00+02:00"},
+        {"id": 2, "share": 4, "size": 5},
+    ]
+    trial_api.rows = Rows(things=[[*before, *stays]])
+    trial_api.sync("things")
     seen = {key: row["seen_at"] for key, row in read(store).rows.items()}
     assert seen == {
-        0: datetime(2026, 1, 1, 10, 30, tzinfo=UTC),
-        1: datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC),
-        2: datetime(2026, 1, 1, tzinfo=UTC),
-        3: None,
+        1: datetime(2026, 1, 1, 10, 30, tzinfo=UTC),
+        2: None,
+        3: datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC),
+        4: datetime(2026, 1, 1, tzinfo=UTC),
+        5: None,
     }
-    trial_api.rows = Rows(things=[[*rows, {"id": 4, "seen_at": "soon"}, {"id": 5, "seen_at": "2026-01-02T00:00:00Z"}]])
-    trial_api.sync()
-    assert {key: row["seen_at"] for key, row in read(store).rows.items()} == {
-        0: "2026-01-01T10:30:00+00:00",
-        1: "2026-01-01T00:00:00.250000+00:00",
-        2: "2026-01-01T00:00:00+00:00",
-        3: None,
-        4: "soon",
-        5: "2026-01-02T00:00:00+00:00",
+    # the first goes, the second changes
+    changed = {**before[1], "share": 0.375, "size": 0.5}
+    new = [{"id": 6, "seen_at": "soon"}, {"id": 7, "seen_at": "2026-01-02T00:00:00Z"}]
+    trial_api.rows = Rows(things=[[changed, *stays, *new]])
+    result = trial_api.sync("things")["things"]
+    said = {line.split(" ")[0]: line for line in result.widened}
+    assert said.keys() == {"share", "size", "seen_at"}
+    assert said["share"] == "share is double, was bigint: the row id 2 has 0.375"
+    assert said["seen_at"] == "seen_at is text, was timestamp: the row id 6 has soon"
+    (finding,) = (each for each in result.findings if each.name == "schema_unchanged")
+    assert not finding.passed
+    lines = finding.said.splitlines()
+    assert {line.split(" ")[0] for line in lines[:3]} == said.keys()
+    assert "share is double, was bigint" in lines
+    assert lines[3:] == result.widened
+    found = read(store).rows
+    assert {key: (row["share"], row["size"]) for key, row in found.items() if key < 3} == {
+        1: (3.0, str(2**53 + 1)),
+        2: (0.375, "0.5"),
     }
-    assert trial_api.sync()["things"].reading.rows_loaded == 0
+    # in UTC
+    assert {key: row["seen_at"] for key, row in found.items()} == {
+        1: "2026-01-01T10:30:00+00:00",
+        2: None,
+        3: "2026-01-01T00:00:00.250000+00:00",
+        4: "2026-01-01T00:00:00+00:00",
+        5: None,
+        6: "soon",
+        7: "2026-01-02T00:00:00+00:00",
+    }
+    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
 
 
 def test_times_before_year_1_and_after_9999_are_text(store: Store, trial_api: Trial) -> None:
@@ -216,7 +221,7 @@ def test_times_before_year_1_and_after_9999_are_text(store: Store, trial_api: Tr
     trial_api.rows = Rows(
         things=[[{"id": 1, "seen_at": odd[0]}, {"id": 2, "seen_at": odd[1]}, {"id": 3, "seen_at": 0}]]
     )
-    assert trial_api.sync()["things"].reading.rows_rejected == 0
+    assert trial_api.sync("things")["things"].reading.rows_rejected == 0
     assert {key: row["seen_at"] for key, row in read(store).rows.items()} == {
         1: odd[0],
         2: odd[1],
@@ -227,10 +232,10 @@ def test_times_before_year_1_and_after_9999_are_text(store: Store, trial_api: Tr
 def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, trial_api: Trial) -> None:
     parts = {"7": [[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]]}
     trial_api.rows = Rows(things=[[{"id": 7}]], parts=parts)
-    trial_api.sync()
+    trial_api.sync("things", "parts")
     assert store.table(NAME, "parts")[0].count("thing_id") == 1
     trial_api.rows = Rows(things=[[{"id": 7}, {"id": "007"}]], parts={**parts, "007": [[{"id": 1, "name": "c"}]]})
-    results = trial_api.sync()
+    results = trial_api.sync("things", "parts")
     assert {result.status for result in results.values()} == {"complete"}
     assert sorted(read(store).rows) == ["007", "7"]
     columns, rows = store.table(NAME, "parts")
@@ -240,9 +245,9 @@ def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, trial_api
         ("7", 1, "a", None),
         ("7", 2, "b", None),
     ]
-    again = trial_api.sync()
-    assert [result.reading.rows_loaded for result in again.values()] == [0, 0, 0, 0]
-    assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
+    again = trial_api.sync("things", "parts")
+    assert [result.reading.rows_loaded for result in again.values()] == [0, 0]
+    assert {each.outcome for each in verify_api(API, selected={"things", "parts"}, log=LOG)} == {"same"}
 
 
 FORMER = [
@@ -277,7 +282,7 @@ def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, tria
     )
     # the fourth is gone upstream: its values are folded in the table
     trial_api.rows = Rows(things=[FORMER[:3]])
-    result = trial_api.sync(full_refresh=True)["things"]
+    result = trial_api.sync("things", full_refresh=True)["things"]
     assert (result.status, result.reading.rows_loaded, result.rows_deleted) == ("complete", 3, 1)
     found = read(store)
     assert [name for name in found.columns if "__v_" in name] == []
@@ -294,43 +299,38 @@ def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, tria
     }
     assert {key: row["big"] for key, row in values.items()} == {1: str(2**60), 2: "0.5", 3: "7", 4: None}
     assert {key: row["odd"] for key, row in values.items() if key != 4} == {1: "true", 2: "x", 3: "7"}
-    assert trial_api.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
 
 
-def test_a_stored_type_stays_until_a_value_does_not_fit(store: Store, trial_api: Trial) -> None:
-    load_as_before([{"id": 1, "note": "2026-01-01T00:00:00Z"}])
+def test_a_stored_type_stays_until_a_value_does_not_fit_and_a_declared_one_until_a_full_refresh(
+    store: Store, trial_api: Trial
+) -> None:
+    texts = {"due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"}
+    load_as_before([{"id": 1, "note": "2026-01-01T00:00:00Z", **texts}])
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    later = [{"id": 1, "note": "2026-01-01T00:00:00Z"}, {"id": 2, "note": "2026-01-01T02:00:00+02:00"}]
-    trial_api.rows = Rows(things=[later])
-    trial_api.sync()
+    others = {"due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"}
+    rows = [
+        {"id": 1, "note": "2026-01-01T00:00:00Z", **texts},
+        {"id": 2, "note": "2026-01-01T02:00:00+02:00", **others},
+    ]
+
+    def declared() -> dict[int, list[Any]]:
+        found = read(store).rows
+        return {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in found.items() if key < 3}
+
+    trial_api.rows = Rows(things=[rows])
+    trial_api.sync("things")
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: moment, 2: moment}
-    trial_api.rows = Rows(things=[[*later, {"id": 3, "note": "42"}]])
-    result = trial_api.sync()["things"]
+    # as sent
+    assert declared() == {1: [*texts.values()], 2: [*others.values()]}
+    trial_api.rows = Rows(things=[[*rows, {"id": 3, "note": "42"}]])
+    result = trial_api.sync("things")["things"]
     assert result.widened == ["note is text, was timestamp: the row id 3 has 42"]
     iso = "2026-01-01T00:00:00+00:00"
     assert {key: row["note"] for key, row in read(store).rows.items()} == {1: iso, 2: iso, 3: "42"}
-
-
-def test_a_column_that_is_declared_since_holds_times_after_a_full_refresh(store: Store, trial_api: Trial) -> None:
-    load_as_before(
-        [{"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"}]
-    )
-    rows = [
-        {"id": 1, "due_on": "2026-03-01T00:00:00Z", "ends_at": 1_767_225_600_250, "starts_at": "2026-02-01"},
-        {"id": 2, "due_on": "2026-03-02T12:00:00+02:00", "ends_at": None, "starts_at": "2026-03-01"},
-    ]
-    trial_api.rows = Rows(things=[rows])
-    trial_api.sync()
-    kept = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
-    # as sent
-    assert kept == {
-        1: ["2026-03-01T00:00:00Z", 1_767_225_600_250, "2026-02-01"],
-        2: ["2026-03-02T12:00:00+02:00", None, "2026-03-01"],
-    }
-    assert trial_api.sync(full_refresh=True)["things"].reason == ""
-    found = {key: [row["due_on"], row["ends_at"], row["starts_at"]] for key, row in read(store).rows.items()}
-    assert found == {
+    assert trial_api.sync("things", full_refresh=True)["things"].reason == ""
+    assert declared() == {
         1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "2026-02-01"],
         2: [datetime(2026, 3, 2, 10, tzinfo=UTC), None, "2026-03-01"],
     }
-    assert trial_api.sync()["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].reading.rows_loaded == 0

@@ -115,7 +115,9 @@ def test_a_view_in_duckdb_goes_on(upstream: Trial, tmp_path: Path) -> None:
     assert query(tmp_path, f"SELECT id, share FROM {NAME}.report ORDER BY id") == [(1, 3.0), (2, 0.375)]
 
 
-@pytest.mark.parametrize("column", ["share", "name", "id"])
+@pytest.mark.parametrize(
+    "column", ["share", *(pytest.param(each, marks=pytest.mark.extended) for each in ("name", "id"))]
+)
 def test_an_index_in_duckdb_is_made_anew(upstream: Trial, tmp_path: Path, column: str) -> None:
     upstream.sync()
     write(tmp_path, f"CREATE INDEX mine ON {NAME}.things ({column})")
@@ -127,6 +129,7 @@ def test_an_index_in_duckdb_is_made_anew(upstream: Trial, tmp_path: Path, column
     assert query(tmp_path, "SELECT index_name FROM duckdb_indexes()") == [("mine",)]
 
 
+@pytest.mark.extended
 def test_a_constraint_in_duckdb_is_kept(upstream: Trial, tmp_path: Path) -> None:
     upstream.sync()
     write(

@@ -74,7 +74,7 @@ def test_a_lock_that_is_held_is_waited_for_and_the_wait_is_logged(tmp_path, hold
     assert got == f"got {WHAT}"
 
 
-def test_a_lock_that_stays_held_is_an_error_that_names_the_holder(tmp_path, holder):
+def test_a_lock_that_stays_held_is_an_error_that_names_the_holder_if_it_left_its_name(tmp_path, holder):
     path = tmp_path / ".lock"
     process = holder("lock", path)
     with pytest.raises(LockTimeoutError) as error, held(path, what=WHAT, timeout=0.3, log=LOG):
@@ -84,6 +84,12 @@ def test_a_lock_that_stays_held_is_an_error_that_names_the_holder(tmp_path, hold
         "wait for it or end it",
         str(error.value),
     )
+    path.with_name(".lock.holder").unlink()
+    with (
+        pytest.raises(LockTimeoutError, match=f"^{WHAT} is still held by another process after"),
+        held(path, what=WHAT, timeout=0.1, log=LOG),
+    ):
+        pytest.fail("held twice")
 
 
 def test_a_holder_that_was_killed_frees_the_lock(tmp_path, holder, caplog):
@@ -103,14 +109,3 @@ def test_a_holder_that_is_killed_during_the_wait_frees_the_lock(tmp_path, holder
     when_waiting(lambda: process.send_signal(signal.SIGKILL))
     with held(path, what=WHAT, timeout=30, log=LOG):
         assert caplog.messages[-1] == f"got {WHAT}"
-
-
-def test_a_holder_that_left_no_name_is_another_process(tmp_path, holder):
-    path = tmp_path / ".lock"
-    holder("lock", path)
-    path.with_name(".lock.holder").unlink()
-    with (
-        pytest.raises(LockTimeoutError, match=f"^{WHAT} is still held by another process after"),
-        held(path, what=WHAT, timeout=0.1, log=LOG),
-    ):
-        pytest.fail("held twice")

@@ -71,6 +71,7 @@ def test_without_a_warehouse_there_are_no_tables_and_no_file(store: Store, tmp_p
     assert files(tmp_path) == before
 
 
+@pytest.mark.extended
 @pytest.mark.skipif(os.getuid() != 0, reason="another user is needed whose rights can be taken away")
 def test_another_user_reads_a_warehouse_that_it_cannot_write(tmp_path: Path, restored: SandboxServer) -> None:
     sync(API, "tags")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -9,7 +11,7 @@ import psycopg2
 import pytest
 
 from analytics_ingest_tests.conftest import sync
-from analytics_ingest_tests.stores import EXTENSIONS
+from analytics_ingest_tests.stores import EXTENSIONS, duckdb_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +47,7 @@ LOSSES = {
     "dataset": [f"DROP SCHEMA {API} CASCADE"],
     "everything": [f"DROP SCHEMA {API} CASCADE", f"DROP SCHEMA {API}_staging CASCADE"],
 }
+LOSSES_OF_A_LAKE = {"table and data column": [f"DROP TABLE {API}.gates_rules", column("gates", "description")]}
 STAGING_LOSSES = {
     "table": [f"DROP TABLE {API}_staging.gates"],
     "column": [f"ALTER TABLE {API}_staging.gates DROP COLUMN description"],
@@ -55,13 +58,41 @@ UNNOTICED = ("version", "dataset", "everything")
 """Losses after which the next load makes everything that is missing without more ado."""
 SHORT = ("two tables", "data column", "hash", "all of dlt and a table")
 """What is tried on the destinations that are slower."""
+EACH_KIND = ("child table", "column of a key", "hash", "all of dlt and a table")
+"""A loss of each kind, for the run that is not to take long."""
 
 
 CASES = [
-    *(pytest.param("duckdb", loss, id=f"duckdb-{loss}") for loss in LOSSES),
-    *(pytest.param("postgres", loss, id=f"postgres-{loss}") for loss in SHORT),
-    *(pytest.param("ducklake", loss, id=f"ducklake-{loss}") for loss in SHORT[:2]),
+    *(pytest.param("duckdb", loss, id=f"duckdb-{loss}") for loss in EACH_KIND),
+    *(
+        pytest.param(kind, loss, id=f"{kind}-{loss}", marks=pytest.mark.extended)
+        for kind, losses in (
+            ("duckdb", [loss for loss in LOSSES if loss not in EACH_KIND]),
+            ("postgres", SHORT),
+            ("ducklake", LOSSES_OF_A_LAKE),
+        )
+        for loss in losses
+    ),
 ]
+
+
+@pytest.fixture(scope="module")
+def filled(running: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DuckDB file after two syncs, between which a gate has gone."""
+    folder = tmp_path_factory.mktemp("filled")
+    rows = copy.deepcopy(running.world.store)
+    with duckdb_store(folder) as store, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**running.environment(), **store.settings, "DLT_DATA_DIR": str(folder / "dlt")}.items():
+            patch.setenv(name, value)
+        fill(running)
+    running.world.store = rows
+    return folder / "warehouse.duckdb"
+
+
+def fill(server: SandboxServer) -> None:
+    sync(API, *ENDPOINTS)
+    server.world.collection(API, "gates").pop()
+    sync(API, *ENDPOINTS)
 
 
 def execute(store: Store, tmp_path: Path, statements: list[str]) -> None:
@@ -83,10 +114,12 @@ def execute(store: Store, tmp_path: Path, statements: list[str]) -> None:
             lake.execute(statement)
 
 
-def rows(store: Store, table: str) -> list[dict[str, Any]]:
-    """A table's rows, in an order of their own."""
-    names, found = store.table(API, table)
-    return sorted((dict(zip(names, row, strict=True)) for row in found), key=str)
+def stored(store: Store, *tables: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of tables, in an order of their own."""
+    return {
+        table: sorted((dict(zip(names, row, strict=True)) for row in found), key=str)
+        for table, (names, found) in store.tables(API, tables or ENDPOINTS).items()
+    }
 
 
 def live(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -97,28 +130,31 @@ def live(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("store", "loss"), CASES, indirect=["store"])
 def test_what_is_lost_comes_back(
-    loss: str, store: Store, tmp_path: Path, restored: SandboxServer, caplog: pytest.LogCaptureFixture
+    loss: str, filled: Path, store: Store, tmp_path: Path, restored: SandboxServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     gates = restored.world.collection(API, "gates")
-    sync(API, *ENDPOINTS)
-    gates.pop()
-    sync(API, *ENDPOINTS)
-    before = {name: rows(store, name) for name in ENDPOINTS}
+    if file := store.settings.get("DESTINATION__DUCKDB__CREDENTIALS"):
+        shutil.copy(filled, file)
+        gates.pop()
+    else:
+        fill(restored)
+    before = stored(store)
     assert [len(live(found)) for found in before.values()] == [5, 128, 100, 7]
-    execute(store, tmp_path, LOSSES[loss])
+    statements = {**LOSSES, **LOSSES_OF_A_LAKE}[loss]
+    execute(store, tmp_path, statements)
     caplog.clear()
 
     results = sync(API, *ENDPOINTS)
 
     assert {result.status for result in results.values()} == {"complete"}
-    lost = "; ".join(LOSSES[loss]) + " "
-    for name in ENDPOINTS:
-        found = rows(store, name)
+    lost = "; ".join(statements) + " "
+    after = stored(store)
+    for name, found in after.items():
         assert live(found) == live(before[name]), name
         if f"{API}.{name} " not in lost.replace(";", " ") and f"SCHEMA {API} " not in lost:
             assert found == before[name], f"{name} was touched"
     if loss == "mark of deletion":
-        assert [row["id"] for row in rows(store, "gates") if row["_deleted_at"]] == [
+        assert [row["id"] for row in after["gates"] if row["_deleted_at"]] == [
             row["id"] for row in before["gates"] if row["_deleted_at"]
         ]
     assert ("made anew" in caplog.text or "added, and" in caplog.text) is (loss not in UNNOTICED), caplog.text
@@ -133,10 +169,11 @@ def test_what_is_lost_comes_back(
     assert "added" not in caplog.text
 
 
+@pytest.mark.extended
 def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, restored: SandboxServer) -> None:
     gates = restored.world.collection(API, "gates")
     sync(API, "gates", "tags")
-    tags = rows(store, "tags")
+    tags = stored(store, "tags")
     for number, (loss, statements) in enumerate(STAGING_LOSSES.items()):
         execute(store, tmp_path, statements)
         gates[0]["description"] = loss
@@ -145,7 +182,7 @@ def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path,
         results = sync(API, "gates", "tags")
 
         assert {result.status for result in results.values()} == {"complete"}
-        assert {row["id"]: row["description"] for row in rows(store, "gates")} == {
+        assert {row["id"]: row["description"] for row in stored(store, "gates")["gates"]} == {
             row["id"]: row["description"] for row in gates
         }
-        assert rows(store, "tags") == tags
+        assert stored(store, "tags") == tags

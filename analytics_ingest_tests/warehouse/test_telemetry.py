@@ -81,6 +81,7 @@ def run(program: str, folder: Path, telemetry: Telemetry, setting: str | None) -
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("setting", [None, "true"])
 def test_sync_sends_no_telemetry(tmp_path: Path, sandbox: SandboxServer, setting: str | None) -> None:
     folder = tmp_path / "elsewhere"

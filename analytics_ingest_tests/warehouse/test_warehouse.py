@@ -67,7 +67,7 @@ def test_a_second_sync_of_the_same_api_is_kept_out_and_one_of_another_is_not(hol
         assert tables.columns(["incidents"]) == {}
 
 
-def test_two_apis_do_not_write_to_the_file_at_once(holder):
+def test_two_apis_do_not_write_to_the_file_at_once_and_one_that_was_killed_holds_nothing(holder):
     process = holder("write", "incident_response")
     opened = warehouse()
     with (
@@ -79,15 +79,11 @@ def test_two_apis_do_not_write_to_the_file_at_once(holder):
         opened.open(),
     ):
         pytest.fail("two writers")
-
-
-def test_a_sync_that_was_killed_while_it_wrote_holds_nothing(holder):
-    process = holder("write", API)
     process.kill()
     process.wait(10)
-    again = warehouse()
-    with again.sync(), again.open() as tables:
-        assert tables.columns(["gates"]) == {}
+    for again in (warehouse("incident_response"), warehouse()):
+        with again.sync(), again.open() as tables:
+            assert tables.columns(["incidents", "gates"]) == {}
 
 
 @pytest.mark.parametrize(
