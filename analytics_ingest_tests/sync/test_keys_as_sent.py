@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from analytics_ingest.apis.feeds import From
+from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.sync.verify import verify_api
-from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows
+from analytics_ingest_tests.conftest import query, sandbox_in
+from analytics_ingest_tests.trials import API, LOG, NAME, Rows, trial
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest.sync.verify import Verified
+    from analytics_ingest_tests.extract.upstream import Answer, Asked
     from analytics_ingest_tests.trials import Trial
 
 KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
@@ -44,49 +52,105 @@ KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
 }
 
 
-def stored_keys(tmp_path: Path, table: str = "things") -> list[str]:
-    return sorted(str(key) for (key,) in query(tmp_path, f"SELECT id FROM {NAME}.{table} WHERE _deleted_at IS NULL"))
+CASES = [(kind, pages) for kind in KEYS for pages in ("one page", "a page each")]
 
 
-def rejected_keys(tmp_path: Path) -> list[Any]:
-    tables = query(tmp_path, "SELECT 1 FROM information_schema.tables WHERE table_name = '_rejected_rows'")
-    rows = query(tmp_path, f"SELECT row, reason FROM {NAME}._rejected_rows") if tables else []
-    assert all(reason for _, reason in rows)
-    return sorted((json.loads(row)["sent"]["id"] for row, _ in rows), key=repr)
+@dataclass
+class Lists(Rows):
+    """Rows of lists and of children, told apart by the number at the end of their path."""
+
+    lists: list[Sequence[Sequence[Any]]] = field(default_factory=list)
+    children: list[Mapping[str, Sequence[Sequence[Any]]]] = field(default_factory=list)
+
+    def answer(self, asked: Asked) -> Answer:
+        path, _, number = asked.path.rpartition("/")
+        of = int(number)
+        if path.endswith("/parts"):
+            return Rows(parts=self.children[of]).answer(replace(asked, path=path))
+        return Rows(things=self.lists[of]).answer(replace(asked, path=path))
 
 
-@pytest.mark.parametrize("pages", ["one page", "a page each"])
-@pytest.mark.parametrize("kind", KEYS)
-def test_keys_as_sent(trial_api: Trial, tmp_path: Path, kind: str, pages: str) -> None:
-    keys, stored, rejected = KEYS[kind]
-    rows = [{"id": key, "name": f"row {place}"} for place, key in enumerate(keys)]
-    trial_api.rows = Rows(things=[rows] if pages == "one page" else [[row] for row in rows])
-    result = trial_api.sync("things")["things"]
-    assert stored_keys(tmp_path) == sorted(stored)
-    assert rejected_keys(tmp_path) == sorted(rejected, key=repr)
+def numbered(name: str, number: int) -> Endpoint:
+    """An endpoint of the API with a path and a table of its own; a child's parents are of the same number."""
+    plain = API.by_name[name]
+    parents = From(f"things_{number}", thing_id="id") if plain.parents else None
+    return replace(plain, name=f"{name}_{number}", path=f"{plain.path}/{number}", parents=parents)
+
+
+def run(api: Api) -> dict[str, EndpointResult]:
+    return {result.endpoint.name: result for result in ApiSync(api, log=LOG).run()}
+
+
+def stored_keys(folder: Path, table: str) -> list[str]:
+    return sorted(str(key) for (key,) in query(folder, f"SELECT id FROM {NAME}.{table} WHERE _deleted_at IS NULL"))
+
+
+@dataclass
+class Twice:
+    """Two syncs of an API with a list for each case, and a verification after them."""
+
+    syncs: list[dict[str, EndpointResult]] = field(default_factory=list)
+    stored: list[dict[str, list[str]]] = field(default_factory=list)
+    rejected: dict[str, list[Any]] = field(default_factory=dict)
+    verified: dict[str, Verified] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Twice:
+    folder = tmp_path_factory.mktemp("keys")
+    api = replace(API, endpoints=tuple(numbered("things", number) for number in range(len(CASES))))
+    found = Twice()
+    with sandbox_in(folder), pytest.MonkeyPatch.context() as patch, trial(patch) as upstream:
+        upstream.rows = Lists(lists=[pages_of(kind, pages) for kind, pages in CASES])
+        for _ in range(2):
+            found.syncs.append(run(api))
+            found.stored.append({name: stored_keys(folder, name) for name in api.by_name})
+            if len(found.syncs) == 1:
+                for name, sent, reason in query(folder, f"SELECT endpoint, row, reason FROM {NAME}._rejected_rows"):
+                    assert reason
+                    found.rejected.setdefault(name, []).append(json.loads(sent)["sent"]["id"])
+        found.verified |= {each.endpoint.name: each for each in verify_api(api, log=LOG)}
+    return found
+
+
+def pages_of(kind: str, pages: str) -> list[list[Any]]:
+    rows = [{"id": key, "name": f"row {place}"} for place, key in enumerate(KEYS[kind][0])]
+    return [rows] if pages == "one page" else [[row] for row in rows]
+
+
+@pytest.mark.parametrize(("kind", "pages"), CASES)
+def test_keys_as_sent(twice: Twice, kind: str, pages: str) -> None:
+    _, stored, rejected = KEYS[kind]
+    name = f"things_{CASES.index((kind, pages))}"
+    result, again = (results[name] for results in twice.syncs)
+    assert twice.stored[0][name] == twice.stored[1][name] == sorted(stored)
+    assert sorted(twice.rejected.get(name, []), key=repr) == sorted(rejected, key=repr)
+    assert result.reading is not None
     assert result.reading.rows_rejected == len(rejected)
     assert (result.status, result.table_rows) == ("complete", len(stored))
     # no key is taken for another one, which would be a sign that rows move between pages
-    assert (result.reading.lists_unsettled, result.reading.pages) == (0, len(trial_api.rows.things))
-    again = trial_api.sync("things")["things"]
-    assert (again.reading.rows_loaded, stored_keys(tmp_path)) == (0, sorted(stored))
-    verified = {each.endpoint.name: each for each in verify_api(API, selected={"things"}, log=LOG)}
-    assert (verified["things"].outcome, verified["things"].rejected) == ("same", len(rejected))
+    assert (result.reading.lists_unsettled, result.reading.pages) == (0, len(pages_of(kind, pages)))
+    assert again.reading is not None
+    assert again.reading.rows_loaded == 0
+    assert (twice.verified[name].outcome, twice.verified[name].rejected) == ("same", len(rejected))
 
 
-@pytest.mark.parametrize("first", [[1, 2], ["1", "2"]])
-@pytest.mark.parametrize("second", [[1, 2], ["1", "2"]])
-def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(
-    trial_api: Trial, tmp_path: Path, first: list[Any], second: list[Any]
-) -> None:
-    for keys in (first, second, second):
-        trial_api.rows = Rows(things=[[{"id": key} for key in keys]], parts={"1": [[{"id": 5}]]})
-        results = trial_api.sync()
-        assert stored_keys(tmp_path) == ["1", "2"]
-        assert query(tmp_path, f"SELECT count(*) FROM {NAME}.parts") == [(1,)]
+def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(trial_api: Trial, tmp_path: Path) -> None:
+    types = ([1, 2], ["1", "2"])
+    orders = [(first, second, second) for first in types for second in types]
+    api = replace(API, endpoints=tuple(numbered(name, of) for of in range(len(orders)) for name in ("things", "parts")))
+    parts = [{"1": [[{"id": 5}]]} for _ in orders]
+    for sync in range(3):
+        trial_api.rows = Lists(lists=[[[{"id": key} for key in order[sync]]] for order in orders], children=parts)
+        results = run(api)
         assert {result.status for result in results.values()} == {"complete"}
-    assert [result.reading.rows_loaded for result in results.values()] == [0, 0, 0, 0]
-    assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
+        for number, order in enumerate(orders):
+            assert stored_keys(tmp_path, f"things_{number}") == ["1", "2"], order
+            assert query(tmp_path, f"SELECT count(*) FROM {NAME}.parts_{number}") == [(1,)], order
+    assert {name: result.reading and result.reading.rows_loaded for name, result in results.items()} == dict.fromkeys(
+        api.by_name, 0
+    )
+    assert {each.outcome for each in verify_api(api, log=LOG)} == {"same"}
 
 
 def test_children_of_every_kind_of_key(trial_api: Trial, tmp_path: Path) -> None:
