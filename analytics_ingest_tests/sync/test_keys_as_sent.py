@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.apis.feeds import From
-from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.conftest import query, sandbox_in
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows, trial
+from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, numbered, run, trial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest.sync.verify import Verified
-    from analytics_ingest_tests.extract.upstream import Answer, Asked
     from analytics_ingest_tests.trials import Trial
 
 KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
@@ -55,32 +50,6 @@ KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
 CASES = [(kind, pages) for kind in KEYS for pages in ("one page", "a page each")]
 
 
-@dataclass
-class Lists(Rows):
-    """Rows of lists and of children, told apart by the number at the end of their path."""
-
-    lists: list[Sequence[Sequence[Any]]] = field(default_factory=list)
-    children: list[Mapping[str, Sequence[Sequence[Any]]]] = field(default_factory=list)
-
-    def answer(self, asked: Asked) -> Answer:
-        path, _, number = asked.path.rpartition("/")
-        of = int(number)
-        if path.endswith("/parts"):
-            return Rows(parts=self.children[of]).answer(replace(asked, path=path))
-        return Rows(things=self.lists[of]).answer(replace(asked, path=path))
-
-
-def numbered(name: str, number: int) -> Endpoint:
-    """An endpoint of the API with a path and a table of its own; a child's parents are of the same number."""
-    plain = API.by_name[name]
-    parents = From(f"things_{number}", thing_id="id") if plain.parents else None
-    return replace(plain, name=f"{name}_{number}", path=f"{plain.path}/{number}", parents=parents)
-
-
-def run(api: Api) -> dict[str, EndpointResult]:
-    return {result.endpoint.name: result for result in ApiSync(api, log=LOG).run()}
-
-
 def stored_keys(folder: Path, table: str) -> list[str]:
     return sorted(str(key) for (key,) in query(folder, f"SELECT id FROM {NAME}.{table} WHERE _deleted_at IS NULL"))
 
@@ -101,7 +70,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Twice:
     api = replace(API, endpoints=tuple(numbered("things", number) for number in range(len(CASES))))
     found = Twice()
     with sandbox_in(folder), pytest.MonkeyPatch.context() as patch, trial(patch) as upstream:
-        upstream.rows = Lists(lists=[pages_of(kind, pages) for kind, pages in CASES])
+        upstream.rows = NumberedRows(lists=[pages_of(kind, pages) for kind, pages in CASES])
         for _ in range(2):
             found.syncs.append(run(api))
             found.stored.append({name: stored_keys(folder, name) for name in api.by_name})
@@ -141,7 +110,9 @@ def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(trial_api: T
     api = replace(API, endpoints=tuple(numbered(name, of) for of in range(len(orders)) for name in ("things", "parts")))
     parts = [{"1": [[{"id": 5}]]} for _ in orders]
     for sync in range(3):
-        trial_api.rows = Lists(lists=[[[{"id": key} for key in order[sync]]] for order in orders], children=parts)
+        trial_api.rows = NumberedRows(
+            lists=[[[{"id": key} for key in order[sync]]] for order in orders], children=parts
+        )
         results = run(api)
         assert {result.status for result in results.values()} == {"complete"}
         for number, order in enumerate(orders):
