@@ -66,7 +66,7 @@ def test_children_wait_where_the_destination_may_make_something_else_of_a_value(
     assert ("7", "r1") in {tuple(map(str, key)) for key in live_keys(tmp_path, API, "gates_rules")}
 
 
-@pytest.mark.parametrize("most", [0, 2])
+@pytest.mark.parametrize("most", [pytest.param(0, marks=pytest.mark.extended), 2])
 def test_children_of_too_many_parents_wait(
     tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:

@@ -107,6 +107,7 @@ def rename(tags: Tags) -> None:
         row["name"], row["updated_at"] = "second", "2026-02-01T00:00:00Z"
 
 
+@pytest.mark.extended
 def test_foreign_process_takes_the_file_while_the_api_is_read(
     tmp_path: Path,
     upstream: Upstream,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 API = "experimentation"
 
 
-@pytest.mark.parametrize("totals", [True, False])
+@pytest.mark.parametrize("totals", [True, pytest.param(False, marks=pytest.mark.extended)])
 def test_row_that_is_updated_while_the_list_is_read(
     tmp_path: Path, upstream: Upstream, tags: Tags, totals: bool
 ) -> None:

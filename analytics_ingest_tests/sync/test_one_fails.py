@@ -28,10 +28,7 @@ MOST = 6
 """Endpoints that fail in the same sync."""
 USUAL = [
     ("403", "ingestion_status"),
-    ("403", "incidents"),
-    ("403", "workspaces"),
     ("error object", "workflow_jobs"),
-    ("error object", "objectives_epics"),
 ]
 """Endpoints that fail in `make test`, with those that fail in the same sync: parents, children, a snapshot."""
 

@@ -158,7 +158,7 @@ def test_sweep_that_is_too_old_begins_anew(stopped: SandboxServer, monkeypatch: 
     assert len(asked(stopped, "gates_rules")) == len(stopped.world.expected(API, "gates"))
 
 
-@pytest.mark.parametrize(("age", "noted"), [(60.0, False), (0.0, True)])
+@pytest.mark.parametrize(("age", "noted"), [pytest.param(60.0, False, marks=pytest.mark.extended), (0.0, True)])
 def test_place_alone_is_worth_a_package_only_if_it_is_old(
     tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch, age: float, noted: bool
 ) -> None:
@@ -272,7 +272,7 @@ def test_settled_parents_are_asked_once(restored: SandboxServer) -> None:
     assert sorted(asked(restored, "gates_rules")) == sorted(expected_paths)
 
 
-@pytest.mark.parametrize("fan_out", ["all", "changed"])
+@pytest.mark.parametrize("fan_out", ["all", pytest.param("changed", marks=pytest.mark.extended)])
 def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
     tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, fan_out: str
 ) -> None:
@@ -290,6 +290,7 @@ def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
     assert sorted(gate for gate, _ in live_keys(tmp_path, API, "gates_rules")) == sorted(left)
 
 
+@pytest.mark.extended
 def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(restored: SandboxServer) -> None:
     gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
     for gate in gates:

@@ -11,7 +11,7 @@ from analytics_ingest.apis import APIS
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
@@ -26,9 +26,16 @@ LISTS = {
 TOTALS = ("right", "absent", "null", "low", "high")
 
 
-def sampled(api: str, *, usual: bool) -> Any:
-    """An API as a parameter, of `make test` or not."""
-    return pytest.param(api, marks=[] if usual else pytest.mark.extended)
+JOBS = (
+    *("projects", "specific_project", "insights_metrics", "insights_branches"),
+    *("pipelines", "pipeline_workflows", "workflow_jobs", "jobs"),
+)
+"""The endpoints of continuous integration whose paths or keys have to do with slugs."""
+
+
+def some_of(values: Iterable[str], *usual: str) -> list[Any]:
+    """Values of a parameter, of which the usual ones are those of `make test`."""
+    return [pytest.param(value, marks=[] if value in usual else pytest.mark.extended) for value in values]
 
 
 def assert_exact(tmp_path: Path, server: SandboxServer, api: str, *names: str, **truth: Any) -> None:
@@ -39,7 +46,7 @@ def assert_exact(tmp_path: Path, server: SandboxServer, api: str, *names: str, *
             assert live_keys(tmp_path, api, name) == expected_keys(server.world, api, name, **truth), name
 
 
-@pytest.mark.parametrize("api", [sampled(api, usual=api == "feature_management") for api in APIS])
+@pytest.mark.parametrize("api", some_of(APIS, "incident_response"))
 @pytest.mark.parametrize("order", ["shuffled", "updated_desc"])
 def test_order_of_rows(
     tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, order: str
@@ -47,8 +54,8 @@ def test_order_of_rows(
     assert_exact(tmp_path, serve(order=order), api)
 
 
-@pytest.mark.parametrize("api", [sampled(api, usual=api == "experimentation") for api in LISTS])
-@pytest.mark.parametrize("totals", TOTALS)
+@pytest.mark.parametrize("api", some_of(LISTS, "experimentation"))
+@pytest.mark.parametrize("totals", some_of(TOTALS, "right", "low", "high"))
 def test_page_size_capped_below_the_one_asked_for(
     tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, totals: str
 ) -> None:
@@ -63,8 +70,8 @@ def test_page_size_capped_below_the_one_asked_for_in_every_list(
     assert_exact(tmp_path, serve(page_cap=30, totals="low"), api)
 
 
-@pytest.mark.parametrize("api", [sampled(api, usual=api == "incident_response") for api in LISTS])
-@pytest.mark.parametrize("totals", TOTALS[1:])
+@pytest.mark.parametrize("api", some_of(LISTS, "incident_response"))
+@pytest.mark.parametrize("totals", some_of(TOTALS[1:], "low", "high"))
 def test_totals_that_are_missing_or_wrong(
     tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, totals: str
 ) -> None:
@@ -76,7 +83,7 @@ def test_slugs_without_the_name_of_the_version_control(
 ) -> None:
     server = serve(slug_prefix=False)
 
-    assert_exact(tmp_path, server, "continuous_integration", slug_prefix=False)
+    assert_exact(tmp_path, server, "continuous_integration", *JOBS, slug_prefix=False)
     slugs = {row[0] for row in query(tmp_path, "SELECT DISTINCT project_slug FROM continuous_integration.jobs")}
     assert slugs
     assert {slug.count("/") for slug in slugs} == {1}
@@ -85,7 +92,7 @@ def test_slugs_without_the_name_of_the_version_control(
 @pytest.mark.parametrize(
     ("api", "parents", "name"),
     [
-        ("experimentation", ["segments"], "segments_ids"),
+        pytest.param("experimentation", ["segments"], "segments_ids", marks=pytest.mark.extended),
         ("feature_management", ["workspaces", "environments", "segments"], "segments_keys"),
     ],
 )

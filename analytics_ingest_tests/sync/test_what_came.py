@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from analytics_ingest.sandbox.server import SandboxServer
 
@@ -59,6 +59,7 @@ def test_of_one_key_twice_the_later_row_stays(tmp_path: Path, restored: SandboxS
         assert query(tmp_path, f"SELECT name FROM {API}.gates WHERE id = '{gates[0]['id']}'") == [("late",)]
 
 
+@pytest.mark.extended
 def test_text_among_keys_of_whole_numbers_makes_the_key_text(
     tmp_path: Path, filled: Callable[..., SandboxServer]
 ) -> None:
@@ -71,6 +72,7 @@ def test_text_among_keys_of_whole_numbers_makes_the_key_text(
     assert live_keys(tmp_path, "project_planning", "labels") == expected
 
 
+@pytest.mark.extended
 def test_text_that_is_a_number_among_keys_of_whole_numbers_is_kept_aside(
     tmp_path: Path, restored: SandboxServer
 ) -> None:
@@ -89,6 +91,7 @@ def test_text_that_is_a_number_among_keys_of_whole_numbers_is_kept_aside(
     assert reasons == [("labels", said)]
 
 
+@pytest.mark.extended
 def test_key_that_is_no_plain_value_is_kept_aside(tmp_path: Path, restored: SandboxServer) -> None:
     tags = restored.world.collection(API, "tags")
     tags[0]["id"], tags[1]["id"] = {"a": 1}, [2]
