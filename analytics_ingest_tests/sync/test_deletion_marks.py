@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
