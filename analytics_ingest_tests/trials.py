@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -95,6 +95,32 @@ class Rows:
             body = {**body, **self.wrap}
         # a lone surrogate is sent as its escape, as servers do
         return Answer(body=dumped(body), headers=dict(self.headers))
+
+
+@dataclass
+class NumberedRows(Rows):
+    """What an API of numbered endpoints sends: by number the pages of its things, and the children of these."""
+
+    lists: Sequence[Sequence[Sequence[Any]]] = field(default_factory=list)
+    children: Sequence[Mapping[str, Sequence[Sequence[Any]]]] = field(default_factory=list)
+
+    def answer(self, asked: Asked) -> Answer:
+        path, _, number = asked.path.rpartition("/")
+        of = int(number)
+        rows = Rows(parts=self.children[of]) if path.endswith("/parts") else Rows(things=self.lists[of])
+        return rows.answer(replace(asked, path=path))
+
+
+def numbered(name: str, number: int) -> Endpoint:
+    """An endpoint of the API with a path and a table of its own; a child's parents have the same number."""
+    plain = API.by_name[name]
+    parents = From(f"things_{number}", thing_id="id") if plain.parents else None
+    return replace(plain, name=f"{name}_{number}", path=f"{plain.path}/{number}", parents=parents)
+
+
+def run(api: Api) -> dict[str, EndpointResult]:
+    """Syncs an API; the results by endpoint."""
+    return {result.endpoint.name: result for result in ApiSync(api, log=LOG).run()}
 
 
 def dumped(value: Any) -> bytes:

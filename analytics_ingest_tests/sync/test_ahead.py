@@ -11,6 +11,7 @@ from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
@@ -27,17 +28,17 @@ def asked(sandbox: SandboxServer) -> set[str]:
     return {record.path.split("/")[-2] for record in sandbox.requests if record.endpoint == "gates_rules"}
 
 
-def test_parents_and_children_come_in_one_package(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_parents_and_children_come_in_one_package(tmp_path: Path, restored: SandboxServer) -> None:
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 1
-    assert_exact(tmp_path, sandbox)
+    assert_exact(tmp_path, restored)
 
 
 def test_a_parent_that_is_new_changed_or_gone_counts_before_it_is_loaded(
-    tmp_path: Path, sandbox: SandboxServer
+    tmp_path: Path, filled: Callable[..., SandboxServer]
 ) -> None:
-    sync(API, "gates", "gates_rules")
+    sandbox = filled(API, "gates", "gates_rules")
     gates, rules = sandbox.world.collection(API, "gates"), sandbox.world.collection(API, "gates_rules")
     gone = gates.pop(0)["id"]
     gates[0] |= {"name": "another", "updated_at": "2026-01-15T11:00:00Z"}
@@ -52,49 +53,34 @@ def test_a_parent_that_is_new_changed_or_gone_counts_before_it_is_loaded(
     assert_exact(tmp_path, sandbox)
 
 
-def test_where_only_changed_parents_are_asked_those_of_the_sync_before_are_not(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    sync(API, "gates", "gates_rules")
-    gates = sandbox.world.collection(API, "gates")
-    gates[0]["updated_at"] = "2026-01-15T11:00:00Z"
-    sandbox.requests.reset()
-    sync(API, "gates", "gates_rules")
-    assert asked(sandbox) == {gates[0]["id"]}
-    sandbox.requests.reset()
-    sync(API, "gates", "gates_rules")
-    assert asked(sandbox) == set()
-
-
 def test_children_wait_where_the_destination_may_make_something_else_of_a_value(
-    tmp_path: Path, sandbox: SandboxServer
+    tmp_path: Path, restored: SandboxServer
 ) -> None:
-    gates, rules = sandbox.world.collection(API, "gates"), sandbox.world.collection(API, "gates_rules")
+    gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
     gates.append({**gates[0], "id": 7})
     rules["7",] = [{"id": "g", "rules": [{"id": "r1", "name": "first"}]}]
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 2
-    assert asked(sandbox) == {str(gate["id"]) for gate in gates}
+    assert asked(restored) == {str(gate["id"]) for gate in gates}
     assert ("7", "r1") in {tuple(map(str, key)) for key in live_keys(tmp_path, API, "gates_rules")}
 
 
-@pytest.mark.parametrize("most", [0, 2])
+@pytest.mark.parametrize("most", [pytest.param(0, marks=pytest.mark.extended), 2])
 def test_children_of_too_many_parents_wait(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     monkeypatch.setattr(kept, "MOST_KEPT", most)
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 2
-    assert_exact(tmp_path, sandbox)
+    assert_exact(tmp_path, restored)
 
 
-def test_no_child_is_asked_of_parents_that_were_not_read_completely(sandbox: SandboxServer) -> None:
-    sandbox.options.page_cap = 2
-    sandbox.options.faults.append(Fault(api=API, path="/v1/gates$", status=500, skip=1))
+def test_no_child_is_asked_of_parents_that_were_not_read_completely(restored: SandboxServer) -> None:
+    restored.options.page_cap = 2
+    restored.options.faults.append(Fault(api=API, path="/v1/gates$", status=500, skip=1))
     results = sync(API, "gates", "gates_rules")
 
     assert (results["gates"].status, results["gates_rules"].status) == ("failed", "skipped")
-    assert asked(sandbox) == set()
+    assert asked(restored) == set()

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
-NEWER = "2026-03-01T00:00:00Z"
+NEWER = datetime(2026, 3, 1, tzinfo=UTC)
 SYNC = (
     "import logging; from analytics_ingest.sync.sync import ApiSync; "
     "from analytics_ingest_tests.sync.test_modes import filtering; "
@@ -36,13 +37,10 @@ SYNC = (
 )
 
 
-def run() -> None:
-    """A sync of an API that is asked for what was updated since the cursor."""
-    list(ApiSync(filtering(), mode=Mode(), log=logging.getLogger("test")).run())
-
-
-def nothing(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    pass
+def run() -> datetime | None:
+    """A sync of an API that is asked for what was updated since the cursor; the cursor after it."""
+    results = list(ApiSync(filtering(), mode=Mode(), log=logging.getLogger("test")).run())
+    return next(result.cursor for result in results if result.endpoint.name == "gates")
 
 
 def empty_working_folder(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,33 +91,45 @@ def failed_read(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.Monke
     server.options.faults.clear()
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        nothing,
-        empty_working_folder,
-        other_working_folder,
-        renamed_dagster_home,
-        killed_process,
-        failed_load,
-        failed_read,
-    ],
-)
-def test_cursor_is_still_there_and_has_not_moved(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
+def still_there(tmp_path: Path, server: SandboxServer, event: Callable[[], None], cursor: str, at: datetime) -> str:
+    """After an event the cursor is as before, and the next sync asks from there and moves it to ``at``."""
+    server.world.collection(API, "gates")[0]["updated_at"] = at.isoformat()
+    event()
+    assert stored_cursor(API, "gates") == cursor
+    server.requests.reset()
+    moved = run()
+
+    asked = parse_qs(next(record.query for record in server.requests if record.endpoint == "gates"))
+    since = datetime.fromisoformat(asked["updated_since"][0])
+    assert since == datetime.fromisoformat(cursor) - timedelta(hours=1)
+    assert moved == at
+    assert live_keys(tmp_path, API, "gates") == expected_keys(server.world, API, "gates")
+    return at.isoformat()
+
+
+def test_cursor_is_still_there_and_has_not_moved_whatever_happens_to_folders(
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
     cursor = stored_cursor(API, "gates")
     assert cursor is not None
-    gates = sandbox.world.collection(API, "gates")
-    gates[0]["updated_at"] = NEWER
-    event(tmp_path, sandbox, monkeypatch)
+    cursor = still_there(tmp_path, restored, lambda: None, cursor, NEWER)
+    events = (empty_working_folder, other_working_folder, renamed_dagster_home, failed_read)
+    for days, event in enumerate(events, start=1):
+        happen = partial(event, tmp_path, restored, monkeypatch)
+        cursor = still_there(tmp_path, restored, happen, cursor, NEWER + timedelta(days=days))
     assert stored_cursor(API, "gates") == cursor
-    sandbox.requests.reset()
-    run()
 
-    asked = parse_qs(next(record.query for record in sandbox.requests if record.endpoint == "gates"))
-    since = datetime.fromisoformat(asked["updated_since"][0])
-    assert since == datetime.fromisoformat(cursor) - timedelta(hours=1)
-    assert stored_cursor(API, "gates") == "2026-03-01T00:00:00+00:00"
-    assert live_keys(tmp_path, API, "gates") == expected_keys(sandbox.world, API, "gates")
+
+@pytest.mark.extended
+@pytest.mark.parametrize("event", [failed_load, killed_process])
+def test_cursor_is_still_there_and_has_not_moved_after_a_sync_that_did_not_end(
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
+) -> None:
+    # of more rows that cannot be loaded more parts are tried
+    del restored.world.collection(API, "gates")[2:]
+    run()
+    cursor = stored_cursor(API, "gates")
+    assert cursor is not None
+    moved = still_there(tmp_path, restored, partial(event, tmp_path, restored, monkeypatch), cursor, NEWER)
+    assert stored_cursor(API, "gates") == moved

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
@@ -19,10 +20,12 @@ def said(result: EndpointResult, check: str) -> str:
     return next((each.said for each in result.findings if each.name == check and not each.passed), "")
 
 
-def test_a_key_under_another_name_marks_nothing_and_fails_the_endpoint(tmp_path: Path, restored: SandboxServer) -> None:
-    sync(API, "gates", "gates_rules")
+def test_a_key_under_another_name_marks_nothing_and_fails_the_endpoint(
+    tmp_path: Path, filled: Callable[..., SandboxServer]
+) -> None:
+    sandbox = filled(API, "gates", "gates_rules")
     gates, rules = live_keys(tmp_path, API, "gates"), live_keys(tmp_path, API, "gates_rules")
-    rows = restored.world.collection(API, "gates")
+    rows = sandbox.world.collection(API, "gates")
     for row in rows:
         row["gateID"] = row.pop("id")
     for _ in range(2):
@@ -41,12 +44,12 @@ def test_a_key_under_another_name_marks_nothing_and_fails_the_endpoint(tmp_path:
 
 
 def test_one_rejected_row_keeps_every_mark_of_its_list_until_it_is_gone(
-    tmp_path: Path, restored: SandboxServer
+    tmp_path: Path, filled: Callable[..., SandboxServer]
 ) -> None:
-    sync(API, "tags", "gates", "gates_rules")
-    tags = restored.world.collection(API, "tags")
+    sandbox = filled(API, "tags", "gates", "gates_rules")
+    tags = sandbox.world.collection(API, "tags")
     key, gone = tags[0].pop("id"), tags.pop(5)["id"]
-    rules = restored.world.collection(API, "gates_rules")
+    rules = sandbox.world.collection(API, "gates_rules")
     odd, fine = sorted(name for (name,), found in rules.items() if len(found[0]["rules"]) > 1)[:2]
     rules[odd,][0]["rules"][0]["id"] = None
     rules[fine,][0]["rules"].pop()
@@ -65,12 +68,14 @@ def test_one_rejected_row_keeps_every_mark_of_its_list_until_it_is_gone(
     tags[0]["id"] = key
     healed = sync(API, "tags")["tags"]
     assert (healed.rows_deleted, said(healed, "rows_as_stated")) == (1, "")
-    assert live_keys(tmp_path, API, "tags") == expected_keys(restored.world, API, "tags")
+    assert live_keys(tmp_path, API, "tags") == expected_keys(sandbox.world, API, "tags")
 
 
-def test_a_collapse_is_marked_once_the_next_sync_finds_it_too(tmp_path: Path, restored: SandboxServer) -> None:
-    sync(API, "tags")
-    tags = restored.world.collection(API, "tags")
+def test_a_collapse_is_marked_once_the_next_sync_finds_it_too(
+    tmp_path: Path, filled: Callable[..., SandboxServer]
+) -> None:
+    sandbox = filled(API, "tags")
+    tags = sandbox.world.collection(API, "tags")
     before, kept = live_keys(tmp_path, API, "tags"), list(tags)
     del tags[30:]
     first = sync(API, "tags")["tags"]
@@ -80,26 +85,20 @@ def test_a_collapse_is_marked_once_the_next_sync_finds_it_too(tmp_path: Path, re
     assert live_keys(tmp_path, API, "tags") == before
     # rows that come back were never gone
     tags[:] = kept
-    again = sync(API, "tags")["tags"]
+    snapshot = sandbox.world.collection(API, "ingestion_status")
+    while len(snapshot) < 12:
+        snapshot.append({**snapshot[0], "status": f"more {len(snapshot)}"})
+    results = sync(API, "tags", "ingestion_status")
+    again = results["tags"]
     assert (again.reading and again.reading.rows_loaded, said(again, "rows_not_collapsed")) == (0, "")
+    # a snapshot that collapses is replaced as late
+    rows = f"SELECT count(*) FROM {API}.ingestion_status"
+    assert query(tmp_path, rows) == [(results["ingestion_status"].table_rows,)]
     del tags[30:]
-    assert sync(API, "tags")["tags"].rows_deleted == 0
-    true = sync(API, "tags")["tags"]
+    del snapshot[2:]
+    assert sync(API, "tags", "ingestion_status")["tags"].rows_deleted == 0
+    assert query(tmp_path, rows) == [(results["ingestion_status"].table_rows,)]
+    true = sync(API, "tags", "ingestion_status")["tags"]
     assert (true.rows_deleted, said(true, "rows_not_collapsed")) == (70, "")
-    assert live_keys(tmp_path, API, "tags") == expected_keys(restored.world, API, "tags")
-
-
-def test_a_snapshot_that_collapses_is_replaced_once_the_next_sync_finds_it_too(
-    tmp_path: Path, restored: SandboxServer
-) -> None:
-    rows = restored.world.collection(API, "ingestion_status")
-    while len(rows) < 12:
-        rows.append({**rows[0], "status": f"more {len(rows)}"})
-    before = sync(API, "ingestion_status")["ingestion_status"].table_rows
-    del rows[2:]
-    counts: list[Any] = []
-    for _ in range(2):
-        sync(API, "ingestion_status")
-        counts += query(tmp_path, f"SELECT count(*) FROM {API}.ingestion_status")
-
-    assert counts == [(before,), (2,)]
+    assert live_keys(tmp_path, API, "tags") == expected_keys(sandbox.world, API, "tags")
+    assert query(tmp_path, rows) == [(2,)]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -31,42 +32,74 @@ MODULE = ["-m", "analytics_ingest.definitions"]
 LOGS = f"SELECT id, left(action, 4) FROM {API}.audit_logs ORDER BY id"
 
 
-def test_disk_is_full(tmp_path: Path, sandbox: SandboxServer) -> None:
-    logs = sandbox.world.collection(API, "audit_logs")
+@dataclass
+class Full:
+    """A warehouse, rows that are to replace those in it, and the size that its file cannot grow beyond."""
+
+    before: list[Any]
+    cursor: str | None
+    rows: int
+    room: int
+
+
+@pytest.fixture
+def full(tmp_path: Path, restored: SandboxServer) -> Full:
+    logs = restored.world.collection(API, "audit_logs")
     for row in logs:
         row["action"] = "old"
     sync(API, "audit_logs", "gates")
-    cursor = stored_cursor(API, "audit_logs")
     before = query(tmp_path, LOGS)
     assert len(before) == len(logs)
     for number, row in enumerate(logs):
         row["action"] = f"new {number}" * 5_000
         row["updated_at"] = "2026-01-20T00:00:00Z"
     room = (tmp_path / "warehouse.duckdb").stat().st_size + 100_000
+    return Full(before, stored_cursor(API, "audit_logs"), len(logs), room)
+
+
+def test_disk_is_full(tmp_path: Path, restored: SandboxServer, full: Full) -> None:
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # no file can grow beyond this, as on a disk without space
+    resource.setrlimit(resource.RLIMIT_FSIZE, (full.room, most[1]))
+    try:
+        with pytest.raises(WarehouseError) as error:
+            sync(API, "audit_logs", "gates")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+
+    assert_nothing_is_lost(tmp_path, restored, full, str(error.value))
+
+
+@pytest.mark.extended
+def test_disk_is_full_in_a_run(tmp_path: Path, restored: SandboxServer, full: Full) -> None:
     selection = f'key:"{API}/audit_logs" or key:"{API}/gates"'
     run = subprocess.run(
         [sys.executable, "-m", "dagster", "asset", "materialize", "--select", selection, *MODULE],
         check=False,
-        # no file can grow beyond this, as on a disk without space
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full.room, full.room)),
         capture_output=True,
         text=True,
         timeout=120,
     )
 
     assert run.returncode == 1
+    assert_nothing_is_lost(tmp_path, restored, full, run.stderr)
+
+
+def assert_nothing_is_lost(tmp_path: Path, server: SandboxServer, full: Full, said: str) -> None:
+    """The error names the disk, the warehouse is as before, and the next sync is exact."""
     file = tmp_path / "warehouse.duckdb"
-    said = f"{API}/audit_logs: loading into the DuckDB file {file} failed: "
-    assert said in run.stderr, run.stderr[-5000:]
-    assert f"See that there is room on the disk of the DuckDB file {file}" in run.stderr
-    assert query(tmp_path, LOGS) == before
-    assert stored_cursor(API, "audit_logs") == cursor
+    assert f"{API}/audit_logs: loading into the DuckDB file {file} failed: " in said, said[-5000:]
+    assert f"See that there is room on the disk of the DuckDB file {file}" in said
+    assert query(tmp_path, LOGS) == full.before
+    assert stored_cursor(API, "audit_logs") == full.cursor
     result = sync(API, "audit_logs", "gates")["audit_logs"]
     assert result.reading is not None
-    assert result.reading.rows_loaded == len(logs)
+    assert result.reading.rows_loaded == full.rows
+    logs = server.world.collection(API, "audit_logs")
     assert query(tmp_path, LOGS) == sorted((row["id"], "new ") for row in logs)
     assert stored_cursor(API, "audit_logs") == "2026-01-20T00:00:00+00:00"
-    assert live_keys(tmp_path, API, "gates") == expected_keys(sandbox.world, API, "gates")
+    assert live_keys(tmp_path, API, "gates") == expected_keys(server.world, API, "gates")
 
 
 def rename(tags: Tags) -> None:
@@ -74,6 +107,7 @@ def rename(tags: Tags) -> None:
         row["name"], row["updated_at"] = "second", "2026-02-01T00:00:00Z"
 
 
+@pytest.mark.extended
 def test_foreign_process_takes_the_file_while_the_api_is_read(
     tmp_path: Path,
     upstream: Upstream,

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from analytics_ingest.sandbox.server import SandboxServer
 
-every_api = pytest.mark.parametrize("api", APIS)
+every_api = pytest.mark.parametrize(
+    ("api", "names"),
+    [
+        pytest.param(
+            *("experimentation", ("tags", "gates", "gates_rules", "ingestion_status")),
+            id="a list, a child and a snapshot",
+        ),
+        *(pytest.param(api, (), id=api, marks=pytest.mark.extended) for api in APIS),
+    ],
+)
 
 
 def empty(server: SandboxServer, api: str) -> None:
@@ -31,13 +40,15 @@ def empty(server: SandboxServer, api: str) -> None:
 
 
 @every_api
-def test_first_sync_of_nothing_makes_every_table(tmp_path: Path, sandbox: SandboxServer, api: str) -> None:
-    empty(sandbox, api)
-    results = sync(api)
+def test_first_sync_of_nothing_makes_every_table(
+    tmp_path: Path, restored: SandboxServer, api: str, names: tuple[str, ...]
+) -> None:
+    empty(restored, api)
+    results = sync(api, *names)
 
     assert {result.status for result in results.values()} == {"complete"}
     for name, result in results.items():
-        expected = sandbox.world.expected(api, name)
+        expected = restored.world.expected(api, name)
         assert result.table_rows == len(expected), name
         assert result.columns is not None
         assert {*APIS[api].by_name[name].primary_key, ROW_HASH} <= result.columns.keys()
@@ -48,27 +59,27 @@ def test_first_sync_of_nothing_makes_every_table(tmp_path: Path, sandbox: Sandbo
 
 @every_api
 def test_rows_that_are_all_gone_are_all_marked(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str, names: tuple[str, ...]
 ) -> None:
     # it is true, for once
     monkeypatch.setenv(f"SOURCES__{api.upper()}__MIN_ROWS_SHARE", "0")
-    before = sync(api)
-    empty(sandbox, api)
-    results = sync(api)
+    before = sync(api, *names)
+    empty(restored, api)
+    results = sync(api, *names)
 
     assert {result.status for result in results.values()} == {"complete"}
     for name, result in results.items():
         if not APIS[api].by_name[name].primary_key:
             assert result.table_rows == 0
             continue
-        assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
+        assert live_keys(tmp_path, api, name) == expected_keys(restored.world, api, name)
         assert result.table_rows == before[name].table_rows
-    again = sync(api)
+    again = sync(api, *names)
     assert {result.rows_deleted for result in again.values()} == {0}
     assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
 
 
-def test_table_that_something_else_made_is_left_alone(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_table_that_something_else_made_is_left_alone(tmp_path: Path, restored: SandboxServer) -> None:
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         connection.execute("CREATE SCHEMA experimentation")
         connection.execute("CREATE TABLE experimentation.tags (id VARCHAR NOT NULL, note VARCHAR)")
@@ -81,4 +92,4 @@ def test_table_that_something_else_made_is_left_alone(tmp_path: Path, sandbox: S
     columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'tags'"
     assert query(tmp_path, columns) == [("id",), ("note",)]
     assert results["gates"].status == "complete"
-    assert live_keys(tmp_path, "experimentation", "gates") == expected_keys(sandbox.world, "experimentation", "gates")
+    assert live_keys(tmp_path, "experimentation", "gates") == expected_keys(restored.world, "experimentation", "gates")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -13,14 +14,20 @@ from analytics_ingest.apis import APIS
 from analytics_ingest.extract.json_text import json_text
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.check import check_api
+from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest.sync.verify import verify_api
-from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sandbox_in, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.extract.reader import EndpointReader
     from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest.sync.check import Checked
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest.sync.verify import Verified
 
 API = "experimentation"
 LOG = logging.getLogger("test")
@@ -69,7 +76,7 @@ ODD = {
     "a text": Odd("rows", "failed", "str, not records"),
     "columns of the product": Odd([row(_dlt_load_id="x", _dlt_id="y", _row_hash="z", _deletedAt="2020")], "stored"),
     "characters no database likes": Odd([row(text="a\x00b\x7f", json={"k\x00": "v\x00"})], "stored"),
-    "10000 columns": Odd([row(**{f"c{n}": n for n in range(10_000)})], "failed", "EXCLUDE_COLUMNS"),
+    "2000 columns": Odd([row(**{f"c{n}": n for n in range(2_000)})], "failed", "EXCLUDE_COLUMNS"),
     "names of 300 characters": Odd([row(**{"n" * 300: 1, "n" * 299 + "m": 2})], "stored"),
 }
 WRAPPED: dict[str, Callable[[Any], Any]] = {
@@ -90,38 +97,102 @@ def assert_exact(tmp_path: Path, sandbox: SandboxServer, api: str, *names: str) 
         assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
 
 
-@pytest.mark.parametrize("kind", ODD)
-def test_odd_rows_in_a_list_a_snapshot_and_a_child(tmp_path: Path, restored: SandboxServer, kind: str) -> None:
-    odd = ODD[kind]
-    for name, wrapped in WRAPPED.items():
-        send(restored, API, PATHS[name], wrapped(odd.rows))
-    first, second = (sync(API, *WRAPPED, *OTHERS) for _ in range(2))
+def copies(name: str, count: int) -> list[Endpoint]:
+    """The endpoint as often as said, each with a path and a table of its own."""
+    plain = APIS[API].by_name[name]
+    return [replace(plain, name=f"{name}_{number}", path=f"{plain.path}/{number}") for number in range(count)]
 
-    for results in (first, second):
+
+def api_of(*endpoints: Endpoint) -> Api:
+    """The API with these endpoints, beside those that are always the same."""
+    return replace(APIS[API], endpoints=(*(APIS[API].by_name[name] for name in OTHERS), *endpoints), probes=())
+
+
+def run(api: Api) -> dict[str, EndpointResult]:
+    return {result.endpoint.name: result for result in ApiSync(api, log=LOG).run()}
+
+
+@contextmanager
+def collected(level: int) -> Iterator[list[str]]:
+    """What the syncs log from a level on."""
+    said: list[str] = []
+    handler = logging.Handler(level)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    LOG.addHandler(handler)
+    yield said
+    LOG.removeHandler(handler)
+
+
+@dataclass
+class Twice:
+    """Two syncs of an API in which each kind of odd rows has a list, a snapshot and a child, and what is said of it."""
+
+    syncs: list[dict[str, EndpointResult]]
+    rejected: dict[str, list[str]]
+    verified: dict[str, Verified]
+    checked: dict[str, Checked]
+    stored: dict[str, list[Any]]
+    sent: dict[str, list[Any]]
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Twice:
+    folder = tmp_path_factory.mktemp("odd")
+    api = api_of(*(copy for name in WRAPPED for copy in copies(name, len(ODD))))
+    with sandbox_in(folder) as server, collected(logging.WARNING) as said:
+        for name, wrapped in WRAPPED.items():
+            for number, odd in enumerate(ODD.values()):
+                send(server, API, PATHS[name].replace("$", f"/{number}$"), wrapped(odd.rows))
+        syncs = [run(api), run(api)]
+        rejected: dict[str, list[str]] = {}
+        for name, reason in query(folder, f"SELECT endpoint, reason FROM {API}._rejected_rows"):
+            rejected.setdefault(name, []).append(reason)
+        selected = {"gates", *(f"tags_{number}" for number in range(len(ODD)))}
+        return Twice(
+            syncs,
+            rejected,
+            {each.endpoint.name: each for each in verify_api(api, selected=selected, log=LOG)},
+            {each.subject: each for each in check_api(api, log=LOG)},
+            {name: live_keys(folder, API, name) for name in OTHERS},
+            {name: expected_keys(server.world, API, name) for name in OTHERS},
+            said,
+        )
+
+
+def test_no_odd_row_costs_another_list_anything(twice: Twice) -> None:
+    for results in twice.syncs:
         assert {results[name].status for name in OTHERS} == {"complete"}
-        tags = results["tags"]
+    assert twice.stored == twice.sent
+    assert twice.verified["gates"].outcome == "same"
+    assert twice.checked["gates"].outcome == "fine"
+    # no package was taken apart: what some rows did to their package they did to the others in it
+    assert [line for line in twice.said if "rows that cannot be stored went to" in line]
+    assert not [line for line in twice.said if "loaded one by one" in line]
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_rows_in_a_list_a_snapshot_and_a_child(twice: Twice, kind: str) -> None:
+    odd, number = ODD[kind], list(ODD).index(kind)
+    for results in twice.syncs:
+        tags = results[f"tags_{number}"]
         assert tags.status == ("failed" if odd.outcome == "failed" else "complete")
         assert tags.reading is not None
         assert bool(tags.reading.rows_rejected) == (odd.outcome == "some rejected") or odd.outcome == "failed"
         if odd.outcome == "failed":
-            assert tags.reason.startswith("/v1/tags ")
+            assert tags.reason.startswith(f"/v1/tags/{number} ")
             assert odd.reason in tags.reason
-        for name in ("ingestion_status", "gates_rules"):
+        for name in (f"ingestion_status_{number}", f"gates_rules_{number}"):
             assert results[name].status == "complete" or results[name].reason.startswith("/v1/")
-    assert_exact(tmp_path, restored, API, *OTHERS)
     if odd.outcome == "some rejected":
-        reasons = [reason for (reason,) in query(tmp_path, f"SELECT reason FROM {API}._rejected_rows")]
-        assert any(odd.reason in reason for reason in reasons)
+        assert any(odd.reason in reason for reason in twice.rejected[f"tags_{number}"])
     # the second sync finds the same
-    for name, result in second.items():
+    for name in WRAPPED:
+        result = twice.syncs[1][f"{name}_{number}"]
         assert result.reading is not None
         assert (name, result.reading.rows_loaded if result.status == "complete" else 0) == (name, 0)
-    verified = {each.endpoint.name: each for each in verify_api(APIS[API], selected={"tags", "gates"}, log=LOG)}
-    assert verified["gates"].outcome == "same"
-    assert verified["tags"].outcome == ("failed" if odd.outcome == "failed" else "same")
-    checked = {each.subject: each for each in check_api(APIS[API], log=LOG)}
-    assert checked["gates"].outcome == "fine"
-    assert (checked["tags"].outcome == "failed") == (odd.outcome == "failed")
+    assert twice.verified[f"tags_{number}"].outcome == ("failed" if odd.outcome == "failed" else "same")
+    assert (twice.checked[f"tags_{number}"].outcome == "failed") == (odd.outcome == "failed")
 
 
 def test_values_that_fit_no_type_can_be_read(tmp_path: Path, restored: SandboxServer) -> None:
@@ -135,36 +206,35 @@ def test_values_that_fit_no_type_can_be_read(tmp_path: Path, restored: SandboxSe
     assert json.loads(found[2]) == nested(260)
 
 
-PLACES = {
-    "by cursor": (
-        *("continuous_integration", "context", "^/v2/context$"),
-        *(lambda rows: {"items": rows, "next_page_token": None}, ("projects", "self_collaborations")),
-    ),
-    "single object": (
-        *("continuous_integration", "self_ids", "^/v2/me$"),
-        *(lambda rows: rows[0] if isinstance(rows, list) else rows, ("projects", "self_collaborations")),
-    ),
-    "by offset": (
-        *("feature_management", "groups", "^/v2/groups$"),
-        *(lambda rows: {"objects": rows, "totalCount": len(rows or ())}, ("workspaces", "users")),
-    ),
+CI = "continuous_integration"
+PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    # by cursor, a single object, and by offset
+    "context": ("^/v2/context$", lambda rows: {"items": rows, "next_page_token": None}),
+    "self_ids": ("^/v2/me$", lambda rows: rows[0] if isinstance(rows, list) else rows),
+    "groups": ("^/v2/groups$", lambda rows: {"objects": rows, "totalCount": len(rows or ())}),
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_odd_rows_one_after_the_other(tmp_path: Path, restored: SandboxServer, place: str) -> None:
-    api, name, path, wrapped, others = PLACES[place]
+@pytest.mark.extended
+def test_odd_rows_one_after_the_other(tmp_path: Path, restored: SandboxServer) -> None:
+    declared = [*(APIS[CI].by_name[name] for name in ("context", "self_ids", "projects"))]
+    api = replace(APIS[CI], endpoints=(*declared, APIS["feature_management"].by_name["groups"]), probes=())
     for odd in ODD.values():
         restored.options.faults = []
-        send(restored, api, path, wrapped(odd.rows))
-        results = sync(api, name, *others)
+        for path, wrapped in PLACES.values():
+            send(restored, CI, path, wrapped(odd.rows))
+        results = run(api)
 
-        assert {results[other].status for other in others} == {"complete"}
-        assert results[name].status == "complete" or results[name].reason.startswith(APIS[api].by_name[name].path)
-    assert_exact(tmp_path, restored, api, *others)
+        assert results["projects"].status == "complete"
+        for name in PLACES:
+            assert results[name].status == "complete" or results[name].reason.startswith(api.by_name[name].path)
+    assert_exact(tmp_path, restored, CI, "projects")
     restored.options.faults = []
-    assert sync(api, name)[name].status == "complete"
-    assert_exact(tmp_path, restored, api, name)
+    send(restored, CI, "^/v2/groups$", {"objects": [row("a"), row("b")], "totalCount": 2})
+    assert {result.status for result in run(api).values()} == {"complete"}
+    assert_exact(tmp_path, restored, CI, "context", "self_ids")
+    live = query(tmp_path, f"SELECT id FROM {CI}.groups WHERE _deleted_at IS NULL ORDER BY id")
+    assert live == [("a",), ("b",)]
 
 
 def test_odd_rows_into_postgres(restored: SandboxServer, postgres: Callable[[], Any]) -> None:
@@ -186,30 +256,44 @@ def test_odd_rows_into_postgres(restored: SandboxServer, postgres: Callable[[], 
 CURSORS = [{}, [], [1], {"a": 1}, True, 1.5]
 
 
-@pytest.mark.parametrize("token", CURSORS, ids=str)
-def test_next_page_that_is_no_token(tmp_path: Path, restored: SandboxServer, token: Any) -> None:
-    body = {"items": [row()], "next_page_token": token}
-    send(restored, "continuous_integration", "^/v2/context$", body)
-    results = sync("continuous_integration", "context", "projects")
+def test_next_page_that_is_no_token(tmp_path: Path, restored: SandboxServer) -> None:
+    context = APIS[CI].by_name["context"]
+    several = [
+        replace(context, name=f"context_{number}", path=f"/v2/context/{number}") for number in range(len(CURSORS))
+    ]
+    for endpoint, token in zip(several, CURSORS, strict=True):
+        send(restored, CI, f"^{endpoint.path}$", {"items": [row()], "next_page_token": token})
+    results = run(replace(APIS[CI], endpoints=(APIS[CI].by_name["projects"], *several), probes=()))
 
-    assert results["context"].status == "failed"
-    assert "next_page_token' in the body names the next page by" in results["context"].reason
-    assert_exact(tmp_path, restored, "continuous_integration", "projects")
+    for endpoint, token in zip(several, CURSORS, strict=True):
+        result = results[endpoint.name]
+        assert result.status == "failed", token
+        assert "next_page_token' in the body names the next page by" in result.reason
+    assert_exact(tmp_path, restored, CI, "projects")
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    ["text/html; charset=utf8mb4", "application/json; charset=utf-8-of-ours", "application/json; charset=idna"],
-)
-@pytest.mark.parametrize("status", [200, 403, 500])
-def test_content_type_with_an_unknown_encoding(restored: SandboxServer, content_type: str, status: int) -> None:
-    fault = Fault(api=API, path="/v1/tags$", status=status, body="<html>né</html>", content_type=content_type)
-    restored.options.faults = [fault]
-    results = sync(API, "tags", "holdouts")
+ENCODINGS = [
+    "text/html; charset=utf8mb4",
+    "application/json; charset=utf-8-of-ours",
+    "application/json; charset=idna",
+]
 
-    assert (results["tags"].status, results["holdouts"].status) == ("failed", "complete")
-    assert results["tags"].reason.startswith("/v1/tags ")
-    assert "<html>" in results["tags"].reason
+
+def test_content_type_with_an_unknown_encoding(restored: SandboxServer) -> None:
+    answers = [(status, content_type) for status in (200, 403, 500) for content_type in ENCODINGS]
+    several = copies("tags", len(answers))
+    restored.options.faults = [
+        Fault(api=API, path=f"^{endpoint.path}$", status=status, body="<html>né</html>", content_type=content_type)
+        for endpoint, (status, content_type) in zip(several, answers, strict=True)
+    ]
+    results = run(api_of(*several))
+
+    assert {results[name].status for name in OTHERS} == {"complete"}
+    for endpoint, answer in zip(several, answers, strict=True):
+        result = results[endpoint.name]
+        assert result.status == "failed", answer
+        assert result.reason.startswith(f"{endpoint.path} ")
+        assert "<html>" in result.reason
 
 
 def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
@@ -242,7 +326,11 @@ def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
     assert "no deletion is marked, since " in finding.said
 
 
-def test_table_that_the_destination_refuses_altogether_fails_alone(tmp_path: Path, restored: SandboxServer) -> None:
+@pytest.mark.parametrize("rows", [2, pytest.param(100, marks=pytest.mark.extended)])
+def test_table_that_the_destination_refuses_altogether_fails_alone(
+    tmp_path: Path, restored: SandboxServer, rows: int
+) -> None:
+    del restored.world.collection(API, "tags")[rows:]
     sync(API, "gates", "tags", "gates_rules")
     import duckdb
 
@@ -263,33 +351,37 @@ def test_table_that_the_destination_refuses_altogether_fails_alone(tmp_path: Pat
     assert_exact(tmp_path, restored, API, "gates", "tags", "gates_rules")
 
 
-@pytest.mark.parametrize("step", ["book", "settle", "take_vanished", "vanished", "resource", "_items", "fix_types"])
+STEPS = ("_book", "settle", "take_vanished", "vanished", "resource", "_items", "fix_types")
+
+
 def test_error_of_ours_ends_one_endpoint(
-    tmp_path: Path,
-    restored: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    step: str,
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from analytics_ingest.extract.reader import EndpointReader
 
-    name = {"book": "_book"}.get(step, step)
-    plain = getattr(EndpointReader, name)
-
-    def failing(reader: EndpointReader, *arguments: Any, **options: Any) -> Any:
-        if reader.endpoint.name == "tags":
-            raise ZeroDivisionError("a fault of ours")
-        return plain(reader, *arguments, **options)
-
-    monkeypatch.setattr(EndpointReader, name, failing)
-    results = sync(API, "tags", *OTHERS)
+    several = copies("tags", len(STEPS))
+    for endpoint, step in zip(several, STEPS, strict=True):
+        send(restored, API, f"^{endpoint.path}$", {"data": [row()]})
+        monkeypatch.setattr(EndpointReader, step, failing(getattr(EndpointReader, step), step, endpoint.name))
+    results = run(api_of(*several))
 
     assert {results[other].status for other in OTHERS} == {"complete"}
     assert_exact(tmp_path, restored, API, *OTHERS)
-    if step != "vanished":
-        assert results["tags"].status == "failed"
-        assert "failed with ZeroDivisionError: a fault of ours" in results["tags"].reason
-        assert "Traceback" in caplog.text
+    for endpoint, step in zip(several, STEPS, strict=True):
+        if step != "vanished":
+            assert results[endpoint.name].status == "failed", step
+            assert f"failed with ZeroDivisionError: a fault of ours in {step}" in results[endpoint.name].reason
+            assert f"ZeroDivisionError: a fault of ours in {step}" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def failing(plain: Callable[..., Any], step: str, name: str) -> Callable[..., Any]:
+    def method(reader: EndpointReader, *arguments: Any, **options: Any) -> Any:
+        if reader.endpoint.name == name:
+            raise ZeroDivisionError(f"a fault of ours in {step}")
+        return plain(reader, *arguments, **options)
+
+    return method
 
 
 def test_result_that_cannot_be_made_fails_alone(

@@ -20,41 +20,50 @@ if TYPE_CHECKING:
 
     from analytics_ingest.sandbox.server import SandboxServer
 
+    Filled = Callable[..., SandboxServer]
+
 API = "experimentation"
+STORIES = (
+    *("epics", "epics_stories", "groups", "groups_stories", "iterations", "iterations_stories"),
+    *("stories_comments", "story_history"),
+)
+GATES = ("gates", "gates_rules")
+SEGMENTS = ("workspaces", "environments", "segments", "segments_keys")
 
 
+@pytest.mark.extended
 def test_fan_out_in_small_chunks_is_exact(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SOURCES__PROJECT_PLANNING__FAN_OUT_CHUNK", "7")
-    results = sync("project_planning")
+    monkeypatch.setenv("SOURCES__PROJECT_PLANNING__FAN_OUT_CHUNK", "20")
+    results = sync("project_planning", *STORIES)
 
     for name, result in results.items():
         assert result.status == "complete"
         assert result.reading is not None
         assert result.reading.parents_done == result.reading.parents
-        assert live_keys(tmp_path, "project_planning", name) == expected_keys(sandbox.world, "project_planning", name)
-    again = sync("project_planning")
+        assert live_keys(tmp_path, "project_planning", name) == expected_keys(restored.world, "project_planning", name)
+    again = sync("project_planning", *STORIES)
     assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
     stories = results["story_history"].reading
     assert stories is not None
     # twice as many where they come faster than they are loaded
-    assert packages(tmp_path, "project_planning") >= -(-stories.parents // 14)
+    assert packages(tmp_path, "project_planning") >= -(-stories.parents // 40) > 1
 
 
-def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, restored: SandboxServer) -> None:
     api, name = "feature_management", "segments_keys"
-    keys = sandbox.world.collection(api, name)
+    keys = restored.world.collection(api, name)
 
-    def absences(loaded: int = 0) -> Counter[str]:
+    def absences(loaded: int = 0, parents: tuple[str, ...] = ()) -> Counter[str]:
         """Syncs, and gives the requests that were answered by 404, by path."""
-        sandbox.requests.reset()
-        result = sync(api)[name]
+        restored.requests.reset()
+        result = sync(api, *parents, name)[name]
         assert (result.status, result.reading and result.reading.rows_loaded) == ("complete", loaded)
-        assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
-        return Counter(record.path for record in sandbox.requests if record.status == 404)
+        assert live_keys(tmp_path, api, name) == expected_keys(restored.world, api, name)
+        return Counter(record.path for record in restored.requests if record.status == 404)
 
-    first = absences(len(expected_keys(sandbox.world, api, name)))
+    first = absences(len(expected_keys(restored.world, api, name)), SEGMENTS[:-1])
     tries = 1 + APIS[api].retry.max_retries
     assert first
     assert set(first.values()) == {tries}
@@ -76,40 +85,35 @@ def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, san
     assert absences() == new
 
 
-def test_each_parent_is_asked_once(sandbox: SandboxServer) -> None:
+def test_each_parent_is_asked_once(restored: SandboxServer) -> None:
     sync(API, "gates", "gates_rules")
     paths = [
-        record.path for record in sandbox.requests if record.endpoint == "gates_rules" and "page=1&" in record.query
+        record.path for record in restored.requests if record.endpoint == "gates_rules" and "page=1&" in record.query
     ]
-    paths += [r.path for r in sandbox.requests if r.endpoint == "gates_rules" and r.query.endswith("page=1")]
+    paths += [r.path for r in restored.requests if r.endpoint == "gates_rules" and r.query.endswith("page=1")]
 
-    assert len(paths) == len(set(paths)) == len(sandbox.world.expected(API, "gates"))
+    assert len(paths) == len(set(paths)) == len(restored.world.expected(API, "gates"))
 
 
-@pytest.mark.parametrize("value", ["2", "0", "two"])
 def test_a_retired_setting_is_warned_of_and_has_no_effect(
-    tmp_path: Path,
-    sandbox: SandboxServer,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    value: str,
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = "SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS"
-    monkeypatch.setenv(name, value)
-    with caplog.at_level(logging.INFO, logger="test"):
-        result = sync(API, "gates", "gates_rules")["gates_rules"]
+    for value in ("2", "0", "two"):
+        monkeypatch.setenv(name, value)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="test"):
+            result = sync(API, "gates", "gates_rules")["gates_rules"]
 
-    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert warnings == [f"{API}: {name} has no effect any more and can be removed"]
-    assert caplog.messages[0] == warnings[0]
-    assert result.status == "complete"
-    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
+        warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert warnings == [f"{API}: {name} has no effect any more and can be removed"], value
+        assert caplog.messages[0] == warnings[0]
+        assert result.status == "complete"
+        assert live_keys(tmp_path, API, "gates_rules") == expected_keys(restored.world, API, "gates_rules")
 
 
-def test_a_refused_key_ends_a_fan_out_at_its_first_request(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sync(API, "gates")
+def test_a_refused_key_ends_a_fan_out_at_its_first_request(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = filled(API, "gates")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "not-the-key")
     with pytest.raises(AuthenticationError, match="refused the key") as error:
         sync(API, "gates_rules")
@@ -118,19 +122,19 @@ def test_a_refused_key_ends_a_fan_out_at_its_first_request(
     assert sandbox.requests.count(API, "gates_rules") == 1
 
 
-def test_parent_that_fails_leaves_the_rows_of_the_others(tmp_path: Path, sandbox: SandboxServer) -> None:
-    gate = sandbox.world.expected(API, "gates")[2]["id"]
-    sandbox.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
+def test_parent_that_fails_leaves_the_rows_of_the_others(tmp_path: Path, restored: SandboxServer) -> None:
+    gate = restored.world.expected(API, "gates")[2]["id"]
+    restored.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     assert result.status == "failed"
     assert f"/v1/gates/{gate}/rules answered 500" in result.reason
-    expected = [key for key in expected_keys(sandbox.world, API, "gates_rules") if key[0] != gate]
+    expected = [key for key in expected_keys(restored.world, API, "gates_rules") if key[0] != gate]
     assert live_keys(tmp_path, API, "gates_rules") == expected
 
 
-def test_rows_of_a_parent_that_fails_later_are_not_marked_as_deleted(tmp_path: Path, sandbox: SandboxServer) -> None:
-    sync(API, "gates", "gates_rules")
+def test_rows_of_a_parent_that_fails_later_are_not_marked_as_deleted(tmp_path: Path, filled: Filled) -> None:
+    sandbox = filled(API, *GATES)
     before = live_keys(tmp_path, API, "gates_rules")
     gate = sandbox.world.expected(API, "gates")[2]["id"]
     sandbox.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
@@ -139,55 +143,57 @@ def test_rows_of_a_parent_that_fails_later_are_not_marked_as_deleted(tmp_path: P
     assert live_keys(tmp_path, API, "gates_rules") == before
 
 
-def test_row_that_comes_back_loses_its_mark(tmp_path: Path, sandbox: SandboxServer) -> None:
-    rules = sandbox.world.collection(API, "gates_rules")
-    gate, elements = next((key, value) for key, value in rules.items() if any(each["rules"] for each in value))
-    element = next(each for each in elements if each["rules"])
-    sync(API, "gates", "gates_rules")
-    whole = live_keys(tmp_path, API, "gates_rules")
-    taken_off = element["rules"].pop()
-    gone = sync(API, "gates", "gates_rules")["gates_rules"]
-    assert gone.rows_deleted == 1
-    assert live_keys(tmp_path, API, "gates_rules") == [key for key in whole if key != (gate[0], taken_off["id"])]
-    element["rules"].append(taken_off)
-    back = sync(API, "gates", "gates_rules")["gates_rules"]
+def some(rows: Iterable[Any]) -> list[Any]:
+    return next(row for row in rows if row)
 
-    assert back.reading is not None
-    assert back.reading.rows_loaded == 1
-    assert live_keys(tmp_path, API, "gates_rules") == whole
+
+def some_rules(rows: Iterable[Any]) -> list[Any]:
+    return next(each["rules"] for row in rows for each in row if each["rules"])
 
 
 @pytest.mark.parametrize(
-    ("api", "name", "elements"),
+    ("api", "chain", "elements", "alone"),
     [
-        ("feature_management", "segments_keys", lambda rows: next(row for row in rows if row)),
-        ("experimentation", "gates_rules", lambda rows: next(r["rules"] for row in rows for r in row if r["rules"])),
-        ("project_planning", "objectives_epics", lambda rows: next(row for row in rows if row)),
+        pytest.param(API, GATES, some_rules, True, id="a rule off a gate"),
+        pytest.param(API, GATES, some_rules, False, id="a rule off a gate that is read as well"),
+        pytest.param(
+            *("feature_management", SEGMENTS, some, True), id="a key off a segment", marks=pytest.mark.extended
+        ),
+        pytest.param(
+            *("project_planning", ("objectives", "objectives_epics"), some, True),
+            id="an epic off an objective",
+            marks=pytest.mark.extended,
+        ),
     ],
-    ids=["a key off a segment", "a rule off a gate", "an epic off an objective"],
 )
 def test_what_is_taken_off_its_parent_is_marked_until_it_is_back(
-    tmp_path: Path, sandbox: SandboxServer, api: str, name: str, elements: Callable[[Iterable[Any]], list[Any]]
+    tmp_path: Path,
+    filled: Filled,
+    api: str,
+    chain: tuple[str, ...],
+    elements: Callable[[Iterable[Any]], list[Any]],
+    alone: bool,
 ) -> None:
+    sandbox, name = filled(api, *chain), chain[-1]
     chosen = elements(sandbox.world.collection(api, name).values())
-    assert {result.status for result in sync(api).values()} == {"complete"}
     whole = live_keys(tmp_path, api, name)
+    names = [name] if alone else chain
     taken_off = chosen.pop()
-    gone = sync(api, name)[name]
+    gone = sync(api, *names)[name]
     assert gone.rows_deleted == 1
     left = live_keys(tmp_path, api, name)
     assert left == expected_keys(sandbox.world, api, name)
     assert len(left) == len(whole) - 1
     chosen.append(taken_off)
-    back = sync(api, name)[name]
+    back = sync(api, *names)[name]
 
     assert back.reading is not None
     assert (back.reading.rows_loaded, back.rows_deleted) == (1, 0)
     assert live_keys(tmp_path, api, name) == whole
 
 
-def test_children_of_a_parent_that_is_gone_are_marked_and_not_asked_for(tmp_path: Path, sandbox: SandboxServer) -> None:
-    sync(API, "gates", "gates_rules")
+def test_children_of_a_parent_that_is_gone_are_marked_and_not_asked_for(tmp_path: Path, filled: Filled) -> None:
+    sandbox = filled(API, *GATES)
     gates = sandbox.world.collection(API, "gates")
     gone = gates.pop(0)["id"]
     sandbox.requests.reset()
@@ -199,10 +205,10 @@ def test_children_of_a_parent_that_is_gone_are_marked_and_not_asked_for(tmp_path
 
 
 def test_nothing_is_marked_where_a_setting_says_so(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sandbox = filled(API, "gates")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MARK_DELETED", "false")
-    sync(API, "gates")
     before = live_keys(tmp_path, API, "gates")
     sandbox.world.collection(API, "gates").pop()
 
@@ -210,8 +216,8 @@ def test_nothing_is_marked_where_a_setting_says_so(
     assert live_keys(tmp_path, API, "gates") == before
 
 
-def test_fewer_rows_than_the_api_states_mark_nothing(tmp_path: Path, sandbox: SandboxServer) -> None:
-    sync(API, "gates")
+def test_fewer_rows_than_the_api_states_mark_nothing(tmp_path: Path, filled: Filled) -> None:
+    sandbox = filled(API, "gates")
     before = live_keys(tmp_path, API, "gates")
     sandbox.world.collection(API, "gates").pop()
     sandbox.options.totals = "high"
@@ -223,12 +229,12 @@ def test_fewer_rows_than_the_api_states_mark_nothing(tmp_path: Path, sandbox: Sa
     assert live_keys(tmp_path, API, "gates") == before
 
 
-def test_row_without_its_key_is_kept_aside_with_the_reason(tmp_path: Path, sandbox: SandboxServer) -> None:
-    sandbox.world.collection(API, "tags")[3]["id"] = None
+def test_row_without_its_key_is_kept_aside_with_the_reason(tmp_path: Path, restored: SandboxServer) -> None:
+    restored.world.collection(API, "tags")[3]["id"] = None
     for _ in range(2):
         result = sync(API, "tags")["tags"]
         assert result.status == "complete"
         assert result.table_rows == 99
 
     rows = query(tmp_path, f"SELECT endpoint, reason, row ->> '$.sent.name' FROM {API}._rejected_rows")
-    assert rows == [("tags", "no value for id", sandbox.world.collection(API, "tags")[3]["name"])]
+    assert rows == [("tags", "no value for id", restored.world.collection(API, "tags")[3]["name"])]

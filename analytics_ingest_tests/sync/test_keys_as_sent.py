@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from analytics_ingest.sync.verify import verify_api
-from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows
+from analytics_ingest_tests.conftest import query, sandbox_in
+from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, numbered, run, trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest.sync.verify import Verified
     from analytics_ingest_tests.trials import Trial
 
 KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
@@ -44,49 +49,91 @@ KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
 }
 
 
-def stored_keys(tmp_path: Path, table: str = "things") -> list[str]:
-    return sorted(str(key) for (key,) in query(tmp_path, f"SELECT id FROM {NAME}.{table} WHERE _deleted_at IS NULL"))
+def stored_keys(folder: Path, table: str) -> list[str]:
+    return sorted(str(key) for (key,) in query(folder, f"SELECT id FROM {NAME}.{table} WHERE _deleted_at IS NULL"))
 
 
-def rejected_keys(tmp_path: Path) -> list[Any]:
-    tables = query(tmp_path, "SELECT 1 FROM information_schema.tables WHERE table_name = '_rejected_rows'")
-    rows = query(tmp_path, f"SELECT row, reason FROM {NAME}._rejected_rows") if tables else []
-    assert all(reason for _, reason in rows)
-    return sorted((json.loads(row)["sent"]["id"] for row, _ in rows), key=repr)
+@dataclass
+class Twice:
+    """Two syncs of an API with a list for each case, and a verification after them."""
+
+    syncs: list[dict[str, EndpointResult]] = field(default_factory=list)
+    stored: list[dict[str, list[str]]] = field(default_factory=list)
+    rejected: dict[str, list[Any]] = field(default_factory=dict)
+    verified: dict[str, Verified] = field(default_factory=dict)
 
 
-@pytest.mark.parametrize("pages", ["one page", "a page each"])
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Twice]:
+    """The syncs of all kinds of keys on pages of one kind, made when they are first asked for."""
+    return cache(lambda pages: sync_twice(tmp_path_factory.mktemp("keys"), pages))
+
+
+def sync_twice(folder: Path, pages: str) -> Twice:
+    api = replace(API, endpoints=tuple(numbered("things", number) for number in range(len(KEYS))))
+    found = Twice()
+    with sandbox_in(folder), pytest.MonkeyPatch.context() as patch, trial(patch) as upstream:
+        upstream.rows = NumberedRows(lists=[pages_of(kind, pages) for kind in KEYS])
+        for _ in range(2):
+            found.syncs.append(run(api))
+            found.stored.append({name: stored_keys(folder, name) for name in api.by_name})
+            if len(found.syncs) == 1:
+                for name, sent, reason in query(folder, f"SELECT endpoint, row, reason FROM {NAME}._rejected_rows"):
+                    assert reason
+                    found.rejected.setdefault(name, []).append(json.loads(sent)["sent"]["id"])
+        found.verified |= {each.endpoint.name: each for each in verify_api(api, log=LOG)}
+    return found
+
+
+def pages_of(kind: str, pages: str) -> list[list[Any]]:
+    rows = [{"id": key, "name": f"row {place}"} for place, key in enumerate(KEYS[kind][0])]
+    return [rows] if pages == "one page" else [[row] for row in rows]
+
+
+@pytest.mark.parametrize("pages", [pytest.param("one page", marks=pytest.mark.extended), "a page each"])
 @pytest.mark.parametrize("kind", KEYS)
-def test_keys_as_sent(trial_api: Trial, tmp_path: Path, kind: str, pages: str) -> None:
-    keys, stored, rejected = KEYS[kind]
-    rows = [{"id": key, "name": f"row {place}"} for place, key in enumerate(keys)]
-    trial_api.rows = Rows(things=[rows] if pages == "one page" else [[row] for row in rows])
-    result = trial_api.sync("things")["things"]
-    assert stored_keys(tmp_path) == sorted(stored)
-    assert rejected_keys(tmp_path) == sorted(rejected, key=repr)
+def test_keys_as_sent(twice: Callable[[str], Twice], kind: str, pages: str) -> None:
+    _, stored, rejected = KEYS[kind]
+    name, found = f"things_{list(KEYS).index(kind)}", twice(pages)
+    result, again = (results[name] for results in found.syncs)
+    assert found.stored[0][name] == found.stored[1][name] == sorted(stored)
+    assert sorted(found.rejected.get(name, []), key=repr) == sorted(rejected, key=repr)
+    assert result.reading is not None
     assert result.reading.rows_rejected == len(rejected)
     assert (result.status, result.table_rows) == ("complete", len(stored))
     # no key is taken for another one, which would be a sign that rows move between pages
-    assert (result.reading.lists_unsettled, result.reading.pages) == (0, len(trial_api.rows.things))
-    again = trial_api.sync("things")["things"]
-    assert (again.reading.rows_loaded, stored_keys(tmp_path)) == (0, sorted(stored))
-    verified = {each.endpoint.name: each for each in verify_api(API, selected={"things"}, log=LOG)}
-    assert (verified["things"].outcome, verified["things"].rejected) == ("same", len(rejected))
+    assert (result.reading.lists_unsettled, result.reading.pages) == (0, len(pages_of(kind, pages)))
+    assert again.reading is not None
+    assert again.reading.rows_loaded == 0
+    assert (found.verified[name].outcome, found.verified[name].rejected) == ("same", len(rejected))
 
 
-@pytest.mark.parametrize("first", [[1, 2], ["1", "2"]])
-@pytest.mark.parametrize("second", [[1, 2], ["1", "2"]])
+@pytest.mark.parametrize(
+    "types",
+    [
+        pytest.param([([1, 2], ["1", "2"]), (["1", "2"], [1, 2])], id="another type"),
+        pytest.param([([1, 2], [1, 2]), (["1", "2"], ["1", "2"])], id="the same type", marks=pytest.mark.extended),
+    ],
+)
 def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(
-    trial_api: Trial, tmp_path: Path, first: list[Any], second: list[Any]
+    trial_api: Trial, tmp_path: Path, types: list[tuple[list[Any], list[Any]]]
 ) -> None:
-    for keys in (first, second, second):
-        trial_api.rows = Rows(things=[[{"id": key} for key in keys]], parts={"1": [[{"id": 5}]]})
-        results = trial_api.sync()
-        assert stored_keys(tmp_path) == ["1", "2"]
-        assert query(tmp_path, f"SELECT count(*) FROM {NAME}.parts") == [(1,)]
+    orders = [(first, second, second) for first, second in types]
+    api = replace(API, endpoints=tuple(numbered(name, of) for of in range(len(orders)) for name in ("things", "parts")))
+    parts = [{"1": [[{"id": 5}]]} for _ in orders]
+    for sync in range(3):
+        trial_api.rows = NumberedRows(
+            lists=[[[{"id": key} for key in order[sync]]] for order in orders], children=parts
+        )
+        results = run(api)
         assert {result.status for result in results.values()} == {"complete"}
-    assert [result.reading.rows_loaded for result in results.values()] == [0, 0, 0, 0]
-    assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
+        for number, order in enumerate(orders):
+            assert stored_keys(tmp_path, f"things_{number}") == ["1", "2"], order
+            assert query(tmp_path, f"SELECT count(*) FROM {NAME}.parts_{number}") == [(1,)], order
+    assert {name: result.reading and result.reading.rows_loaded for name, result in results.items()} == dict.fromkeys(
+        api.by_name, 0
+    )
+    assert {each.outcome for each in verify_api(api, log=LOG)} == {"same"}
 
 
 def test_children_of_every_kind_of_key(trial_api: Trial, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -20,20 +20,88 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api
     from analytics_ingest.sandbox.server import SandboxServer
+    from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.conftest import FakeClock
 
-ENDPOINTS = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints]
-every_endpoint = pytest.mark.parametrize(("api", "name"), ENDPOINTS, ids=[f"{a}/{e}" for a, e in ENDPOINTS])
-NO_PERMISSION: dict[str, Any] = {"status": 403, "body": {"error": "not in your plan"}}
-ERROR_OBJECT: dict[str, Any] = {"status": 200, "body": {"error": "the search index is being rebuilt"}}
+STATUS = {"403": 403, "error object": 200}
+MOST = 6
+"""Endpoints that fail in the same sync."""
+USUAL = [
+    ("403", "ingestion_status"),
+    ("error object", "workflow_jobs"),
+]
+"""Endpoints that fail in `make test`, with those that fail in the same sync: parents, children, a snapshot."""
+
+
+def said(fault: str, api: Api, name: str) -> str:
+    """What the endpoint answers with, and no other does."""
+    number = list(api.by_name).index(name)
+    return {"403": "not in your plan", "error object": "the search index is being rebuilt"}[fault] + f" ({number})"
+
+
+def hanging_on(api: Api, name: str) -> set[str]:
+    """The endpoints that hang on this one."""
+    hanging = {name}
+    for endpoint in api.endpoints:
+        if hanging & set(endpoint.upstream):
+            hanging.add(endpoint.name)
+    return hanging - {name}
+
+
+def bystander(api: Api, names: list[str]) -> str | None:
+    """An endpoint that does not hang on another one, and is not among these."""
+    return next((each.name for each in api.endpoints if each.name not in names and not each.upstream), None)
+
+
+def groups(api: Api, fault: str) -> list[list[str]]:
+    """All endpoints, in groups of which none hangs on another one of its group; other groups for each fault."""
+    hanging = {name: hanging_on(api, name) for name in api.by_name}
+    found: list[list[str]] = []
+    for name in list(api.by_name) if fault == "403" else reversed(api.by_name):
+        for group in found:
+            related = any(name in hanging[other] or other in hanging[name] for other in group)
+            if len(group) < MOST and not related and bystander(api, [*group, name]):
+                group.append(name)
+                break
+        else:
+            found.append([name])
+    return found
+
+
+GROUPS = {(fault, api.name): groups(api, fault) for fault in STATUS for api in APIS.values()}
+CASES = [
+    pytest.param(
+        *(fault, api, name),
+        id=f"{fault}-{api}/{name}",
+        marks=[] if any(where == fault and usual in group for where, usual in USUAL) else pytest.mark.extended,
+    )
+    for (fault, api), found in GROUPS.items()
+    for group in found
+    for name in group
+]
+
+
+@dataclass
+class Round:
+    """What came of a sync in which a group of endpoints fails, and of one after it in which none does."""
+
+    bystander: str
+    failed: dict[str, EndpointResult]
+    asked: dict[str, int]
+    tables: dict[str, Any]
+    healed: dict[str, EndpointResult]
+    tables_healed: dict[str, Any]
 
 
 @dataclass
 class Synced:
-    """All APIs, loaded once."""
+    """APIs, each loaded once, and the rounds that were made with them."""
 
     server: SandboxServer
     file: Path
     environment: dict[str, str]
+    loaded: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rounds: dict[tuple[str, str, str], Round] = field(default_factory=dict)
 
     def tables(self, api: str) -> dict[str, Any]:
         """A digest of each table's rows."""
@@ -45,24 +113,58 @@ class Synced:
                 for endpoint in APIS[api].endpoints
             }
 
+    def before(self, api: str) -> dict[str, Any]:
+        """The tables after a sync without a failure."""
+        if api not in self.loaded:
+            assert {result.status for result in sync(api).values()} == {"complete"}
+            self.loaded[api] = self.tables(api)
+        return self.loaded[api]
+
+    def round(self, fault: str, api: str, name: str) -> Round:
+        """The round in which this endpoint fails, with others of its group."""
+        group = next(group for group in GROUPS[fault, api] if name in group)
+        place = (fault, api, group[0])
+        if place not in self.rounds:
+            self.before(api)
+            self.rounds[place] = self.make(fault, APIS[api], group)
+        return self.rounds[place]
+
+    def make(self, fault: str, api: Api, group: list[str]) -> Round:
+        hanging = set().union(*(hanging_on(api, name) for name in group))
+        other = bystander(api, group)
+        assert other is not None
+        self.server.requests.reset()
+        self.server.options.faults = [
+            Fault(
+                api=api.name,
+                path=pattern(api.by_name[name].path),
+                status=STATUS[fault],
+                body={"error": said(fault, api, name)},
+            )
+            for name in group
+        ]
+        failed = sync(api.name, *group, *hanging, other)
+        asked = {name: self.server.requests.count(api.name, name) for name in failed}
+        tables = self.tables(api.name)
+        self.server.options.faults = []
+        healed = sync(api.name, *group, *hanging)
+        return Round(other, failed, asked, tables, healed, self.tables(api.name))
+
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
     folder = tmp_path_factory.mktemp("fails")
+    file = folder / "warehouse.duckdb"
     with sandbox_in(folder) as server:
-        for api in APIS:
-            sync(api)
-        credentials = {"DESTINATION__DUCKDB__CREDENTIALS": str(folder / "warehouse.duckdb")}
-        yield Synced(server, folder / "warehouse.duckdb", {**server.environment(), **credentials})
+        settings = {"DESTINATION__DUCKDB__CREDENTIALS": str(file), "DLT_DATA_DIR": str(folder / "dlt")}
+        yield Synced(server, file, {**server.environment(), **settings})
 
 
 @pytest.fixture
-def synced(loaded: Synced, clock: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Synced]:
-    for name, value in loaded.environment.items():
+def synced(shared: Synced, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Synced:
+    for name, value in shared.environment.items():
         monkeypatch.setenv(name, value)
-    loaded.server.requests.reset()
-    yield loaded
-    loaded.server.options.faults.clear()
+    return shared
 
 
 def pattern(path: str) -> str:
@@ -70,45 +172,35 @@ def pattern(path: str) -> str:
     return "^" + "[^/]+".join(map(re.escape, re.split(r"\{.+?\}", path))) + "$"
 
 
-def relatives(api: Api, name: str) -> tuple[set[str], str]:
-    """The endpoints that hang on this one, and one that does not."""
-    hanging = {name}
-    for endpoint in api.endpoints:
-        if hanging & set(endpoint.upstream):
-            hanging.add(endpoint.name)
-    bystander = next(e.name for e in api.endpoints if e.name not in hanging and not e.upstream)
-    return hanging - {name}, bystander
+@pytest.mark.parametrize(("fault", "api", "name"), CASES)
+def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str) -> None:
+    found, hanging = synced.round(fault, api, name), hanging_on(APIS[api], name)
 
-
-@every_endpoint
-@pytest.mark.parametrize("fault", [NO_PERMISSION, ERROR_OBJECT], ids=["403", "error object"])
-def test_one_fails_and_no_other(synced: Synced, api: str, name: str, fault: dict[str, Any]) -> None:
-    endpoint = APIS[api].by_name[name]
-    hanging, bystander = relatives(APIS[api], name)
-    before = synced.tables(api)
-    synced.server.options.faults = [Fault(api=api, path=pattern(endpoint.path), **fault)]
-    results = sync(api, name, *hanging, bystander)
-
-    statuses = {each: result.status for each, result in results.items()}
-    assert statuses == {name: "failed", bystander: "complete"} | dict.fromkeys(hanging, "skipped")
-    said = results[name].reason
-    assert f"{fault['status']}, application/json" in said
-    assert fault["body"]["error"] in said
+    results = found.failed
+    assert results[name].status == "failed"
+    assert results[found.bystander].status == "complete"
+    assert f"{STATUS[fault]}, application/json" in results[name].reason
+    assert said(fault, APIS[api], name) in results[name].reason
     for each in hanging:
+        assert results[each].status == "skipped"
         assert re.fullmatch(rf"its parent {api}/\w+ was not read", results[each].reason)
-        assert synced.server.requests.count(api, each) == 0
-    assert synced.tables(api) == before
+        assert found.asked[each] == 0
+    assert found.tables == synced.before(api)
 
     parents = results[name].reading.parents if results[name].reading else 0
-    asked = synced.server.requests.count(api, name)
-    tries = 1 if fault is NO_PERMISSION else APIS[api].retry.max_retries + 1
-    if fault is NO_PERMISSION:
+    asked = found.asked[name]
+    tries = 1 if fault == "403" else APIS[api].retry.max_retries + 1
+    if fault == "403":
         assert asked == min(parents, 5)
     elif parents <= OUTAGE:
         assert asked == parents * tries
     else:
         assert OUTAGE * tries <= asked <= parents * tries
-    synced.server.options.faults.clear()
-    healed = sync(api, name, *hanging)
-    assert {result.status for result in healed.values()} == {"complete"}
-    assert synced.tables(api) == before
+    assert {found.healed[each].status for each in (name, *hanging)} == {"complete"}
+    assert found.tables_healed == synced.before(api)
+
+
+@pytest.mark.parametrize("fault", STATUS)
+@pytest.mark.parametrize("api", APIS)
+def test_every_endpoint_fails_in_one_group(fault: str, api: str) -> None:
+    assert sorted(name for group in GROUPS[fault, api] for name in group) == sorted(APIS[api].by_name)

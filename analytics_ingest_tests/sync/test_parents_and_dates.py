@@ -9,6 +9,7 @@ import pytest
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
@@ -40,9 +41,9 @@ def test_child_that_changes_while_its_parent_does_not(tmp_path: Path, sandbox: S
     assert_exact(tmp_path, sandbox)
 
 
-def test_parent_that_appears_later_with_old_children(tmp_path: Path, sandbox: SandboxServer) -> None:
+def test_parent_that_appears_later_with_old_children(tmp_path: Path, filled: Callable[..., SandboxServer]) -> None:
+    sandbox = filled(API, "gates", "gates_rules")
     gates = sandbox.world.collection(API, "gates")
-    sync(API, "gates", "gates_rules")
     gates.append({**gates[0], "id": "moved_here", "updated_at": "2019-01-01T00:00:00Z"})
     rules_of(sandbox, "moved_here", "old", updated="2018-01-01T00:00:00Z")
     results = sync(API, "gates", "gates_rules")
@@ -71,11 +72,19 @@ def test_parents_over_three_pages_whose_children_get_older(
     assert_exact(tmp_path, sandbox)
 
 
-@pytest.mark.parametrize("api", ["experimentation", "incident_response"])
-def test_no_page_before_the_first_is_asked_for(sandbox: SandboxServer, api: str) -> None:
-    sync(api)
+@pytest.mark.parametrize(
+    ("api", "lists"),
+    [
+        ("incident_response", ("incidents",)),
+        pytest.param(
+            *("experimentation", ("tags", "gates", "gates_rules", "ingestion_status")), marks=pytest.mark.extended
+        ),
+    ],
+)
+def test_no_page_before_the_first_is_asked_for(restored: SandboxServer, api: str, lists: tuple[str, ...]) -> None:
+    sync(api, *lists)
     parameter = {"experimentation": "page=", "incident_response": "page%5Bnumber%5D="}[api]
-    asked = [part for record in sandbox.requests for part in record.query.split("&") if part.startswith(parameter)]
+    asked = [part for record in restored.requests for part in record.query.split("&") if part.startswith(parameter)]
 
     assert asked
     assert f"{parameter}1" in asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
+
+    Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
 CODE = "import logging; from analytics_ingest.apis import APIS; from analytics_ingest.sync.sync import ApiSync; "
@@ -57,48 +60,56 @@ def many_gates(count: int) -> World:
     return world
 
 
+@pytest.mark.extended
 def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(many_gates(1_500))
+    server = serve(many_gates(900))
     # one after the other, so that those before the checkpoint are the first ones
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "500")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "300")
     code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
     process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
     until = time.monotonic() + 100
-    while server.requests.count(API, "gates_rules") < 1_400 and process.poll() is None and time.monotonic() < until:
+    while server.requests.count(API, "gates_rules") < 800 and process.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     done_before = set(asked(server, "gates_rules"))
     loaded_before = {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
-    assert 500 <= len(loaded_before) < 1_400
+    assert 300 <= len(loaded_before) < 800
     server.requests.reset()
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     again = asked(server, "gates_rules")
     assert result.status == "complete"
     assert not {rules_path(gate) for gate in loaded_before} & set(again)
-    assert len(again) == len(set(again)) == 1_500 - len(loaded_before)
-    assert set(again) | done_before == {rules_path(f"gate_{number:04}") for number in range(1_500)}
+    assert len(again) == len(set(again)) == 900 - len(loaded_before)
+    assert set(again) | done_before == {rules_path(f"gate_{number:04}") for number in range(900)}
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(server.world, API, "gates_rules")
     server.requests.reset()
     sync(API, "gates", "gates_rules")
-    assert len(asked(server, "gates_rules")) == 1_500
+    assert len(asked(server, "gates_rules")) == 900
 
 
-def test_sweep_of_another_mode_begins_anew(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stopped(
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> SandboxServer:
+    """A server, and a warehouse that a sync of it has left in the middle of a sweep."""
+    # one after the other, so that those before the checkpoint are not those after it
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
-    syncing = ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test"))
-    stop_after_first_chunk(syncing, monkeypatch)
-    sandbox.requests.reset()
-    refresh = ApiSync(APIS[API], selected={"gates_rules"}, mode=Mode(full_refresh=True), log=logging.getLogger("test"))
-    list(refresh.run())
-
-    assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
+    kept = tmp_path_factory.getbasetemp() / "stopped.duckdb"
+    if not kept.exists():
+        stop_after_first_chunk(
+            ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test")), monkeypatch
+        )
+        shutil.copy(tmp_path / "warehouse.duckdb", kept)
+        shutil.rmtree(tmp_path / "dlt")
+        restored.requests.reset()
+    shutil.copy(kept, tmp_path / "warehouse.duckdb")
+    return restored
 
 
 def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,22 +128,41 @@ def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) ->
             list(syncing.run())
 
 
-def test_sweep_that_is_too_old_begins_anew(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
-    syncing = ApiSync(APIS[API], selected={"gates", "gates_rules"}, log=logging.getLogger("test"))
-    stop_after_first_chunk(syncing, monkeypatch)
+def test_sweep_that_was_stopped_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, stopped: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_before = {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
+    gates = {gate["id"] for gate in stopped.world.expected(API, "gates")}
+    assert set() < loaded_before < gates
+    result = sync(API, "gates", "gates_rules")["gates_rules"]
+
+    assert result.status == "complete"
+    assert sorted(asked(stopped, "gates_rules")) == sorted(rules_path(gate) for gate in gates - loaded_before)
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(stopped.world, API, "gates_rules")
+    stopped.requests.reset()
+    sync(API, "gates_rules")
+    assert len(asked(stopped, "gates_rules")) == len(gates)
+
+
+def test_sweep_of_another_mode_begins_anew(stopped: SandboxServer) -> None:
+    refresh = ApiSync(APIS[API], selected={"gates_rules"}, mode=Mode(full_refresh=True), log=logging.getLogger("test"))
+    list(refresh.run())
+
+    assert len(asked(stopped, "gates_rules")) == len(stopped.world.expected(API, "gates"))
+
+
+def test_sweep_that_is_too_old_begins_anew(stopped: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__RESUME_WITHIN", "0.001")
-    sandbox.requests.reset()
     sync(API, "gates_rules")
 
-    assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
+    assert len(asked(stopped, "gates_rules")) == len(stopped.world.expected(API, "gates"))
 
 
-@pytest.mark.parametrize(("age", "noted"), [(60.0, False), (0.0, True)])
+@pytest.mark.parametrize(("age", "noted"), [pytest.param(60.0, False, marks=pytest.mark.extended), (0.0, True)])
 def test_place_alone_is_worth_a_package_only_if_it_is_old(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, age: float, noted: bool
+    tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch, age: float, noted: bool
 ) -> None:
-    sync(API, "gates", "gates_rules")
+    sandbox = filled(API, "gates", "gates_rules")
     before = packages(tmp_path, API)
     monkeypatch.setattr(reader, "PLACE_SECONDS", age)
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
@@ -151,73 +181,76 @@ def test_place_alone_is_worth_a_package_only_if_it_is_old(
 
 
 def test_changed_asks_only_for_parents_that_changed_or_are_new(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    gates, rules = sandbox.world.collection(API, "gates"), sandbox.world.collection(API, "gates_rules")
+    gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
     sync(API, "gates", "gates_rules")
-    sandbox.requests.reset()
+    restored.requests.reset()
     sync(API, "gates", "gates_rules")
-    assert asked(sandbox, "gates_rules") == []
+    assert asked(restored, "gates_rules") == []
 
     gates[1]["updated_at"] = "2026-01-15T11:00:00Z"
     gates.append({**gates[0], "id": "new", "updated_at": "2020-01-01T00:00:00Z"})
     rules["new",] = [{"id": "g", "rules": [{"id": "r1", "name": "first"}]}]
-    sandbox.requests.reset()
+    restored.requests.reset()
     sync(API, "gates", "gates_rules")
 
-    assert sorted(asked(sandbox, "gates_rules")) == sorted([rules_path(gates[1]["id"]), rules_path("new")])
-    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
+    assert sorted(asked(restored, "gates_rules")) == sorted([rules_path(gates[1]["id"]), rules_path("new")])
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(restored.world, API, "gates_rules")
+    restored.requests.reset()
+    sync(API, "gates", "gates_rules")
+    assert asked(restored, "gates_rules") == []
 
 
 def test_changed_asks_parents_without_updated_at_every_time(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    gate = sandbox.world.collection(API, "gates")[2]
+    gate = restored.world.collection(API, "gates")[2]
     gate["updated_at"] = None
     sync(API, "gates", "gates_rules")
-    sandbox.requests.reset()
+    restored.requests.reset()
     sync(API, "gates", "gates_rules")
 
-    assert asked(sandbox, "gates_rules") == [rules_path(gate["id"])]
+    assert asked(restored, "gates_rules") == [rules_path(gate["id"])]
 
 
 def test_parent_that_failed_is_asked_first_next_time(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
-    gate = sorted(row["id"] for row in sandbox.world.expected(API, "gates"))[3]
+    gate = sorted(row["id"] for row in restored.world.expected(API, "gates"))[3]
     fault = Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500)
-    sandbox.options.faults.append(fault)
+    restored.options.faults.append(fault)
     assert sync(API, "gates", "gates_rules")["gates_rules"].status == "failed"
-    sandbox.options.faults.remove(fault)
-    sandbox.requests.reset()
+    restored.options.faults.remove(fault)
+    restored.requests.reset()
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     assert result.status == "complete"
-    assert asked(sandbox, "gates_rules")[0] == rules_path(gate)
-    assert len(asked(sandbox, "gates_rules")) == len(sandbox.world.expected(API, "gates"))
-    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
+    assert asked(restored, "gates_rules")[0] == rules_path(gate)
+    assert len(asked(restored, "gates_rules")) == len(restored.world.expected(API, "gates"))
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(restored.world, API, "gates_rules")
 
 
 def test_changed_asks_the_parent_that_failed_and_no_other(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    gate = sandbox.world.expected(API, "gates")[3]["id"]
+    gate = restored.world.expected(API, "gates")[3]["id"]
     fault = Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=403)
-    sandbox.options.faults.append(fault)
+    restored.options.faults.append(fault)
     assert sync(API, "gates", "gates_rules")["gates_rules"].status == "failed"
-    sandbox.options.faults.remove(fault)
+    restored.options.faults.remove(fault)
     for expected in ([rules_path(gate)], []):
-        sandbox.requests.reset()
+        restored.requests.reset()
         assert sync(API, "gates", "gates_rules")["gates_rules"].status == "complete"
-        assert asked(sandbox, "gates_rules") == expected
+        assert asked(restored, "gates_rules") == expected
 
 
-def test_settled_parents_are_asked_once(sandbox: SandboxServer) -> None:
-    gates = sandbox.world.collection(API, "gates")
+def test_settled_parents_are_asked_once(restored: SandboxServer) -> None:
+    gates = restored.world.collection(API, "gates")
     for number, gate in enumerate(gates):
         gate["status"] = "archived" if number < 4 else "live"
     settled = From("gates", gate_id="id", settled=("status", frozenset({"archived"})))
@@ -228,25 +261,25 @@ def test_settled_parents_are_asked_once(sandbox: SandboxServer) -> None:
     )
     api = replace(APIS[API], endpoints=endpoints, probes=())
     for expected in (gates, gates[4:]):
-        sandbox.requests.reset()
+        restored.requests.reset()
         list(ApiSync(api, log=logging.getLogger("test")).run())
-        assert sorted(asked(sandbox, "gates_rules")) == sorted(rules_path(gate["id"]) for gate in expected)
+        assert sorted(asked(restored, "gates_rules")) == sorted(rules_path(gate["id"]) for gate in expected)
     gates[0]["status"] = "live"
     gates[1]["name"] = "renamed"
-    sandbox.requests.reset()
+    restored.requests.reset()
     list(ApiSync(api, log=logging.getLogger("test")).run())
     expected_paths = [rules_path(gate["id"]) for gate in (gates[0], gates[1], *gates[4:])]
-    assert sorted(asked(sandbox, "gates_rules")) == sorted(expected_paths)
+    assert sorted(asked(restored, "gates_rules")) == sorted(expected_paths)
 
 
-@pytest.mark.parametrize("fan_out", ["all", "changed"])
+@pytest.mark.parametrize("fan_out", ["all", pytest.param("changed", marks=pytest.mark.extended)])
 def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, fan_out: str
+    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, fan_out: str
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", fan_out)
-    rules = sandbox.world.expected(API, "gates_rules")
+    rules = restored.world.expected(API, "gates_rules")
     sync(API, "gates", "gates_rules")
-    gone = sandbox.world.collection(API, "gates").pop(2)["id"]
+    gone = restored.world.collection(API, "gates").pop(2)["id"]
     lost = sum(row["gate_id"] == gone for row in rules)
     assert lost > 0
     result = sync(API, "gates", "gates_rules")["gates_rules"]
@@ -257,8 +290,9 @@ def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
     assert sorted(gate for gate, _ in live_keys(tmp_path, API, "gates_rules")) == sorted(left)
 
 
-def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(sandbox: SandboxServer) -> None:
-    gates, rules = sandbox.world.collection(API, "gates"), sandbox.world.collection(API, "gates_rules")
+@pytest.mark.extended
+def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(restored: SandboxServer) -> None:
+    gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
     for gate in gates:
         gate["status"] = "archived"
         rules[gate["id"],] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}]}]
@@ -271,9 +305,9 @@ def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(sandbox:
     api = replace(APIS[API], endpoints=(APIS[API].by_name["gates"], gates_rules), probes=())
 
     def asked_for() -> list[str]:
-        sandbox.requests.reset()
+        restored.requests.reset()
         list(ApiSync(api, log=logging.getLogger("test")).run())
-        return sorted(asked(sandbox, "gates_rules"))
+        return sorted(asked(restored, "gates_rules"))
 
     assert asked_for() == sorted(rules_path(gate["id"]) for gate in gates)
     assert asked_for() == asked_for() == [rules_path(open_gate)]
