@@ -33,6 +33,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.extended
 def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
     done = run("demo", "--scale", "0.05", cwd=tmp_path)
 
