@@ -84,17 +84,23 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(
     "apis",
-    [("incident_response", "feature_management"), pytest.param(tuple(APIS), marks=pytest.mark.extended)],
-    ids=len,
+    [
+        {"incident_response": (), "experimentation": ("gates", "gates_rules")},
+        pytest.param(dict.fromkeys(APIS, ()), marks=pytest.mark.extended),
+    ],
+    ids=["two", "five"],
 )
 def test_apis_each_in_a_process_of_its_own_on_one_file(
-    tmp_path: Path, upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], apis: tuple[str, ...]
+    tmp_path: Path,
+    upstream: SandboxServer,
+    start: Callable[..., subprocess.Popen[str]],
+    apis: dict[str, tuple[str, ...]],
 ) -> None:
-    for process in [start(api) for api in apis]:
+    for process in [start(api, *names) for api, names in apis.items()]:
         finish(process)
 
-    for api in apis:
-        assert_exact(tmp_path, upstream, api)
+    for api, names in apis.items():
+        assert_exact(tmp_path, upstream, api, *names)
 
 
 def test_same_api_twice_at_the_same_time_the_second_waits(

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 API = "experimentation"
 GATES = ("gates", "gates_rules")
+EACH_KIND = (*GATES, "tags", "ingestion_status", "audit_logs", "events", "events_metrics")
+"""A parent and its children twice, a list, a snapshot, and a list that only grows."""
 
 
 def run(instance: DagsterInstance, *names: str) -> ExecuteInProcessResult:
@@ -111,7 +113,7 @@ def test_only_the_soundness_of_a_parent_blocks() -> None:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Two runs of all of the API's assets, the first with the checks' op, the second by the API's own job.
+    """Two runs: of assets of each kind with the checks' op, and of all of the API's assets by its own job.
 
     Attributes:
         results: Both, by whether they have the checks' op.
@@ -127,7 +129,7 @@ class Recorded:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
-    keys = {AssetKey([API, name]) for name in APIS[API].by_name}
+    keys = {AssetKey([API, name]) for name in EACH_KIND}
     with sandbox_in(folder), instance_in(folder / "dagster_home", storage) as instance:
         job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
         results = {True: job.execute_in_process(instance=instance), False: run(instance)}
@@ -141,15 +143,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Recorde
 
 
 def test_a_sync_records_both_checks_with_all_that_was_found(recorded: Recorded) -> None:
-    for result in recorded.results.values():
+    for whole_graph, result in recorded.results.items():
+        names = EACH_KIND if whole_graph else tuple(APIS[API].by_name)
         assert result.success
         found = evaluated(result)
-        assert set(found) == {(name, check) for name in APIS[API].by_name for check in CHECKS}
+        assert set(found) == {(name, check) for name in names for check in CHECKS}
         assert failed(result) == {}
-        for name, endpoint in APIS[API].by_name.items():
+        for name in names:
             metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
             told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
-            assert set(told) == set(findings_of(APIS[API], endpoint))
+            assert set(told) == set(findings_of(APIS[API], APIS[API].by_name[name]))
             assert all(each.startswith("passed: ") for each in told.values())
     sound = found["gates", "table_sound"]
     assert sound.severity == AssetCheckSeverity.ERROR
@@ -179,7 +182,7 @@ def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_che
         and (event.step_key or event.event_type_value.endswith("_PLANNED"))
         and not event.event_type_value.startswith("RESOURCE_")
     )
-    assets = len(APIS[API].by_name)
+    assets = len(EACH_KIND if whole_graph else APIS[API].by_name)
     steps = dict.fromkeys(("STEP_START", "STEP_SUCCESS"), 1 + whole_graph)
     checks = {"ASSET_CHECK_EVALUATION_PLANNED": 2 * assets} if whole_graph else {}
     assert kinds == {
@@ -244,9 +247,9 @@ def test_what_was_materialised_is_checked_though_another_endpoint_failed(
     assert [event.asset_key.path for event in observed if event.asset_key] == [[API, "users"]]
 
 
-def test_parent_that_collapses_stops_the_sync_before_its_children(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
-) -> None:
+@pytest.fixture
+def collapsed(tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance) -> Collapsed:
+    """A parent of twenty rows, synced with its children, of which three are left since."""
     gates = sandbox.world.collection(API, "gates")
     rules = sandbox.world.collection(API, "gates_rules")
     gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
@@ -256,7 +259,30 @@ def test_parent_that_collapses_stops_the_sync_before_its_children(
     kept = list(gates)
     del gates[3:]
     sandbox.requests.reset()
-    result = run(instance, *GATES)
+    return Collapsed(gates, kept, children, run(instance, *GATES))
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """A parent that has collapsed.
+
+    Attributes:
+        gates: Its rows upstream now.
+        kept: Those before.
+        children: The keys of the children's rows before.
+        result: The run that found it.
+    """
+
+    gates: list[Any]
+    kept: list[Any]
+    children: list[tuple[Any, ...]]
+    result: ExecuteInProcessResult
+
+
+def test_parent_that_collapses_stops_the_sync_before_its_children(
+    tmp_path: Path, sandbox: SandboxServer, collapsed: Collapsed
+) -> None:
+    result = collapsed.result
 
     assert not result.success
     assert failed(result)["gates", "table_sound"] == (
@@ -273,11 +299,17 @@ def test_parent_that_collapses_stops_the_sync_before_its_children(
         "until the next sync finds the same): see whether that is true, and sync again to go on"
     )
     assert sandbox.requests.count(API, "gates_rules") == 0
-    assert live_keys(tmp_path, API, "gates_rules") == children
-    gates[:] = kept
+    assert live_keys(tmp_path, API, "gates_rules") == collapsed.children
+
+
+@pytest.mark.extended
+def test_parent_that_collapsed_goes_on_when_its_rows_are_back_or_stay_away(
+    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance, collapsed: Collapsed
+) -> None:
+    collapsed.gates[:] = collapsed.kept
     assert run(instance, *GATES).success
-    assert live_keys(tmp_path, API, "gates_rules") == children
-    del gates[3:]
+    assert live_keys(tmp_path, API, "gates_rules") == collapsed.children
+    del collapsed.gates[3:]
     assert not run(instance, *GATES).success
     # it is true: the next sync goes on
     assert run(instance, *GATES).success

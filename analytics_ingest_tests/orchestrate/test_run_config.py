@@ -49,7 +49,7 @@ def failure(instance: DagsterInstance, run_id: str) -> str:
 
 
 def test_full_refresh_loads_everything_again(sandbox: SandboxServer, instance: DagsterInstance) -> None:
-    names = ("gates", "gates_rules", "ingestion_status", "tags")
+    names = ("gates", "gates_rules", "ingestion_status")
     with execute(instance, {}, *names) as first, execute(instance, config(full_refresh=True), *names) as refreshed:
         assert first.success
         assert refreshed.success
