@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 import requests
+from typer.testing import CliRunner
+
+from analytics_ingest.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +36,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.extended
 def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
     done = run("demo", "--scale", "0.05", cwd=tmp_path)
 
@@ -46,13 +50,14 @@ def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
         assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(71,)]
 
 
-def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path) -> None:
+def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "data" / "analytics_ingest.duckdb"
     file.parent.mkdir()
     file.write_bytes(b"precious")
-    done = run("demo", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["demo"], env={"COLUMNS": "120"})
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "holds data that the demo did not write" in done.stderr
     assert file.read_bytes() == b"precious"
 
@@ -97,23 +102,23 @@ def test_sandbox_runs_a_command_with_itself_as_the_upstream(tmp_path: Path) -> N
     assert str(len("sandbox-experimentation-key")) in done.stdout.splitlines()
 
 
-def test_sandbox_does_not_stand_in_for_an_api_that_is_configured(tmp_path: Path) -> None:
-    setting = {"SOURCES__EXPERIMENTATION__BASE_URL": "http://127.0.0.1:9/mine"}
-    done = run("sandbox", "--port", "0", "--scale", "0.05", "--run", "true", cwd=tmp_path, **setting)
+def test_sandbox_does_not_stand_in_for_an_api_that_is_configured() -> None:
+    setting = {"SOURCES__EXPERIMENTATION__BASE_URL": "http://127.0.0.1:9/mine", "COLUMNS": "120"}
+    done = CliRunner().invoke(app, ["sandbox", "--port", "0", "--scale", "0.05", "--run", "true"], env=setting)
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "experimentation has settings of its own" in done.stderr
 
 
-def test_port_that_is_taken(tmp_path: Path, served: subprocess.Popen[str]) -> None:
+def test_port_that_is_taken(served: subprocess.Popen[str]) -> None:
     port = re.search(r":(\d+)\.", lines(served, 1)[0])
     assert port is not None
-    done = run("sandbox", "--port", port[1], "--scale", "0.05", cwd=tmp_path)
+    done = CliRunner().invoke(app, ["sandbox", "--port", port[1], "--scale", "0.05"], env={"COLUMNS": "120"})
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "choose another with --port" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["demo", "sandbox"])
-def test_help(tmp_path: Path, command: str) -> None:
-    assert run(command, "--help", cwd=tmp_path).returncode == 0
+def test_help(command: str) -> None:
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0

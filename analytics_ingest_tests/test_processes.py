@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import signal
 import subprocess
 import sys
@@ -10,16 +10,30 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from dagster import DagsterInstance
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys
+from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
+
+API = "incident_response"
+STORIES = (
+    *("categories", "epics", "groups", "iterations"),
+    *("epics_stories", "groups_stories", "iterations_stories", "stories_comments"),
+)
+"""Endpoints of project_planning: lists, their children, and children of these."""
+SYNC = """
+import sys
+from analytics_ingest_tests.conftest import sync
+print({result.status for result in sync(*sys.argv[1:]).values()})
+"""
 
 
 @pytest.fixture
@@ -32,16 +46,12 @@ def upstream(serve: Callable[..., SandboxServer]) -> SandboxServer:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a sync in a process of its own: ``start(api, *endpoints)``."""
     processes: list[subprocess.Popen[str]] = []
 
-    def launch(selection: str, **environment: str) -> subprocess.Popen[str]:
-        command = ["asset", "materialize", "--select", selection, "-m", "analytics_ingest.definitions"]
+    def launch(*what: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", *command],
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            [sys.executable, "-c", SYNC, *what], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         processes.append(process)
         return process
@@ -52,15 +62,15 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.wait()
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: subprocess.Popen[str]) -> None:
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output[-5000:]
-    return output
+    assert output == "{'complete'}\n"
 
 
-def assert_exact(tmp_path: Path, server: SandboxServer, api: str) -> None:
+def assert_exact(tmp_path: Path, server: SandboxServer, api: str, *names: str) -> None:
     for endpoint in APIS[api].endpoints:
-        if endpoint.primary_key:
+        if endpoint.primary_key and (not names or endpoint.name in names):
             found = live_keys(tmp_path, api, endpoint.name)
             assert found == expected_keys(server.world, api, endpoint.name), endpoint.name
 
@@ -72,64 +82,71 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_five_apis_in_five_processes_on_one_file(
-    tmp_path: Path, upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], instance_ready: None
-) -> None:
-    for process in [start(f"group:{api}") for api in APIS]:
-        finish(process)
-
-    for api in APIS:
-        assert_exact(tmp_path, upstream, api)
-
-
-def test_same_api_twice_at_the_same_time_the_second_waits(
-    tmp_path: Path, upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], instance_ready: None
-) -> None:
-    upstream.options.faults.append(Fault(api="incident_response", kind="delay", seconds=20, times=1))
-    first = start("group:incident_response")
-    wait_for(lambda: upstream.requests.count("incident_response") > 0)
-    second = finish(start("group:incident_response"))
-    finish(first)
-
-    assert f"held by process {first.pid} since" in second
-    assert_exact(tmp_path, upstream, "incident_response")
-
-
-def test_same_api_twice_says_who_holds_it_when_the_wait_is_too_long(
-    upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], instance_ready: None
-) -> None:
-    upstream.options.faults.append(Fault(api="incident_response", kind="delay", seconds=45))
-    first = start("group:incident_response")
-    wait_for(lambda: upstream.requests.count("incident_response") > 0)
-    second = start("group:incident_response", SOURCES__INCIDENT_RESPONSE__LOCK_TIMEOUT="1")
-    output, _ = second.communicate(timeout=120)
-
-    assert second.returncode == 1
-    assert f"the sync of incident_response is still held by process {first.pid} since" in output, output[-6000:]
-
-
-@pytest.mark.parametrize("endpoint", ["categories", "stories_comments"])
-def test_sync_right_after_one_that_was_killed(
+@pytest.mark.parametrize(
+    "apis",
+    [
+        {"incident_response": (), "experimentation": ("gates", "gates_rules")},
+        pytest.param(dict.fromkeys(APIS, ()), marks=pytest.mark.extended),
+    ],
+    ids=["two", "five"],
+)
+def test_apis_each_in_a_process_of_its_own_on_one_file(
     tmp_path: Path,
     upstream: SandboxServer,
     start: Callable[..., subprocess.Popen[str]],
-    instance_ready: None,
-    endpoint: str,
+    apis: dict[str, tuple[str, ...]],
+) -> None:
+    for process in [start(api, *names) for api, names in apis.items()]:
+        finish(process)
+
+    for api, names in apis.items():
+        assert_exact(tmp_path, upstream, api, *names)
+
+
+def test_same_api_twice_at_the_same_time_the_second_waits(
+    tmp_path: Path,
+    upstream: SandboxServer,
+    start: Callable[..., subprocess.Popen[str]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="test")
+    upstream.options.faults.append(Fault(api=API, kind="delay", seconds=5, times=1))
+    first = start(API)
+    wait_for(lambda: upstream.requests.count(API) > 0)
+    second = sync(API)
+    finish(first)
+
+    assert {result.status for result in second.values()} == {"complete"}
+    assert f"held by process {first.pid} since" in caplog.text
+    assert_exact(tmp_path, upstream, API)
+
+
+def test_same_api_twice_says_who_holds_it_when_the_wait_is_too_long(
+    upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.options.faults.append(Fault(api=API, kind="delay", seconds=120))
+    first = start(API)
+    wait_for(lambda: upstream.requests.count(API) > 0)
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__LOCK_TIMEOUT", "1")
+    with DagsterInstance.get() as instance:
+        run = defs.resolve_job_def(f"{API}_sync").execute_in_process(instance=instance, raise_on_error=False)
+
+    assert not run.success
+    (failed,) = run.filter_events(lambda event: event.is_step_failure)
+    said = str(failed.step_failure_data.user_failure_data)
+    assert f"the sync of incident_response is still held by process {first.pid} since" in said
+
+
+@pytest.mark.parametrize("endpoint", [pytest.param("categories", marks=pytest.mark.extended), "stories_comments"])
+def test_sync_right_after_one_that_was_killed(
+    tmp_path: Path, upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], endpoint: str
 ) -> None:
     upstream.options.latency = 0.05
-    killed = start("group:project_planning")
+    killed = start("project_planning", *STORIES)
     wait_for(lambda: upstream.requests.count("project_planning", endpoint) > 0)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     upstream.options.latency = 0
-    finish(start("group:project_planning"))
+    sync("project_planning", *STORIES)
 
-    assert_exact(tmp_path, upstream, "project_planning")
-
-
-@pytest.fixture
-def instance_ready() -> None:
-    """The instance's own tables, made by one process, so that the five do not race for it."""
-    from dagster import DagsterInstance
-
-    DagsterInstance.get().dispose()
+    assert_exact(tmp_path, upstream, "project_planning", *STORIES)

@@ -34,7 +34,13 @@ def run(*arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    ("command", "terminal"), [*(("check", each) for each in TERMINALS.values()), ("verify", TERMINALS["ascii"])]
+    ("command", "terminal"),
+    [
+        ("check", TERMINALS["ascii"]),
+        ("check", TERMINALS["cp1252"]),
+        pytest.param("check", TERMINALS["C"], marks=pytest.mark.extended),
+        ("verify", TERMINALS["ascii"]),
+    ],
 )
 def test_a_terminal_shows_what_it_can(sandbox, command, terminal):
     if command == "verify":

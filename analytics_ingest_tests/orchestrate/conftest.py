@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +16,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an instance that has its tables and no run yet: making them costs more than most tests."""
+    home = tmp_path_factory.mktemp("instance")
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with DagsterInstance.get() as made:
+            assert made.get_runs() == []
+    return home
+
+
 @pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
+def instance(storage: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
     """The test's Dagster instance, in this process."""
-    with DagsterInstance.get() as found:
+    with instance_in(tmp_path / "dagster_home", storage) as found:
         yield found
+
+
+@contextmanager
+def instance_in(home: Path, storage: Path) -> Iterator[DagsterInstance]:
+    """An instance in a folder, for a fixture that several tests share; ``storage`` is the fixture."""
+    shutil.copytree(storage, home, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        with DagsterInstance.get() as found:
+            yield found
 
 
 @pytest.fixture

@@ -88,7 +88,11 @@ def sensor(instance: DagsterInstance, sandbox: SandboxServer, clock_of_sensors: 
     return Sensor(API, instance)
 
 
-@every_api
+# of two probes, and of one
+@pytest.mark.parametrize(
+    "api",
+    [each if each in ("experimentation", API) else pytest.param(each, marks=pytest.mark.extended) for each in APIS],
+)
 def test_one_change_is_synced_once(
     instance: DagsterInstance, sandbox: SandboxServer, clock_of_sensors: Time, api: str
 ) -> None:

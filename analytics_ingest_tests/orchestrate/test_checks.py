@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -26,16 +27,20 @@ from analytics_ingest.extract.settings import load_setting
 from analytics_ingest.orchestrate.checks import CHECKS
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.findings import findings_of, schema_unchanged
-from analytics_ingest_tests.conftest import expected_keys, live_keys
+from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
+from analytics_ingest_tests.orchestrate.conftest import instance_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dagster import ExecuteInProcessResult
+    from dagster import EventLogEntry, ExecuteInProcessResult
 
     from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
+GATES = ("gates", "gates_rules")
+EACH_KIND = (*GATES, "tags", "ingestion_status", "audit_logs", "events", "events_metrics")
+"""A parent and its children twice, a list, a snapshot, and a list that only grows."""
 
 
 def run(instance: DagsterInstance, *names: str) -> ExecuteInProcessResult:
@@ -106,17 +111,48 @@ def test_only_the_soundness_of_a_parent_blocks() -> None:
     assert blocking == {AssetCheckKey(key, "table_sound") for key in parents}
 
 
-def test_a_sync_records_both_checks_with_all_that_was_found(sandbox: SandboxServer, instance: DagsterInstance) -> None:
-    for _ in range(2):
-        result = run(instance)
+@dataclass(frozen=True)
+class Recorded:
+    """Two runs: of assets of each kind with the checks' op, and of all of the API's assets by its own job.
+
+    Attributes:
+        results: Both, by whether they have the checks' op.
+        entries: Their event logs.
+        statuses: Of the check of one table, as the instance has them afterwards.
+    """
+
+    results: dict[bool, ExecuteInProcessResult]
+    entries: dict[bool, list[EventLogEntry]]
+    statuses: list[str]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Recorded:
+    folder = tmp_path_factory.mktemp("recorded")
+    keys = {AssetKey([API, name]) for name in EACH_KIND}
+    with sandbox_in(folder), instance_in(folder / "dagster_home", storage) as instance:
+        job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
+        results = {True: job.execute_in_process(instance=instance), False: run(instance)}
+        key = AssetCheckKey(AssetKey([API, "gates"]), "table_sound")
+        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+        return Recorded(
+            results=results,
+            entries={whole: list(instance.all_logs(result.run_id)) for whole, result in results.items()},
+            statuses=[each.status.value for each in history],
+        )
+
+
+def test_a_sync_records_both_checks_with_all_that_was_found(recorded: Recorded) -> None:
+    for whole_graph, result in recorded.results.items():
+        names = EACH_KIND if whole_graph else tuple(APIS[API].by_name)
         assert result.success
         found = evaluated(result)
-        assert set(found) == {(name, check) for name in APIS[API].by_name for check in CHECKS}
+        assert set(found) == {(name, check) for name in names for check in CHECKS}
         assert failed(result) == {}
-        for name, endpoint in APIS[API].by_name.items():
+        for name in names:
             metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
             told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
-            assert set(told) == set(findings_of(APIS[API], endpoint))
+            assert set(told) == set(findings_of(APIS[API], APIS[API].by_name[name]))
             assert all(each.startswith("passed: ") for each in told.values())
     sound = found["gates", "table_sound"]
     assert sound.severity == AssetCheckSeverity.ERROR
@@ -131,22 +167,14 @@ def test_a_sync_records_both_checks_with_all_that_was_found(sandbox: SandboxServ
         "rows_withheld": 0,
     }
     assert found["gates", "table_watched"].severity == AssetCheckSeverity.WARN
-    key = AssetCheckKey(AssetKey([API, "gates"]), "table_sound")
-    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
-    assert [each.status.value for each in history] == ["SUCCEEDED", "SUCCEEDED"]
+    assert recorded.statuses == ["SUCCEEDED", "SUCCEEDED"]
 
 
 @pytest.mark.parametrize("whole_graph", [False, True])
 def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_checks_op(
-    sandbox: SandboxServer, instance: DagsterInstance, whole_graph: bool
+    recorded: Recorded, whole_graph: bool
 ) -> None:
-    if whole_graph:
-        keys = [AssetKey([API, name]) for name in APIS[API].by_name]
-        job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(keys))
-        result = job.execute_in_process(instance=instance)
-    else:
-        result = run(instance)
-    entries = instance.all_logs(result.run_id)
+    entries = recorded.entries[whole_graph]
     kinds = Counter(
         event.event_type_value
         for event in (entry.dagster_event for entry in entries)
@@ -154,7 +182,7 @@ def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_che
         and (event.step_key or event.event_type_value.endswith("_PLANNED"))
         and not event.event_type_value.startswith("RESOURCE_")
     )
-    assets = len(APIS[API].by_name)
+    assets = len(EACH_KIND if whole_graph else APIS[API].by_name)
     steps = dict.fromkeys(("STEP_START", "STEP_SUCCESS"), 1 + whole_graph)
     checks = {"ASSET_CHECK_EVALUATION_PLANNED": 2 * assets} if whole_graph else {}
     assert kinds == {
@@ -169,9 +197,8 @@ def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_che
     assert [entry.user_message for entry in entries if "did not yield" in entry.user_message] == []
 
 
-@pytest.mark.parametrize("collapsed", [False, True])
 def test_asset_of_another_op_waits_for_the_check_of_its_parent_and_for_no_other(
-    sandbox: SandboxServer, instance: DagsterInstance, collapsed: bool
+    sandbox: SandboxServer, instance: DagsterInstance
 ) -> None:
     made = []
 
@@ -189,51 +216,73 @@ def test_asset_of_another_op_waits_for_the_check_of_its_parent_and_for_no_other(
     rows += [{**rows[0], "id": f"more_{number}"} for number in range(14)]
     assert job.execute_in_process(instance=instance).success
     assert made == ["model"]
-    if collapsed:
-        del rows[3:]
-    else:
-        # what is only watched stops nothing
-        rows[0]["brand_new"] = 1
-    result = job.execute_in_process(instance=instance, raise_on_error=False)
-
-    assert (result.success, len(made)) == (not collapsed, 1 if collapsed else 2)
-    assert set(failed(result)) == {("gates", "table_sound" if collapsed else "table_watched")} | (
-        {("gates", "table_watched")} if collapsed else set()
+    # what is only watched stops nothing
+    rows[0]["brand_new"] = 1
+    watched = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert watched.success
+    assert made == ["model"] * 2
+    assert set(failed(watched)) == {("gates", "table_watched")}
+    del rows[3:]
+    collapsed = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not collapsed.success
+    assert made == ["model"] * 2
+    assert set(failed(collapsed)) == {("gates", "table_sound"), ("gates", "table_watched")}
+    (failure,) = collapsed.filter_events(lambda e: e.is_step_failure)
+    assert failure.step_failure_data.user_failure_data.description == (
+        "experimentation/gates: rows_not_collapsed: 3 rows, 20 before; the 17 that did not come stay unmarked "
+        "until the next sync finds the same; skipped: model"
     )
-    if collapsed:
-        (failure,) = result.filter_events(lambda e: e.is_step_failure)
-        assert failure.step_failure_data.user_failure_data.description == (
-            "experimentation/gates: rows_not_collapsed: 3 rows, 20 before; the 17 that did not come stay unmarked "
-            "until the next sync finds the same; skipped: model"
-        )
 
 
 def test_what_was_materialised_is_checked_though_another_endpoint_failed(
     sandbox: SandboxServer, instance: DagsterInstance
 ) -> None:
     sandbox.options.faults.append(Fault(api=API, path="^/v1/users$", status=403))
-    result = run(instance)
+    result = run(instance, "users", "tags", *GATES)
 
     assert not result.success
     checked = {name for name, _ in evaluated(result)}
-    assert checked == set(APIS[API].by_name) - {"users"}
+    assert checked == {"tags", *GATES}
     observed = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert [event.asset_key.path for event in observed if event.asset_key] == [[API, "users"]]
 
 
-def test_parent_that_collapses_stops_the_sync_before_its_children(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
-) -> None:
+@pytest.fixture
+def collapsed(tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance) -> Collapsed:
+    """A parent of twenty rows, synced with its children, of which three are left since."""
     gates = sandbox.world.collection(API, "gates")
     rules = sandbox.world.collection(API, "gates_rules")
     gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
     rules.update({(f"more_{n}",): [{"id": "g", "rules": [{"id": f"r{n}"}]}] for n in range(14)})
-    assert run(instance).success
+    assert run(instance, *GATES).success
     children = live_keys(tmp_path, API, "gates_rules")
     kept = list(gates)
     del gates[3:]
     sandbox.requests.reset()
-    result = run(instance)
+    return Collapsed(gates, kept, children, run(instance, *GATES))
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """A parent that has collapsed.
+
+    Attributes:
+        gates: Its rows upstream now.
+        kept: Those before.
+        children: The keys of the children's rows before.
+        result: The run that found it.
+    """
+
+    gates: list[Any]
+    kept: list[Any]
+    children: list[tuple[Any, ...]]
+    result: ExecuteInProcessResult
+
+
+def test_parent_that_collapses_stops_the_sync_before_its_children(
+    tmp_path: Path, sandbox: SandboxServer, collapsed: Collapsed
+) -> None:
+    result = collapsed.result
 
     assert not result.success
     assert failed(result)["gates", "table_sound"] == (
@@ -250,14 +299,20 @@ def test_parent_that_collapses_stops_the_sync_before_its_children(
         "until the next sync finds the same): see whether that is true, and sync again to go on"
     )
     assert sandbox.requests.count(API, "gates_rules") == 0
-    assert live_keys(tmp_path, API, "gates_rules") == children
-    gates[:] = kept
-    assert run(instance).success
-    assert live_keys(tmp_path, API, "gates_rules") == children
-    del gates[3:]
-    assert not run(instance).success
+    assert live_keys(tmp_path, API, "gates_rules") == collapsed.children
+
+
+@pytest.mark.extended
+def test_parent_that_collapsed_goes_on_when_its_rows_are_back_or_stay_away(
+    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance, collapsed: Collapsed
+) -> None:
+    collapsed.gates[:] = collapsed.kept
+    assert run(instance, *GATES).success
+    assert live_keys(tmp_path, API, "gates_rules") == collapsed.children
+    del collapsed.gates[3:]
+    assert not run(instance, *GATES).success
     # it is true: the next sync goes on
-    assert run(instance).success
+    assert run(instance, *GATES).success
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
 
 
@@ -305,7 +360,7 @@ def test_what_else_a_sync_warns_of(sandbox: SandboxServer, instance: DagsterInst
 def test_checks_without_a_sync_see_what_was_done_to_the_table(
     tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
 ) -> None:
-    assert run(instance).success
+    assert run(instance, "tags", *GATES).success
     assert failed(look(instance, "gates_rules")) == {}
     sandbox.requests.reset()
     tamper(tmp_path, f"INSERT INTO {API}.gates_rules SELECT * FROM {API}.gates_rules LIMIT 2")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
@@ -16,6 +18,10 @@ from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.cadence import load_cadence
+from analytics_ingest_tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EDGES = {
     "experimentation": {
@@ -127,6 +133,7 @@ def empty_environment() -> dict[str, str]:
     return {**kept, "HOME": os.environ["DLT_DATA_DIR"]}
 
 
+@pytest.mark.extended
 def test_definitions_validate_with_an_empty_environment() -> None:
     command = [
         sys.executable,
@@ -143,40 +150,115 @@ def test_definitions_validate_with_an_empty_environment() -> None:
     assert "Validation successful" in done.stdout + done.stderr
 
 
-def test_loading_definitions_imports_no_destination_and_no_client_of_http() -> None:
-    code = (
-        "import sys; from analytics_ingest.definitions import defs; defs.get_repository_def(); "
-        "print(sorted({'duckdb', 'pyrate_limiter', 'analytics_ingest.extract.session'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=empty_environment(), capture_output=True, text=True, check=False
+LOAD = """
+import json, sys, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from analytics_ingest.definitions import defs
+    specs = defs.resolve_all_asset_specs()
+    defs.get_repository_def()
+modules = sorted({"duckdb", "pyrate_limiter", "analytics_ingest.extract.session"} & set(sys.modules))
+ours = [w for w in caught if "analytics_ingest" in w.filename or "Supersession" in w.category.__name__]
+defs.validate_loadable(defs)
+print(json.dumps({"specs": len(specs), "modules": modules, "warnings": [str(w.message) for w in ours]}))
+"""
+KILL = (
+    LOAD
+    + """
+import os, signal
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+)
+MISTAKEN = {
+    "SOURCES__EXPERIMENTATION__PROFILE": ("statsigg", "is 'statsigg': it must be statsig or none"),
+    "SOURCES__INCIDENT_RESPONSE__CRON": ("hourly", ": Value error, 'hourly'"),
+    "SOURCES__PROJECT_PLANNING__CRON": ("0 0 31 2 *", ": Value error, '0 0 31 2 *' names a day that never comes"),
+    "SOURCES__FEATURE_MANAGEMENT__FULL_REFRESH_CRON": ("0 0 30 2 *", ": Value error, "),
+}
+"""Settings of the graph that make no sense, one of each of these APIs, and what is said of them."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What two processes print that load the definitions, one after the other.
+
+    Attributes:
+        mistaken: With settings that make no sense; it kills itself at its end.
+        empty: With an empty environment.
+        left: What the first one left in the folder for temporary files.
+        folder: That folder, as the second one leaves it.
+        others: What lay in it all the time and is not theirs.
+        killed: The id of the first one.
+    """
+
+    mistaken: tuple[dict[str, Any], str]
+    empty: tuple[dict[str, Any], str]
+    left: list[Path]
+    folder: Path
+    others: set[Path]
+    killed: int
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("loaded")
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment = {**kept, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    others = {folder / f"analytics_ingest-{os.getpid()}-running", folder / "analytics_ingest-notes"}
+    for each in others:
+        each.mkdir()
+
+    def start(code: str, **settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**environment, **settings},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    killed = start(KILL, **{name: value for name, (value, _) in MISTAKEN.items()})
+    printed, said = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, said
+    left = list(folder.glob(f"analytics_ingest-{killed.pid}-*"))
+    plain = start(LOAD)
+    printed_then, said_then = plain.communicate(timeout=120)
+    assert plain.returncode == 0, said_then
+    return Loaded(
+        mistaken=(json.loads(printed), said),
+        empty=(json.loads(printed_then), said_then),
+        left=left,
+        folder=folder,
+        others=others,
+        killed=killed.pid,
     )
 
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+def test_loading_definitions_imports_no_destination_and_no_client_of_http(loaded: Loaded) -> None:
+    assert loaded.empty[0]["modules"] == []
 
 
-def test_loading_definitions_warns_of_nothing_of_ours_and_makes_no_file(tmp_path) -> None:
-    code = (
-        "import warnings; warnings.simplefilter('always');\n"
-        "with warnings.catch_warnings(record=True) as caught:\n"
-        "    warnings.simplefilter('always')\n"
-        "    from analytics_ingest.definitions import defs\n"
-        "    defs.resolve_all_asset_specs(); defs.get_repository_def()\n"
-        "ours = [w for w in caught if 'analytics_ingest' in w.filename or 'Supersession' in w.category.__name__]\n"
-        "print([str(w.message) for w in ours])"
-    )
-    environment = {**empty_environment(), "PYTHONPATH": str(Path.cwd())}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_loading_definitions_warns_of_nothing_of_ours_and_makes_no_file(loaded: Loaded) -> None:
+    assert loaded.empty[0]["warnings"] == []
+    assert not (loaded.folder / "data").exists()
 
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
-    assert not (tmp_path / "data").exists()
+
+def test_folders_of_killed_processes_are_removed_and_those_of_others_stay(loaded: Loaded) -> None:
+    assert len(loaded.left) == 1
+    assert set(loaded.folder.glob("analytics_ingest-*")) == loaded.others
+
+
+def test_setting_of_the_graph_that_makes_no_sense_costs_no_other_api(loaded: Loaded) -> None:
+    found, said = loaded.mistaken
+    assert found["specs"] == sum(len(api.endpoints) for api in APIS.values())
+    assert "continuous_integration" not in said
+    assert loaded.empty[0]["specs"] == found["specs"]
+    for name, (_, reason) in MISTAKEN.items():
+        api = name.split("__")[1].lower()
+        assert f"{name}{'' if reason.startswith(':') else ' '}{reason}" in said
+        assert f"Until that is right, {api} is not synced" in said
 
 
 def test_owners_docs_and_tags_come_from_settings_and_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,16 +291,9 @@ def _kinds() -> dict[str, str]:
         ("PROFILE", "statsigg", "SOURCES__EXPERIMENTATION__PROFILE is 'statsigg': it must be statsig or none"),
     ],
 )
-def test_setting_of_the_graph_that_makes_no_sense_costs_its_own_api_alone(
+def test_api_with_a_setting_of_the_graph_that_makes_no_sense_is_not_synced(
     monkeypatch: pytest.MonkeyPatch, instance: DagsterInstance, setting: str, value: str, said: str
 ) -> None:
-    environment = {**empty_environment(), f"SOURCES__EXPERIMENTATION__{setting}": value}
-    code = "from analytics_ingest.definitions import defs; print(len(defs.resolve_all_asset_specs()))"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(done.stdout) == sum(len(api.endpoints) for api in APIS.values())
-    assert said in done.stderr
-    assert "Until that is right, experimentation is not synced" in done.stderr
-
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
     monkeypatch.setenv(f"SOURCES__EXPERIMENTATION__{setting}", value)
@@ -231,19 +306,3 @@ def test_setting_of_the_graph_that_makes_no_sense_costs_its_own_api_alone(
     assert not failed.success
     description = failed.filter_events(lambda event: event.is_step_failure)[0].step_failure_data.user_failure_data
     assert said in str(description)
-
-
-def test_folders_of_killed_processes_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:
-    code = "import os, signal; from analytics_ingest.definitions import defs; os.kill(os.getpid(), signal.SIGKILL)"
-    environment = {**empty_environment(), "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path.cwd())}
-    killed = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    assert killed.wait() == -signal.SIGKILL
-    assert len(list(tmp_path.glob(f"analytics_ingest-{killed.pid}-*"))) == 1
-    stays = tmp_path / f"analytics_ingest-{os.getpid()}-running"
-    other = tmp_path / "analytics_ingest-notes"
-    stays.mkdir()
-    other.mkdir()
-    code = "from analytics_ingest.definitions import defs"
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-
-    assert set(tmp_path.glob("analytics_ingest-*")) == {stays, other}

@@ -48,10 +48,10 @@ def test_what_was_never_materialised_is_asked_for_where_it_is_configured(
     assert tick(instance) == assets(*APIS)
     configure(monkeypatch, API, "incident_response")
     assert tick(instance) == assets(API, "incident_response")
-    assert defs.resolve_job_def(f"{API}_sync").execute_in_process(instance=instance).success
+    assert defs.resolve_job_def("incident_response_sync").execute_in_process(instance=instance).success
 
-    assert tick(instance) == assets("incident_response")
-    assert sandbox.requests.count("incident_response") == 0
+    assert tick(instance) == assets(API)
+    assert sandbox.requests.count(API) == 0
 
 
 def test_nothing_is_asked_for_while_it_is_being_synced(
@@ -95,7 +95,8 @@ def test_what_fails_again_and_again_is_asked_for_later_and_later(
 def test_failures_before_the_last_success_do_not_count(sandbox: SandboxServer, instance: DagsterInstance) -> None:
     failed_run(instance, GATES)
     assert paused_until(instance, GATES) is not None
-    assert defs.resolve_job_def(f"{API}_sync").execute_in_process(instance=instance).success
+    job = defs.resolve_job_def(f"{API}_sync")
+    assert job.execute_in_process(instance=instance, asset_selection=[GATES]).success
 
     assert paused_until(instance, GATES) is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,15 +12,18 @@ from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query
+from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sandbox_in
+from analytics_ingest_tests.orchestrate.conftest import instance_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dagster import ExecuteInProcessResult
 
     from analytics_ingest.sandbox.server import SandboxServer
 
+GATES = ("experimentation/gates", "experimentation/gates_rules")
 NUMBERS = {
     "rows_read",
     "rows_loaded",
@@ -68,49 +71,93 @@ def log(instance: DagsterInstance, result: ExecuteInProcessResult) -> list[str]:
     return [entry.user_message for entry in instance.all_logs(result.run_id)]
 
 
-def test_every_materialisation_tells_what_was_read_and_loaded(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
-) -> None:
-    result = run(instance, *api_keys("feature_management"))
-    found = materialised(result)
+@dataclass(frozen=True)
+class Synced:
+    """Two runs of the same assets, one after the other in one process.
 
-    assert result.success
-    assert set(found) == set(api_keys("feature_management"))
-    for key, metadata in found.items():
+    Attributes:
+        keys: The assets.
+        first: What the first run materialised, with the metadata.
+        second: The same of the second run.
+        log: The first run's log.
+        requests: How many requests of the first run the server counted, by asset.
+        rows: How many rows the server has, by asset.
+        columns: The columns in the warehouse, by asset.
+    """
+
+    keys: list[str]
+    first: dict[str, dict[str, Any]]
+    second: dict[str, dict[str, Any]]
+    log: list[str]
+    requests: Counter[str]
+    rows: dict[str, int]
+    columns: dict[str, set[str]]
+
+
+@pytest.fixture(scope="module")
+def synced(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[Synced]:
+    folder = tmp_path_factory.mktemp("synced")
+    keys = [*api_keys("feature_management"), *GATES]
+    with (
+        sandbox_in(folder) as server,
+        pytest.MonkeyPatch.context() as patch,
+        instance_in(folder / "dagster_home", storage) as instance,
+    ):
+        patch.setenv("SOURCES__EXPERIMENTATION__PROGRESS_INTERVAL", "0.001")
+        first = run(instance, *keys)
+        assert first.success
+        counted = Counter(f"{record.api}/{record.endpoint}" for record in server.requests)
+        second = run(instance, *keys)
+        assert second.success
+        yield Synced(
+            keys=keys,
+            first=materialised(first),
+            second=materialised(second),
+            log=log(instance, first),
+            requests=counted,
+            rows={key: len(expected_keys(server.world, *key.split("/"))) for key in keys},
+            columns={key: {row[0] for row in query(folder, f"DESCRIBE {key.replace('/', '.')}")} for key in keys},
+        )
+
+
+def test_every_materialisation_tells_what_was_read_and_loaded(synced: Synced) -> None:
+    assert set(synced.first) == set(synced.keys)
+    for key, metadata in synced.first.items():
         api, name = key.split("/")
         assert metadata.keys() >= NUMBERS
         assert metadata["dagster/table_name"] == f"{api}.{name}"
-        assert metadata["dagster/row_count"] == len(expected_keys(sandbox.world, api, name))
+        assert metadata["dagster/row_count"] == synced.rows[key]
         assert metadata["rows_loaded"] == metadata["dagster/row_count"]
-        columns = {column.name for column in metadata["dagster/column_schema"].columns}
-        described = query(tmp_path, f"DESCRIBE {api}.{name}")
-        assert columns == {row[0] for row in described}
+        assert {column.name for column in metadata["dagster/column_schema"].columns} == synced.columns[key]
         assert ("highest_cursor" in metadata) == bool(APIS[api].by_name[name].cursor_path)
 
 
-def test_requests_of_all_assets_add_up_to_what_the_server_counted(
-    sandbox: SandboxServer, instance: DagsterInstance
-) -> None:
-    found = materialised(run(instance, *api_keys("feature_management"), *api_keys("continuous_integration")))
-
-    booked = Counter({key: metadata["requests"] for key, metadata in found.items()})
-    counted = Counter({f"{r.api}/{r.endpoint}": 0 for r in sandbox.requests})
-    counted.update(f"{r.api}/{r.endpoint}" for r in sandbox.requests)
-    assert booked == counted
-    assert booked.total() == len(sandbox.requests)
+def test_requests_of_all_assets_add_up_to_what_the_server_counted(synced: Synced) -> None:
+    assert Counter({key: metadata["requests"] for key, metadata in synced.first.items()}) == synced.requests
 
 
-def test_second_run_in_the_same_process_materialises_everything_and_loads_nothing(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
-) -> None:
-    first = materialised(run(instance, *api_keys("experimentation")))
-    second = materialised(run(instance, *api_keys("experimentation")))
+def test_second_run_in_the_same_process_materialises_everything_and_loads_nothing(synced: Synced) -> None:
+    assert set(synced.second) == set(synced.keys)
+    for key, metadata in synced.second.items():
+        assert metadata["rows_loaded"] == 0
+        assert metadata["dagster/row_count"] == synced.first[key]["dagster/row_count"]
 
-    assert set(first) == set(second) == set(api_keys("experimentation"))
-    assert {metadata["rows_loaded"] for metadata in second.values()} == {0}
-    assert {key: m["dagster/row_count"] for key, m in first.items()} == {
-        key: m["dagster/row_count"] for key, m in second.items()
-    }
+
+def test_progress_reaches_the_event_log(synced: Synced) -> None:
+    parents = synced.rows["experimentation/gates"]
+    lines = [line for line in synced.log if line.startswith("experimentation/gates_rules: ")]
+    assert len(lines) >= parents
+    assert any(line.startswith(f"experimentation/gates_rules: 3 of {parents} parents, ") for line in lines)
+    assert lines[-1].endswith(", done")
+
+
+def test_columns_are_shown_with_the_key_first_and_ours_described(synced: Synced) -> None:
+    columns = synced.first["experimentation/gates_rules"]["dagster/column_schema"].columns
+    names = [column.name for column in columns]
+
+    assert names[:2] == ["gate_id", "id"]
+    assert [name for name in names if name.startswith("_")] == names[-4:]
+    assert all(column.description for column in columns[-4:])
 
 
 def test_child_alone_after_its_parent_and_parent_alone_after_it_are_complete(
@@ -135,19 +182,6 @@ def test_child_alone_in_an_empty_warehouse_names_its_parent_in_one_line(
         "materialise experimentation/gates first, or together with it"
     )
     assert len(sandbox.requests) == 0
-
-
-def test_progress_reaches_the_event_log(
-    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROGRESS_INTERVAL", "0.001")
-    result = run(instance, "experimentation/gates", "experimentation/gates_rules")
-    parents = len(sandbox.world.expected("experimentation", "gates"))
-
-    lines = [line for line in log(instance, result) if line.startswith("experimentation/gates_rules: ")]
-    assert len(lines) >= parents
-    assert any(line.startswith(f"experimentation/gates_rules: 3 of {parents} parents, ") for line in lines)
-    assert lines[-1].endswith(", done")
 
 
 def test_not_configured_is_one_line_that_names_the_settings(instance: DagsterInstance) -> None:
@@ -208,47 +242,77 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("kind", FAILURES)
-def test_one_endpoint_that_fails_leaves_the_others_materialised_and_is_named(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch, kind: str
+@pytest.mark.parametrize(
+    ("api", "failing", "others"),
+    [
+        (
+            "experimentation",
+            {
+                "gates": "no permission",
+                "tags": "500 for ever",
+                "users": "HTML",
+                "holdouts": "connection reset",
+                "autotunes": "truncated",
+            },
+            ("segments", "segments_ids", "events", "events_metrics"),
+        ),
+        # alone: its time-out holds for the whole API
+        ("incident_response", {"dashboards": "time-out"}, ("incidents",)),
+    ],
+)
+def test_each_endpoint_that_fails_leaves_the_others_materialised_and_is_named(
+    tmp_path: Path,
+    sandbox: SandboxServer,
+    instance: DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    api: str,
+    failing: dict[str, str],
+    others: tuple[str, ...],
 ) -> None:
-    fault, said = FAILURES[kind]
-    if kind == "time-out":
-        monkeypatch.setenv("SOURCES__EXPERIMENTATION__READ_TIMEOUT", "0.3")
-    sandbox.options.faults.append(replace(fault, api="experimentation", path=r"/v1/gates$"))
-    others = {f"experimentation/{name}" for name in ("segments", "segments_ids", "events", "events_metrics")}
-    result = run(instance, "experimentation/gates", "experimentation/gates_rules", *sorted(others))
+    if "time-out" in failing.values():
+        monkeypatch.setenv(f"SOURCES__{api.upper()}__READ_TIMEOUT", "0.3")
+    sandbox.options.faults += [
+        replace(FAILURES[kind][0], api=api, path=f"{APIS[api].by_name[name].path}$") for name, kind in failing.items()
+    ]
+    children = [name for name in APIS[api].by_name if name == "gates_rules"]
+    result = run(instance, *(f"{api}/{name}" for name in (*failing, *children, *others)))
 
     assert not result.success
-    assert set(materialised(result)) == others
+    assert set(materialised(result)) == {f"{api}/{name}" for name in others}
     text = failure(result)
-    assert f"gates failed: /v1/gates {said}" in text
-    tries = 1 if kind == "no permission" else 4
-    assert sandbox.requests.count("experimentation", "gates") == tries
-    assert sandbox.requests.count("experimentation", "gates_rules") == 0
-    assert "gates_rules skipped: its parent experimentation/gates was not read" in text
-    for name in ("segments", "segments_ids", "events_metrics"):
-        assert live_keys(tmp_path, "experimentation", name) == expected_keys(sandbox.world, "experimentation", name)
+    for name, kind in failing.items():
+        assert f"{APIS[api].by_name[name].path} {FAILURES[kind][1]}" in text
+        assert len(failing) == 1 or f"{name} failed: /" in text
+        tries = 1 if kind == "no permission" else APIS[api].retry.max_retries + 1
+        assert sandbox.requests.count(api, name) == tries
+    for name in children:
+        assert sandbox.requests.count(api, name) == 0
+        assert f"{name} skipped: its parent experimentation/gates was not read" in text
+    for name in others:
+        if APIS[api].by_name[name].primary_key:
+            assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
 
 
-def test_endpoint_on_skip_endpoints_is_no_failure(
+def test_endpoints_on_skip_endpoints_are_no_failure_and_their_children_neither(
     sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "audit_logs, users")
-    result = run(instance, *api_keys("experimentation"))
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "audit_logs, gates")
+    result = run(instance, *(f"experimentation/{name}" for name in ("audit_logs", "gates", "gates_rules", "tags")))
 
     assert result.success
-    left_out = {"experimentation/audit_logs", "experimentation/users"}
-    assert set(materialised(result)) == set(api_keys("experimentation")) - left_out
-    assert sandbox.requests.count("experimentation", "users") == 0
-    assert "experimentation/users skipped: left out by SKIP_ENDPOINTS" in log(instance, result)
+    assert set(materialised(result)) == {"experimentation/tags"}
+    assert {record.endpoint for record in sandbox.requests} == {"tags"}
+    said = log(instance, result)
+    assert "experimentation/audit_logs skipped: left out by SKIP_ENDPOINTS" in said
+    assert "experimentation/gates_rules skipped: its parent experimentation/gates was not read" in said
 
 
-def test_waits_reach_the_event_log_with_their_reason(
+def test_waits_reach_the_event_log_with_their_reason_and_rows_that_did_not_come_are_no_failure(
     sandbox: SandboxServer, instance: DagsterInstance, clock: FakeClock
 ) -> None:
     limited = {"Retry-After": "17"}
     sandbox.options.faults.append(Fault(api="experimentation", path="/v1/tags$", status=429, headers=limited, times=1))
+    sandbox.options.totals = "high"
     result = run(instance, "experimentation/tags")
 
     assert result.success
@@ -258,38 +322,6 @@ def test_waits_reach_the_event_log_with_their_reason(
     found = materialised(result)["experimentation/tags"]
     assert (found["retries"], found["wait_seconds"]) == (1, 17.0)
     assert 17.0 in clock.slept
-
-
-def test_rows_that_did_not_come_are_told_and_are_no_failure(sandbox: SandboxServer, instance: DagsterInstance) -> None:
-    sandbox.options.totals = "high"
-    result = run(instance, "experimentation/tags")
-
-    assert result.success
-    assert materialised(result)["experimentation/tags"]["rows_short"] == 10
+    assert found["rows_short"] == 10
     said = "experimentation/tags: 10 rows fewer came than the API states, also when read again"
     assert [line for line in log(instance, result) if line.startswith(said)]
-
-
-def test_columns_are_shown_with_the_key_first_and_ours_described(
-    sandbox: SandboxServer, instance: DagsterInstance
-) -> None:
-    found = materialised(run(instance, "experimentation/gates", "experimentation/gates_rules"))
-    columns = found["experimentation/gates_rules"]["dagster/column_schema"].columns
-    names = [column.name for column in columns]
-
-    assert names[:2] == ["gate_id", "id"]
-    assert [name for name in names if name.startswith("_")] == names[-4:]
-    assert all(column.description for column in columns[-4:])
-
-
-def test_children_of_an_endpoint_on_skip_endpoints_are_no_failure_either(
-    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "gates")
-    result = run(instance, *api_keys("experimentation"))
-
-    assert result.success
-    left_out = {"experimentation/gates", "experimentation/gates_rules"}
-    assert set(materialised(result)) == set(api_keys("experimentation")) - left_out
-    said = "experimentation/gates_rules skipped: its parent experimentation/gates was not read"
-    assert said in log(instance, result)

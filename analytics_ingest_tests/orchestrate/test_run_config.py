@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dagster import DagsterEventType, DagsterInstance, TableMetadataValue, execute_job, reconstructable
+from dagster import AssetKey, DagsterEventType, DagsterInstance, TableMetadataValue, execute_job, reconstructable
 
-from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import expected_keys, live_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from dagster import JobDefinition, JobExecutionResult
 
     from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.orchestrate.instance import RunningDagster
 
 API = "experimentation"
 
@@ -32,8 +26,10 @@ def config(**values: Any) -> dict[str, Any]:
     return {"ops": {API: {"config": values}}}
 
 
-def execute(instance: DagsterInstance, run_config: dict[str, Any], **options: Any) -> JobExecutionResult:
-    return execute_job(reconstructable(job), instance, run_config=run_config, **options)
+def execute(instance: DagsterInstance, run_config: dict[str, Any], *names: str) -> JobExecutionResult:
+    """A run of some endpoints, all by default."""
+    keys = [AssetKey([API, name]) for name in names] or None
+    return execute_job(reconstructable(job), instance, run_config=run_config, asset_selection=keys)
 
 
 def loaded(instance: DagsterInstance, run_id: str) -> dict[str, int]:
@@ -53,9 +49,11 @@ def failure(instance: DagsterInstance, run_id: str) -> str:
 
 
 def test_full_refresh_loads_everything_again(sandbox: SandboxServer, instance: DagsterInstance) -> None:
-    with execute(instance, {}) as first, execute(instance, config(full_refresh=True)) as refreshed:
+    names = ("gates", "gates_rules", "ingestion_status")
+    with execute(instance, {}, *names) as first, execute(instance, config(full_refresh=True), *names) as refreshed:
         assert first.success
         assert refreshed.success
+        assert set(loaded(instance, first.run_id)) == set(names)
         assert loaded(instance, refreshed.run_id) == loaded(instance, first.run_id)
 
 
@@ -70,47 +68,15 @@ def test_full_refresh_loads_everything_again(sandbox: SandboxServer, instance: D
 def test_config_that_makes_no_sense_fails_before_any_request(
     sandbox: SandboxServer, instance: DagsterInstance, values: dict[str, Any], message: str
 ) -> None:
-    with execute(instance, config(**values)) as result:
+    with execute(instance, config(**values), "gates") as result:
         assert not result.success
         assert message in failure(instance, result.run_id)
     assert sandbox.requests.count() == 0
 
 
-def test_reexecution_from_asset_failure_reads_only_what_is_missing(
-    tmp_path: Path,
-    sandbox: SandboxServer,
-    start_dagster: Callable[..., RunningDagster],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # one after the other, so that the order is that of asking
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
-    dagster = start_dagster(daemon=True)
-    gate = sandbox.world.expected(API, "gates")[2]["id"]
-    sandbox.options.faults = [
-        Fault(api=API, path=r"^/v1/segments$", status=403),
-        Fault(api=API, path=f"^/v1/gates/{gate}/rules$", status=403),
-    ]
-    failed = dagster.launch(f"{API}_sync")
-    assert dagster.ended(failed)["status"] == "FAILURE"
-    sandbox.options.faults.clear()
-    sandbox.requests.reset()
-    again = dagster.ended(dagster.reexecute(failed, "FROM_ASSET_FAILURE"))
-
-    missing = ["gates_rules", "segments", "segments_ids"]
-    assert again["status"] == "SUCCESS"
-    assert sorted(asset["assetKey"]["path"][-1] for asset in again["assetMaterializations"]) == missing
-    assert sorted({record.endpoint for record in sandbox.requests}) == missing
-    # the parent that had failed is asked first
-    rules = [record.path for record in sandbox.requests if record.endpoint == "gates_rules"]
-    assert rules[0] == f"/{API}/v1/gates/{gate}/rules"
-    for name in APIS[API].by_name:
-        if APIS[API].by_name[name].primary_key:
-            assert live_keys(tmp_path, API, name) == expected_keys(sandbox.world, API, name)
-
-
 def test_metadata_of_a_failure_lists_what_failed_and_why(sandbox: SandboxServer, instance: DagsterInstance) -> None:
     sandbox.options.faults.append(Fault(api=API, path=r"/v1/segments$", status=404))
-    with execute(instance, {}) as result:
+    with execute(instance, {}, "segments", "segments_ids", "tags") as result:
         events = [
             e.get_dagster_event() for e in instance.all_logs(result.run_id, of_type=DagsterEventType.STEP_FAILURE)
         ]

@@ -61,18 +61,19 @@ def under_way(instance: DagsterInstance, job: str, status: DagsterRunStatus, *as
     return run.run_id
 
 
-@pytest.mark.parametrize("status", [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
 @pytest.mark.parametrize(
-    ("job", "assets"),
+    ("job", "assets", "status"),
     [
-        ("experimentation_sync", ()),
-        ("experimentation_full_refresh", ()),
-        ("all_sync", ()),
-        ("__ASSET_JOB", ("experimentation/gates",)),
+        ("experimentation_sync", (), DagsterRunStatus.STARTING),
+        ("experimentation_sync", (), DagsterRunStatus.STARTED),
+        ("experimentation_sync", (), DagsterRunStatus.CANCELING),
+        ("experimentation_full_refresh", (), DagsterRunStatus.STARTED),
+        ("all_sync", (), DagsterRunStatus.STARTED),
+        ("__ASSET_JOB", ("experimentation/gates",), DagsterRunStatus.STARTED),
     ],
 )
 def test_a_sync_is_skipped_while_one_is_under_way_and_a_full_refresh_is_queued(
-    instance: DagsterInstance, sandbox: SandboxServer, status: DagsterRunStatus, job: str, assets: tuple[str, ...]
+    instance: DagsterInstance, sandbox: SandboxServer, job: str, assets: tuple[str, ...], status: DagsterRunStatus
 ) -> None:
     run_id = under_way(instance, job, status, *assets)
 
