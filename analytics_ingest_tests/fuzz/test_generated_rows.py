@@ -138,6 +138,11 @@ def check(rows: Rows, results: dict[str, EndpointResult], warehouse: Warehouse) 
         check_values(sent, Table(table.columns, mine), rejected, keyed=True)
 
 
+def keys(warehouse: Warehouse) -> set[str]:
+    """The keys of the parents that are there, as texts."""
+    return {str(row["id"]) for row in warehouse.tables().table("things").rows}
+
+
 def loaded(results: dict[str, EndpointResult]) -> dict[str, int]:
     return {name: result.reading.rows_loaded for name, result in results.items() if result.reading}
 
@@ -165,12 +170,12 @@ def run_draw(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
             assert "MAX_ANSWER_BYTES" in results["things"].reason
         for rows in (draw.first, draw.second):
             upstream.rows = rows
-            before = {row["marker"] for row in warehouse.tables().table("things").rows}
+            before = keys(warehouse)
             results = upstream.sync(log=LOG)
             check(rows, results, warehouse)
             if (things := results["things"].reading) and things.rows_rejected:
                 # a list of which a row was rejected does not tell which rows are gone
-                assert before <= {row["marker"] for row in warehouse.tables().table("things").rows}
+                assert before <= keys(warehouse)
             if results["parts"].status == "skipped":
                 # their parents have collapsed: that the same comes again proves it, and the children are read
                 check(rows, upstream.sync(log=LOG), warehouse)
