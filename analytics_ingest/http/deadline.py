@@ -23,7 +23,7 @@ class Deadline:
 
     __slots__ = ("_handle", "_lock", "_orphan", "_over", "at", "expired")
 
-    def __init__(self, seconds: float, lock: threading.Lock) -> None:
+    def __init__(self, seconds: float, lock: threading.RLock) -> None:
         self._lock = lock
         self._handle: socket.socket | None = None
         self._orphan: socket.socket | None = None
@@ -48,12 +48,19 @@ class Deadline:
             if self.expired:
                 _shut_down(handle)
 
-    def keep(self, handle: socket.socket) -> None:
-        """Keeps the handle of a connection that was closed before the body was read, until the request is over."""
+    def keep(self, handle: socket.socket) -> bool:
+        """Keeps the handle of a connection that was closed before the body was read, until the request is over.
+
+        Returns:
+            Whether it is the request's: this thread may also close another one's that is garbage.
+        """
         with self._lock:
-            handle, self._orphan = self._orphan, handle  # type: ignore[assignment]
-        if handle is not None:
-            handle.close()
+            if handle is not self._handle:
+                return False
+            former, self._orphan = self._orphan, handle
+        if former is not None:
+            former.close()
+        return True
 
     def expire(self) -> None:
         """Ends the request: its connection reads and writes no more."""
@@ -106,10 +113,9 @@ class _Watched:
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        if deadline := getattr(_serving, "deadline", None):
-            # http.client closes a connection that serves once as soon as the head is there
-            deadline.keep(handle)
-        else:
+        deadline = getattr(_serving, "deadline", None)
+        # http.client closes a connection that serves once as soon as the head is there
+        if not (deadline and deadline.keep(handle)):
             handle.close()
 
 
@@ -139,8 +145,8 @@ class Watchdog:
         self._deadlines: dict[int, Deadline] = {}
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        # of all deadlines: each holds it for an instant
-        self._lock = threading.Lock()
+        # of all deadlines: each holds it for an instant; the garbage collector may close a connection at any of these
+        self._lock = threading.RLock()
 
     def watch(self) -> Deadline:
         """The deadline of the request that this thread sends next; ``end`` it with the answer."""
