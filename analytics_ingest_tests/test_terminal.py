@@ -37,7 +37,7 @@ def run(*arguments, **environment):
     ("command", "terminal"),
     [
         ("check", TERMINALS["ascii"]),
-        ("check", TERMINALS["cp1252"]),
+        pytest.param("check", TERMINALS["cp1252"], marks=pytest.mark.extended),
         pytest.param("check", TERMINALS["C"], marks=pytest.mark.extended),
         ("verify", TERMINALS["ascii"]),
     ],
