@@ -58,6 +58,7 @@ def test_a_terminal_shows_what_it_can(sandbox, command, terminal):
         assert "+ incidents" in " ".join(shown.split())
 
 
+@pytest.mark.extended
 def test_a_terminal_of_unicode_shows_all(sandbox):
     sandbox.options.faults = [Fault(api="incident_response", path="dashboards", status=403, body=FOREIGN)]
     shown = run("check", "incident_response", PYTHONIOENCODING="utf-8").stdout.decode()

@@ -347,6 +347,7 @@ def test_parent_that_collapsed_goes_on_when_its_rows_are_back_or_stay_away(
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
 
 
+@pytest.mark.extended
 def test_share_below_which_a_table_has_collapsed_is_a_setting(
     sandbox: SandboxServer, synced: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
