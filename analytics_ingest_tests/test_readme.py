@@ -105,6 +105,7 @@ def test_the_commands_are_found() -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 def test_what_the_commands_name_is_there() -> None:
     graph = defs.resolve_asset_graph()
     repository = defs.get_repository_def()
