@@ -96,7 +96,12 @@ def test_apis_each_in_a_process_of_its_own_on_one_file(
     start: Callable[..., subprocess.Popen[str]],
     apis: dict[str, tuple[str, ...]],
 ) -> None:
-    for process in [start(api, *names) for api, names in apis.items()]:
+    *others, last = apis
+    processes = [start(api, *apis[api]) for api in others]
+    wait_for(lambda: all(upstream.requests.count(api) for api in others))
+    # the last one in this process
+    assert {result.status for result in sync(last, *apis[last]).values()} == {"complete"}
+    for process in processes:
         finish(process)
 
     for api, names in apis.items():

@@ -37,7 +37,7 @@ def run(*arguments, **environment):
     ("command", "terminal"),
     [
         ("check", TERMINALS["ascii"]),
-        ("check", TERMINALS["cp1252"]),
+        pytest.param("check", TERMINALS["cp1252"], marks=pytest.mark.extended),
         pytest.param("check", TERMINALS["C"], marks=pytest.mark.extended),
         ("verify", TERMINALS["ascii"]),
     ],
@@ -58,6 +58,7 @@ def test_a_terminal_shows_what_it_can(sandbox, command, terminal):
         assert "+ incidents" in " ".join(shown.split())
 
 
+@pytest.mark.extended
 def test_a_terminal_of_unicode_shows_all(sandbox):
     sandbox.options.faults = [Fault(api="incident_response", path="dashboards", status=403, body=FOREIGN)]
     shown = run("check", "incident_response", PYTHONIOENCODING="utf-8").stdout.decode()

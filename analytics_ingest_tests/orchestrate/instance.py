@@ -1,4 +1,4 @@
-"""A Dagster instance with its real parts running: webserver and, if wanted, daemon; asked over GraphQL."""
+"""A Dagster instance with its real parts running: code location, webserver and, if wanted, daemon; over GraphQL."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import requests
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +103,24 @@ query ($key: AssetKeyInput!) {
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _listens(port: int) -> bool:
+    """Whether a process listens; the code location does once it has loaded."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 class RunningDagster:
-    """A webserver on a port of its own, with the code location behind it."""
+    """A webserver on a port of its own, with the code location behind it, in a process that the daemon uses as well."""
 
     def __init__(self, home: Path, *, daemon: bool = False) -> None:
         """Starts the parts, and waits until the code location has loaded.
@@ -112,17 +129,20 @@ class RunningDagster:
             home: The folder of ``dagster.yaml``; the parts' output goes there.
             daemon: Whether to start the daemon as well.
         """
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
         self.home = home
         self._processes: list[subprocess.Popen[bytes]] = []
+        at = {"host": "127.0.0.1", "port": _free_port(), "location_name": LOCATION}
+        workspace = home / "workspace.yaml"
+        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": at}]}))
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}"
         try:
-            self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port))
-            self.wait_for(self._is_up, "the webserver")
+            self._start("dagster", "api", "grpc", "--host", at["host"], "--port", str(at["port"]), "-m", LOCATION)
+            self.wait_for(lambda: _listens(at["port"]), "the code location")
+            self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
             if daemon:
-                self._start("dagster._daemon", "run")
+                self._start("dagster._daemon", "run", "-w", str(workspace))
+            self.wait_for(self._is_up, "the webserver")
         except BaseException:
             self.stop()
             raise
@@ -130,7 +150,7 @@ class RunningDagster:
     def _start(self, module: str, *arguments: str) -> None:
         with (self.home / f"{module}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "-m", LOCATION],
+                [sys.executable, "-m", module, *arguments],
                 env=dict(os.environ),
                 stdout=log,
                 stderr=log,
@@ -150,7 +170,7 @@ class RunningDagster:
         while not (found := condition()):
             if time.monotonic() > until:
                 raise AssertionError(f"no {what} after {seconds} s\n{self.output()[-6000:]}")
-            time.sleep(0.25)
+            time.sleep(0.5)
         return found
 
     def output(self) -> str:

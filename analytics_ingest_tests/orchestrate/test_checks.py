@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dagster import EventLogEntry, ExecuteInProcessResult
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 
 API = "experimentation"
 GATES = ("gates", "gates_rules")
-EACH_KIND = (*GATES, "tags", "ingestion_status", "audit_logs", "events", "events_metrics")
-"""A parent and its children twice, a list, a snapshot, and a list that only grows."""
+WHOLE = APIS["feature_management"]
+"""The API that is synced as a whole: lists, children, and children of these."""
 
 
 def run(instance: DagsterInstance, *names: str) -> ExecuteInProcessResult:
@@ -111,9 +113,28 @@ def test_only_the_soundness_of_a_parent_blocks() -> None:
     assert blocking == {AssetCheckKey(key, "table_sound") for key in parents}
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Path:
+    """The folder of a warehouse with tags, twenty gates, and the rules of six of them, and of its instance."""
+    folder = tmp_path_factory.mktemp("filled")
+    with sandbox_in(folder) as server, instance_in(folder / "dagster_home", storage) as instance:
+        gates = server.world.collection(API, "gates")
+        gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
+        assert run(instance, "tags", *GATES).success
+    return folder
+
+
+@pytest.fixture
+def synced(filled: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """The test's warehouse and instance begin as copies of those in ``filled``."""
+    shutil.copy(filled / "warehouse.duckdb", tmp_path)
+    with instance_in(tmp_path / "dagster_home", filled / "dagster_home") as found:
+        yield found
+
+
 @dataclass(frozen=True)
 class Recorded:
-    """Two runs: of assets of each kind with the checks' op, and of all of the API's assets by its own job.
+    """Two runs of all assets of an API, the first with the checks' op, the second by the API's own job.
 
     Attributes:
         results: Both, by whether they have the checks' op.
@@ -129,11 +150,12 @@ class Recorded:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
-    keys = {AssetKey([API, name]) for name in EACH_KIND}
+    keys = {AssetKey([WHOLE.name, name]) for name in WHOLE.by_name}
     with sandbox_in(folder), instance_in(folder / "dagster_home", storage) as instance:
         job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=keys)
-        results = {True: job.execute_in_process(instance=instance), False: run(instance)}
-        key = AssetCheckKey(AssetKey([API, "gates"]), "table_sound")
+        own = defs.resolve_job_def(f"{WHOLE.name}_sync")
+        results = {whole: each.execute_in_process(instance=instance) for whole, each in ((True, job), (False, own))}
+        key = AssetCheckKey(AssetKey([WHOLE.name, "segments"]), "table_sound")
         history = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
         return Recorded(
             results=results,
@@ -142,31 +164,38 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Recorde
         )
 
 
+def assert_all_found(found: dict[tuple[str, str], Any], name: str, findings: set[str]) -> None:
+    """Both checks of a table tell these findings, which all passed."""
+    metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
+    told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
+    assert set(told) == findings
+    assert all(each.startswith("passed: ") for each in told.values())
+
+
 def test_a_sync_records_both_checks_with_all_that_was_found(recorded: Recorded) -> None:
-    for whole_graph, result in recorded.results.items():
-        names = EACH_KIND if whole_graph else tuple(APIS[API].by_name)
+    for result in recorded.results.values():
         assert result.success
         found = evaluated(result)
-        assert set(found) == {(name, check) for name in names for check in CHECKS}
+        assert set(found) == {(name, check) for name in WHOLE.by_name for check in CHECKS}
         assert failed(result) == {}
-        for name in names:
-            metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
-            told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
-            assert set(told) == set(findings_of(APIS[API], APIS[API].by_name[name]))
-            assert all(each.startswith("passed: ") for each in told.values())
-    sound = found["gates", "table_sound"]
+        for name, endpoint in WHOLE.by_name.items():
+            assert_all_found(found, name, set(findings_of(WHOLE, endpoint)))
+    sound = found["segments", "table_sound"]
     assert sound.severity == AssetCheckSeverity.ERROR
-    assert sound.description == "0 keys (id) have more than one row, 0 rows lack a part of it; 6 rows, 6 before"
+    assert (
+        sound.description
+        == "0 keys (workspace_id, name) have more than one row, 0 rows lack a part of it; 5 rows, 5 before"
+    )
     assert {key: each.value for key, each in sound.metadata.items()} == {
-        "key_unique": "passed: 0 keys (id) have more than one row, 0 rows lack a part of it",
-        "rows_not_collapsed": "passed: 6 rows, 6 before",
+        "key_unique": "passed: 0 keys (workspace_id, name) have more than one row, 0 rows lack a part of it",
+        "rows_not_collapsed": "passed: 5 rows, 5 before",
         "doubled": 0,
         "lacking": 0,
-        "rows": 6,
-        "rows_before": 6,
+        "rows": 5,
+        "rows_before": 5,
         "rows_withheld": 0,
     }
-    assert found["gates", "table_watched"].severity == AssetCheckSeverity.WARN
+    assert found["segments", "table_watched"].severity == AssetCheckSeverity.WARN
     assert recorded.statuses == ["SUCCEEDED", "SUCCEEDED"]
 
 
@@ -182,7 +211,7 @@ def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_che
         and (event.step_key or event.event_type_value.endswith("_PLANNED"))
         and not event.event_type_value.startswith("RESOURCE_")
     )
-    assets = len(EACH_KIND if whole_graph else APIS[API].by_name)
+    assets = len(WHOLE.by_name)
     steps = dict.fromkeys(("STEP_START", "STEP_SUCCESS"), 1 + whole_graph)
     checks = {"ASSET_CHECK_EVALUATION_PLANNED": 2 * assets} if whole_graph else {}
     assert kinds == {
@@ -238,28 +267,15 @@ def test_what_was_materialised_is_checked_though_another_endpoint_failed(
     sandbox: SandboxServer, instance: DagsterInstance
 ) -> None:
     sandbox.options.faults.append(Fault(api=API, path="^/v1/users$", status=403))
-    result = run(instance, "users", "tags", *GATES)
+    result = run(instance, "users", "tags", "ingestion_status", *GATES)
 
     assert not result.success
-    checked = {name for name, _ in evaluated(result)}
-    assert checked == {"tags", *GATES}
+    found = evaluated(result)
+    assert set(found) == {(name, check) for name in ("tags", "ingestion_status", *GATES) for check in CHECKS}
+    # a snapshot has no key
+    assert_all_found(found, "ingestion_status", {"rows_not_collapsed", "rows_as_stated", "schema_unchanged"})
     observed = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert [event.asset_key.path for event in observed if event.asset_key] == [[API, "users"]]
-
-
-@pytest.fixture
-def collapsed(tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance) -> Collapsed:
-    """A parent of twenty rows, synced with its children, of which three are left since."""
-    gates = sandbox.world.collection(API, "gates")
-    rules = sandbox.world.collection(API, "gates_rules")
-    gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
-    rules.update({(f"more_{n}",): [{"id": "g", "rules": [{"id": f"r{n}"}]}] for n in range(14)})
-    assert run(instance, *GATES).success
-    children = live_keys(tmp_path, API, "gates_rules")
-    kept = list(gates)
-    del gates[3:]
-    sandbox.requests.reset()
-    return Collapsed(gates, kept, children, run(instance, *GATES))
 
 
 @dataclass(frozen=True)
@@ -277,6 +293,21 @@ class Collapsed:
     kept: list[Any]
     children: list[tuple[Any, ...]]
     result: ExecuteInProcessResult
+
+
+@pytest.fixture
+def collapsed(tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance) -> Collapsed:
+    """A parent of twenty rows, synced with its children, of which three are left since."""
+    gates = sandbox.world.collection(API, "gates")
+    rules = sandbox.world.collection(API, "gates_rules")
+    gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
+    rules.update({(f"more_{n}",): [{"id": "g", "rules": [{"id": f"r{n}"}]}] for n in range(14)})
+    assert run(instance, *GATES).success
+    children = live_keys(tmp_path, API, "gates_rules")
+    kept = list(gates)
+    del gates[3:]
+    sandbox.requests.reset()
+    return Collapsed(gates, kept, children, run(instance, *GATES))
 
 
 def test_parent_that_collapses_stops_the_sync_before_its_children(
@@ -316,15 +347,15 @@ def test_parent_that_collapsed_goes_on_when_its_rows_are_back_or_stay_away(
     assert live_keys(tmp_path, API, "gates_rules") == expected_keys(sandbox.world, API, "gates_rules")
 
 
+@pytest.mark.extended
 def test_share_below_which_a_table_has_collapsed_is_a_setting(
-    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxServer, synced: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(instance, "tags").success
     del sandbox.world.collection(API, "tags")[60:]
-    assert ("tags", "table_sound") not in failed(run(instance, "tags"))
+    assert ("tags", "table_sound") not in failed(run(synced, "tags"))
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE", "0.99")
     sandbox.world.collection(API, "tags").pop()
-    result = run(instance, "tags")
+    result = run(synced, "tags")
 
     assert result.success
     assert failed(result)["tags", "table_sound"].startswith("rows_not_collapsed: 59 rows, 60 before; the 1 that")
@@ -358,16 +389,14 @@ def test_what_else_a_sync_warns_of(sandbox: SandboxServer, instance: DagsterInst
 
 
 def test_checks_without_a_sync_see_what_was_done_to_the_table(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
+    tmp_path: Path, sandbox: SandboxServer, synced: DagsterInstance
 ) -> None:
-    assert run(instance, "tags", *GATES).success
-    assert failed(look(instance, "gates_rules")) == {}
-    sandbox.requests.reset()
+    assert failed(look(synced, "gates_rules")) == {}
     tamper(tmp_path, f"INSERT INTO {API}.gates_rules SELECT * FROM {API}.gates_rules LIMIT 2")
     gate = live_keys(tmp_path, API, "gates_rules")[0][0]
     tamper(tmp_path, f"DELETE FROM {API}.gates WHERE id = '{gate}'")
     tamper(tmp_path, f"ALTER TABLE {API}.gates_rules ADD COLUMN by_hand VARCHAR")
-    found = failed(look(instance, "gates_rules"))
+    found = failed(look(synced, "gates_rules"))
 
     assert found == {
         ("gates_rules", "table_sound"): (
@@ -378,23 +407,20 @@ def test_checks_without_a_sync_see_what_was_done_to_the_table(
         ),
     }
     tamper(tmp_path, f"DELETE FROM {API}.tags WHERE id != 'x'")
-    assert failed(look(instance, "tags"))["tags", "table_sound"] == "rows_not_collapsed: 0 rows, 100 before"
+    assert failed(look(synced, "tags"))["tags", "table_sound"] == "rows_not_collapsed: 0 rows, 100 before"
     assert sandbox.requests.count() == 0
 
 
 def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse_does(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
+    tmp_path: Path, synced: DagsterInstance
 ) -> None:
-    gates = sandbox.world.collection(API, "gates")
-    gates += [{**gates[0], "id": f"more_{number}"} for number in range(14)]
-    assert run(instance, "gates").success
     tamper(tmp_path, f"INSERT INTO {API}.gates SELECT * FROM {API}.gates LIMIT 2")
-    result = look(instance, "gates")
+    result = look(synced, "gates")
     assert failed(result)["gates", "table_sound"].startswith("key_unique: 2 keys (id) have more than one row")
     evaluation = evaluated(result)["gates", "table_sound"]
     assert (evaluation.severity, evaluation.blocking) == (AssetCheckSeverity.ERROR, False)
     tamper(tmp_path, f"DELETE FROM {API}.gates")
-    collapsed = look(instance, "gates", raise_on_error=False)
+    collapsed = look(synced, "gates", raise_on_error=False)
 
     assert not collapsed.success
     assert failed(collapsed)["gates", "table_sound"] == "rows_not_collapsed: 0 rows, 20 before"
@@ -429,15 +455,15 @@ def test_changed_columns_are_told_one_by_one() -> None:
 
 
 def test_rows_are_shown_only_where_a_setting_asks_for_them(
-    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sandbox: SandboxServer, synced: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [tag["name"] for tag in sandbox.world.collection(API, "tags")]
     names_in_storage = [name for name in names if len(name) > 6]
-    assert run(instance, "tags").success
+    assert run(synced, "tags").success
     stored = b"".join(path.read_bytes() for path in (tmp_path / "dagster_home").rglob("*") if path.is_file())
     assert not [name for name in names_in_storage if name.encode() in stored]
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__SAMPLE_ROWS", "3")
-    (event,) = run(instance, "tags").get_asset_materialization_events()
+    (event,) = run(synced, "tags").get_asset_materialization_events()
     sample = event.materialization.metadata["sample"]
 
     assert isinstance(sample, TableMetadataValue)

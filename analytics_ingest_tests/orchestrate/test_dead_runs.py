@@ -59,7 +59,7 @@ def tick(instance: DagsterInstance) -> tuple[int, str]:
     return len(data.run_requests or ()), data.skip_message or ""
 
 
-@pytest.mark.parametrize("destination", ["duckdb", "postgres"])
+@pytest.mark.parametrize("destination", ["duckdb", pytest.param("postgres", marks=pytest.mark.extended)])
 def test_a_killed_run_is_failed_and_the_schedule_goes_on(
     process: Callable[[], subprocess.Popen[bytes]],
     instance: DagsterInstance,

@@ -64,9 +64,9 @@ def under_way(instance: DagsterInstance, job: str, status: DagsterRunStatus, *as
 @pytest.mark.parametrize(
     ("job", "assets", "status"),
     [
-        ("experimentation_sync", (), DagsterRunStatus.STARTING),
+        pytest.param("experimentation_sync", (), DagsterRunStatus.STARTING, marks=pytest.mark.extended),
         ("experimentation_sync", (), DagsterRunStatus.STARTED),
-        ("experimentation_sync", (), DagsterRunStatus.CANCELING),
+        pytest.param("experimentation_sync", (), DagsterRunStatus.CANCELING, marks=pytest.mark.extended),
         ("experimentation_full_refresh", (), DagsterRunStatus.STARTED),
         ("all_sync", (), DagsterRunStatus.STARTED),
         ("__ASSET_JOB", ("experimentation/gates",), DagsterRunStatus.STARTED),
