@@ -67,7 +67,7 @@ def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     server = serve(many_gates(900))
     # one after the other, so that those before the checkpoint are the first ones
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "300")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "150")
     code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
     process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
     until = time.monotonic() + 100
@@ -77,7 +77,7 @@ def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     process.wait()
     done_before = set(asked(server, "gates_rules"))
     loaded_before = {key[0] for key in live_keys(tmp_path, API, "gates_rules")}
-    assert 300 <= len(loaded_before) < 800
+    assert 150 <= len(loaded_before) < 800
     server.requests.reset()
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
