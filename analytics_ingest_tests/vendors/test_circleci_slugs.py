@@ -24,7 +24,7 @@ from analytics_ingest_tests.vendors.former_warehouse import PROJECTS, QUIET, Bef
 from analytics_ingest_tests.vendors.test_circleci import LOG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from analytics_ingest.sync.result import EndpointResult
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 API = "continuous_integration"
 NAMED = ("specific_project", "insights_metrics", "insights_branches", "project_pipelines")
 SLUGS = (*NAMED, "pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs")
+SOME = ("self_collaborations", "projects", "pipelines", *NAMED)
+"""What it takes to read all that projects' slugs are in the path of."""
 FOLLOWED = {SHOP, ENGINE, SERVICE, QUIET}
 
 
@@ -43,13 +45,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield found
 
 
-def rows(store: Store, table: str) -> list[dict[str, Any]]:
-    columns, found = store.table(API, table)
-    return [dict(zip(columns, row, strict=True)) for row in found]
+def stored(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    found = store.tables(API, tables)
+    return {name: [dict(zip(columns, row, strict=True)) for row in rows] for name, (columns, rows) in found.items()}
+
+
+def slugs_of(rows: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(row["project_slug"] for row in rows)
 
 
 def slugs(store: Store, table: str) -> Counter[str]:
-    return Counter(row["project_slug"] for row in rows(store, table))
+    return slugs_of(stored(store, [table])[table])
 
 
 def asked(vendor: Before) -> dict[str, list[str]]:
@@ -82,11 +88,12 @@ def check(results: Mapping[str, EndpointResult], *, loaded: int | None = None) -
 
 def check_joins(store: Store, projects: tuple[str, ...] = PROJECTS, tables: tuple[str, ...] = ()) -> None:
     """One row a project, all under the slug of version 2, in each table that has one."""
+    found = stored(store, tables or SLUGS)
     for table in NAMED[:3]:
-        assert slugs(store, table) == dict.fromkeys(projects, 1)
-    for table in tables or SLUGS:
-        assert slugs(store, table).keys() <= set(projects)
-    assert all(row["slug"] == row["project_slug"] for row in rows(store, "specific_project"))
+        assert slugs_of(found[table]) == dict.fromkeys(projects, 1)
+    for rows in found.values():
+        assert slugs_of(rows).keys() <= set(projects)
+    assert all(row["slug"] == row["project_slug"] for row in found["specific_project"])
 
 
 def test_a_slug_made_of_ids_is_told_from_others() -> None:
@@ -145,19 +152,21 @@ def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
         for name, value in store.settings.items():
             monkeypatch.setenv(name, value)
         former_warehouse.load_into(store)
-        was = {name: {row["_dlt_id"]: row for row in rows(store, name)} for name in vendor.api.by_name}
-        assert all(any(map(project_id, slugs(store, name))) for name in NAMED[:3])
+        before = stored(store, vendor.api.by_name)
+        was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
+        assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
 
         everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
         for _ in range(2):
-            check(vendor.sync(), loaded=0)
+            # elsewhere without those whose slugs do not move
+            check(vendor.sync(*(() if kind == "duckdb" else SOME)), loaded=0)
             assert asked(vendor) == everyone
             check_joins(store)
-        for name, stored in was.items():
-            for row in rows(store, name):
+        for name, rows in stored(store, was).items():
+            for row in rows:
                 same = {"_row_hash": 0} | ({"project_slug": ""} if name in NAMED else {})
-                assert {**row, **same} == {**stored.pop(row["_dlt_id"]), **same}
-            assert stored == {}
+                assert {**row, **same} == {**was[name].pop(row["_dlt_id"]), **same}
+            assert was[name] == {}
 
 
 @pytest.mark.extended
@@ -178,14 +187,14 @@ def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
         "specific_project": 1
     }
     check_joins(store)
-    assert all(row["_deleted_at"] for row in rows(store, "insights_metrics"))
+    assert all(row["_deleted_at"] for row in stored(store, ["insights_metrics"])["insights_metrics"])
 
 
 @pytest.mark.parametrize(
     ("status", "wanted"),
     # an error shows with everything that it might keep from arriving
     [
-        (404, ("self_collaborations", "projects", "pipelines", *NAMED)),
+        (404, SOME),
         pytest.param(500, (), marks=pytest.mark.extended),
     ],
     ids=["404", "500"],
