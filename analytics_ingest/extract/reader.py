@@ -364,7 +364,8 @@ class EndpointReader:
         elif self._replaces or (self._makes_table and not rows):
             yield dlt.mark.materialize_table_schema()
         self.sweep.loaded(self._state, datetime.now(UTC))
-        if self._state != self._committed:
+        # dlt forgets the state of a resource that it replaces
+        if self._replaces or self._state != self._committed:
             state = dlt.current.resource_state(self.endpoint.name)
             state.clear()
             state.update(copy.deepcopy(self._state))

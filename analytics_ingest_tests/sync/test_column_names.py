@@ -62,6 +62,18 @@ def test_every_field_has_a_column_of_its_own(store: Store, trial_api: Trial) -> 
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 
+def test_the_columns_of_a_snapshots_fields_outlast_its_replacement(trial_api: Trial, tmp_path: Path) -> None:
+    for value in ("first", "later", "last"):
+        # the field with the plain name is in no row but those of the first sync
+        plain = {"name": "plain"} if value == "first" else {}
+        trial_api.rows = Rows(states=[[{"n": 1, "Name": value, **plain}]])
+        changed, again = trial_api.sync("states")["states"], trial_api.sync("states")["states"]
+        assert (changed.reading.rows_loaded, again.reading.rows_loaded) == (1, 0)
+        columns = [row[0] for row in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.states)")]
+        (other,) = (name for name in columns if name.startswith("name_"))
+        assert query(tmp_path, f"SELECT name, {other} FROM {NAME}.states") == [(plain.get("name"), value)]
+
+
 def test_the_column_of_a_field_stays_whoever_comes_first(trial_api: Trial, tmp_path: Path) -> None:
     both = [{"id": 1, "Name": "first", "name": "second"}]
     trial_api.rows = Rows(things=[both])
