@@ -85,16 +85,23 @@ def is_held(sent: Any, stored: Any, *, is_time: bool) -> bool:
     if isinstance(stored, datetime):
         return is_time and is_same_time(sent, stored)
     if isinstance(stored, str):
-        if sent == stored or (is_time and is_time_text(sent, stored)):
-            return True
-        if isinstance(sent, bool) and stored == ("true" if sent else "false"):
-            return True
-        if not isinstance(sent, bool) and isinstance(sent, int | float) and is_number_text(sent, stored):
-            return True
-        # a column of JSON, which DuckDB gives as text
+        # else a column of JSON, which DuckDB gives as text; in it is a text what was one before
         found = parsed(stored)
-        return same(sent, found) or (is_time and isinstance(found, str) and is_time_text(sent, found))
+        return (
+            is_in_text(sent, stored, is_time=is_time)
+            or same(sent, found)
+            or (isinstance(found, str) and is_in_text(sent, found, is_time=is_time))
+        )
     return same(sent, stored)
+
+
+def is_in_text(sent: Any, text: str, *, is_time: bool) -> bool:
+    """Whether a text tells what was sent."""
+    if sent == text or (is_time and is_time_text(sent, text)):
+        return True
+    if isinstance(sent, bool):
+        return text == ("true" if sent else "false")
+    return isinstance(sent, int | float) and is_number_text(sent, text)
 
 
 def parsed(text: str) -> Any:
