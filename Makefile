@@ -19,8 +19,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
-	@echo "make test         the test suite (TESTS='-k contract' for some)"
-	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser and the long matrices"
+	@echo "make test         the test suite (four minutes; TESTS='-k contract' for some)"
+	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser and the long matrices (eleven minutes)"
 	@echo "make test-latest  the same with the newest Dagster, without dagster-embedded-elt"
 	@echo "make fuzz         generated rows against a local server; EXAMPLES=300 draws by default (half an hour)"
 	@echo "make fuzz-defects whether that finds defects that are put in (ten minutes)"
