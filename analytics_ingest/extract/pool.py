@@ -35,7 +35,6 @@ class _List:
     reader: EndpointReader
     steps: Iterator[PageResult | Pause]
     admitted: bool
-    expected: bool = False
 
 
 class ReadPool:
@@ -62,8 +61,8 @@ class ReadPool:
         self._waiting_rows = self._waiting_bytes = 0
         self._closed = False
         self._clock = clock
-        # lists in a pause: when it is over, in the order in which they came
-        self._paused: list[tuple[float, int, _List]] = []
+        # lists in a pause: when it is over, their number, whether the failure is the list's own
+        self._paused: list[tuple[float, int, bool, _List]] = []
         self._number = count()
         # those among them whose failure may be the API's, and whether a thread waits for the first
         self._failing = 0
@@ -146,9 +145,8 @@ class ReadPool:
 
     def _pause(self, found: _List, pause: Pause) -> None:
         with self._changed:
-            found.expected = pause.expected
             self._failing += not pause.expected
-            heappush(self._paused, (self._clock.now() + pause.seconds, next(self._number), found))
+            heappush(self._paused, (self._clock.now() + pause.seconds, next(self._number), pause.expected, found))
             self._changed.notify_all()
 
     def _next(self) -> _List | None:
@@ -171,8 +169,8 @@ class ReadPool:
         """A list whose pause is over."""
         if not self._paused or self._paused[0][0] > self._clock.now():
             return None
-        found = heappop(self._paused)[2]
-        self._failing -= not found.expected
+        _, _, expected, found = heappop(self._paused)
+        self._failing -= not expected
         return found
 
     def _begun(self) -> _List | None:

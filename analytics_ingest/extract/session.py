@@ -80,7 +80,7 @@ class RetriableError(ReadError):
 
 @dataclass(frozen=True, kw_only=True)
 class Pause:
-    """A wait before a request is sent again; whoever drives the request sleeps, or does something else meanwhile.
+    """A wait before a request is sent again. The caller sleeps, or reads another list meanwhile.
 
     Attributes:
         seconds: How long to wait.

@@ -156,7 +156,7 @@ def _release(
     Raises:
         Failure: A table that such assets depend on has collapsed.
     """
-    # internal to Dagster: nothing public tells what else a run has
+    # internal to Dagster: its public API does not give the other assets of a run
     layer = context.job_def.asset_layer
     others = layer.selected_asset_keys - {AssetKey([api.name, name]) for name in api.by_name}
     collapsed = []

@@ -39,6 +39,7 @@ class ColumnFitter:
         self,
         api: Api,
         warehouse: Warehouse,
+        tables: CachedTables,
         readers: Mapping[str, EndpointReader],
         columns: dict[str, dict[str, str]],
         *,
@@ -49,17 +50,19 @@ class ColumnFitter:
         Args:
             api: The API.
             warehouse: Its part of the warehouse.
+            tables: Its tables, which are open where columns are changed.
             readers: The endpoints under way, by name, at any time.
             columns: By table its columns and their types, in dlt's terms: kept up to date.
             log: Gets a line for each change.
         """
         self._api = api
         self._warehouse = warehouse
+        self._tables = tables
         self._readers = readers
         self._log = log
         self.columns = columns
 
-    def fit(self, reader: EndpointReader, tables: CachedTables) -> None:
+    def fit(self, reader: EndpointReader) -> None:
         """Changes the columns of an endpoint's table for what is to be loaded next; it fails if that cannot be.
 
         Raises:
@@ -73,20 +76,20 @@ class ColumnFitter:
             large = [
                 column
                 for column, change in types.items()
-                if change == ("bigint", "double") and tables.holds_large(name, column)
+                if change == ("bigint", "double") and self._tables.holds_large(name, column)
             ]
             if large:
                 for column in large:
                     reader.types.holds_large(column)
                 continue
             try:
-                self._change(ColumnChanges(table=name, types=types, renamed=renamed), tables)
+                self._change(ColumnChanges(table=name, types=types, renamed=renamed))
             except WarehouseError as error:
                 if error.transient:
                     raise
                 reader.fail(ReadError(f"its rows cannot be loaded: {error}"))
 
-    def refresh(self, endpoint: Endpoint, tables: CachedTables) -> None:
+    def refresh(self, endpoint: Endpoint) -> None:
         """Gives the columns of a table that is to be read completely the types that a new table would have.
 
         The variants that dlt made beside a column are folded into it. A column of times becomes text where only dlt has
@@ -103,7 +106,7 @@ class ColumnFitter:
             if match and match["column"] in there:
                 folded.setdefault(match["column"], {})[name] = kind
         types = {
-            name: (kind, self._wide_enough(endpoint, {name: kind, **folded[name]}, tables))
+            name: (kind, self._wide_enough(endpoint, {name: kind, **folded[name]}))
             for name, kind in there.items()
             if name in folded
         }
@@ -112,32 +115,32 @@ class ColumnFitter:
                 continue
             if kind == "timestamp" and name not in endpoint.times:
                 types[name] = (kind, "text")
-            elif name in endpoint.times and kind in ("text", "bigint") and _holds_times(tables, endpoint, name):
+            elif name in endpoint.times and kind in ("text", "bigint") and _holds_times(self._tables, endpoint, name):
                 types[name] = (kind, "timestamp")
         changes = ColumnChanges(table=endpoint.name, types=types, folded=folded)
         if not changes:
             return
         try:
-            self._change(changes, tables)
+            self._change(changes)
         except WarehouseError as error:
             if error.transient:
                 raise
             raise IngestError(f"its table cannot be refreshed: {error}") from None
 
-    def _wide_enough(self, endpoint: Endpoint, columns: Mapping[str, str], tables: CachedTables) -> str:
+    def _wide_enough(self, endpoint: Endpoint, columns: Mapping[str, str]) -> str:
         """The type that holds the values of several columns."""
         kinds = NONE
         for kind in columns.values():
             kinds |= STORED.get(kind, Kind.TEXT)
         wide = column_type(kinds)
         rounded = [name for name, kind in columns.items() if kind == "bigint"] if wide == "double" else []
-        return "text" if any(tables.holds_large(endpoint.name, name) for name in rounded) else wide
+        return "text" if any(self._tables.holds_large(endpoint.name, name) for name in rounded) else wide
 
-    def _change(self, changes: ColumnChanges, tables: CachedTables) -> None:
-        tables.connect()
-        for each in (changes, *self._children(changes, tables)):
+    def _change(self, changes: ColumnChanges) -> None:
+        self._tables.connect()
+        for each in (changes, *self._children(changes)):
             self._warehouse.change_columns(each)
-            tables.forget(each.table)
+            self._tables.forget(each.table)
             types = {name: now for name, (_, now) in each.types.items()}
             dropped = [name for variants in each.folded.values() for name in variants]
             before = self.columns.get(each.table, {})
@@ -150,7 +153,7 @@ class ColumnFitter:
             said += [f"{', '.join(variants)} are part of {name} now" for name, variants in each.folded.items()]
             self._log.warning(f"{self._api.name}/{each.table}: {'; '.join(said)}")
 
-    def _children(self, changes: ColumnChanges, tables: CachedTables) -> Iterator[ColumnChanges]:
+    def _children(self, changes: ColumnChanges) -> Iterator[ColumnChanges]:
         """The same change in the tables of children, where a column of the parent stands as a path parameter."""
         if not changes.types:
             return
@@ -160,7 +163,7 @@ class ColumnFitter:
             if not given:
                 continue
             if child.name not in self.columns:
-                self.columns |= tables.columns([child.name])
+                self.columns |= self._tables.columns([child.name])
             there = self.columns.get(child.name, {})
             types = {
                 param: (there[param], "text")
@@ -170,7 +173,7 @@ class ColumnFitter:
             if types:
                 found = ColumnChanges(table=child.name, types=types)
                 yield found
-                yield from self._children(found, tables)
+                yield from self._children(found)
 
 
 def _holds_times(tables: CachedTables, endpoint: Endpoint, column: str) -> bool:

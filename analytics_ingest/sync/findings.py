@@ -24,9 +24,9 @@ ROWS_AS_STATED = "rows_as_stated"
 NEWEST_NOT_OLDER = "newest_not_older"
 SCHEMA_UNCHANGED = "schema_unchanged"
 SOUND = (KEY_UNIQUE, ROWS_NOT_COLLAPSED)
-"""Findings that are an error: the table is not what it has to be."""
+"""Findings whose failure is an error."""
 WATCHED = (PARENTS_EXIST, ROWS_AS_STATED, NEWEST_NOT_OLDER, SCHEMA_UNCHANGED)
-"""Findings that are a warning: somebody should look."""
+"""Findings whose failure is a warning."""
 EXAMPLES = 5
 OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
 

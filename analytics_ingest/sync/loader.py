@@ -85,21 +85,20 @@ class Loader:
             # also where there is no row to load: a column may have another name now
             changing = [reader for reader in package.taken if reader.has_changes]
             if changing:
-                with self._tables.open(at_once=True) as tables:
+                with self._tables.open(at_once=True):
                     for reader in changing:
-                        self._fitter.fit(reader, tables)
+                        self._fitter.fit(reader)
             resources = [reader.resource(ends=True) for reader in giving if not reader.broken]
             return self._extract(resources, package.readers)
         except Exception as error:  # noqa: BLE001 - what fails is found out endpoint by endpoint
             return _problem(error)
 
-    def load(self, package: Package, extracted: bool | Exception, tables: CachedTables) -> None:
+    def load(self, package: Package, extracted: bool | Exception) -> None:
         """Loads a package, within ``Warehouse.open``; what cannot be loaded is noted on its endpoint's reader.
 
         Args:
             package: The package.
             extracted: What ``extract`` gave.
-            tables: The API's tables.
 
         Raises:
             WarehouseError: The destination fails, whatever it is given.
@@ -114,24 +113,24 @@ class Loader:
         self._log.warning(f"{self._api.name}: a package cannot be loaded, so its endpoints are loaded one by one")
         self._take_back(package.readers)
         for reader in package.readers:
-            self._load_alone(reader, tables, ends=reader in package.taken)
+            self._load_alone(reader, ends=reader in package.taken)
 
-    def _load_alone(self, reader: EndpointReader, tables: CachedTables, *, ends: bool) -> None:
+    def _load_alone(self, reader: EndpointReader, *, ends: bool) -> None:
         """Loads what one reader has; ``ends``: with what ends its part of the package, its state included."""
-        problem = self._attempt(lambda: self._load_reader(reader, tables, ends=ends))
+        problem = self._attempt(lambda: self._load_reader(reader, ends=ends))
         if problem is None:
             return
         self._take_back([reader])
         if is_about_rows(problem) and (rows := reader.take_rows()):
-            problem = self._load_rows(reader, rows, tables)
+            problem = self._load_rows(reader, rows)
             if problem is None:
-                problem = self._attempt(lambda: self._load_reader(reader, tables, ends=ends))
+                problem = self._attempt(lambda: self._load_reader(reader, ends=ends))
             if problem is None:
                 return
             self._take_back([reader])
         reader.fail(self._failure(reader, problem))
 
-    def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]], tables: CachedTables) -> Exception | None:
+    def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]]) -> Exception | None:
         """Loads rows in ever smaller parts, and rejects those that cannot be loaded alone.
 
         Returns:
@@ -144,7 +143,7 @@ class Loader:
         while parts:
             part = parts.popleft()
             reader.give_rows(part)
-            problem = self._attempt(lambda: self._load_reader(reader, tables, ends=False))
+            problem = self._attempt(lambda: self._load_reader(reader, ends=False))
             if problem is None:
                 loaded = True
                 continue
@@ -162,11 +161,11 @@ class Loader:
             reader.reject(row, reason)
         return None
 
-    def _load_reader(self, reader: EndpointReader, tables: CachedTables, *, ends: bool) -> None:
+    def _load_reader(self, reader: EndpointReader, *, ends: bool) -> None:
         if ends:
             # again, as it may be what has failed
             reader.settle()
-        self._fitter.fit(reader, tables)
+        self._fitter.fit(reader)
         if reader.broken:
             return
         if self._extract([reader.resource(ends=ends)], [reader]):

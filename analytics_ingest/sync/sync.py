@@ -86,7 +86,7 @@ class ApiSync:
             self._started = datetime.now(UTC)
             self._columns: dict[str, dict[str, str]] = {}
             self._tables = CachedTables(self._warehouse.open)
-            self._fitter = ColumnFitter(api, self._warehouse, self._reading, self._columns, log=self._log)
+            self._fitter = ColumnFitter(api, self._warehouse, self._tables, self._reading, self._columns, log=self._log)
             self._loader = Loader(api, self._warehouse, self._tables, self._fitter, log=self._log)
             self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log)
             with self._tables.open() as tables:
@@ -141,7 +141,7 @@ class ApiSync:
         """Has an endpoint read."""
         self._check_readable(endpoint)
         if self._mode.full_refresh and not self._mode.windowed:
-            self._fitter.refresh(endpoint, tables)
+            self._fitter.refresh(endpoint)
         reader, before = self._readers.build(endpoint, tables, self._columns, state, ahead)
         self._reading[endpoint.name], self._before[endpoint.name] = reader, before
         self._pool.add(reader)
@@ -184,7 +184,7 @@ class ApiSync:
         if extracted is not False:
             for reader in package.readers:
                 tables.forget(reader.endpoint.name)
-        self._loader.load(package, extracted, tables)
+        self._loader.load(package, extracted)
         for reader in package.taken:
             with self._failing(reader):
                 name = reader.endpoint.name

@@ -21,7 +21,7 @@ MAX_ALL_ROWS = 200_000
 class CachedTables(Tables):
     """The tables of one dataset, as the sync found them, until it changes them; over a connection where need be.
 
-    Whatever is asked of a table that is not kept comes from the warehouse, which is opened for it.
+    A table that is not kept is read from the warehouse, which is opened for it.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Tables]]) -> None:
@@ -43,7 +43,7 @@ class CachedTables(Tables):
         """The tables: the warehouse is opened ``at_once``, or as soon as something is needed that is not kept.
 
         Raises:
-            LockTimeoutError: Another sync writes for too long, or somebody has locked a table.
+            LockTimeoutError: Another sync writes for too long, or a table stays locked.
             WarehouseError: A foreign process holds the file, or the destination fails.
         """
         with ExitStack() as stack:
