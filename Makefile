@@ -80,6 +80,7 @@ check: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@$(BIN)/python -m compileall -q analytics_ingest
 	@$(BIN)/python -m analytics_ingest_tests.bench $(SCENARIOS)
 
 format: $(READY)

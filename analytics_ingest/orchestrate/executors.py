@@ -43,10 +43,16 @@ CELERY_OPTIONS: dict[str, Any] = {
     "broker_transport_options": {"visibility_timeout": 86_400},
 }
 """Of the run and of the workers, which must agree."""
+PRELOADED = (
+    "analytics_ingest.definitions",
+    "analytics_ingest.sync.sync",
+    # not public: half a second in each process that opens an instance in SQLite; one that is missing is passed over
+    "dagster._core.storage.sqlite_storage",
+)
+"""What each step's process needs, imported once, before they are forked."""
 PROCESSES: dict[str, Any] = {
     "max_concurrent": 5,
-    # a new process would import everything anew for each API
-    "start_method": {"forkserver": {"preload_modules": ["analytics_ingest.definitions"]}},
+    "start_method": {"forkserver": {"preload_modules": list(PRELOADED)}},
 }
 SIDE_BY_SIDE = multiprocess_executor.configured(PROCESSES)
 """Each API in a process of its own. Only their writing into DuckDB is serial."""

@@ -71,6 +71,8 @@ def read_parents(
         former = (path_of(endpoint, naming.former) if naming.former else "") or ""
         parent = Parent(path=path, params=row, mark=mark, naming=naming, former=former)
         known = by_path.setdefault(path, parent)
+        if known is parent:
+            continue
         if known.params != row:
             raise IngestError(
                 f"{api.name}/{endpoint.name}: two parents lead to the same path {path}: "

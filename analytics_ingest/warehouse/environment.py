@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import EnvironProvider
+from dlt.common.configuration.providers import environ as dlts
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.anon_tracker import disable_anon_tracker
 
@@ -31,6 +34,10 @@ class SectionedEnvironment(EnvironProvider):
     ``DEV_MODE`` set each sync would go into a dataset of its own, and ``WORKERS`` would fork this process.
     """
 
+    def __init__(self) -> None:
+        """Looks whether there are Docker's or Kubernetes' secrets, of which dlt looks for a file at each look-up."""
+        self._has_secrets = Path(dlts.SECRET_STORAGE_PATH).parent.is_dir()
+
     def get_value(self, key: str, hint: type[Any], pipeline_name: str | None, *sections: str) -> tuple[Any | None, str]:
         """The variable's value and its name; ``None`` for its value if it is not set, or not dlt's."""
         if key == TELEMETRY:
@@ -40,8 +47,11 @@ class SectionedEnvironment(EnvironProvider):
             return "true", self.get_key_name(key, *sections)
         if not (pipeline_name or sections or key.startswith(CLOUDS)):
             return None, self.get_key_name(key)
-        found: tuple[Any | None, str] = super().get_value(key, hint, pipeline_name or "", *sections)
-        return found
+        if self._has_secrets:
+            found: tuple[Any | None, str] = super().get_value(key, hint, pipeline_name or "", *sections)
+            return found
+        name = self.get_key_name(key, pipeline_name or "", *sections)
+        return os.environ.get(name), name
 
 
 def read_sections_only() -> None:

@@ -42,6 +42,11 @@ class DatabaseFile:
         """Whether there is anything in it: an empty file counts as none."""
         return self.path.exists() and not self._is_empty()
 
+    def logged(self) -> int:
+        """Bytes of DuckDB's log of what was written and is not in the file yet; it goes there as the file closes."""
+        log = self.path.with_name(f"{self.path.name}.wal")
+        return log.stat().st_size if log.exists() else 0
+
     def remove_if_empty(self) -> None:
         """Removes an empty file, which DuckDB does not open; only for the one process that may write.
 

@@ -45,6 +45,7 @@ from analytics_ingest.warehouse.locks import (
 from analytics_ingest.warehouse.memory import return_large_blocks
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.tables import NoTables, Tables
+from analytics_ingest.warehouse.type_hints import cache_type_hints
 
 if TYPE_CHECKING:
     import logging
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
 
 T = TypeVar("T")
+LARGE_LOG = 1 << 20
+"""Bytes of DuckDB's log from which it writes so much as it closes that its memory matters."""
 
 FOREIGN_SECONDS = 30
 """Seconds for which a DuckDB file that a foreign process holds is tried again."""
@@ -110,6 +113,7 @@ class Warehouse:
             WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
         return_large_blocks()
+        cache_type_hints()
         if self._file:
             with explained_folder(self._setting):
                 self._file.path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,8 +153,9 @@ class Warehouse:
                 self._patiently(self._repair.inspect)
                 self._restored = True
             yield Tables(client, locks=self._table_locks)
-            # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
-            self._bound(client)
+            if self._file and self._file.logged() > LARGE_LOG:
+                # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
+                self._bound(client)
 
     def restore(self) -> None:
         """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""

@@ -136,7 +136,7 @@ class Place:
         for name in [key for key in upstream if key.endswith("__BASE_URL")]:
             self.environment.setdefault(name.replace("BASE_URL", "MAX_IN_FLIGHT"), str(IN_FLIGHT))
 
-    def run(self, job: str, **arguments: Any) -> Cost:
+    def run(self, job: str, /, **arguments: Any) -> Cost:
         """Runs a job of ``child`` in a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "analytics_ingest_tests.bench.child", job, json.dumps(arguments)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import traceback
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from dagster import AssetKey, DagsterInstance, execute_job
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.orchestrate.executors import build_executors, celery_settings
+from analytics_ingest.orchestrate.executors import PRELOADED, build_executors, celery_settings
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
@@ -57,6 +58,12 @@ def test_run_of_one_api_stays_in_its_process_and_one_of_several_gives_each_a_pro
         assert events[api, "ASSET_MATERIALIZATION"] == 1
         assert events[api, "STEP_WORKER_STARTING"] == (1 if len(apis) > 1 else 0)
     assert events[None, "PIPELINE_SUCCESS"] == 1
+
+
+@pytest.mark.parametrize("name", PRELOADED)
+def test_modules_that_are_preloaded_are_there(name: str) -> None:
+    # a forkserver passes over one that is missing: each step's process would import it again
+    assert importlib.util.find_spec(name)
 
 
 def test_executor_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,18 @@ def test_child_alone_in_an_empty_warehouse_names_its_parent_in_one_line(
         "materialise experimentation/gates first, or together with it"
     )
     assert len(sandbox.requests) == 0
+
+
+def test_collector_passes_over_what_was_imported_from_the_first_sync_on(
+    sandbox: SandboxServer, instance: DagsterInstance
+) -> None:
+    run(instance, "experimentation/gates")
+    frozen = gc.get_freeze_count()
+    run(instance, "experimentation/gates")
+
+    assert frozen > 100_000
+    # objects of a sync may be garbage: of those there are no more
+    assert gc.get_freeze_count() <= frozen
 
 
 def test_not_configured_is_one_line_that_names_the_settings(instance: DagsterInstance) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from dlt.common.configuration.providers import environ
+from dlt.common.typing import TSecretStrValue
 
 from analytics_ingest.warehouse.environment import SectionedEnvironment
 from analytics_ingest_tests.conftest import query, sync
@@ -56,3 +58,14 @@ def test_variables_with_a_section_and_those_of_clouds_are_read(
     assert provider.get_value(key, str, pipeline, *sections) == ("value", name)
     monkeypatch.delenv(name)
     assert provider.get_value(key, str, pipeline, *sections) == (None, name)
+
+
+def test_a_file_with_a_secret_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(environ, "SECRET_STORAGE_PATH", str(tmp_path / "%s"))
+    # dlt makes a variable of it
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS__PASSWORD", "")
+    (tmp_path / "destination--postgres--credentials--password").write_text("secret")
+    provider = SectionedEnvironment()
+
+    value, _ = provider.get_value("password", TSecretStrValue, "", "destination", "postgres", "credentials")
+    assert value == "secret"

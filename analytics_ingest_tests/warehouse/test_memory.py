@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
+
+from analytics_ingest.warehouse.files import DatabaseFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOADS = """
 import threading
@@ -49,3 +56,13 @@ def left(call: str) -> int:
 def test_large_blocks_are_given_back() -> None:
     assert left("") > 60
     assert left("return_large_blocks()") < 20
+
+
+def test_log_of_a_file_counts_until_the_file_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    file = DatabaseFile(path=path, kind="the DuckDB file")
+    assert file.logged() == 0
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT range AS number FROM range(10_000)")
+        assert file.logged() > 0
+    assert file.logged() == 0
