@@ -42,7 +42,7 @@ from analytics_ingest.warehouse.locks import (
     is_held_in_postgres,
     was_released,
 )
-from analytics_ingest.warehouse.memory import return_large_blocks
+from analytics_ingest.warehouse.memory import release_arrow_memory, return_large_blocks
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.tables import NoTables, Tables
 from analytics_ingest.warehouse.type_hints import cache_type_hints
@@ -223,6 +223,7 @@ class Warehouse:
             WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
                 so the state, and with it every cursor, is still that of the package before.
         """
+        release_arrow_memory()
         try:
             if self._repair:
                 self._patiently(self._repair.before_load)
