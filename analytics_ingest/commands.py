@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analytics_ingest.apis import Api
-    from analytics_ingest.sync.verify import Difference, Verified
+    from analytics_ingest.diagnostics.verify import Difference, Verified
 
 
 def _known(names: list[str] | None) -> list[str]:
@@ -52,7 +52,7 @@ def check(apis: Names = None) -> None:
     Anything that failed makes the exit code 1, and says what to do.
     """
     # dlt takes a second to import: not for --help
-    from analytics_ingest.sync.check import check_api  # noqa: PLC0415
+    from analytics_ingest.diagnostics.connection_check import check_api  # noqa: PLC0415
 
     console, log = open_console(highlight=False), _log("check", open_console(stderr=True))
     marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
@@ -77,9 +77,9 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     Any difference, or an endpoint that could not be read, makes the exit code 1.
     """
     # dlt takes a second to import: not for --help
-    from analytics_ingest.extract.errors import IngestError, NotConfiguredError  # noqa: PLC0415
-    from analytics_ingest.sync.verify import verify_api  # noqa: PLC0415
-    from analytics_ingest.warehouse.errors import WarehouseError  # noqa: PLC0415
+    from analytics_ingest.diagnostics.verify import verify_api  # noqa: PLC0415
+    from analytics_ingest.errors import IngestError, NotConfiguredError  # noqa: PLC0415
+    from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415
     from analytics_ingest.warehouse.locks import LockTimeoutError  # noqa: PLC0415
 
     console, progress = open_console(highlight=False), open_console(stderr=True)
@@ -121,8 +121,8 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
 
 def _chosen(names: Sequence[str]) -> dict[str, Api]:
     """The APIs as their profiles declare them; an unknown profile ends the command."""
-    from analytics_ingest.extract.errors import ConfigurationError  # noqa: PLC0415
-    from analytics_ingest.extract.settings import choose_profile  # noqa: PLC0415
+    from analytics_ingest.config.api import choose_profile  # noqa: PLC0415
+    from analytics_ingest.errors import ConfigurationError  # noqa: PLC0415
 
     try:
         return {name: choose_profile(APIS[name]) for name in names}

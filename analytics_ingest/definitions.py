@@ -2,16 +2,17 @@
 
 from dagster import Definitions
 
-from analytics_ingest.extract.settings import chosen_apis
+from analytics_ingest.config.api import chosen_apis
+from analytics_ingest.config.deployment import Deployment
+from analytics_ingest.config.schedule import cadence_or_declared
+from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest.orchestrate.cadence import Deployment, cadence_or_declared
-from analytics_ingest.orchestrate.changes import build_change_sensor
-from analytics_ingest.orchestrate.checks import build_checks
 from analytics_ingest.orchestrate.executors import build_executors
-from analytics_ingest.orchestrate.failures import build_failure_sensor
 from analytics_ingest.orchestrate.freshness import build_freshness_sensor
 from analytics_ingest.orchestrate.jobs import build_jobs
 from analytics_ingest.orchestrate.schedules import build_schedules
+from analytics_ingest.orchestrate.sensors.changes import build_change_sensor
+from analytics_ingest.orchestrate.sensors.failures import build_failure_sensor
 
 deployment = Deployment()
 apis = list(chosen_apis().values())

@@ -37,7 +37,7 @@ from analytics_ingest.apis import APIS
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
-from analytics_ingest.warehouse.errors import DESTINATION_VARIABLE
+from analytics_ingest.warehouse.destination_errors import DESTINATION_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,15 +15,15 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract import session as session_module
-from analytics_ingest.extract.gate import Clock
+from analytics_ingest.config.api import choose_profile
 from analytics_ingest.extract.reading import CURSOR
 from analytics_ingest.extract.rows import DELETED_AT
-from analytics_ingest.extract.settings import choose_profile
+from analytics_ingest.http import session as session_module
+from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store, postgres_database
 from analytics_ingest_tests.trials import trial

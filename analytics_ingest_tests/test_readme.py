@@ -17,11 +17,11 @@ from dagster import AssetSelection
 from dagster._config import validate_config
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.config.api import Settings
+from analytics_ingest.config.schedule import Cadence
 from analytics_ingest.definitions import defs
-from analytics_ingest.extract.settings import Settings
-from analytics_ingest.orchestrate.cadence import Cadence
-from analytics_ingest.orchestrate.checks import CHECKS
-from analytics_ingest.sync import findings
+from analytics_ingest.orchestrate.asset_checks import CHECKS
+from analytics_ingest.sync import table_checks as findings
 from analytics_ingest_tests.conftest import define_all_segments
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
-from analytics_ingest.extract.json_text import json_text
-from analytics_ingest.extract.mode import Mode
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.extract.sync_options import Mode
+from analytics_ingest.json_text import json_text
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.extract.upstream import Answer, Asked, Upstream
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT
 from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import Paginator
-from analytics_ingest.apis.profiles import VENDORS
 from analytics_ingest.apis.project_planning import PROJECT_PLANNING
+from analytics_ingest.apis.vendors import VENDORS
 
 APIS: Mapping[str, Api] = {
     api.name: api

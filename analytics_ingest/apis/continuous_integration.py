@@ -5,8 +5,8 @@ Lists sit at ``items``, single records and some lists are the whole body. A body
 only within its project.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From, Row
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
 from analytics_ingest.apis.probe import Probe
 

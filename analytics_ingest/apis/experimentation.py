@@ -5,8 +5,8 @@ of ``data``. Ids of rules are unique only within their gate or config, and a con
 config's id.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
 from analytics_ingest.apis.probe import Probe
 

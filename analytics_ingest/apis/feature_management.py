@@ -5,8 +5,8 @@ unique only within its workspace; its keys are asked for in each environment of 
 means that the segment is not defined in the environment.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From, Join
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import offset
 from analytics_ingest.apis.probe import Probe
 

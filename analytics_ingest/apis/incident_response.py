@@ -4,7 +4,7 @@ Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Recor
 ``attributes``, the cursor too.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import page_number
 from analytics_ingest.apis.probe import Probe
 

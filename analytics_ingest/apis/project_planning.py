@@ -5,8 +5,8 @@ epic, its group or its iteration: comments and history are read for the stories 
 under several objectives, one objective under several categories.
 """
 
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From, Union
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor
 from analytics_ingest.apis.probe import Probe
 

@@ -1,1 +1,1 @@
-"""How to read it: from a declaration to a dlt source, over one HTTP session per API. Knows dlt, not Dagster."""
+"""One endpoint: its partitions, lists, rows and state, and the dlt resource they become. Knows dlt, not Dagster."""

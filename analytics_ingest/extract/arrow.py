@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dlt.common.normalizers.utils import generate_dlt_ids
 
 from analytics_ingest.extract.column_types import CONVERSIONS
-from analytics_ingest.extract.json_text import REPLACEMENT, without_nul
+from analytics_ingest.json_text import REPLACEMENT, without_nul
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from analytics_ingest.extract.json_text import json_text
-from analytics_ingest.extract.times import iso_to_utc
+from analytics_ingest.json_text import json_text
+from analytics_ingest.timestamps import iso_to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

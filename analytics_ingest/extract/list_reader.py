@@ -9,21 +9,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.extract.attempt import Attempts
-from analytics_ingest.extract.client import EndpointClient
-from analytics_ingest.extract.errors import AuthenticationError, ReadError
+from analytics_ingest.errors import AuthenticationError, ReadError
+from analytics_ingest.extract.list_stability import Attempts
 from analytics_ingest.extract.reading import NO_LIMITS, Limits
 from analytics_ingest.extract.rows import NO_COLUMNS, RowFinisher, RowRejectedError, excluded_fields
-from analytics_ingest.extract.session import Pause
+from analytics_ingest.http.client import EndpointClient
+from analytics_ingest.http.session import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
     from datetime import datetime
 
     from analytics_ingest.apis import Endpoint
-    from analytics_ingest.extract.client import Fetched
     from analytics_ingest.extract.reading import Parent
-    from analytics_ingest.extract.session import ApiSession, Meter
+    from analytics_ingest.http.client import Fetched
+    from analytics_ingest.http.session import ApiSession, Meter
 
 
 @dataclass

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.feeds import Mark, Naming
-from analytics_ingest.extract.former import FormerRows
-from analytics_ingest.extract.session import Meter
+from analytics_ingest.extract.former_rows import FormerRows
+from analytics_ingest.http.session import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

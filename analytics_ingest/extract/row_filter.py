@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis import Endpoint
+    from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.mode import Mode
     from analytics_ingest.extract.reading import Stored
     from analytics_ingest.extract.rows import RowFinisher
-    from analytics_ingest.extract.settings import Settings
+    from analytics_ingest.extract.sync_options import Mode
 
 SEEN = ""
 """In place of the path of a stored row's parent: the row has come again."""

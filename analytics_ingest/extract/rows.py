@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from analytics_ingest.errors import ConfigurationError, ReadError
 from analytics_ingest.extract.column_names import (
     DELETED_AT,
     ROW_HASH,
@@ -18,9 +19,8 @@ from analytics_ingest.extract.column_names import (
     sent_name,
 )
 from analytics_ingest.extract.column_types import WHOLE_NUMBER, ColumnTypes, as_text
-from analytics_ingest.extract.errors import ConfigurationError, ReadError
-from analytics_ingest.extract.json_text import json_text
-from analytics_ingest.extract.times import to_utc
+from analytics_ingest.json_text import json_text
+from analytics_ingest.timestamps import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

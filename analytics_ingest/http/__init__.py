@@ -1,1 +1,1 @@
-"""One request: how long its answer may take, and how much memory all answers may take."""
+"""One request and one page: session, limits, retries, paginator, selector. Knows dlt, not Dagster."""

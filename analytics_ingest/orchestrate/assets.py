@@ -27,20 +27,20 @@ from dagster_dlt import dlt_assets
 from pydantic import Field
 
 from analytics_ingest.apis import Api
-from analytics_ingest.extract.errors import IngestError, excerpt, redacted_traceback
-from analytics_ingest.extract.mode import parse_mode
-from analytics_ingest.extract.settings import lookup
-from analytics_ingest.extract.tables import declared_source
-from analytics_ingest.orchestrate.cadence import Cadence, check_graph_settings
-from analytics_ingest.orchestrate.checks import evaluations
+from analytics_ingest.config.api import lookup
+from analytics_ingest.config.schedule import Cadence, check_graph_settings
+from analytics_ingest.errors import IngestError, excerpt, redacted_traceback
+from analytics_ingest.extract.dlt_source import declared_source
+from analytics_ingest.extract.sync_options import parse_mode
+from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
-from analytics_ingest.orchestrate.order import ResultOrder
-from analytics_ingest.orchestrate.runs import spare_retry
+from analytics_ingest.orchestrate.result_order import ResultOrder
+from analytics_ingest.orchestrate.run_tags import spare_retry
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.redaction import Redactor
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.destination import build_destination, describing_pipeline
-from analytics_ingest.warehouse.errors import WarehouseError, secrets_of
+from analytics_ingest.warehouse.destination_errors import WarehouseError, secrets_of
 from analytics_ingest.warehouse.locks import LockTimeoutError
 
 FOLDER_PREFIX = "analytics_ingest-"
@@ -101,7 +101,7 @@ def materialize(
         Failure: An endpoint was not read completely; the others are materialised by then.
     """
     # here, as dlt's destinations and HTTP take as long to import as Dagster: definitions load without them
-    from analytics_ingest.sync.sync import ApiSync  # noqa: PLC0415
+    from analytics_ingest.sync.api_sync import ApiSync  # noqa: PLC0415
 
     freeze_imports()
     selected = {key.path[-1] for key in context.selected_asset_keys}

@@ -18,7 +18,7 @@ from dagster import (
 from dagster._core.definitions.executor_definition import check_cross_process_constraints
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -45,7 +45,7 @@ CELERY_OPTIONS: dict[str, Any] = {
 """Of the run and of the workers, which must agree."""
 PRELOADED = (
     "analytics_ingest.definitions",
-    "analytics_ingest.sync.sync",
+    "analytics_ingest.sync.api_sync",
     # not public: half a second in each process that opens an instance in SQLite; one that is missing is passed over
     "dagster._core.storage.sqlite_storage",
 )

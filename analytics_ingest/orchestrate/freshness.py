@@ -19,15 +19,18 @@ from dagster import (
     RunsFilter,
 )
 
+from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.settings import profile_or_neutral
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, RETRY_TAGS, backoff, look_for_dead_runs
+from analytics_ingest.config.api import profile_or_neutral
+from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, look_for_dead_runs
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from analytics_ingest.orchestrate.cadence import Cadence, Deployment
+    from analytics_ingest.config.deployment import Deployment
+
+    from analytics_ingest.config.schedule import Cadence
 
 SENSOR = "freshness_sensor"
 CAUSE = "freshness"
@@ -120,7 +123,7 @@ def build_freshness_sensor(deployment: Deployment) -> AutomationConditionSensorD
             target=AssetSelection.all(),
             use_user_code_server=True,
             run_tags={CAUSE_TAG: CAUSE, **RETRY_TAGS},
-            default_status=deployment.sensor_status,
+            default_status=sensor_status(deployment),
             description="Syncs the assets that are late or stale by their freshness policy, or were never "
             "materialised, and no others. After a failed run an asset rests for 15 minutes, then 30, up to a day.",
         )

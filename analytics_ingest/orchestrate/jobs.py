@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import AssetSelection, define_asset_job
 
-from analytics_ingest.orchestrate.runs import ALL_SYNC, API_TAG, RETRY_TAGS
+from analytics_ingest.orchestrate.run_tags import ALL_SYNC, API_TAG, RETRY_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

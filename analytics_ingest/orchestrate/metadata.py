@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
 
+from analytics_ingest.extract.dlt_source import first_columns, known_columns
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
-from analytics_ingest.extract.tables import first_columns, known_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
 
-from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.extract.settings import missing_settings
-from analytics_ingest.orchestrate.cadence import check_graph_settings
-from analytics_ingest.orchestrate.runs import CAUSE_TAG, fail_dead_runs, runs_under_way
+from analytics_ingest.orchestrate.default_status import schedule_status
+from analytics_ingest.config.api import missing_settings
+from analytics_ingest.config.schedule import check_graph_settings
+from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_under_way
 
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api
-    from analytics_ingest.orchestrate.cadence import Cadence, Deployment
+    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.schedule import Cadence
 
 
 def not_configured(api: Api) -> str:
@@ -46,7 +48,7 @@ def build_schedules(api: Api, cadence: Cadence, deployment: Deployment) -> list[
 
     common: dict[str, Any] = {
         "execution_timezone": deployment.timezone,
-        "default_status": deployment.schedule_status,
+        "default_status": schedule_status(deployment),
     }
     return [
         ScheduleDefinition(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dagster_dlt.translator import DltResourceTranslatorData
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.orchestrate.cadence import Cadence
+    from analytics_ingest.config.schedule import Cadence
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""One sync of one API: what is read, in which order, and what is kept of it. Knows dlt, not Dagster."""
+"""One sync of one API: what is read and loaded, in which order. Knows dlt, not Dagster."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from analytics_ingest.extract.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
-from analytics_ingest.extract.tables import REJECTED, build_source, rejected_resource
+from analytics_ingest.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
+from analytics_ingest.extract.dlt_source import REJECTED, build_source, rejected_resource
 from analytics_ingest.warehouse.destination import pipelines_folder
-from analytics_ingest.warehouse.errors import (
+from analytics_ingest.warehouse.destination_errors import (
     WarehouseError,
     chain_of,
     describe,
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from dlt.sources import DltResource
 
     from analytics_ingest.apis import Api
-    from analytics_ingest.extract.reader import EndpointReader
-    from analytics_ingest.sync.columns import ColumnFitter
-    from analytics_ingest.sync.package import Package
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
+    from analytics_ingest.sync.column_fitter import ColumnFitter
+    from analytics_ingest.sync.load_package import Package
     from analytics_ingest.warehouse.cached_tables import CachedTables
     from analytics_ingest.warehouse.warehouse import Warehouse
 

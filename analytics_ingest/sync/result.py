@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from analytics_ingest.extract.rows import DELETED_AT
-from analytics_ingest.sync.findings import ROWS_NOT_COLLAPSED, Before, Finding, feeds_others, findings
+from analytics_ingest.sync.table_checks import ROWS_NOT_COLLAPSED, Before, Finding, feeds_others, findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TTableSchemaColumns
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.config.api import Settings
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.extract.reading import Reading
-    from analytics_ingest.extract.settings import Settings
-    from analytics_ingest.warehouse.tables import Tables
+    from analytics_ingest.warehouse.table_queries import Tables
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from analytics_ingest.warehouse.errors import is_transient
-from analytics_ingest.warehouse.tables import Counts, Tables
+from analytics_ingest.warehouse.destination_errors import is_transient
+from analytics_ingest.warehouse.table_queries import Counts, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

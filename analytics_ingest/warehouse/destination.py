@@ -14,8 +14,8 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
-from analytics_ingest.warehouse.environment import read_sections_only
-from analytics_ingest.warehouse.errors import DESTINATION_VARIABLE, WarehouseError
+from analytics_ingest.warehouse.destination_errors import DESTINATION_VARIABLE, WarehouseError
+from analytics_ingest.warehouse.dlt_environ import read_sections_only
 
 if TYPE_CHECKING:
     from dlt.common.destination import AnyDestination

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock, Timeout
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.errors import LockTimeoutError, chain_of
+from analytics_ingest.warehouse.destination_errors import LockTimeoutError, chain_of
 
 if TYPE_CHECKING:
     import logging

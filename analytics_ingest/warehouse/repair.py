@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
     from dlt.destinations.job_client_impl import SqlJobClientBase
 
-    from analytics_ingest.warehouse.columns import ColumnChanges
+    from analytics_ingest.warehouse.column_changes import ColumnChanges
 
 ROW_HASH = "_row_hash"
 """The column with a row's hash: a row that comes with the hash that is stored is not loaded."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.columns import ColumnChanges, column_changer
+from analytics_ingest.warehouse.column_changes import ColumnChanges, column_changer
+from analytics_ingest.warehouse.database_file import database_file
 from analytics_ingest.warehouse.destination import (
     DUCKDB_BOUNDS,
     POSTGRES,
@@ -21,7 +22,7 @@ from analytics_ingest.warehouse.destination import (
     read_only,
     remove,
 )
-from analytics_ingest.warehouse.errors import (
+from analytics_ingest.warehouse.destination_errors import (
     WarehouseError,
     describe,
     explained,
@@ -33,7 +34,6 @@ from analytics_ingest.warehouse.errors import (
     remedy,
     secrets_of,
 )
-from analytics_ingest.warehouse.files import database_file
 from analytics_ingest.warehouse.locks import (
     LockTimeoutError,
     TableLocks,
@@ -44,7 +44,7 @@ from analytics_ingest.warehouse.locks import (
 )
 from analytics_ingest.warehouse.memory import release_arrow_memory, return_large_blocks
 from analytics_ingest.warehouse.repair import Repair
-from analytics_ingest.warehouse.tables import NoTables, Tables
+from analytics_ingest.warehouse.table_queries import NoTables, Tables
 from analytics_ingest.warehouse.type_hints import cache_type_hints
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from analytics_ingest.apis import APIS, PROFILES
-from analytics_ingest.apis.declaration import Endpoint
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
-from analytics_ingest.apis.profiles.overlay import overlay
+from analytics_ingest.apis.vendors.overlay import overlay
 
 EVERY = [api for profiles in PROFILES.values() for api in profiles.values()]
 every_profile = pytest.mark.parametrize("api", EVERY, ids=[api.profile for api in EVERY])

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.declaration import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.probe import Probe
 

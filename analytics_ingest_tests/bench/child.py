@@ -44,8 +44,8 @@ def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[
         RuntimeError: An endpoint was not read: what was measured then is something else.
     """
     from analytics_ingest.apis import APIS
-    from analytics_ingest.extract.mode import Mode
-    from analytics_ingest.sync.sync import ApiSync
+    from analytics_ingest.extract.sync_options import Mode
+    from analytics_ingest.sync.api_sync import ApiSync
 
     run = ApiSync(APIS[api], selected=set(endpoints) or None, mode=Mode(full_refresh=full_refresh), log=QUIET).run()
     results = list(run)
@@ -101,7 +101,7 @@ def run_of(job: str) -> dict[str, Any]:
 
 def record(api: str, file: str) -> dict[str, Any]:
     """One sync whose URLs are written down, for those that ask for the same."""
-    from analytics_ingest.extract.transport import Answer, Request, Transport
+    from analytics_ingest.http.transport import Answer, Request, Transport
 
     asked: list[str] = []
     get = Transport.get
@@ -197,6 +197,6 @@ if __name__ == "__main__":
     import pyarrow.parquet  # noqa: F401
     import sqlalchemy  # noqa: F401
 
-    import analytics_ingest.sync.sync  # noqa: F401
+    import analytics_ingest.sync.api_sync  # noqa: F401
 
     sys.stdout.write(f"{json.dumps(counted(lambda: JOBS[name](**arguments)))}\n")

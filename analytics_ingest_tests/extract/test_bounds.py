@@ -11,7 +11,7 @@ from functools import cache, partial
 
 import pytest
 
-from analytics_ingest.extract.errors import FinalReadError, ReadError
+from analytics_ingest.errors import FinalReadError, ReadError
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.raw import RawServer, drip
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.apis.declaration import Endpoint
+from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_number
-from analytics_ingest.extract.client import EndpointClient
-from analytics_ingest.extract.errors import ReadError
-from analytics_ingest.extract.session import Meter
+from analytics_ingest.errors import ReadError
+from analytics_ingest.http.client import EndpointClient
+from analytics_ingest.http.session import Meter
 from analytics_ingest_tests.extract.upstream import Answer
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from analytics_ingest.extract.gate import Clock
+from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest_tests.extract.upstream import Answer
 
 API = "experimentation"

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from analytics_ingest.extract.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
+from analytics_ingest.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
 from analytics_ingest_tests.extract.upstream import KEY, Answer
 from analytics_ingest_tests.raw import RawServer
 

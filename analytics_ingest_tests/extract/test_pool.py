@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from analytics_ingest.extract import pool as pool_module
-from analytics_ingest.extract.gate import Clock
+from analytics_ingest.extract import thread_pool as pool_module
 from analytics_ingest.extract.list_reader import PageResult
-from analytics_ingest.extract.pool import ReadPool
 from analytics_ingest.extract.reading import Parent
-from analytics_ingest.extract.session import Pause
+from analytics_ingest.extract.thread_pool import ReadPool
+from analytics_ingest.http.rate_limit import Clock
+from analytics_ingest.http.session import Pause
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest_tests.conftest import FakeClock, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sandbox.server import SandboxServer
 
 THREADS = 4

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from analytics_ingest.extract.errors import AuthenticationError, IngestError, ReadError
+from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
 from analytics_ingest_tests.extract.upstream import KEY, Answer

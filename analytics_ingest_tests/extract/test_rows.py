@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.declaration import Endpoint
 from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.extract.rows import (
     ROW_HASH,
@@ -17,7 +17,7 @@ from analytics_ingest.extract.rows import (
     content_hash,
     excluded_fields,
 )
-from analytics_ingest.extract.times import to_utc
+from analytics_ingest.timestamps import to_utc
 from analytics_ingest_tests.conftest import sync
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

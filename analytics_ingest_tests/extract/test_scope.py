@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from analytics_ingest.extract.mode import Mode
-from analytics_ingest.extract.scope import build_scope
-from analytics_ingest.extract.settings import Settings
+from analytics_ingest.config.api import Settings
+from analytics_ingest.extract.date_window import build_scope
+from analytics_ingest.extract.sync_options import Mode
 
 NOW = datetime(2026, 3, 10, 23, 59, tzinfo=UTC)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from analytics_ingest.extract.errors import ReadError
-from analytics_ingest.extract.selector import RowSelector
+from analytics_ingest.errors import ReadError
+from analytics_ingest.http.selector import RowSelector
 
 RULES = "data[*].rules[*]"
 

@@ -10,8 +10,8 @@ from email.utils import formatdate
 import pytest
 
 from analytics_ingest.apis import RetryPolicy
-from analytics_ingest.extract.errors import ReadError
-from analytics_ingest.extract.gate import Clock
+from analytics_ingest.errors import ReadError
+from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest_tests.extract.upstream import KEY, Answer
 
 POLICIES = {

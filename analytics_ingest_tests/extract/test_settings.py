@@ -7,9 +7,8 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
 from analytics_ingest.apis import APIS, PROFILES
-from analytics_ingest.extract import settings as settings_module
-from analytics_ingest.extract.errors import ConfigurationError, NotConfiguredError
-from analytics_ingest.extract.settings import (
+from analytics_ingest.config import api as settings_module
+from analytics_ingest.config.api import (
     choose_profile,
     chosen_apis,
     load_settings,
@@ -18,6 +17,7 @@ from analytics_ingest.extract.settings import (
     retired_settings,
     unprotected_key,
 )
+from analytics_ingest.errors import ConfigurationError, NotConfiguredError
 
 API = APIS["experimentation"]
 PREFIX = "SOURCES__EXPERIMENTATION__"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analytics_ingest.extract.times import to_utc
+from analytics_ingest.timestamps import to_utc
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 EXACT = NOON.replace(microsecond=123_456)

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.selector import RowSelector
-from analytics_ingest.extract.session import ApiSession, Meter
-from analytics_ingest.extract.settings import Settings
-from analytics_ingest.extract.transport import Request
+from analytics_ingest.config.api import Settings
+from analytics_ingest.http.selector import RowSelector
+from analytics_ingest.http.session import ApiSession, Meter
+from analytics_ingest.http.transport import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analytics_ingest.apis import RetryPolicy
-    from analytics_ingest.extract.gate import Clock
+    from analytics_ingest.http.rate_limit import Clock
 
 KEY = "k3y-of-the-tests"
 AT_ONCE = struct.pack("ii", 1, 0)

@@ -14,9 +14,9 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from analytics_ingest.orchestrate.checks import evaluations
+from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
-from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.fuzz.oracle import Table, check_values, rows_of
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.trials import API, KEY, NAME, OTHERS, Trial, trial

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from analytics_ingest.orchestrate import cadence
+from analytics_ingest.config import schedule as cadence
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.trials import API, KEY, NAME, Rows, trial

@@ -10,8 +10,10 @@ import pytest
 from dagster import DefaultScheduleStatus, DefaultSensorStatus
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.orchestrate.cadence import Deployment, load_cadence, longest_interval
+from analytics_ingest.config.deployment import Deployment
+from analytics_ingest.orchestrate.default_status import schedule_status, sensor_status
+from analytics_ingest.config.schedule import load_cadence, longest_interval
+from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.freshness import freshness_policy
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def test_declared_docs_are_overridden_by_the_setting(monkeypatch: pytest.MonkeyP
 
 def test_nothing_runs_by_itself_unless_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = Deployment()
-    assert (stopped.schedule_status, stopped.sensor_status) == (
+    assert (schedule_status(stopped), sensor_status(stopped)) == (
         DefaultScheduleStatus.STOPPED,
         DefaultSensorStatus.STOPPED,
     )
@@ -109,7 +111,7 @@ def test_nothing_runs_by_itself_unless_a_setting_says_so(monkeypatch: pytest.Mon
     monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "Running")
     monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "Europe/Berlin")
     running = Deployment()
-    assert (running.schedule_status, running.sensor_status) == (
+    assert (schedule_status(running), sensor_status(running)) == (
         DefaultScheduleStatus.RUNNING,
         DefaultSensorStatus.RUNNING,
     )

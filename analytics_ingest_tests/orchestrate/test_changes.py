@@ -11,7 +11,7 @@ from dagster import DagsterInstance, DagsterRunStatus, build_sensor_context
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
-from analytics_ingest.orchestrate import changes
+from analytics_ingest.orchestrate.sensors import changes
 from analytics_ingest.sandbox.options import Fault
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ from dagster import (
 )
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.config.api import load_setting
 from analytics_ingest.definitions import defs
-from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.extract.settings import load_setting
-from analytics_ingest.orchestrate.checks import CHECKS
+from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.orchestrate.asset_checks import CHECKS
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.findings import findings_of, schema_unchanged
+from analytics_ingest.sync.table_checks import findings_of, schema_unchanged
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
 
@@ -429,12 +429,12 @@ def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse
 
 def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"sources.{API}.min_rows_share"
-    monkeypatch.setattr("analytics_ingest.extract.settings.dlt.secrets", {name: 0})
+    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {name: 0})
     assert load_setting(APIS[API], "min_rows_share") == 0
-    monkeypatch.setattr("analytics_ingest.extract.settings.dlt.secrets", {name: "half"})
+    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {name: "half"})
     with pytest.raises(ConfigurationError, match="SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE: Input should be a valid"):
         load_setting(APIS[API], "min_rows_share")
-    monkeypatch.setattr("analytics_ingest.extract.settings.dlt.secrets", {})
+    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {})
     assert load_setting(APIS[API], "min_rows_share") == 0.5
 
 

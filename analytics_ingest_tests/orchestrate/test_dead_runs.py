@@ -14,7 +14,7 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter, build_schedule_context
 
 from analytics_ingest.definitions import defs
-from analytics_ingest.orchestrate import runs
+from analytics_ingest.orchestrate import run_tags as runs
 from analytics_ingest.sandbox.options import Fault
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest.orchestrate.cadence import load_cadence
 from analytics_ingest_tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ with warnings.catch_warnings(record=True) as caught:
     from analytics_ingest.definitions import defs
     specs = defs.resolve_all_asset_specs()
     defs.get_repository_def()
-modules = sorted({"duckdb", "pyrate_limiter", "analytics_ingest.extract.session"} & set(sys.modules))
+modules = sorted({"duckdb", "pyrate_limiter", "analytics_ingest.http.session"} & set(sys.modules))
 ours = [w for w in caught if "analytics_ingest" in w.filename or "Supersession" in w.category.__name__]
 defs.validate_loadable(defs)
 print(json.dumps({"specs": len(specs), "modules": modules, "warnings": [str(w.message) for w in ours]}))

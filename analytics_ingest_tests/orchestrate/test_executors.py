@@ -11,7 +11,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance, execute_job
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
-from analytics_ingest.extract.errors import ConfigurationError
+from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.executors import PRELOADED, build_executors, celery_settings
 
 if TYPE_CHECKING:

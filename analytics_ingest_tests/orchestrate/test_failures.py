@@ -13,8 +13,8 @@ from dagster import AssetKey, DagsterInstance, build_sensor_context
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.definitions import defs
-from analytics_ingest.orchestrate import failures
-from analytics_ingest.orchestrate.failures import FailedRun, message
+from analytics_ingest.orchestrate.sensors import failures
+from analytics_ingest.orchestrate.sensors.failures import FailedRun, message
 from analytics_ingest.sandbox.options import Fault
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from dagster import AssetKey, DagsterEventType, DagsterExecutionInterruptedError, DagsterInstance, Definitions
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest.orchestrate.cadence import load_cadence
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.orchestrate.test_materialize import failure, log, materialised
 
@@ -50,7 +50,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> list[EndpointResult | BaseExcept
                     raise each
                 yield each
 
-    monkeypatch.setattr("analytics_ingest.sync.sync.ApiSync", Planned)
+    monkeypatch.setattr("analytics_ingest.sync.api_sync.ApiSync", Planned)
     return plan
 
 

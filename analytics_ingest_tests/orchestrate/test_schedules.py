@@ -9,8 +9,9 @@ import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.config.deployment import Deployment
+from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.definitions import defs
-from analytics_ingest.orchestrate.cadence import Deployment, load_cadence
 from analytics_ingest.orchestrate.schedules import build_schedules
 
 if TYPE_CHECKING:

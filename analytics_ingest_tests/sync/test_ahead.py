@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.extract import kept
+from analytics_ingest.extract import parent_row_buffer as kept
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync
 

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from analytics_ingest.apis import APIS
+from analytics_ingest.diagnostics.connection_check import Checked, check_api
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.check import Checked, check_api
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer

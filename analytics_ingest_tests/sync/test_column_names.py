@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.column_names import ColumnNames, column_name, former_name
-from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.conftest import packages, query
 from analytics_ingest_tests.trials import API, LOG, NAME, Rows
 

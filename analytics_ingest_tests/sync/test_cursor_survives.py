@@ -16,9 +16,9 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from analytics_ingest.extract.mode import Mode
+from analytics_ingest.extract.sync_options import Mode
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, stored_cursor, sync
 from analytics_ingest_tests.sync.test_modes import filtering
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 API = "experimentation"
 NEWER = datetime(2026, 3, 1, tzinfo=UTC)
 SYNC = (
-    "import logging; from analytics_ingest.sync.sync import ApiSync; "
+    "import logging; from analytics_ingest.sync.api_sync import ApiSync; "
     "from analytics_ingest_tests.sync.test_modes import filtering; "
     "list(ApiSync(filtering(), log=logging.getLogger()).run())"
 )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.json_text import json_text
+from analytics_ingest.diagnostics.connection_check import check_api
+from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.json_text import json_text
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.check import check_api
-from analytics_ingest.sync.sync import ApiSync
-from analytics_ingest.sync.verify import verify_api
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sandbox_in, sync
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.diagnostics.connection_check import Checked
+    from analytics_ingest.diagnostics.verify import Verified
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.check import Checked
     from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest.sync.verify import Verified
 
 API = "experimentation"
 LOG = logging.getLogger("test")
@@ -357,7 +357,7 @@ STEPS = ("_book", "settle", "take_vanished", "vanished", "resource", "_items", "
 def test_error_of_ours_ends_one_endpoint(
     tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from analytics_ingest.extract.reader import EndpointReader
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
 
     several = copies("tags", len(STEPS))
     for endpoint, step in zip(several, STEPS, strict=True):
@@ -387,7 +387,7 @@ def failing(plain: Callable[..., Any], step: str, name: str) -> Callable[..., An
 def test_result_that_cannot_be_made_fails_alone(
     tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from analytics_ingest.warehouse.tables import Tables
+    from analytics_ingest.warehouse.table_queries import Tables
 
     plain = Tables.counts
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.sync.verify import verify_api
+from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest_tests.conftest import query, sandbox_in
 from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, numbered, run, trial
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from analytics_ingest.diagnostics.verify import Verified
     from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest.sync.verify import Verified
     from analytics_ingest_tests.trials import Trial
 
 KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {

@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.errors import ConfigurationError
-from analytics_ingest.extract.mode import Mode, parse_mode
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.extract.sync_options import Mode, parse_mode
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
 
 if TYPE_CHECKING:

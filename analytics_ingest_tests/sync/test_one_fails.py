@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.patience import OUTAGE
+from analytics_ingest.extract.failure_budget import OUTAGE
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import sandbox_in, sync
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analytics_ingest.sync import package
+from analytics_ingest.sync import load_package as package
 from analytics_ingest_tests.conftest import live_keys, packages, stored_cursor, sync
 
 if TYPE_CHECKING:

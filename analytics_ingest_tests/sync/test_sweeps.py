@@ -17,13 +17,13 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.apis.feeds import From
-from analytics_ingest.extract import reader
-from analytics_ingest.extract.errors import AuthenticationError
-from analytics_ingest.extract.mode import Mode
+from analytics_ingest.errors import AuthenticationError
+from analytics_ingest.extract import endpoint_reader as reader
+from analytics_ingest.extract.sync_options import Mode
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.world import World
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.sync.loader import Loader
-from analytics_ingest.sync.sync import ApiSync
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, packages, sync
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
-CODE = "import logging; from analytics_ingest.apis import APIS; from analytics_ingest.sync.sync import ApiSync; "
+CODE = "import logging; from analytics_ingest.apis import APIS; from analytics_ingest.sync.api_sync import ApiSync; "
 
 
 def asked(server: SandboxServer, endpoint: str) -> list[str]:

@@ -9,9 +9,9 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.errors import AuthenticationError
+from analytics_ingest.diagnostics.verify import Difference, Verified, verify_api
+from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.verify import Difference, Verified, verify_api
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, query, sync
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.warehouse.tables import Tables
+    from analytics_ingest.warehouse.table_queries import Tables
 
 
 API = "experimentation"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pytest
 
-from analytics_ingest.extract import session as session_module
+from analytics_ingest.http import session as session_module
 from analytics_ingest_tests.conftest import FakeClock
 from analytics_ingest_tests.vendors.server import Vendor
 

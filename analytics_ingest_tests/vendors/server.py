@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import unquote
 
 from analytics_ingest.apis import PROFILES
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.extract.upstream import Answer, Asked, Upstream
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Vendor:
 
     def sync(self, *endpoints: str, **mode: Any) -> dict[str, EndpointResult]:
         """Syncs the API, or some of its endpoints."""
-        from analytics_ingest.extract.mode import parse_mode
+        from analytics_ingest.extract.sync_options import parse_mode
 
         wanted = parse_mode(self.api, **mode)
         run = ApiSync(self.api, selected=set(endpoints) or None, mode=wanted, log=logging.getLogger("test")).run()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (

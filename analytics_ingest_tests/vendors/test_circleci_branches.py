@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.warehouse.tables import Tables
+from analytics_ingest.warehouse.table_queries import Tables
 from analytics_ingest_tests.stores import DESTINATIONS
 from analytics_ingest_tests.vendors import former_warehouse
 

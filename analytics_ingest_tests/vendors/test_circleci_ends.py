@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from analytics_ingest.apis.profiles.circleci import JOB_ENDED, WORKFLOW_ENDED
+from analytics_ingest.apis.vendors.circleci import JOB_ENDED, WORKFLOW_ENDED
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.vendors.circleci import PAGE, SHOP, Circleci
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO, with_milliseconds

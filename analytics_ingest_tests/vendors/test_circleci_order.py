@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster import DagsterInstance, Definitions
 
+from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest.orchestrate.cadence import load_cadence
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
 from analytics_ingest_tests.vendors.circleci import Circleci

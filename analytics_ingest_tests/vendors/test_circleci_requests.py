@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.sync.probe import look
+from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (
@@ -102,7 +102,7 @@ def test_the_probe_passes_over_an_organisation_that_cannot_be_asked_for(circleci
 
 
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Circleci]) -> None:
-    from analytics_ingest.extract.errors import AuthenticationError
+    from analytics_ingest.errors import AuthenticationError
 
     circleci = connect(Circleci(), API_KEY="wrong-and-secret")
     with pytest.raises(

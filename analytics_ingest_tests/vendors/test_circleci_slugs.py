@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest.apis.feeds import Naming
-from analytics_ingest.apis.profiles.circleci import CIRCLECI, project_id
+from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
+from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, Sweep, plan_sweep
 from analytics_ingest.extract.reading import Parent
-from analytics_ingest.extract.sweep import FAILED, UNFINISHED, Sweep, plan_sweep
-from analytics_ingest.sync.verify import verify_api
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make

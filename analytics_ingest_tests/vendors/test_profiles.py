@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.cli import app
+from analytics_ingest.config.schedule import load_cadence
+from analytics_ingest.diagnostics.change_probe import look
+from analytics_ingest.diagnostics.connection_check import check_api
+from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest.orchestrate.cadence import load_cadence
-from analytics_ingest.orchestrate.checks import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
-from analytics_ingest.sync.check import check_api
-from analytics_ingest.sync.probe import look
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
 from analytics_ingest_tests.vendors.registry import VENDORS
 from analytics_ingest_tests.vendors.split import Split
@@ -99,7 +99,7 @@ def test_an_unknown_profile_ends_a_command_with_the_setting(command: str, monkey
 
 
 def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from analytics_ingest.extract.settings import choose_profile
+    from analytics_ingest.config.api import choose_profile
     from analytics_ingest.orchestrate.schedules import not_configured
 
     api = APIS["feature_management"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.sync.probe import look
+from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest_tests.conftest import query, stored_cursor
 from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.rootly import SINCE, Rootly, selected
@@ -186,7 +186,7 @@ def test_the_limit_is_ridden_out_until_the_time_of_its_reset(connect: Callable[.
 
 
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Rootly]) -> None:
-    from analytics_ingest.extract.errors import AuthenticationError
+    from analytics_ingest.errors import AuthenticationError
 
     rootly = connect(Rootly(), API_KEY="wrong-and-secret")
     with pytest.raises(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.extract.errors import AuthenticationError
+from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of

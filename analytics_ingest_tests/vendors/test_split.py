@@ -150,7 +150,7 @@ def test_the_limit_is_ridden_out_by_the_longer_of_its_two_resets(
 
 
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Split]) -> None:
-    from analytics_ingest.extract.errors import AuthenticationError
+    from analytics_ingest.errors import AuthenticationError
 
     split = connect(Split(), API_KEY="wrong-and-secret")
     with pytest.raises(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.extract.errors import AuthenticationError
+from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.extract.upstream import Answer
 from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once

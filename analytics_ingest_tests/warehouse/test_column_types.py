@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
-from analytics_ingest.sync.verify import verify_api
+from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.warehouse.destination import build_pipeline, pipelines_folder
 from analytics_ingest_tests.trials import API, LOG, NAME, Rows, Trial
 

@@ -8,7 +8,7 @@ import pytest
 from dlt.common.configuration.providers import environ
 from dlt.common.typing import TSecretStrValue
 
-from analytics_ingest.warehouse.environment import SectionedEnvironment
+from analytics_ingest.warehouse.dlt_environ import SectionedEnvironment
 from analytics_ingest_tests.conftest import query, sync
 
 if TYPE_CHECKING:

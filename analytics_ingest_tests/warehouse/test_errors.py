@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from analytics_ingest.warehouse.errors import WarehouseError, describe, secrets_of
+from analytics_ingest.warehouse.destination_errors import WarehouseError, describe, secrets_of
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from analytics_ingest.warehouse.files import DatabaseFile
+from analytics_ingest.warehouse.database_file import DatabaseFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SYNC = """
 import logging
 from analytics_ingest.apis import APIS
-from analytics_ingest.extract.settings import choose_profile
-from analytics_ingest.sync.sync import ApiSync
+from analytics_ingest.config.api import choose_profile
+from analytics_ingest.sync.api_sync import ApiSync
 
 api = choose_profile(APIS["experimentation"])
 assert [each.status for each in ApiSync(api, selected={"tags"}, log=logging.getLogger()).run()] == ["complete"]

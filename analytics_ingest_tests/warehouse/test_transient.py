@@ -14,7 +14,7 @@ from dlt.destinations.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobRetry
 
-from analytics_ingest.warehouse.errors import WarehouseError, is_transient
+from analytics_ingest.warehouse.destination_errors import WarehouseError, is_transient
 from analytics_ingest.warehouse.locks import LockTimeoutError
 
 if TYPE_CHECKING:

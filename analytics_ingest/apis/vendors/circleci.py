@@ -1,0 +1,167 @@
+"""CircleCI: the continuous integration API as its versions 2 and 1.1 serve it.
+
+Nothing filters by time, and a pipeline says nothing of its workflows' end: workflows and jobs are read again until
+they have ended, and pipelines' workflows for ``WINDOW_DAYS`` beyond it, as a workflow may be run once more.
+Facts from the vendor's specification and documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
+from analytics_ingest.apis.feeds import From, Named, Union
+from analytics_ingest.apis.model import Endpoint, RetryPolicy
+from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.values import Values
+from analytics_ingest.apis.vendors.overlay import overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analytics_ingest.apis.feeds import Row
+
+WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized", "not_run"})
+"""Statuses of a workflow that stay; it may be run again, as another workflow of its pipeline."""
+JOB_ENDED = frozenset(
+    {"success", "failed", "canceled", "unauthorized", "retried", "timedout", "infrastructure_fail"}
+    | {"terminated-unknown", "not_run"}
+)
+JOB_AT_REST = JOB_ENDED | {"blocked", "on_hold"}
+"""Statuses of a job in which it stays once its workflow has ended; one that still runs ends a little later."""
+UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+PROVISIONAL = re.compile(f"circleci/{UUID}/({UUID})", re.IGNORECASE)
+"""A slug made of an address of version 1.1; which slug version 2 has for the project only version 2 tells."""
+HOSTS = {"github": "gh", "bitbucket": "bb"}
+"""By ``vcs_type`` what a project's slug begins with; all others are the vendor's own, ``circleci``."""
+
+
+def slug(row: Row) -> Row:
+    """A project's slug: ``gh/acme/shop``, ``bb/acme/shop``, ``circleci/<organisation's id>/<project's id>``.
+
+    Version 2 accepts the last form and writes another one, ``circleci/<base58>/<base58>``.
+    """
+    *_, org, project = ["", "", *str(row["_vcs_url"] or "").rstrip("/").split("/")]
+    host = HOSTS.get(str(row["_vcs_type"]), "circleci")
+    return {"project_slug": f"{host}/{org}/{project.removesuffix('.git')}" if org and project else None}
+
+
+def project_id(slug: object) -> str | None:
+    """The project's id in a slug made of ids; ``None`` for any other slug."""
+    found = PROVISIONAL.fullmatch(str(slug))
+    return found[1].lower() if found else None
+
+
+def by_slug(feed: From | Union, *, asks: bool = False) -> Named:
+    """Projects by the slug that version 2 gives them."""
+    return Named(feed=feed, param="project_slug", identify=project_id, table="specific_project", name="slug", asks=asks)
+
+
+FOLLOWED = From("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
+
+
+def with_vcs_type(row: Any) -> Iterator[Any]:
+    """A collaboration with its ``vcs_type`` under this name, which is also sent as ``vcs-type``."""
+    if isinstance(row, dict) and "vcs-type" in row and "vcs_type" not in row:
+        row = {"vcs_type" if name == "vcs-type" else name: value for name, value in row.items()}
+    yield row
+
+
+PROJECTS = Union((FOLLOWED, From("pipelines", project_slug="project_slug")))
+ORGANISATIONS = Values(name="org_slug", setting="org_slugs", otherwise=From("self_collaborations", org_slug="slug"))
+# a pipeline's own updated_at stays when a workflow of it goes on or is run again: no column tells of that
+PIPELINES = Union(
+    (
+        From("pipelines", pipeline_id="id", settled_after="created_at", updated=None),
+        From("project_pipelines", pipeline_id="id", settled_after="created_at", updated=None),
+    )
+)
+ENDED_WORKFLOW = From("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
+
+CIRCLECI = overlay(
+    CONTINUOUS_INTEGRATION,
+    profile="circleci",
+    title="CircleCI",
+    base_url="https://circleci.com/api",
+    versions=("/v2", "/v1.1"),
+    docs_url="https://circleci.com/docs/api/v2/",
+    auth={"type": "api_key", "name": "Circle-Token", "location": "header"},
+    # without it version 1.1 answers in a format of its own
+    headers={"Accept": "application/json"},
+    retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
+    every={"cursor_path": (), "timestamps": ()},
+    endpoints={
+        "context": {
+            "path": "/v2/context?owner-slug={org_slug}",
+            "parents": ORGANISATIONS,
+            "timestamps": ("created_at",),
+        },
+        # the id may be null
+        "self_collaborations": {"primary_key": ("slug",), "rows": with_vcs_type},
+        "me": {"timestamps": ("created_at",)},
+        # the API drops branches on 7 December 2026, and leaves it out from now on if asked to
+        "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},
+        "pipelines": {
+            "path": "/v2/pipeline?org-slug={org_slug}",
+            "parents": ORGANISATIONS,
+            "cursor_path": ("updated_at", "created_at"),
+            "timestamps": ("created_at", "updated_at"),
+        },
+        "pipeline_workflows": {
+            "parents": PIPELINES,
+            "finished": ("status", WORKFLOW_ENDED),
+            "timestamps": ("created_at", "stopped_at"),
+        },
+        "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": by_slug(PROJECTS, asks=True)},
+        "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
+        "workflow_jobs": {
+            # a workflow that is run again from its failed jobs may list those that had succeeded once more
+            "primary_key": ("workflow_id", "id"),
+            "parents": ENDED_WORKFLOW,
+            "finished": ("status", JOB_AT_REST),
+            "timestamps": ("started_at", "stopped_at"),
+        },
+        "jobs": {
+            "path": "/v2/project/{project_slug:path}/job/{job_number}",
+            "parents": From(
+                "workflow_jobs",
+                project_slug="project_slug",
+                job_number="job_number",
+                settled=("status", JOB_ENDED),
+            ),
+            "timestamps": ("created_at", "queued_at", "started_at", "stopped_at"),
+        },
+        "insights_metrics": {
+            "path": "/v2/insights/pages/{project_slug:path}/summary",
+            "params": {"reporting-window": "last-90-days"},
+            "primary_key": ("project_id",),
+            "parents": by_slug(PROJECTS),
+            "missing": "not defined",
+        },
+        "insights_branches": {
+            "path": "/v2/insights/{project_slug:path}/branches",
+            "primary_key": ("project_id",),
+            "parents": by_slug(PROJECTS),
+            "missing": "not defined",
+        },
+    },
+    added=(
+        Endpoint(
+            "project_pipelines",
+            "/v2/project/{project_slug:path}/pipeline",
+            "items",
+            PAGES,
+            parents=by_slug(FOLLOWED),
+            cursor_path=("updated_at", "created_at"),
+            description="The pipelines of each followed project, also of those that an organisation's list leaves out.",
+        ),
+    ),
+    probes=(
+        Probe(
+            endpoint="pipelines",
+            concerns=("pipelines", "project_pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs"),
+            blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
+        ),
+    ),
+)

@@ -1,0 +1,99 @@
+"""Split, now Harness FME: the feature management API as its Admin API serves it.
+
+Three envelopes: lists by offset with a total (``objects``), lists by marker (``data``), and bare arrays. A marker list
+that is asked by offset gives its first page for ever. Times are epoch milliseconds.
+Facts from the vendor's documentation and its Python client.
+"""
+
+from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT, WORKSPACE
+from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import Endpoint, RetryPolicy
+from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, cursor, offset
+from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.values import Values
+from analytics_ingest.apis.vendors.overlay import overlay
+
+STATUSES = ("REQUESTED", "SCHEDULE_REQUESTED", "APPROVED", "REJECTED", "WITHDRAWN", "PUBLISHED")
+"""Of a change request; asked without one, the API gives those that are requested, and no others."""
+USER_STATUSES = ("ACTIVE", "DEACTIVATED", "PENDING")
+"""Of a user; asked without one, the API leaves out those that are pending."""
+OBJECTS = offset(limit=50)
+CREATED = ("creation_time",)
+
+
+def marked(limit: int) -> Paginator:
+    """A list whose envelope holds the marker of the next page; ``offset`` is ignored there."""
+    return cursor(cursor_param="after", cursor_path="nextMarker", limit=limit)
+
+
+SPLIT = overlay(
+    FEATURE_MANAGEMENT,
+    profile="split",
+    title="Split",
+    base_url="https://api.split.io/internal/api",
+    versions=("/v2", "/v3"),
+    docs_url="https://docs.split.io/reference",
+    # about 20 requests in 10 seconds, by organisation and by address
+    requests_per_minute=110,
+    retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
+    every={"cursor_path": (), "timestamps": ()},
+    endpoints={
+        "change_requests": {
+            "path": "/v2/changeRequests?status={status}",
+            "paginator": marked(100),
+            "parents": Values(name="status", given=STATUSES),
+        },
+        "workspaces": {"paginator": OBJECTS},
+        "flag_sets": {
+            "path": "/v3/flag-sets?workspace_id={workspace_id}",
+            "data_selector_else": "objects",
+            "paginator": marked(50),
+            "parents": WORKSPACE,
+            "timestamps": ("created_at",),
+        },
+        "users": {
+            "path": "/v2/users?status={status}",
+            "paginator": marked(200),
+            "parents": Values(name="status", given=USER_STATUSES),
+        },
+        "segments": {"paginator": OBJECTS, "timestamps": CREATED},
+        "environments": {"paginator": SINGLE_PAGE, "timestamps": CREATED},
+        "segments_keys": {
+            "data_selector": "keys",
+            "paginator": offset(limit=100, total_path="count"),
+            # not defined in this environment: no reason to ask again
+            "retry_status_codes": (),
+        },
+        "rollout_statuses": {
+            "path": "/v2/rolloutStatuses?wsId={workspace_id}",
+            "paginator": SINGLE_PAGE,
+            "parents": WORKSPACE,
+        },
+        "traffic_types": {"paginator": SINGLE_PAGE},
+        "groups": {"paginator": offset(limit=200)},
+        "feature_flags": {"paginator": OBJECTS, "timestamps": (*CREATED, "rollout_status_timestamp")},
+    },
+    added=(
+        Endpoint(
+            "feature_flag_definitions",
+            "/v2/splits/ws/{workspace_id}/environments/{environment_id}",
+            "objects",
+            offset(limit=20),
+            primary_key=("environment_id", "name"),
+            parents=From("environments", environment_id="id", workspace_id="workspace_id"),
+            timestamps=("creation_time", "last_update_time"),
+            timestamps_as_sent=("last_traffic_received_at",),
+            description="Each flag's definition in each environment: treatments, rules, traffic, killed or not.",
+        ),
+    ),
+    probes=(
+        Probe(
+            endpoint="change_requests",
+            concerns=(
+                *("change_requests", "workspaces", "environments", "segments", "segments_keys", "feature_flags"),
+                *("feature_flag_definitions", "flag_sets", "rollout_statuses", "traffic_types"),
+            ),
+            blind="edits that need no approval, and users and groups",
+        ),
+    ),
+)

@@ -1,0 +1,119 @@
+"""Statsig: the experimentation API as its Console API serves it.
+
+Times of records are epoch milliseconds, ``lastModifiedTime`` is null until the first change; the audit log has a date
+and a time in words. Some answers lack the ``pagination`` that says whether a page follows.
+Facts from the vendor's specification; where it and its examples differ, both shapes are read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.apis.experimentation import EXPERIMENTATION
+from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.model import RetryPolicy
+from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
+from analytics_ingest.apis.values import Days, Span
+from analytics_ingest.apis.vendors.overlay import overlay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODIFIED = ("last_modified_time", "created_time")
+RUN_TIMES = ("last_updated_at", "created_at")
+UNDATED: dict[str, Any] = {"cursor_path": (), "timestamps": ()}
+WHOLE: dict[str, Any] = {"paginator": SINGLE_PAGE}
+"""Lists that know neither ``page`` nor ``limit``."""
+
+
+def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Paginator:
+    """Pages by number; the envelope may say whether one follows."""
+    return page_number(limit=limit, next_path="pagination.nextPage", total_path=total_path)
+
+
+def dated(entry: Any) -> Iterator[Any]:
+    """An entry of the audit log with ``logged_at``: ``Mon Sep 26 2022`` and ``23:46:14 GMT+0000 (...)`` as one time."""
+    if isinstance(entry, dict):
+        words = f"{entry.get('date')} {str(entry.get('time')).partition(' (')[0]}"
+        try:
+            logged_at = datetime.strptime(words, "%a %b %d %Y %H:%M:%S GMT%z").isoformat()
+        except ValueError:
+            logged_at = None
+        entry = {**entry, "logged_at": logged_at}
+    yield entry
+
+
+def identified(app: Any) -> Iterator[Any]:
+    """A target app with its name for an id where it has none."""
+    yield {**app, "id": app.get("id") or app.get("name")} if isinstance(app, dict) else app
+
+
+def day_before(moment: datetime) -> str:
+    """The day before, as the API takes it: in which time zone its days begin is not documented."""
+    return (moment - timedelta(days=1)).date().isoformat()
+
+
+CONFIG = From("dynamic_configs", dynamic_config_id="id", updated="last_modified_time")
+
+STATSIG = overlay(
+    EXPERIMENTATION,
+    profile="statsig",
+    title="Statsig",
+    base_url="https://statsigapi.net/console/v1",
+    docs_url="https://docs.statsig.com/console-api/introduction",
+    auth={"type": "api_key", "name": "STATSIG-API-KEY", "location": "header"},
+    headers={"STATSIG-API-VERSION": "20240601"},
+    # a 429 does not say how long it holds: up to 15 minutes
+    retry=RetryPolicy(status_codes=(429, 500, 502, 503, 504), max_retries=3, backoff_factor=2, limit_retries=9),
+    prefix="/v1",
+    every={"paginator": numbered(), "cursor_path": MODIFIED, "timestamps": MODIFIED},
+    endpoints={
+        "audit_logs": {
+            "rows": dated,
+            "cursor_path": ("logged_at",),
+            "timestamps": ("logged_at",),
+            "start_param": "startDate",
+            "convert": day_before,
+        },
+        "dynamic_configs_versions": {"parents": CONFIG, "cursor_path": ()},
+        "dynamic_configs_rules": {"parents": CONFIG, **WHOLE, **UNDATED},
+        # samples of values: a name comes more than once
+        "events": {"primary_key": (), "cursor_path": (), "timestamps": ("timestamp",)},
+        "events_metrics": {"cursor_path": ()},
+        "experiments": {"timestamps": (*MODIFIED, "start_time", "end_time")},
+        "gates_rules": {"parents": From("gates", gate_id="id", updated="last_modified_time"), **WHOLE, **UNDATED},
+        "ingestion_status": {
+            "path": "/ingestion/status?startDate={start_date}&endDate={end_date}",
+            "data_selector_else": "$",
+            "parents": Span("start_date", "end_date"),
+            "cursor_path": (),
+            "timestamps": ("timestamp", "ds"),
+            **WHOLE,
+        },
+        "ingestion_runs": {
+            "paginator": numbered(limit=None),
+            "primary_key": ("run_id",),
+            "cursor_path": RUN_TIMES,
+            "timestamps": RUN_TIMES,
+        },
+        "metrics": {"params": {"showHiddenMetrics": "true"}},
+        "metrics_values": {
+            "path": "/metrics/values?date={date}",
+            "primary_key": ("date", "metric_name", "metric_type", "unit_type"),
+            "parents": Days("date"),
+            **UNDATED,
+        },
+        "segments_ids": {
+            "data_selector": "data.ids",
+            "paginator": numbered(total_path="data.count"),
+            "parents": From(
+                "segments", segment_id="id", where=("type", frozenset({"id_list"})), updated="last_modified_time"
+            ),
+            **UNDATED,
+        },
+        "tags": UNDATED,
+        "target_apps": {"rows": identified, **UNDATED},
+        "users": {"primary_key": ("email",), **UNDATED},
+    },
+)

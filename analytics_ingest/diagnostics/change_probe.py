@@ -1,0 +1,98 @@
+"""Whether something has changed at an API, found out with a request or two. Writes nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from analytics_ingest.config.api import load_settings, page_limit
+from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
+from analytics_ingest.extract.date_window import build_scope
+from analytics_ingest.extract.list_reader import ListReader, PageResult
+from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.reading import Parent
+from analytics_ingest.extract.rows import ROW_HASH, content_hash, sent_hash
+from analytics_ingest.http.session import ApiSession, Meter
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Mapping
+
+    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.probe import Probe
+
+LONGEST_ANSWER = 20.0
+"""Seconds to wait for an answer: a sensor's evaluation has to end within a minute."""
+MOST_PARENTS = 6
+"""Parents for which a probed list is looked at: a look is for a few requests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What the probes of an API saw.
+
+    Attributes:
+        found: By probed list a fingerprint: of the rows on its first page, in any order, and of the total that the
+            envelope states. It is another one if any of these is.
+        failures: By probed list why it could not be read; holds no secret.
+    """
+
+    found: Mapping[str, str]
+    failures: Mapping[str, str]
+
+
+def look(api: Api, *, log: logging.Logger) -> Look:
+    """Sends one request for each of the API's probes, or for each of its first parents, without retries.
+
+    Raises:
+        IngestError: Nothing of the API can be read: a setting is missing or wrong, or it refused the key.
+    """
+    settings = load_settings(api)
+    shorter = {name: min(getattr(settings, name), LONGEST_ANSWER) for name in ("read_timeout", "answer_timeout")}
+    settings = settings.model_copy(update=shorter)
+    session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
+    found: dict[str, str] = {}
+    failures: dict[str, str] = {}
+    try:
+        for probe in api.probes:
+            if probe.endpoint in settings.skip_endpoints:
+                continue
+            try:
+                found[probe.endpoint] = _fingerprint(api, probe, session)
+            except AuthenticationError:
+                raise
+            except IngestError as error:
+                failures[probe.endpoint] = str(error)
+            except Exception as error:  # noqa: BLE001 - one list fails, the others are looked at
+                failures[probe.endpoint] = f"{api.name}: {probe.endpoint} {session.unexpected(error, probe.endpoint)}"
+    finally:
+        session.close()
+    return Look(found=found, failures=failures)
+
+
+def _fingerprint(api: Api, probe: Probe, session: ApiSession) -> str:
+    endpoint = api.by_name[probe.endpoint]
+    rows = FeedRows(api)
+    for name in endpoint.upstream:
+        parent = api.by_name[name]
+        rows.add(name, _first_page(api, parent, session, Parent(path=parent.path, params={})).rows)
+    looked = replace(endpoint, params={**endpoint.params, **probe.params})
+    scope = build_scope(session.settings, now=datetime.now(UTC))
+    seen = []
+    for partition in islice(partitions_from(endpoint, rows.read, scope), MOST_PARENTS):
+        page = _first_page(api, looked, session, partition)
+        hashes = [row[ROW_HASH] for row in page.rows] + [sent_hash(sent) for _, sent in page.rejected]
+        seen.append({"path": partition.path, "total": page.total, "rows": sorted(hashes)})
+    return f"{content_hash({'found': seen}):x}"
+
+
+def _first_page(api: Api, endpoint: Endpoint, session: ApiSession, partition: Parent) -> PageResult:
+    reader = ListReader(endpoint, session, limit=page_limit(api, endpoint), meter=Meter())
+    with closing(reader.read(partition)) as pages:
+        page = next(pages)
+    if page.failure and not page.rejected:
+        raise ReadError(f"{api.name}: {partition.path} {page.failure}", status=page.failure.status)
+    return page

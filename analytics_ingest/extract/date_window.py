@@ -1,0 +1,60 @@
+"""From settings and mode to the scope of one endpoint in one sync."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from analytics_ingest.apis.scope import Scope
+from analytics_ingest.config.api import load_setting
+from analytics_ingest.extract.sync_options import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analytics_ingest.apis import Api
+    from analytics_ingest.config.api import Settings
+
+OPTIONS = ("org_slugs", "search_query")
+"""Settings whose values feeds may ask for."""
+
+
+def build_scope(settings: Settings, mode: Mode | None = None, *, now: datetime, first: bool = False) -> Scope:
+    """The scope of one endpoint.
+
+    The days are the last ``WINDOW_DAYS``; those of the mode's window if it has one; and at the first sync and at a full
+    refresh those since ``START_DATE``, if it is set.
+
+    Args:
+        settings: The API's settings.
+        mode: What the sync is asked to do.
+        now: When it began, UTC.
+        first: Whether no sync has read the endpoint to its end yet.
+    """
+    mode = mode or Mode()
+    today = now.date()
+    begin = recent = today - timedelta(days=settings.window_days - 1)
+    if settings.start_date and (first or mode.full_refresh):
+        begin = min(begin, settings.start_date.date())
+    settled_before = None if mode.full_refresh else datetime.combine(begin, time(), now.tzinfo)
+    last = today
+    if mode.windowed:
+        begin = mode.updated_from.date() if mode.updated_from else begin
+        last = min(mode.updated_to.date(), today) if mode.updated_to else today
+    return Scope(
+        first_day=begin,
+        last_day=last,
+        recent_day=recent,
+        today=today,
+        settled_before=settled_before,
+        options={name: getattr(settings, name) for name in OPTIONS},
+    )
+
+
+def load_options(api: Api) -> dict[str, Sequence[str]]:
+    """The values that feeds may take from settings, also for an API that is not configured.
+
+    Raises:
+        ConfigurationError: A value is not valid.
+    """
+    return {name: load_setting(api, name) for name in OPTIONS}

@@ -1,0 +1,153 @@
+"""The tables that endpoints are loaded into: columns known beforehand, and resources that carry them."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import dlt
+import orjson
+
+from analytics_ingest.extract.column_names import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.rows import sent_hash
+from analytics_ingest.json_text import REPLACEMENT, json_text, without_nul
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from dlt.common.schema.typing import TColumnSchema
+    from dlt.sources import DltResource, DltSource
+
+    from analytics_ingest.apis import Api, Endpoint
+
+REJECTED = "_rejected_rows"
+"""Table of rows that could not be stored, with endpoint, reason and the row as JSON."""
+MAX_REJECTED = 1_000_000
+"""Characters of a rejected row that are kept."""
+
+
+def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
+    """Columns whose type does not depend on what comes: timestamps in UTC, the content hash, the mark of deletion."""
+    columns: dict[str, TColumnSchema] = {
+        name: {"data_type": "timestamp"} for name in endpoint.timestamps if "." not in name
+    }
+    columns[ROW_HASH] = {"data_type": "bigint"}
+    if endpoint.primary_key:
+        columns[DELETED_AT] = {"data_type": "timestamp"}
+    return columns
+
+
+def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColumnSchema]:
+    """Types of the key's columns and the path parameters, as ``row`` has them; text where it has none.
+
+    Without them dlt would create no column of the key for a table without rows.
+    """
+    given = endpoint.parents.params if endpoint.parents else ()
+    columns: dict[str, TColumnSchema] = {}
+    for name in dict.fromkeys((*endpoint.primary_key, *given)):
+        value = row.get(name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        columns[name] = {"data_type": "bigint" if whole else "text"}
+        if name in endpoint.primary_key:
+            columns[name]["nullable"] = False
+    return columns
+
+
+def build_resource(
+    endpoint: Endpoint, items: Iterator[Any], types: Mapping[str, str], *, replaces: bool = False
+) -> DltResource:
+    """The endpoint's dlt resource, with its hints, over ``items``.
+
+    Args:
+        endpoint: The endpoint.
+        items: Arrow tables, or what makes the table without a row.
+        types: The type of each column of the table that is known, in dlt's terms.
+        replaces: Whether the items take the place of all rows of a snapshot.
+    """
+    # of two rows with one key in a package, the later one stays
+    moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in known_columns(endpoint)), None)
+    columns: dict[str, TColumnSchema] = {name: {"data_type": kind} for name, kind in types.items()}  # type: ignore[typeddict-item]
+    columns["_dlt_id"] = {"data_type": "text", "nullable": False, "unique": True, "row_key": True}
+    columns["_dlt_load_id"] = {"data_type": "text", "nullable": False}
+    for name in endpoint.primary_key:
+        columns.setdefault(name, {})["nullable"] = False
+    if moves in columns:
+        columns[moves]["dedup_sort"] = "desc"
+    resource: DltResource = dlt.resource(
+        # of a generator dlt looks for the module that it is from, among all that are imported
+        chain(items),
+        name=endpoint.name,
+        primary_key=endpoint.primary_key,
+        # a snapshot's table is replaced only by the rows of a complete read: dlt empties the table of a resource
+        # marked so that yields nothing
+        write_disposition="merge" if endpoint.primary_key else "replace" if replaces else "append",
+        columns=columns,
+    )
+    return resource
+
+
+def build_source(api: Api, resources: Iterable[DltResource]) -> DltSource:
+    """A source named after the API: the schema that its pipeline keeps. Lists and objects become JSON columns."""
+
+    @dlt.source(name=api.name, section=api.name, max_table_nesting=0)
+    def source() -> Iterator[DltResource]:
+        yield from resources
+
+    return source()
+
+
+def declared_source(api: Api) -> DltSource:
+    """The API's resources without data: extracted, they make its tables. Needs no settings and no connection."""
+
+    def resource(endpoint: Endpoint) -> DltResource:
+        return build_resource(endpoint, iter([dlt.mark.materialize_table_schema()]), empty_types(endpoint, []))
+
+    return build_source(api, [resource(endpoint) for endpoint in api.endpoints])
+
+
+def empty_types(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The types of the columns that the endpoint's table has without a row, in dlt's terms.
+
+    Args:
+        endpoint: The endpoint.
+        parents: The path parameters of its requests, of which the first ones tell the types.
+    """
+    columns = known_columns(endpoint) | first_columns(endpoint, parents[0] if parents else {})
+    return {name: str(column["data_type"]) for name, column in columns.items()}
+
+
+def _as_json(sent: Any) -> str:
+    """A rejected row as any destination takes it in a JSON column, cut where it is too long."""
+    # PostgreSQL takes no NUL in JSON
+    text = without_nul(json_text(sent))
+    if len(text) > MAX_REJECTED:
+        return orjson.dumps({"sent": text[:MAX_REJECTED], "characters": len(text)}).decode()
+    return f'{{"sent":{text}}}'
+
+
+def rejected_resource(rejected: Mapping[str, Sequence[tuple[str, Any]]]) -> DltResource:
+    """The rejected rows of a sync by endpoint, each kept once however often it comes."""
+    # here, as definitions load without it
+    from analytics_ingest.extract.arrow import arrow_table  # noqa: PLC0415
+
+    rows = [
+        {
+            "endpoint": endpoint,
+            "reason": reason.replace("\0", REPLACEMENT),
+            "row": _as_json(sent),
+            ROW_HASH: sent_hash(sent),
+        }
+        for endpoint, sents in rejected.items()
+        for reason, sent in sents
+    ]
+    types = {"endpoint": "text", "reason": "text", "row": "json", ROW_HASH: "bigint"}
+    # the rows are JSON text already
+    table = arrow_table(rows, types, required=("endpoint", ROW_HASH), is_native=lambda _name, _kind: True)
+    resource: DltResource = dlt.resource(
+        iter([table]),
+        name=REJECTED,
+        write_disposition="merge",
+        primary_key=["endpoint", ROW_HASH],
+        columns={"row": {"data_type": "json"}},
+    )
+    return resource

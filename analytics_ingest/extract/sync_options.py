@@ -1,0 +1,80 @@
+"""What one sync is asked to do beyond reading what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.timestamps import to_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analytics_ingest.apis import Api
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """How a sync reads.
+
+    Attributes:
+        full_refresh: Every row that comes is loaded again, whatever the table holds.
+        updated_from: With ``updated_to``: of endpoints with a cursor, the rows with a value in this window are loaded
+            again, and nothing else of them; no cursor moves and no row is marked as deleted. UTC, included.
+        updated_to: The end of the window, UTC, included; open if ``None``.
+        endpoints: Names of the only endpoints to sync of those selected; empty for all.
+    """
+
+    full_refresh: bool = False
+    updated_from: datetime | None = None
+    updated_to: datetime | None = None
+    endpoints: frozenset[str] = frozenset()
+
+    @property
+    def windowed(self) -> bool:
+        """Whether there is a window."""
+        return self.updated_from is not None or self.updated_to is not None
+
+    def holds(self, value: datetime | None) -> bool:
+        """Whether a cursor value lies in the window."""
+        return (
+            value is not None
+            and (self.updated_from is None or value >= self.updated_from)
+            and (self.updated_to is None or value <= self.updated_to)
+        )
+
+
+def parse_mode(
+    api: Api,
+    *,
+    full_refresh: bool = False,
+    updated_from: str | None = None,
+    updated_to: str | None = None,
+    endpoints: Sequence[str] = (),
+) -> Mode:
+    """A mode from what a person wrote.
+
+    Raises:
+        ConfigurationError: A date is none, the window ends before it begins, or an endpoint is unknown.
+    """
+    begin, end = _moment("updated_from", updated_from), _moment("updated_to", updated_to)
+    if begin and end and begin > end:
+        raise ConfigurationError(f"updated_from ({updated_from}) is later than updated_to ({updated_to})")
+    if full_refresh and (begin or end):
+        raise ConfigurationError("full_refresh reads everything: leave updated_from and updated_to out")
+    if unknown := sorted(set(endpoints) - set(api.by_name)):
+        raise ConfigurationError(
+            f"{api.name} has no endpoint {', '.join(unknown)}; there are {', '.join(sorted(api.by_name))}"
+        )
+    return Mode(full_refresh=full_refresh, updated_from=begin, updated_to=end, endpoints=frozenset(endpoints))
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if not text:
+        return None
+    moment = to_utc(text)
+    if not isinstance(moment, datetime):
+        raise ConfigurationError(f"{name} is {text!r}, no date or time: write 2026-01-31 or 2026-01-31T12:00:00Z")
+    return moment.astimezone(UTC)

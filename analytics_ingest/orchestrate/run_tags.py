@@ -1,0 +1,131 @@
+"""Which runs concern an API, and which of them are under way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
+
+from analytics_ingest.apis import APIS
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, DagsterRun
+
+API_TAG = "analytics_ingest/api"
+"""Tag of a run: the API that it syncs."""
+CAUSE_TAG = "analytics_ingest/cause"
+"""Tag of a run: what asked for it."""
+RETRY_TAGS = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
+"""Tags of a run: where runs are retried, what was materialised already is not materialised again."""
+ALL_SYNC = "all_sync"
+GRACE = 120.0
+"""Seconds without an event after which a run is looked at: a sync logs its progress every few seconds."""
+LOOK_SECONDS = 60.0
+LOOKED: dict[str, float] = {}
+"""When ``look_for_dead_runs`` last looked, by API, in seconds of this process's clock."""
+STEP_EVENTS = {
+    DagsterEventType.STEP_START,
+    DagsterEventType.STEP_SUCCESS,
+    DagsterEventType.STEP_FAILURE,
+    DagsterEventType.STEP_UP_FOR_RETRY,
+}
+LOG = logging.getLogger(__name__)
+UNDER_WAY = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def backoff(failures: int, *, first: float, longest: float) -> float:
+    """Seconds to rest after so many failures in a row (from 1): ``first``, then twice as long each time."""
+    return min(first * 2.0 ** min(failures - 1, 50), longest)
+
+
+def concerns(run: DagsterRun, api: str) -> bool:
+    """Whether a run syncs (some of) the API, whoever launched it."""
+    if run.asset_selection:
+        return any(key.path[0] == api for key in run.asset_selection)
+    if run.asset_check_selection:
+        # checks alone read no API
+        return False
+    return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
+
+
+def spare_retry(instance: DagsterInstance, run: DagsterRun, api: str) -> None:
+    """Keeps Dagster from trying a run again that failed of what will not change by itself; not if it has other APIs."""
+    others = run.job_name == ALL_SYNC or any(key.path[0] != api for key in run.asset_selection or ())
+    if not others:
+        instance.add_run_tags(run.run_id, {"dagster/retry_on_asset_or_op_failure": "false"})
+
+
+def fail_dead_runs(instance: DagsterInstance, api: str) -> list[str]:
+    """Fails the API's runs whose process is gone, so that they count as under way no longer; gives their ids.
+
+    Where nobody syncs the API its lock is free. A run is dead if its step for the API has begun and not ended, nothing
+    was logged for ``GRACE``, and the lock that was taken since the step began is free. A run on another machine, whose
+    lock cannot be seen, stays as it is.
+    """
+    failed = []
+    for run in runs_under_way(instance, api):
+        if run.status in (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING) and _is_dead(instance, run):
+            instance.report_run_failed(
+                run,
+                f"the process of this run is gone: nobody holds the lock of {api}, and nothing was logged for minutes",
+            )
+            failed.append(run.run_id)
+    return failed
+
+
+def look_for_dead_runs(instance: DagsterInstance, api: str) -> None:
+    """``fail_dead_runs``, at most once in ``LOOK_SECONDS``."""
+    if time.monotonic() - LOOKED.get(api, float("-inf")) >= LOOK_SECONDS:
+        LOOKED[api] = time.monotonic()
+        fail_dead_runs(instance, api)
+
+
+def _is_dead(instance: DagsterInstance, run: DagsterRun) -> bool:
+    last = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    if not last or time.time() - last[0].event_log_entry.timestamp < GRACE:
+        return False
+    begun: dict[str, float] = {}
+    for entry in instance.all_logs(run.run_id, of_type=STEP_EVENTS):
+        event = entry.dagster_event
+        if event is None or event.step_key is None:
+            continue
+        if event.event_type == DagsterEventType.STEP_START:
+            begun[event.step_key] = entry.timestamp
+        else:
+            begun.pop(event.step_key, None)
+    # of a step that is not a sync, or has not begun, there is no telling
+    return bool(begun) and all(_is_abandoned(step, since) for step, since in begun.items())
+
+
+def _is_abandoned(step: str, since: float) -> bool:
+    if step not in APIS:
+        return False
+    # a step may run on another machine, whose lock files are not seen here
+    elsewhere = os.environ.get("ANALYTICS_INGEST_EXECUTOR", "").strip() == "celery"
+    # here, as in the sync of the assets: definitions load without dlt's destinations
+    from analytics_ingest.warehouse.destination import destination_name  # noqa: PLC0415
+    from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415
+    from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
+
+    try:
+        if elsewhere and destination_name() != "postgres":
+            return False
+        warehouse = Warehouse(step, log=LOG, lock_timeout=1)
+        return warehouse.was_abandoned(since=datetime.fromtimestamp(since, tz=UTC))
+    except (WarehouseError, OSError):
+        return False
+
+
+def runs_under_way(instance: DagsterInstance, api: str) -> list[DagsterRun]:
+    """The API's runs that are queued, starting, running or being cancelled."""
+    return [run for run in instance.get_runs(RunsFilter(statuses=UNDER_WAY)) if concerns(run, api)]

@@ -1,0 +1,1 @@
+"""Sensors: changes in an API, and failures of runs."""

@@ -1,0 +1,82 @@
+"""What a table will hold once what was read is loaded, so that children need not wait for the load."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.apis.feeds import LOAD_ID
+from analytics_ingest.extract.deletions import has_collapsed
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from analytics_ingest.config.api import Settings
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
+    from analytics_ingest.warehouse.table_queries import Tables
+
+KINDS: dict[str, type] = {"bigint": int, "text": str, "timestamp": datetime, "bool": bool}
+"""Types of columns whose values come back from the destination as they are in the rows that were read."""
+
+
+class Ahead:
+    """The rows of a parent that was read and is not loaded yet: those in its table, and what changes about them.
+
+    Where the destination could make something else of a value, there is no telling what the table will hold, and
+    children wait.
+    """
+
+    def __init__(self, reader: EndpointReader, settings: Settings) -> None:
+        """Prepares the look.
+
+        Args:
+            reader: What reads the parent.
+            settings: The API's settings.
+        """
+        self._reader = reader
+        self.name = reader.endpoint.name
+        self._key = reader.endpoint.primary_key
+        self._columns = reader.stored.columns
+        self._gone = frozenset(reader.vanished())
+        self._share = settings.min_rows_share
+
+    def is_known(self, tables: Tables) -> bool:
+        """Whether it is certain what the table will hold, and that no check of it will stand against its children."""
+        reader = self._reader
+        if not (reader.over and reader.complete and self._key) or reader.reading.doubt or reader.kept.rows is None:
+            return False
+        if self._columns and ROW_HASH not in self._columns:
+            return False
+        names = {name for row in reader.kept.rows.values() for name in row if name != ROW_HASH}
+        if not all(self._is_plain(name) for name in names):
+            return False
+        now = sum(1 for _ in self.rows(tables, ()))
+        return not has_collapsed(reader.deletions.before, now, share=self._share)
+
+    def rows(self, tables: Tables, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """The rows, as ``feeds.ReadTable`` gives them."""
+        kept = self._reader.kept.rows or {}
+        present = [name for name in wanted if name in self._columns]
+        live = DELETED_AT if DELETED_AT in self._columns else None
+        if self._columns:
+            for values in tables.read(self.name, [*present, *self._key, ROW_HASH], where_null=live):
+                if values[-1] in self._gone or values[len(present) : -1] in kept:
+                    continue
+                row = dict(zip(present, values, strict=False))
+                # a column that no row ever filled does not exist
+                yield tuple(row.get(name) for name in wanted)
+        load_id = str(time.time())
+        for new in kept.values():
+            yield tuple(load_id if name == LOAD_ID else new.get(name) for name in wanted)
+
+    def _is_plain(self, name: str) -> bool:
+        """Whether the values of a column come back from the destination as they are."""
+        kept = self._reader.kept.rows or {}
+        values = [row[name] for row in kept.values() if row.get(name) is not None]
+        kinds = {type(value) for value in values}
+        if not values:
+            return True
+        # a value of another type than the column's is converted as it is loaded
+        return kinds <= {KINDS.get(self._reader.types.of(name) or "")} and not self._reader.has_changes

@@ -1,0 +1,256 @@
+"""What the tables of a dataset hold."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from analytics_ingest.warehouse.column_changes import MAX_EXACT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from dlt.destinations.job_client_impl import SqlJobClientBase
+
+    from analytics_ingest.warehouse.locks import TableLocks
+
+T = TypeVar("T")
+
+FETCH_ROWS = 10_000
+STAMP_ROWS = 1_000
+MOST_TABLES = 25
+"""Tables that are read in one query: a plan takes memory for each of them."""
+
+
+class Counts(NamedTuple):
+    """What there is to count of a table.
+
+    Attributes:
+        rows: Its rows.
+        live: Those that are not marked as deleted.
+        doubled: Keys that more than one row has.
+        lacking: Rows without a complete key.
+    """
+
+    rows: int
+    live: int
+    doubled: int
+    lacking: int
+
+
+class Tables:
+    """The tables of one dataset, over an open connection."""
+
+    def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None) -> None:
+        """Takes a connection.
+
+        Args:
+            client: An open connection to the dataset.
+            locks: How to wait for locks on tables; by default a statement that is refused fails.
+        """
+        self._client = client
+        self._sql = client.sql_client
+        self._locks = locks
+
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The columns of each table that is there, with their type in dlt's terms."""
+        names = dict.fromkeys(tables)
+        found = self._patiently(lambda: list(self._client.get_storage_tables(names)))
+        return {
+            name: {column: str(spec.get("data_type")) for column, spec in columns.items()}
+            for name, columns in found
+            if columns
+        }
+
+    def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
+        """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
+        names = ", ".join(map(self._quoted, columns))
+        query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
+        yield from self._stream(query)
+
+    def read_all(self, wanted: Mapping[str, Mapping[str, str]]) -> dict[str, list[tuple[Any, ...]]]:
+        """All rows of several tables, in one query for those whose columns have the same types.
+
+        Args:
+            wanted: By table the columns to read and their types, in the order of the tuples.
+        """
+        rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in wanted}
+        by_types: dict[tuple[str, ...], list[str]] = {}
+        for name, columns in wanted.items():
+            by_types.setdefault(tuple(columns.values()), []).append(name)
+        for names in by_types.values():
+            for some in batched(names, MOST_TABLES):
+                query = " UNION ALL ".join(
+                    f"SELECT {place}, {', '.join(map(self._quoted, wanted[name]))} FROM {self._name(name)}"  # noqa: S608
+                    for place, name in enumerate(some)
+                )
+                for place, *values in self._stream(query):
+                    rows[some[place]].append(tuple(values))
+        return rows
+
+    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
+        return self._patiently(lambda: self._stamp(table, column, moment, key=key, values=values))
+
+    def _stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+        name, column, key = self._name(table), self._quoted(column), self._quoted(key)
+        stamped = 0
+        with self._sql.begin_transaction():
+            for start in range(0, len(values), STAMP_ROWS):
+                where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + STAMP_ROWS]))})"
+                # not one by one: a statement that is refused ends the transaction
+                rows = self._sql.execute_sql(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
+                found = int(rows[0][0]) if rows else 0
+                if found:
+                    self._sql.execute_sql(f"UPDATE {name} SET {column} = %s {where}", moment)  # noqa: S608
+                stamped += found
+        return stamped
+
+    def rewrite(self, table: str, changes: Mapping[int, Mapping[str, Any]], *, key: str) -> None:
+        """Sets columns in place, all or none.
+
+        Args:
+            table: The table.
+            changes: By the value of ``key`` the columns to set and their values.
+            key: A column of whole numbers, which may be among those to set.
+        """
+        name, quoted, items = self._name(table), self._quoted(key), list(changes.items())
+        if not items:
+            return
+        with self._sql.begin_transaction():
+            for start in range(0, len(items), STAMP_ROWS):
+                batch = items[start : start + STAMP_ROWS]
+                sets, values = [], []
+                # one statement for all rows, as a lake writes files for each
+                for column in dict.fromkeys(column for _, change in batch for column in change):
+                    found = [(row, change[column]) for row, change in batch if column in change]
+                    whens = " ".join(f"WHEN {row:d} THEN %s" for row, _ in found)
+                    target = self._quoted(column)
+                    sets.append(f"{target} = CASE {quoted} {whens} ELSE {target} END")
+                    values += [value for _, value in found]
+                rows = ", ".join(f"{row:d}" for row, _ in batch)
+                self._sql.execute_sql(f"UPDATE {name} SET {', '.join(sets)} WHERE {quoted} IN ({rows})", *values)  # noqa: S608
+
+    @property
+    def max_name_length(self) -> int | None:
+        """Characters that the name of a column may have."""
+        return self._client.capabilities.max_column_identifier_length
+
+    @property
+    def takes_nul(self) -> bool:
+        """Whether texts may hold the character NUL."""
+        return self._client.config.destination_type != "postgres"
+
+    def holds_large(self, table: str, column: str) -> bool:
+        """Whether a column of whole numbers has one that a double cannot hold exactly."""
+        name = self._quoted(column)
+        where = f"{name} > {MAX_EXACT} OR {name} < -{MAX_EXACT}"
+        return bool(self._execute(f"SELECT 1 FROM {self._name(table)} WHERE {where} LIMIT 1"))  # noqa: S608
+
+    def count(self, table: str) -> int:
+        """Rows in a table."""
+        return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
+
+    def counts(self, table: str, key: Sequence[str], *, where_null: str | None) -> Counts:
+        """What there is to count of a table.
+
+        Args:
+            table: The table.
+            key: The columns of its key; none, if it has none.
+            where_null: The column that has a value in rows that are marked as deleted, if the table has one.
+        """
+        return self.counts_of({table: (key, where_null)})[table]
+
+    def counts_of(self, wanted: Mapping[str, tuple[Sequence[str], str | None]]) -> dict[str, Counts]:
+        """What there is to count of several tables, in one query for all.
+
+        Args:
+            wanted: By table its key and its column of marks, see ``counts``.
+        """
+        found: dict[str, Counts] = {}
+        for names in batched(wanted, MOST_TABLES):
+            query = " UNION ALL ".join(
+                f"SELECT {place}, {self._counting(name, *wanted[name])}" for place, name in enumerate(names)
+            )
+            for place, *numbers in self._execute(query) or ():
+                found[names[place]] = Counts(*(int(value or 0) for value in numbers))
+        return found
+
+    def _counting(self, table: str, key: Sequence[str], where_null: str | None) -> str:
+        """The rest of a query for the counts of a table, after its ``SELECT``."""
+        if not key:
+            return f"count(*), count(*), 0, 0 FROM {self._name(table)}"
+        live = f"CASE WHEN {self._quoted(where_null)} IS NULL THEN 1 END" if where_null else "*"
+        columns = ", ".join(map(self._quoted, key))
+        lacking = " OR ".join(f"{self._quoted(column)} IS NULL" for column in key)
+        groups = (
+            f"SELECT count(*) AS n, count({live}) AS live, "  # noqa: S608
+            f"CASE WHEN {lacking} THEN 1 ELSE 0 END AS lacking FROM {self._name(table)} GROUP BY {columns}"
+        )
+        return f"sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking) FROM ({groups}) AS keys"
+
+    def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
+        """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
+        names = ", ".join(map(self._quoted, columns))
+        rows = self._execute(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
+        return [tuple(row) for row in rows or ()]
+
+    def newest(self, table: str, column: str) -> Any:
+        """The highest value of a column of timestamps, or of texts."""
+        rows = self._execute(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
+        return rows[0][0] if rows else None
+
+    def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
+        """Some rows of a table, by column."""
+        names = ", ".join(map(self._quoted, columns))
+        found = self._execute(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
+        return [dict(zip(columns, row, strict=True)) for row in found or ()]
+
+    def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, fetched in batches."""
+        with ExitStack() as stack:
+            cursor = self._patiently(lambda: stack.enter_context(self._sql.execute_query(query)))
+            while rows := cursor.fetchmany(FETCH_ROWS):
+                yield from rows
+
+    def _execute(self, sql: str) -> Sequence[Sequence[Any]] | None:
+        return self._patiently(lambda: self._sql.execute_sql(sql))
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        return self._locks.wait(act) if self._locks else act()
+
+    def _where(self, null: str | None) -> str:
+        return f" WHERE {self._quoted(null)} IS NULL" if null else ""
+
+    def _number(self, sql: str) -> int:
+        rows = self._execute(sql)
+        return int(rows[0][0]) if rows else 0
+
+    def _quoted(self, column: str) -> str:
+        return self._sql.escape_column_name(column)
+
+    def _name(self, table: str) -> str:
+        return self._sql.make_qualified_table_name(table)
+
+
+class NoTables(Tables):
+    """The tables of a warehouse that does not exist yet: none."""
+
+    def __init__(self) -> None:
+        """Needs no connection."""
+
+    max_name_length = None
+    takes_nul = True
+
+    def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:  # noqa: ARG002
+        """No columns of any table."""
+        return {}
+
+
+def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """The names in lists of so many at most."""
+    left = iter(names)
+    while some := list(islice(left, size)):
+        yield some
