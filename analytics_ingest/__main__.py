@@ -1,5 +1,5 @@
 """``python -m analytics_ingest``: the command line."""
 
-from analytics_ingest.cli import app
+from analytics_ingest.cli.app import app
 
 app(prog_name="analytics-ingest")

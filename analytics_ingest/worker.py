@@ -1,10 +1,5 @@
-"""The Celery app of a worker that executes steps of runs: ``celery -A analytics_ingest.worker worker``."""
+"""The name by which running deployments start ``celery_app``: ``celery -A analytics_ingest.worker worker``."""
 
-from dagster_celery.config import DEFAULT_CONFIG, dict_wrapper
-from dagster_celery.make_app import make_app
-from dagster_celery.tasks import create_task
+from analytics_ingest.celery_app import app, execute_plan
 
-from analytics_ingest.orchestrate.executors import CELERY_OPTIONS, celery_settings
-
-app = make_app({**celery_settings(), "config_source": dict_wrapper({**DEFAULT_CONFIG, **CELERY_OPTIONS})})
-execute_plan = create_task(app)
+__all__ = ["app", "execute_plan"]

@@ -15,7 +15,7 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from analytics_ingest.cli import app
+from analytics_ingest.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.cli import app
-from analytics_ingest.commands import NEITHER
+from analytics_ingest.cli.app import app
+from analytics_ingest.cli.lines import NEITHER
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import sync
@@ -167,7 +167,7 @@ def test_verify_while_a_sync_does_not_end(sandbox: SandboxServer, monkeypatch: p
 
 
 def test_command_line_does_not_wait_for_dlt_or_dagster() -> None:
-    code = "import sys, analytics_ingest.cli; print(sorted({'dlt', 'dagster', 'duckdb'} & set(sys.modules)))"
+    code = "import sys, analytics_ingest.cli.app; print(sorted({'dlt', 'dagster', 'duckdb'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert done.stdout == "[]\n"

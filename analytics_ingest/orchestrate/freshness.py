@@ -19,9 +19,9 @@ from dagster import (
     RunsFilter,
 )
 
-from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.apis import APIS
 from analytics_ingest.config.api import profile_or_neutral
+from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, look_for_dead_runs
 from analytics_ingest.orchestrate.schedules import not_configured
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from analytics_ingest.config.deployment import Deployment
-
     from analytics_ingest.config.schedule import Cadence
 
 SENSOR = "freshness_sensor"

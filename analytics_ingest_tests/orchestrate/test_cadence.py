@@ -11,9 +11,9 @@ from dagster import DefaultScheduleStatus, DefaultSensorStatus
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.config.deployment import Deployment
-from analytics_ingest.orchestrate.default_status import schedule_status, sensor_status
 from analytics_ingest.config.schedule import load_cadence, longest_interval
 from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.orchestrate.default_status import schedule_status, sensor_status
 from analytics_ingest.orchestrate.freshness import freshness_policy
 
 if TYPE_CHECKING:

@@ -72,7 +72,7 @@ def deployment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @contextmanager
 def worker(folder: Path, name: str) -> Iterator[subprocess.Popen[Any]]:
     """A worker as if on a machine of its own: with a working folder that no other has."""
-    command = [sys.executable, "-m", "celery", "--app", "analytics_ingest.worker", "worker", "--concurrency", "1"]
+    command = [sys.executable, "-m", "celery", "--app", "analytics_ingest.celery_app", "worker", "--concurrency", "1"]
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--hostname", f"{name}@%h"],

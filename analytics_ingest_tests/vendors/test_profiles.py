@@ -16,7 +16,7 @@ from dagster import AssetKey, AssetSelection, DagsterInstance, Definitions
 from typer.testing import CliRunner
 
 from analytics_ingest.apis import APIS, PROFILES
-from analytics_ingest.cli import app
+from analytics_ingest.cli.app import app
 from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest.diagnostics.connection_check import check_api

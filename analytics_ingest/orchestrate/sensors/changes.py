@@ -18,9 +18,9 @@ from dagster import (
     SkipReason,
 )
 
-from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
+from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, fail_dead_runs, runs_under_way
 from analytics_ingest.orchestrate.schedules import not_configured
 

@@ -1,4 +1,4 @@
-"""The command line: the demo, the sandbox, and the commands that look without touching. Syncs are Dagster's."""
+"""``analytics-ingest sandbox``: the five APIs with made-up data, on this machine."""
 
 from __future__ import annotations
 
@@ -6,46 +6,18 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analytics_ingest.commands import check, verify
-from analytics_ingest.terminal import open_console
+from analytics_ingest.cli.lines import complain
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    # a traceback that shows variables would show keys
-    pretty_exceptions_show_locals=False,
-    help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dagster dev`.",
-)
-app.command()(check)
-app.command()(verify)
 Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is some 20,000 rows.")]
 
 
-@app.command()
-def demo(
-    scale: Scale = 1.0,
-    folder: Annotated[Path, typer.Option(help="Where the DuckDB file goes.")] = Path("data"),
-) -> None:
-    """Syncs all five APIs from the sandbox into DuckDB through Dagster, lets a day pass, syncs again."""
-    # Dagster takes seconds to import: not for --help
-    from analytics_ingest.demo import DemoError, run_demo  # noqa: PLC0415
-
-    try:
-        run_demo(folder=folder, scale=scale, console=open_console())
-    except DemoError as error:
-        _say(str(error))
-        raise typer.Exit(1) from None
-
-
-@app.command()
 def sandbox(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8700,
     scale: Scale = 1.0,
@@ -77,12 +49,8 @@ def sandbox(
                 _announce(server)
                 stopped.wait()
     except OSError as error:
-        _say(f"port {port} cannot be used ({error.strerror}): choose another with --port")
+        complain(f"port {port} cannot be used ({error.strerror}): choose another with --port")
         raise typer.Exit(1) from None
-
-
-def _say(problem: str) -> None:
-    typer.secho(problem, fg="red", err=True)
 
 
 def _announce(server: SandboxServer) -> None:
@@ -96,7 +64,7 @@ def _run(command: str, server: SandboxServer) -> int:
     from analytics_ingest.config.api import missing_settings  # noqa: PLC0415
 
     if configured := [name for name, api in APIS.items() if len(missing_settings(api)) < 2]:
-        _say(f"{configured[0]} has settings of its own: run `{command}` without the sandbox")
+        complain(f"{configured[0]} has settings of its own: run `{command}` without the sandbox")
         return 1
     # the caller's own command line, as a shell would run it
     environment = {**os.environ, **server.environment()}

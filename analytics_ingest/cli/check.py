@@ -1,0 +1,44 @@
+"""``analytics-ingest check``: one row of each endpoint, to see that settings, key and permissions are right."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import typer
+
+from analytics_ingest.apis import APIS
+from analytics_ingest.cli.lines import (
+    FAILED,
+    FINE,
+    NEITHER,
+    Names,
+    console_log,
+    declared_apis,
+    line,
+    name_width,
+    title,
+)
+from analytics_ingest.terminal import open_console
+
+
+def check(apis: Names = None) -> None:
+    """Asks each API for one row of each endpoint: settings, key, permissions, shape. Changes nothing.
+
+    A child is asked for one row of its parent. An API that is not configured is no failure.
+
+    Anything that failed makes the exit code 1, and says what to do.
+    """
+    # dlt takes a second to import: not for --help
+    from analytics_ingest.diagnostics.connection_check import check_api  # noqa: PLC0415
+
+    console, log = open_console(highlight=False), console_log("check", open_console(stderr=True))
+    marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
+    found: Counter[str] = Counter()
+    for api in declared_apis(apis or list(APIS)).values():
+        console.print(title(api))
+        for checked in check_api(api, log=log):
+            found[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"
+            found["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
+            console.print(line(marks[checked.outcome], checked.subject, checked.said, width=name_width(api)))
+    console.print(", ".join(f"{found[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
+    raise typer.Exit(1 if found["failed"] else 0)
