@@ -18,7 +18,7 @@ from dagster._config import validate_config
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.config.api import Settings
-from analytics_ingest.config.schedule import Cadence
+from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.asset_checks import CHECKS
 from analytics_ingest.sync import table_checks as findings
@@ -57,7 +57,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
         "FULL_REFRESH_CRON": "Sundays",
         "WARN_AFTER": "two syncs",
         "FAIL_AFTER": "four syncs",
-        "CHANGE_INTERVAL": str(Cadence.model_fields["change_interval"].default),
+        "CHANGE_INTERVAL": str(ScheduleSettings.model_fields["change_interval"].default),
         "OWNERS": "none",
         "DOCS_URL": "none",
     }
@@ -71,7 +71,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
     }
 
     of_the_graph |= {"PROFILE": "none"}
-    assert set(of_the_graph) - {"PROFILE"} == {name.upper() for name in Cadence.model_fields}
+    assert set(of_the_graph) - {"PROFILE"} == {name.upper() for name in ScheduleSettings.model_fields}
     assert listed == expected | of_the_graph | of_the_deployment
 
 
@@ -151,5 +151,5 @@ def test_commands_do_what_they_say_as_they_are_written(serve: Callable[..., Sand
 
 
 def test_settings_are_described() -> None:
-    for model in (Settings, Cadence):
+    for model in (Settings, ScheduleSettings):
         assert all(field.description for field in model.model_fields.values())

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
-from analytics_ingest.extract.sync_options import Mode
+from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.extract.upstream import Answer, Asked, Upstream
+from analytics_ingest_tests.extract.upstream import Asked, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ API = Api(
             PAGES,
             description="Parts of things.",
             primary_key=("thing_id", "id"),
-            parents=From("things", thing_id="id"),
+            parents=FromTable("things", thing_id="id"),
             timestamps=(),
         ),
     ),
@@ -81,7 +81,7 @@ class Rows:
     wrap: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Asked) -> Response:
         segments = [unquote(segment) for segment in asked.path.strip("/").split("/")]
         if segments[-1] == "parts":
             pages = self.parts.get(segments[1], [])
@@ -94,7 +94,7 @@ class Rows:
         if self.wrap and segments[-1] != "others":
             body = {**body, **self.wrap}
         # a lone surrogate is sent as its escape, as servers do
-        return Answer(body=dumped(body), headers=dict(self.headers))
+        return Response(body=dumped(body), headers=dict(self.headers))
 
 
 @dataclass
@@ -104,7 +104,7 @@ class NumberedRows(Rows):
     lists: Sequence[Sequence[Sequence[Any]]] = field(default_factory=list)
     children: Sequence[Mapping[str, Sequence[Sequence[Any]]]] = field(default_factory=list)
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: Asked) -> Response:
         path, _, number = asked.path.rpartition("/")
         of = int(number)
         rows = Rows(parts=self.children[of]) if path.endswith("/parts") else Rows(things=self.lists[of])
@@ -114,7 +114,7 @@ class NumberedRows(Rows):
 def numbered(name: str, number: int) -> Endpoint:
     """An endpoint of the API with a path and a table of its own; a child's parents have the same number."""
     plain = API.by_name[name]
-    parents = From(f"things_{number}", thing_id="id") if plain.parents else None
+    parents = FromTable(f"things_{number}", thing_id="id") if plain.parents else None
     return replace(plain, name=f"{name}_{number}", path=f"{plain.path}/{number}", parents=parents)
 
 
@@ -138,12 +138,12 @@ class Trial:
         self.rows = Rows()
         self.server = Upstream(self._answer)
 
-    def _answer(self, asked: Asked) -> Answer:
+    def _answer(self, asked: Asked) -> Response:
         return self.rows.answer(asked)
 
     def sync(self, *endpoints: str, full_refresh: bool = False, log: logging.Logger = LOG) -> dict[str, EndpointResult]:
         """Syncs the API, or some of its endpoints; the results by endpoint."""
-        run = ApiSync(API, selected=set(endpoints) or None, mode=Mode(full_refresh=full_refresh), log=log).run()
+        run = ApiSync(API, selected=set(endpoints) or None, mode=SyncOptions(full_refresh=full_refresh), log=log).run()
         return {result.endpoint.name: result for result in run}
 
 

@@ -5,10 +5,10 @@ Lists sit at ``items``, single records and some lists are the whole body. A body
 only within its project.
 """
 
-from analytics_ingest.apis.feeds import From, Row
+from analytics_ingest.apis.feeds import FromTable, Row
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 
 PAGES = cursor(cursor_param="page-token", cursor_path="next_page_token")
 UPDATED = ("updated_at",)
@@ -21,7 +21,7 @@ def org_and_project(row: Row) -> Row:
     return {"org_id": org, "project_id": project}
 
 
-PROJECT = From("projects", org_id="username", project_id="reponame")
+PROJECT = FromTable("projects", org_id="username", project_id="reponame")
 
 CONTINUOUS_INTEGRATION = Api(
     name="continuous_integration",
@@ -32,7 +32,7 @@ CONTINUOUS_INTEGRATION = Api(
     cron="10,40 * * * *",
     full_refresh_cron="0 4 * * 0",
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="pipelines",
             concerns=("pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs"),
             blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
@@ -90,7 +90,7 @@ CONTINUOUS_INTEGRATION = Api(
             "/v2/pipeline/{pipeline_id}/workflow",
             "items",
             PAGES,
-            parents=From("pipelines", pipeline_id="id"),
+            parents=FromTable("pipelines", pipeline_id="id"),
             timestamps_as_sent=("stopped_at",),
             description="The workflows of each pipeline, as its list shows them.",
         ),
@@ -107,7 +107,7 @@ CONTINUOUS_INTEGRATION = Api(
             "/v2/workflow/{workflow_id}",
             "$",
             PAGES,
-            parents=From("pipeline_workflows", workflow_id="id"),
+            parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("stopped_at",),
             description="Each workflow's own record: its status and the times of its course.",
         ),
@@ -116,7 +116,7 @@ CONTINUOUS_INTEGRATION = Api(
             "/v2/workflow/{workflow_id}/job",
             "items",
             PAGES,
-            parents=From("pipeline_workflows", workflow_id="id"),
+            parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("started_at", "stopped_at"),
             description="The jobs of each workflow, approvals included.",
         ),
@@ -126,7 +126,7 @@ CONTINUOUS_INTEGRATION = Api(
             "$",
             PAGES,
             primary_key=("project_slug", "number"),
-            parents=From(
+            parents=FromTable(
                 "workflow_jobs",
                 project_slug="project_slug",
                 job_number="job_number",

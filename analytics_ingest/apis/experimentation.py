@@ -5,10 +5,10 @@ of ``data``. Ids of rules are unique only within their gate or config, and a con
 config's id.
 """
 
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 
 PAGES = page_number(page_param="page", limit_param="limit", limit=100)
 UPDATED = ("updated_at",)
@@ -21,12 +21,12 @@ EXPERIMENTATION = Api(
     cron="5 * * * *",
     full_refresh_cron="0 1 * * 0",
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="ingestion_runs",
             concerns=("ingestion_runs", "ingestion_status", "events", "events_metrics", "metrics", "metrics_values"),
             blind="values that are corrected without a run",
         ),
-        Probe(
+        ChangeProbe(
             endpoint="audit_logs",
             concerns=(
                 *("audit_logs", "autotunes", "dynamic_configs", "dynamic_configs_versions", "dynamic_configs_rules"),
@@ -66,7 +66,7 @@ EXPERIMENTATION = Api(
             "data",
             PAGES,
             primary_key=("id", "version"),
-            parents=From("dynamic_configs", dynamic_config_id="id"),
+            parents=FromTable("dynamic_configs", dynamic_config_id="id"),
             description="Every version of each dynamic config; all versions of a config share its id.",
         ),
         Endpoint(
@@ -75,7 +75,7 @@ EXPERIMENTATION = Api(
             "data[*].rules[*]",
             PAGES,
             primary_key=("dynamic_config_id", "id"),
-            parents=From("dynamic_configs", dynamic_config_id="id"),
+            parents=FromTable("dynamic_configs", dynamic_config_id="id"),
             description="The targeting rules of each dynamic config.",
         ),
         Endpoint(
@@ -93,7 +93,7 @@ EXPERIMENTATION = Api(
             "data",
             PAGES,
             primary_key=("event_name", "id"),
-            parents=From("events", event_name="name"),
+            parents=FromTable("events", event_name="name"),
             description="The metrics that are computed from each event.",
         ),
         Endpoint(
@@ -119,7 +119,7 @@ EXPERIMENTATION = Api(
             "data[*].rules[*]",
             PAGES,
             primary_key=("gate_id", "id"),
-            parents=From("gates", gate_id="id"),
+            parents=FromTable("gates", gate_id="id"),
             description="The targeting rules of each gate.",
         ),
         Endpoint(
@@ -185,7 +185,7 @@ EXPERIMENTATION = Api(
             "data",
             PAGES,
             primary_key=("segment_id", "id"),
-            parents=From("segments", segment_id="id"),
+            parents=FromTable("segments", segment_id="id"),
             description="The ids that belong to each segment that is kept as a list.",
         ),
         Endpoint(

@@ -5,14 +5,14 @@ unique only within its workspace; its keys are asked for in each environment of 
 means that the segment is not defined in the environment.
 """
 
-from analytics_ingest.apis.feeds import From, Join
+from analytics_ingest.apis.feeds import FromTable, JoinOf
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import offset
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 
 PAGES = offset(offset_param="offset", limit=50)
 UPDATED = ("updated_at",)
-WORKSPACE = From("workspaces", workspace_id="id")
+WORKSPACE = FromTable("workspaces", workspace_id="id")
 
 FEATURE_MANAGEMENT = Api(
     name="feature_management",
@@ -22,7 +22,7 @@ FEATURE_MANAGEMENT = Api(
     cron="50 * * * *",
     full_refresh_cron="0 5 * * 0",
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="change_requests",
             concerns=(
                 *("change_requests", "workspaces", "environments", "segments", "segments_keys", "feature_flags"),
@@ -89,9 +89,9 @@ FEATURE_MANAGEMENT = Api(
             "$",
             PAGES,
             primary_key=("environment_id", "segment_name", "key"),
-            parents=Join(
-                From("environments", environment_id="id", workspace_id="workspace_id"),
-                From("segments", segment_name="name", workspace_id="workspace_id"),
+            parents=JoinOf(
+                FromTable("environments", environment_id="id", workspace_id="workspace_id"),
+                FromTable("segments", segment_name="name", workspace_id="workspace_id"),
                 on="workspace_id",
             ),
             missing="not defined",

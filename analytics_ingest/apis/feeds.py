@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from analytics_ingest.apis.scope import Scope
+    from analytics_ingest.apis.scope import DateWindow
 
 Row = Mapping[str, Any]
 ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
@@ -20,14 +20,14 @@ ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
 
 
 MARK = "_mark"
-"""Key in a feed's row under which its ``Mark`` stands."""
+"""Key in a feed's row under which its ``ParentVersion`` stands."""
 NAMING = "_naming"
-"""Key in a feed's row under which its ``Naming`` stands, if its parent has one."""
+"""Key in a feed's row under which its ``PartitionName`` stands, if its parent has one."""
 LOAD_ID = "_dlt_load_id"
 
 
 @dataclass(frozen=True)
-class Mark:
+class ParentVersion:
     """By which a parent that changed is told from one that did not.
 
     Attributes:
@@ -40,10 +40,10 @@ class Mark:
     load_id: float
     settled: bool
 
-    def with_(self, other: Mark) -> Mark:
+    def with_(self, other: ParentVersion) -> ParentVersion:
         """The mark of a pair: changed when either did, settled when both are."""
         known = self.updated_at is not None and other.updated_at is not None
-        return Mark(
+        return ParentVersion(
             max(self.updated_at, other.updated_at) if known else None,
             max(self.load_id, other.load_id),
             self.settled and other.settled,
@@ -62,7 +62,7 @@ def as_time(value: Any) -> Any:
     return moment if moment.tzinfo else None
 
 
-class Feed(Protocol):
+class ParentSource(Protocol):
     """What every kind of feed offers."""
 
     @property
@@ -84,11 +84,11 @@ class Feed(Protocol):
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """Of the params those whose value is that of a column of this resource, as it is; by param the column."""
 
-    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
         """One row per request with its ``MARK``, duplicates possible, in no order."""
 
 
-class From:
+class FromTable:
     """Rows of one resource's table: ``From("gates", gate_id="id")`` gives ``gate_id`` from column ``id``."""
 
     open_ended = False
@@ -132,17 +132,17 @@ class From:
         self._updated = updated
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         given = self._columns if resource == self.resources[0] else {}
         return {name: column for name, column in given.items() if name in self.params}
 
     @property
     def settles(self) -> bool:
-        """See ``Feed.settles``."""
+        """See ``ParentSource.settles``."""
         return self._settled is not None or self._settled_after is not None
 
-    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         asked = [pair[0] for pair in (self._settled, self._where) if pair]
         asked += [name for name in (self._updated, self._settled_after) if name]
         names = (LOAD_ID, *asked)
@@ -154,77 +154,77 @@ class From:
             if self._derive:
                 row = {name: value for name, value in {**row, **self._derive(row)}.items() if name in self.params}
             updated_at = as_time(told[self._updated]) if self._updated else None
-            row[MARK] = Mark(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, scope))
+            row[MARK] = ParentVersion(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, scope))
             yield row
 
-    def _is_settled(self, told: Row, scope: Scope) -> bool:
+    def _is_settled(self, told: Row, scope: DateWindow) -> bool:
         if self._settled and told[self._settled[0]] not in self._settled[1]:
             return False
         return self.settles and (self._settled_after is None or scope.is_before(as_time(told[self._settled_after])))
 
 
 @dataclass(frozen=True)
-class Union:
+class UnionOf:
     """The rows of several feeds that give the same names."""
 
-    feeds: tuple[From, ...]
+    feeds: tuple[FromTable, ...]
     open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """See ``Feed.resources``."""
+        """See ``ParentSource.resources``."""
         return tuple(name for feed in self.feeds for name in feed.resources)
 
     @property
     def params(self) -> tuple[str, ...]:
-        """See ``Feed.params``."""
+        """See ``ParentSource.params``."""
         return self.feeds[0].params
 
     @property
     def settles(self) -> bool:
-        """See ``Feed.settles``."""
+        """See ``ParentSource.settles``."""
         return any(feed.settles for feed in self.feeds)
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         return {name: column for feed in self.feeds for name, column in feed.columns_of(resource).items()}
 
-    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         for feed in self.feeds:
             yield from feed.rows(read, scope)
 
 
 @dataclass(frozen=True)
-class Join:
+class JoinOf:
     """Every pair of a row of ``left`` and one of ``right`` whose value ``on`` is the same; ``on`` is dropped."""
 
-    left: From
-    right: From
+    left: FromTable
+    right: FromTable
     on: str
     open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """See ``Feed.resources``."""
+        """See ``ParentSource.resources``."""
         return (*self.left.resources, *self.right.resources)
 
     @property
     def params(self) -> tuple[str, ...]:
-        """See ``Feed.params``."""
+        """See ``ParentSource.params``."""
         return tuple(name for name in (*self.left.params, *self.right.params) if name != self.on)
 
     @property
     def settles(self) -> bool:
-        """See ``Feed.settles``."""
+        """See ``ParentSource.settles``."""
         return self.left.settles and self.right.settles
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         return {**self.left.columns_of(resource), **self.right.columns_of(resource)}
 
-    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         partners: dict[Any, list[dict[str, Any]]] = {}
         for row in self.right.rows(read, scope):
             partners.setdefault(row.pop(self.on), []).append(row)
@@ -234,7 +234,7 @@ class Join:
 
 
 @dataclass(frozen=True)
-class Naming:
+class PartitionName:
     """How the name of a parent in the path relates to the name that the API gives it.
 
     Attributes:
@@ -249,7 +249,7 @@ class Naming:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class FromRenamed:
     """The rows of a feed under the names that the API itself gives to its parents, as a table holds them.
 
     Some parents are known under a provisional name at first, with an identifier in it. The API's name for the
@@ -267,7 +267,7 @@ class Named:
             fills the table. Others leave them out.
     """
 
-    feed: From | Union
+    feed: FromTable | UnionOf
     param: str
     identify: Callable[[Any], str | None]
     table: str
@@ -278,21 +278,21 @@ class Named:
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """See ``Feed.resources``."""
+        """See ``ParentSource.resources``."""
         return self.feed.resources
 
     @property
     def params(self) -> tuple[str, ...]:
-        """See ``Feed.params``."""
+        """See ``ParentSource.params``."""
         return self.feed.params
 
     @property
     def settles(self) -> bool:
-        """See ``Feed.settles``."""
+        """See ``ParentSource.settles``."""
         return self.feed.settles
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         return self.feed.columns_of(resource)
 
     def names(self, read: ReadTable) -> dict[str, str]:
@@ -304,21 +304,21 @@ class Named:
         """The API's name for a parent, if it is known; else the name as it is."""
         return names.get(self.identify(value) or "", value)
 
-    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         names = self.names(read)
         known = frozenset(names.values())
         for row in self.feed.rows(read, scope):
             value = row[self.param]
             current = self.current(value, names)
             if current != value:
-                row[NAMING] = Naming(former={**_values(row), self.param: value})
+                row[NAMING] = PartitionName(former={**_values(row), self.param: value})
                 row[self.param] = current
             elif self.identify(value) and value not in known:
-                row[NAMING] = Naming(named_by={self.param: self.name})
+                row[NAMING] = PartitionName(named_by={self.param: self.name})
                 row[self.param] = value if self.asks else None
             elif self.asks and value not in known:
-                row[NAMING] = Naming(late=True)
+                row[NAMING] = PartitionName(late=True)
             yield row
 
 

@@ -6,7 +6,7 @@ Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Recor
 
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import page_number
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 
 PAGES = page_number(page_param="page[number]", limit_param="page[size]", limit=50)
 UPDATED = ("updated_at", "attributes.updated_at")
@@ -20,7 +20,7 @@ INCIDENT_RESPONSE = Api(
     cron="*/15 * * * *",
     full_refresh_cron="0 2 * * 0",
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="incidents",
             concerns=("incidents", "dashboards"),
             blind="edits of incidents that are not on the first page, and of dashboards",

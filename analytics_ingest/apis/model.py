@@ -14,14 +14,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from analytics_ingest.apis.feeds import Named
+from analytics_ingest.apis.feeds import FromRenamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from analytics_ingest.apis.feeds import Feed
+    from analytics_ingest.apis.feeds import ParentSource
     from analytics_ingest.apis.paginators import Paginator
-    from analytics_ingest.apis.probe import Probe
+    from analytics_ingest.apis.probe import ChangeProbe
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Endpoint:
         retry_status_codes: Status codes retried here beside those of the API.
         secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
         finished: A column and its values that mean that a row changes no more. The parents of other rows are asked
-            at each sync, also when they are settled (see ``feeds.From``).
+            at each sync, also when they are settled (see ``feeds.FromTable``).
         retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
             values that the table has in them stay. Of endpoints with a key only.
     """
@@ -66,7 +66,7 @@ class Endpoint:
     primary_key: tuple[str, ...] = field(default=("id",), kw_only=True)
     data_selector_else: str | None = field(default=None, kw_only=True)
     rows: Callable[[Any], Iterable[Any]] | None = field(default=None, kw_only=True)
-    parents: Feed | None = field(default=None, kw_only=True)
+    parents: ParentSource | None = field(default=None, kw_only=True)
     cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
     timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
     timestamps_as_sent: tuple[str, ...] = field(default=(), kw_only=True)
@@ -122,7 +122,9 @@ class Endpoint:
     @property
     def lookups(self) -> tuple[str, ...]:
         """Names of other resources whose tables tell names for the path; none of them has to be read for it."""
-        return (self.parents.table,) if isinstance(self.parents, Named) and self.parents.table != self.name else ()
+        return (
+            (self.parents.table,) if isinstance(self.parents, FromRenamed) and self.parents.table != self.name else ()
+        )
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -193,7 +195,7 @@ class Api:
     base_url: str = ""
     versions: tuple[str, ...] = ()
     requests_per_minute: int | None = None
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[ChangeProbe, ...] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

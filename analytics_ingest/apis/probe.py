@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class ChangeProbe:
     """A list that tells of changes: one request each time, or one for each of its first parents.
 
     Attributes:

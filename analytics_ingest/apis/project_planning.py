@@ -5,10 +5,10 @@ epic, its group or its iteration: comments and history are read for the stories 
 under several objectives, one objective under several categories.
 """
 
-from analytics_ingest.apis.feeds import From, Union
+from analytics_ingest.apis.feeds import FromTable, UnionOf
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 
 SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
 UPDATED = ("updated_at",)
@@ -17,11 +17,11 @@ COURSE = (
     *("moved_at", "deadline", "planned_start_date"),
 )
 """Times in the course of a story, an epic or an objective."""
-STORIES = Union(
+STORIES = UnionOf(
     (
-        From("epics_stories", story_id="id"),
-        From("groups_stories", story_id="id"),
-        From("iterations_stories", story_id="id"),
+        FromTable("epics_stories", story_id="id"),
+        FromTable("groups_stories", story_id="id"),
+        FromTable("iterations_stories", story_id="id"),
     )
 )
 
@@ -33,12 +33,12 @@ PROJECT_PLANNING = Api(
     cron="20 * * * *",
     full_refresh_cron="0 3 * * 0",
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="epics",
             concerns=("epics", "epics_comments", "epics_stories", "stories_comments", "story_history", "search_epics"),
             blind="edits of stories and comments that leave their epic as it was",
         ),
-        Probe(
+        ChangeProbe(
             endpoint="iterations",
             concerns=("iterations", "iterations_stories", "stories_comments", "story_history"),
             blind="edits of stories that leave their iteration as it was, and all beside epics and iterations",
@@ -59,7 +59,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             primary_key=("category_id", "id"),
-            parents=From("categories", category_id="id"),
+            parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The milestones under each category.",
         ),
@@ -69,7 +69,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             primary_key=("category_id", "id"),
-            parents=From("categories", category_id="id"),
+            parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The objectives under each category.",
         ),
@@ -102,7 +102,7 @@ PROJECT_PLANNING = Api(
             "/v1/epics/{epic_id}/comments",
             "data",
             SINGLE_PAGE,
-            parents=From("epics", epic_id="id"),
+            parents=FromTable("epics", epic_id="id"),
             description="The comments on each epic.",
         ),
         Endpoint(
@@ -110,7 +110,7 @@ PROJECT_PLANNING = Api(
             "/v1/epics/{epic_id}/stories",
             "data",
             SINGLE_PAGE,
-            parents=From("epics", epic_id="id"),
+            parents=FromTable("epics", epic_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each epic.",
         ),
@@ -135,7 +135,7 @@ PROJECT_PLANNING = Api(
             "/v1/groups/{group_id}/stories",
             "data",
             SINGLE_PAGE,
-            parents=From("groups", group_id="id"),
+            parents=FromTable("groups", group_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each group.",
         ),
@@ -153,7 +153,7 @@ PROJECT_PLANNING = Api(
             "/v1/iterations/{iteration_id}/stories",
             "data",
             SINGLE_PAGE,
-            parents=From("iterations", iteration_id="id"),
+            parents=FromTable("iterations", iteration_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each iteration.",
         ),
@@ -195,7 +195,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             primary_key=("milestone_id", "id"),
-            parents=From("milestones", milestone_id="id"),
+            parents=FromTable("milestones", milestone_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each milestone.",
         ),
@@ -214,7 +214,7 @@ PROJECT_PLANNING = Api(
             "data",
             SINGLE_PAGE,
             primary_key=("objective_id", "id"),
-            parents=From("objectives", objective_id="id"),
+            parents=FromTable("objectives", objective_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each objective.",
         ),

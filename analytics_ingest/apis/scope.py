@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
+class DateWindow:
     """The scope of one endpoint in one sync; by default that of a sync without settings.
 
     Attributes:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import MARK, Mark
+from analytics_ingest.apis.feeds import MARK, ParentVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from analytics_ingest.apis.feeds import From, ReadTable
-    from analytics_ingest.apis.scope import Scope
+    from analytics_ingest.apis.feeds import FromTable, ReadTable
+    from analytics_ingest.apis.scope import DateWindow
 
-UNMARKED = Mark(None, 0.0, settled=False)
+UNMARKED = ParentVersion(None, 0.0, settled=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
+class Constants:
     """One row for each of some values: ``Values(name="status", given=("OPEN", "CLOSED"))``.
 
     Attributes:
@@ -30,26 +30,26 @@ class Values:
     name: str
     given: tuple[str, ...] = ()
     setting: str = ""
-    otherwise: From | None = None
+    otherwise: FromTable | None = None
     settles = False
     open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """See ``Feed.resources``."""
+        """See ``ParentSource.resources``."""
         return self.otherwise.resources if self.otherwise else ()
 
     @property
     def params(self) -> tuple[str, ...]:
-        """See ``Feed.params``."""
+        """See ``ParentSource.params``."""
         return (self.name,)
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         return self.otherwise.columns_of(resource) if self.otherwise else {}
 
-    def rows(self, read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         values = scope.options.get(self.setting) or self.given
         if self.otherwise and not values:
             yield from self.otherwise.rows(read, scope)
@@ -58,7 +58,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Days:
+class EachDay:
     """One row for each day of the scope, as ``2026-01-31``; rows of other days stay as they are."""
 
     name: str
@@ -68,21 +68,21 @@ class Days:
 
     @property
     def params(self) -> tuple[str, ...]:
-        """See ``Feed.params``."""
+        """See ``ParentSource.params``."""
         return (self.name,)
 
     def columns_of(self, _resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         return {}
 
-    def rows(self, _read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, _read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         for day in scope.days():
             yield {self.name: day.isoformat(), MARK: UNMARKED}
 
 
 @dataclass(frozen=True)
-class Span:
+class DateRange:
     """One row with the first of the recent days and today, as ``2026-01-31``."""
 
     first: str
@@ -93,13 +93,13 @@ class Span:
 
     @property
     def params(self) -> tuple[str, ...]:
-        """See ``Feed.params``."""
+        """See ``ParentSource.params``."""
         return (self.first, self.last)
 
     def columns_of(self, _resource: str) -> Mapping[str, str]:
-        """See ``Feed.columns_of``."""
+        """See ``ParentSource.columns_of``."""
         return {}
 
-    def rows(self, _read: ReadTable, scope: Scope) -> Iterator[dict[str, Any]]:
-        """See ``Feed.rows``."""
+    def rows(self, _read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
         yield {self.first: scope.recent_day.isoformat(), self.last: scope.today.isoformat(), MARK: UNMARKED}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api
-    from analytics_ingest.diagnostics.verify import Difference, Verified
+    from analytics_ingest.diagnostics.verify import Difference, VerifyResult
 
 Endpoints = Annotated[
     list[str] | None, typer.Option("--endpoint", metavar="NAME", help="Only this endpoint; may be repeated.")
@@ -58,7 +58,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     chosen = declared_apis(apis or list(APIS))
     for name, selected in _selected(chosen, endpoint).items():
         api = chosen[name]
-        results: list[Verified] = []
+        results: list[VerifyResult] = []
         problem = None
         try:
             with progress.status(f"reading {name}", spinner="line") as status:
@@ -102,7 +102,7 @@ def _selected(apis: Mapping[str, Api], endpoints: Sequence[str] | None) -> dict[
     return {name: names for name, names in selected.items() if names}
 
 
-def _table(results: Sequence[Verified]) -> Table:
+def _table(results: Sequence[VerifyResult]) -> Table:
     marks = {"same": FINE, "differs": FAILED, "failed": FAILED, "left out": NEITHER}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", width=INDENT + 1, justify="right")
@@ -117,7 +117,7 @@ def _table(results: Sequence[Verified]) -> Table:
     return table
 
 
-def _notes(verified: Verified, *, width: int) -> Iterator[Table]:
+def _notes(verified: VerifyResult, *, width: int) -> Iterator[Table]:
     name = verified.endpoint.name
     note = partial(line, width=width)
     if verified.reason:
@@ -137,7 +137,7 @@ def _notes(verified: Verified, *, width: int) -> Iterator[Table]:
             yield note(NEITHER, name, f"{remark}: {number:,}")
 
 
-def _shown(verified: Verified, difference: Difference) -> str:
+def _shown(verified: VerifyResult, difference: Difference) -> str:
     names = verified.endpoint.primary_key
     keys = [" ".join(f"{name}={part}" for name, part in zip(names, key, strict=True)) for key in difference.examples]
     more = difference.count - len(keys)

@@ -49,7 +49,7 @@ def _owners(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-class Cadence(BaseModel):
+class ScheduleSettings(BaseModel):
     """What can be set under ``SOURCES__<API>__`` about an API's schedule and its assets' looks; times in seconds."""
 
     model_config = ConfigDict(frozen=True)
@@ -79,16 +79,16 @@ class Cadence(BaseModel):
         return timedelta(seconds=warn), timedelta(seconds=fail)
 
 
-def load_cadence(api: Api) -> Cadence:
+def load_cadence(api: Api) -> ScheduleSettings:
     """Looks up and validates the cadence of ``api``.
 
     Raises:
         ConfigurationError: A value is not valid.
     """
     declared = {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
-    values = {field: value for field in Cadence.model_fields if (value := lookup(api, field)) is not None}
+    values = {field: value for field in ScheduleSettings.model_fields if (value := lookup(api, field)) is not None}
     try:
-        cadence = Cadence.model_validate(declared | values)
+        cadence = ScheduleSettings.model_validate(declared | values)
     except ValidationError as error:
         raise ConfigurationError(explain(api, error)) from None
     warn, fail = cadence.windows
@@ -99,14 +99,14 @@ def load_cadence(api: Api) -> Cadence:
     return cadence
 
 
-def declared_cadence(api: Api) -> Cadence:
+def declared_cadence(api: Api) -> ScheduleSettings:
     """The cadence that ``api`` declares, whatever is set."""
-    return Cadence.model_validate(
+    return ScheduleSettings.model_validate(
         {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
     )
 
 
-def cadence_or_declared(api: Api) -> Cadence:
+def cadence_or_declared(api: Api) -> ScheduleSettings:
     """The cadence of ``api``; the declared one, with a warning, if a setting is wrong: the other APIs go on."""
     try:
         return load_cadence(api)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
-from analytics_ingest.extract.date_window import build_scope
+from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.partitions import FeedRows, partitions_from
-from analytics_ingest.extract.reading import Parent
+from analytics_ingest.extract.reading import Partition
 from analytics_ingest.extract.rows import ROW_HASH, content_hash, sent_hash
 from analytics_ingest.http.session import ApiSession, Meter
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.probe import Probe
+    from analytics_ingest.apis.probe import ChangeProbe
 
 LONGEST_ANSWER = 20.0
 """Seconds to wait for an answer: a sensor's evaluation has to end within a minute."""
@@ -31,7 +31,7 @@ MOST_PARENTS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ListFingerprints:
     """What the probes of an API saw.
 
     Attributes:
@@ -44,7 +44,7 @@ class Look:
     failures: Mapping[str, str]
 
 
-def look(api: Api, *, log: logging.Logger) -> Look:
+def look(api: Api, *, log: logging.Logger) -> ListFingerprints:
     """Sends one request for each of the API's probes, or for each of its first parents, without retries.
 
     Raises:
@@ -70,17 +70,17 @@ def look(api: Api, *, log: logging.Logger) -> Look:
                 failures[probe.endpoint] = f"{api.name}: {probe.endpoint} {session.unexpected(error, probe.endpoint)}"
     finally:
         session.close()
-    return Look(found=found, failures=failures)
+    return ListFingerprints(found=found, failures=failures)
 
 
-def _fingerprint(api: Api, probe: Probe, session: ApiSession) -> str:
+def _fingerprint(api: Api, probe: ChangeProbe, session: ApiSession) -> str:
     endpoint = api.by_name[probe.endpoint]
     rows = FeedRows(api)
     for name in endpoint.upstream:
         parent = api.by_name[name]
-        rows.add(name, _first_page(api, parent, session, Parent(path=parent.path, params={})).rows)
+        rows.add(name, _first_page(api, parent, session, Partition(path=parent.path, params={})).rows)
     looked = replace(endpoint, params={**endpoint.params, **probe.params})
-    scope = build_scope(session.settings, now=datetime.now(UTC))
+    scope = build_date_window(session.settings, now=datetime.now(UTC))
     seen = []
     for partition in islice(partitions_from(endpoint, rows.read, scope), MOST_PARENTS):
         page = _first_page(api, looked, session, partition)
@@ -89,7 +89,7 @@ def _fingerprint(api: Api, probe: Probe, session: ApiSession) -> str:
     return f"{content_hash({'found': seen}):x}"
 
 
-def _first_page(api: Api, endpoint: Endpoint, session: ApiSession, partition: Parent) -> PageResult:
+def _first_page(api: Api, endpoint: Endpoint, session: ApiSession, partition: Partition) -> PageResult:
     reader = ListReader(endpoint, session, limit=page_limit(api, endpoint), meter=Meter())
     with closing(reader.read(partition)) as pages:
         page = next(pages)

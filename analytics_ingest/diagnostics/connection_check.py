@@ -21,7 +21,7 @@ from analytics_ingest.errors import (
     FinalReadError,
     NotConfiguredError,
 )
-from analytics_ingest.extract.date_window import build_scope
+from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import FeedRows, partitions_from
 from analytics_ingest.http.selector import WILDCARD
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.errors import ReadError
-    from analytics_ingest.extract.reading import Parent
+    from analytics_ingest.extract.reading import Partition
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class ConnectionCheckResult:
     """What one check found.
 
     Attributes:
@@ -52,7 +52,7 @@ class Checked:
     said: str
 
 
-def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
+def check_api(api: Api, *, log: logging.Logger) -> Iterator[ConnectionCheckResult]:
     """Checks an API, and gives each finding as soon as it is known.
 
     Each endpoint gets one request for one row, once. A child is asked for the first row that its parents' own
@@ -66,15 +66,15 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[Checked]:
         settings = load_settings(api)
         session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
     except NotConfiguredError as error:
-        yield Checked(subject="settings", outcome="not tried", said=str(error))
+        yield ConnectionCheckResult(subject="settings", outcome="not tried", said=str(error))
         return
     except ConfigurationError as error:
-        yield Checked(subject="settings", outcome="failed", said=str(error))
+        yield ConnectionCheckResult(subject="settings", outcome="failed", said=str(error))
         return
     try:
-        yield Checked(subject="settings", outcome="fine", said=_shown(settings))
+        yield ConnectionCheckResult(subject="settings", outcome="fine", said=_shown(settings))
         for warning in filter(None, (unprotected_key(api, settings), retired_settings(api))):
-            yield Checked(subject="settings", outcome="not tried", said=f"warning: {warning}")
+            yield ConnectionCheckResult(subject="settings", outcome="not tried", said=f"warning: {warning}")
         yield from _Check(api, session).run()
     finally:
         session.close()
@@ -91,38 +91,38 @@ class _Check:
         self._api = api
         self._session = session
         self._rows = FeedRows(api)
-        self._scope = build_scope(session.settings, now=datetime.now(UTC))
+        self._scope = build_date_window(session.settings, now=datetime.now(UTC))
         self._unread: set[str] = set()
         self._reached = False
 
-    def run(self) -> Iterator[Checked]:
+    def run(self) -> Iterator[ConnectionCheckResult]:
         told = accepted = False
         for endpoint in self._api.endpoints:
             try:
                 checked = self._isolated(endpoint)
             except _UnreachableError as error:
-                yield Checked(subject="connection", outcome="failed", said=str(error))
+                yield ConnectionCheckResult(subject="connection", outcome="failed", said=str(error))
                 return
             except AuthenticationError as error:
                 if not told:
-                    yield Checked(subject="connection", outcome="fine", said="the API answers")
+                    yield ConnectionCheckResult(subject="connection", outcome="fine", said="the API answers")
                 said = f"{error}. Nothing more was asked of this API"
-                yield Checked(subject="key", outcome="failed", said=said)
+                yield ConnectionCheckResult(subject="key", outcome="failed", said=said)
                 return
             if self._reached and not told:
                 told = True
-                yield Checked(subject="connection", outcome="fine", said="the API answers")
+                yield ConnectionCheckResult(subject="connection", outcome="fine", said="the API answers")
             if checked.outcome == "fine" and not accepted:
                 accepted = True
-                yield Checked(subject="key", outcome="fine", said="accepted")
+                yield ConnectionCheckResult(subject="key", outcome="fine", said="accepted")
             if checked.outcome != "fine":
                 self._unread.add(endpoint.name)
             yield checked
         if self._reached and not accepted:
             said = "no endpoint answered as declared, so whether the key is accepted is not known"
-            yield Checked(subject="key", outcome="not tried", said=said)
+            yield ConnectionCheckResult(subject="key", outcome="not tried", said=said)
 
-    def _isolated(self, endpoint: Endpoint) -> Checked:
+    def _isolated(self, endpoint: Endpoint) -> ConnectionCheckResult:
         """The finding about an endpoint; an error that no code expects is one too."""
         try:
             return self._endpoint(endpoint)
@@ -130,19 +130,21 @@ class _Check:
             raise
         except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are checked
             said = f"{endpoint.path} {self._session.unexpected(error, endpoint.name)}"
-            return Checked(subject=endpoint.name, outcome="failed", said=said)
+            return ConnectionCheckResult(subject=endpoint.name, outcome="failed", said=said)
 
-    def _endpoint(self, endpoint: Endpoint) -> Checked:
+    def _endpoint(self, endpoint: Endpoint) -> ConnectionCheckResult:
         name = endpoint.name
         if name in self._session.settings.skip_endpoints:
-            return Checked(subject=name, outcome="not tried", said=f"left out by {self._setting('skip_endpoints')}")
+            return ConnectionCheckResult(
+                subject=name, outcome="not tried", said=f"left out by {self._setting('skip_endpoints')}"
+            )
         ask = next(partitions_from(endpoint, self._rows.read, self._scope), None)
         if ask is None:
-            return Checked(subject=name, outcome="not tried", said=f"not tried: {self._lacks(endpoint)}")
+            return ConnectionCheckResult(subject=name, outcome="not tried", said=f"not tried: {self._lacks(endpoint)}")
         try:
             reader = ListReader(endpoint, self._session, limit=self._limit(endpoint), meter=Meter())
         except ConfigurationError as error:
-            return Checked(subject=name, outcome="failed", said=str(error))
+            return ConnectionCheckResult(subject=name, outcome="failed", said=str(error))
         with closing(reader.read(ask)) as pages:
             page = next(pages)
         if page.failure and not page.rejected:
@@ -152,9 +154,9 @@ class _Check:
         if page.rejected and not page.rows:
             why = page.rejected[0][0]
             said = f"{ask.path} answers with rows that cannot be stored ({why}): {self._declaration()}"
-            return Checked(subject=name, outcome="failed", said=said)
+            return ConnectionCheckResult(subject=name, outcome="failed", said=said)
         said = "answers with rows" if page.rows else "answers, and has no rows"
-        return Checked(subject=name, outcome="fine", said=said)
+        return ConnectionCheckResult(subject=name, outcome="fine", said=said)
 
     def _limit(self, endpoint: Endpoint) -> int | None:
         limit = page_limit(self._api, endpoint)
@@ -167,7 +169,7 @@ class _Check:
             return f"it is asked for rows of {names}, which gave none"
         return f"it is asked for rows of {', '.join(endpoint.upstream)}, and no row for it came first there"
 
-    def _failed(self, endpoint: Endpoint, ask: Parent, error: ReadError) -> Checked:
+    def _failed(self, endpoint: Endpoint, ask: Partition, error: ReadError) -> ConnectionCheckResult:
         silent = isinstance(error, RetriableError) and error.status is None
         if silent and not self._reached:
             raise _UnreachableError(
@@ -177,10 +179,10 @@ class _Check:
         self._reached = self._reached or not silent
         if error.status == 404 and endpoint.parents and endpoint.missing == "not defined":
             said = "answers 404: not defined for this one, which is no failure"
-            return Checked(subject=endpoint.name, outcome="fine", said=said)
+            return ConnectionCheckResult(subject=endpoint.name, outcome="fine", said=said)
         advice = "" if isinstance(error, FinalReadError) else self._advice(endpoint, error.status)
         said = f"{ask.path} {error}. {advice}".rstrip()
-        return Checked(subject=endpoint.name, outcome="failed", said=said)
+        return ConnectionCheckResult(subject=endpoint.name, outcome="failed", said=said)
 
     def _advice(self, endpoint: Endpoint, status: int | None) -> str:
         base_url, skip = self._setting("base_url"), self._setting("skip_endpoints")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.extract.column_types import as_text
-from analytics_ingest.extract.date_window import build_scope
+from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import FeedRows, partitions_from
 from analytics_ingest.extract.rows import DELETED_AT, sent_hash
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.scope import Scope
+    from analytics_ingest.apis.scope import DateWindow
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.reading import Limits, Parent
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.extract.reading import Limits, Partition
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 Key = tuple[str, ...]
 EXAMPLES = 3
@@ -49,7 +49,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class VerifyResult:
     """What the comparison of one endpoint with its table found.
 
     Attributes:
@@ -80,7 +80,7 @@ class Verified:
     short: int = 0
 
 
-def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logger) -> Iterator[Verified]:
+def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logger) -> Iterator[VerifyResult]:
     """Compares an API with its tables, and gives a result for each selected endpoint once its level is read.
 
     The lock that keeps syncs out is held while tables are read, not while the API is: a sync that ends in between
@@ -101,30 +101,30 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
     session = ApiSession(api, settings, log=log.getChild("requests"))
     names = set(api.by_name) if selected is None else selected
     rows = FeedRows(api)
-    scope = build_scope(settings, now=datetime.now(UTC))
-    unread: dict[str, Verified] = {}
+    scope = build_date_window(settings, now=datetime.now(UTC))
+    unread: dict[str, VerifyResult] = {}
     try:
         with warehouse.read() as tables:
             # the types of key columns decide which rows a sync stores
             columns = tables.columns(api.by_name)
             limits = limits_of(tables)
         for level in api.levels(_with_parents(api, names)):
-            fresh: list[_Fresh] = []
+            fresh: list[_UpstreamKeys] = []
             for endpoint in level:
                 if obstacle := _obstacle(endpoint, settings.skip_endpoints, unread):
                     unread[endpoint.name] = obstacle
                     continue
                 try:
-                    fresh.append(_Fresh(endpoint, session, rows, scope, columns.get(endpoint.name, {}), limits))
+                    fresh.append(_UpstreamKeys(endpoint, session, rows, scope, columns.get(endpoint.name, {}), limits))
                 except ConfigurationError as error:
-                    unread[endpoint.name] = Verified(endpoint=endpoint, outcome="failed", reason=str(error))
+                    unread[endpoint.name] = VerifyResult(endpoint=endpoint, outcome="failed", reason=str(error))
                 except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are compared
                     reason = f"{endpoint.path} {session.unexpected(error, endpoint.name)}"
-                    unread[endpoint.name] = Verified(endpoint=endpoint, outcome="failed", reason=reason)
+                    unread[endpoint.name] = VerifyResult(endpoint=endpoint, outcome="failed", reason=reason)
             _read(fresh, workers=settings.max_in_flight)
             for each in fresh:
                 if failure := each.failure:
-                    unread[each.endpoint.name] = Verified(endpoint=each.endpoint, outcome="failed", reason=failure)
+                    unread[each.endpoint.name] = VerifyResult(endpoint=each.endpoint, outcome="failed", reason=failure)
             yield from (unread[endpoint.name] for endpoint in level if endpoint.name in unread.keys() & names)
             chosen = [each for each in fresh if each.endpoint.name in names and not each.failure]
             yield from _compare(chosen, warehouse, session)
@@ -140,17 +140,17 @@ def _with_parents(api: Api, names: set[str]) -> set[str]:
     return needed
 
 
-def _obstacle(endpoint: Endpoint, skipped: Sequence[str], unread: Mapping[str, Verified]) -> Verified | None:
+def _obstacle(endpoint: Endpoint, skipped: Sequence[str], unread: Mapping[str, VerifyResult]) -> VerifyResult | None:
     if endpoint.name in skipped:
-        return Verified(endpoint=endpoint, outcome="left out", reason="left out by SKIP_ENDPOINTS")
+        return VerifyResult(endpoint=endpoint, outcome="left out", reason="left out by SKIP_ENDPOINTS")
     for name in endpoint.upstream:
         if parent := unread.get(name):
             reason = f"it is asked for each row of {name}: {parent.reason}"
-            return Verified(endpoint=endpoint, outcome=parent.outcome, reason=reason)
+            return VerifyResult(endpoint=endpoint, outcome=parent.outcome, reason=reason)
     return None
 
 
-class _Fresh:
+class _UpstreamKeys:
     """What one endpoint has upstream: its keys, filled from several threads.
 
     Attributes:
@@ -165,7 +165,7 @@ class _Fresh:
         endpoint: Endpoint,
         session: ApiSession,
         feeds: FeedRows,
-        scope: Scope,
+        scope: DateWindow,
         columns: Mapping[str, str],
         limits: Limits,
     ) -> None:
@@ -203,7 +203,7 @@ class _Fresh:
             return f"{self.endpoint.path}: every one of {self._absent} parents answered 404: is the path right?"
         return self._failure
 
-    def read(self, ask: Parent) -> None:
+    def read(self, ask: Partition) -> None:
         """Reads everything for one parent, unless the endpoint has failed already.
 
         Raises:
@@ -257,7 +257,7 @@ def _key(values: Iterable[Any]) -> Key:
     return tuple(map(as_text, values))
 
 
-def _read(fresh: Sequence[_Fresh], *, workers: int) -> None:
+def _read(fresh: Sequence[_UpstreamKeys], *, workers: int) -> None:
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:
             for future in as_completed([pool.submit(each.read, ask) for each in fresh for ask in each.asks]):
@@ -267,7 +267,7 @@ def _read(fresh: Sequence[_Fresh], *, workers: int) -> None:
             raise
 
 
-def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse, session: ApiSession) -> list[Verified]:
+def _compare(fresh: Sequence[_UpstreamKeys], warehouse: Warehouse, session: ApiSession) -> list[VerifyResult]:
     if not fresh:
         return []
     results = []
@@ -280,11 +280,11 @@ def _compare(fresh: Sequence[_Fresh], warehouse: Warehouse, session: ApiSession)
                 if is_transient(error):
                     raise
                 reason = f"{each.endpoint.path} {session.unexpected(error, each.endpoint.name)}"
-                results.append(Verified(endpoint=each.endpoint, outcome="failed", reason=reason))
+                results.append(VerifyResult(endpoint=each.endpoint, outcome="failed", reason=reason))
     return results
 
 
-def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Verified:
+def _verified(fresh: _UpstreamKeys, tables: DatasetTables, columns: Mapping[str, str]) -> VerifyResult:
     endpoint = fresh.endpoint
     stored: set[Key] = set()
     rows = 0
@@ -306,7 +306,7 @@ def _verified(fresh: _Fresh, tables: Tables, columns: Mapping[str, str]) -> Veri
         missing = Difference(count=max(0, fresh.rows - rows))
         extra = Difference(count=max(0, rows - fresh.rows))
         doubled = 0
-    return Verified(
+    return VerifyResult(
         endpoint=endpoint,
         outcome="differs" if missing.count or extra.count or doubled else "same",
         upstream=len(fresh.keys) if endpoint.primary_key else fresh.rows,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from analytics_ingest.apis.scope import Scope
+from analytics_ingest.apis.scope import DateWindow
 from analytics_ingest.config.api import load_setting
-from analytics_ingest.extract.sync_options import Mode
+from analytics_ingest.extract.sync_options import SyncOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,9 @@ OPTIONS = ("org_slugs", "search_query")
 """Settings whose values feeds may ask for."""
 
 
-def build_scope(settings: Settings, mode: Mode | None = None, *, now: datetime, first: bool = False) -> Scope:
+def build_date_window(
+    settings: Settings, mode: SyncOptions | None = None, *, now: datetime, first: bool = False
+) -> DateWindow:
     """The scope of one endpoint.
 
     The days are the last ``WINDOW_DAYS``; those of the mode's window if it has one; and at the first sync and at a full
@@ -31,7 +33,7 @@ def build_scope(settings: Settings, mode: Mode | None = None, *, now: datetime, 
         now: When it began, UTC.
         first: Whether no sync has read the endpoint to its end yet.
     """
-    mode = mode or Mode()
+    mode = mode or SyncOptions()
     today = now.date()
     begin = recent = today - timedelta(days=settings.window_days - 1)
     if settings.start_date and (first or mode.full_refresh):
@@ -41,7 +43,7 @@ def build_scope(settings: Settings, mode: Mode | None = None, *, now: datetime, 
     if mode.windowed:
         begin = mode.updated_from.date() if mode.updated_from else begin
         last = min(mode.updated_to.date(), today) if mode.updated_to else today
-    return Scope(
+    return DateWindow(
         first_day=begin,
         last_day=last,
         recent_day=recent,

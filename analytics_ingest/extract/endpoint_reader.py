@@ -16,11 +16,11 @@ from analytics_ingest.extract.arrow import arrow_table
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.extract.dlt_source import build_resource, empty_types
-from analytics_ingest.extract.failure_budget import PROBATION, Patience
+from analytics_ingest.extract.failure_budget import PROBATION, FailureBudget
 from analytics_ingest.extract.list_reader import ListReader, PageResult
-from analytics_ingest.extract.parent_row_buffer import Kept
+from analytics_ingest.extract.parent_row_buffer import ParentRowBuffer
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import COLLAPSED, CURSOR, FIELDS, PROFILE, UNDEFINED, UNPROVEN, Failure, Reading
+from analytics_ingest.extract.reading import COLLAPSED, CURSOR, FIELDS, PROFILE, UNDEFINED, UNPROVEN, Failure, ReadStats
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest.http.session import Pause
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from dlt.sources import DltResource
 
     from analytics_ingest.apis import Endpoint
-    from analytics_ingest.extract.fan_out import Sweep
-    from analytics_ingest.extract.reading import Parent, Stored
-    from analytics_ingest.extract.sync_options import Mode
+    from analytics_ingest.extract.fan_out import FanOutPlan
+    from analytics_ingest.extract.reading import Partition, TableSnapshot
+    from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.http.session import ApiSession
 
 PLACE_SECONDS = 60.0
@@ -61,10 +61,10 @@ class EndpointReader:
         session: ApiSession,
         *,
         limit: int | None,
-        stored: Stored,
+        stored: TableSnapshot,
         state: Mapping[str, Any],
-        sweep: Sweep,
-        mode: Mode,
+        sweep: FanOutPlan,
+        mode: SyncOptions,
         started: datetime,
         log: logging.Logger,
         keep: Sequence[str] = (),
@@ -86,7 +86,7 @@ class EndpointReader:
         self.endpoint = endpoint
         self.sweep = sweep
         self.stored = stored
-        self.reading = Reading(parents=len(sweep.parents))
+        self.reading = ReadStats(parents=len(sweep.parents))
         self._name = f"{session.api.name}/{endpoint.name}"
         self._mode = mode
         self._session = session
@@ -130,13 +130,13 @@ class EndpointReader:
         self._given: list[dict[str, Any]] = []
         self._given_rejected: list[tuple[str, Any]] = []
         self._stopped = False
-        self._patience = Patience(len(sweep.parents))
+        self._patience = FailureBudget(len(sweep.parents))
         self._asked = self._reached = 0
         self._late = sum(parent.naming.late for parent in sweep.parents)
         self._ended_early = self._ended_lists = 0
         self._over: set[str] = set()
         self.admitted = self.closed = self.broken = False
-        self.kept = Kept(endpoint.primary_key, keep)
+        self.kept = ParentRowBuffer(endpoint.primary_key, keep)
         self._begun = self._placed = time.monotonic()
         self._progress = Progress(
             self._name, log, interval=session.settings.progress_interval, counts_parents=endpoint.parents is not None
@@ -170,7 +170,7 @@ class EndpointReader:
         """Whether ``next_parent`` will never give a parent again."""
         return self._stopped or self._asked == len(self.sweep.parents)
 
-    def next_parent(self) -> Parent | None:
+    def next_parent(self) -> Partition | None:
         """The parent to read next; ``None`` if there is none, or none as long as it is not known how others end."""
         with self._lock:
             parents = self.sweep.parents
@@ -183,7 +183,7 @@ class EndpointReader:
             self._asked += 1
             return parents[self._asked - 1]
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+    def read(self, parent: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         """Reads a parent's list, page by page, until that is over or ``stopped``; gives the pauses of its retries too.
 
         Raises:

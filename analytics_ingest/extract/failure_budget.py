@@ -8,7 +8,7 @@ OUTAGE = 20
 """Parents in a row that fail, each after its retries, before the rest is left for the next sync."""
 
 
-class Patience:
+class FailureBudget:
     """Counts the failures of one endpoint's parents."""
 
     def __init__(self, parents: int) -> None:

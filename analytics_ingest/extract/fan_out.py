@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from analytics_ingest.apis import Endpoint
-    from analytics_ingest.extract.reading import Parent
+    from analytics_ingest.extract.reading import Partition
 
 UNFINISHED = "sweep"
 """Key in the resource's state: the sweep that did not end, as mode, began and the path it has come to."""
@@ -22,7 +22,7 @@ FAILED = "failed"
 
 
 @dataclass
-class Sweep:
+class FanOutPlan:
     """Which parents one sync asks, and how far it has come.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sweep:
     mode: str
     began: datetime
     newest: float
-    parents: Sequence[Parent]
+    parents: Sequence[Partition]
     whole: bool
     paths: frozenset[str] | None
     done: str = ""
@@ -92,7 +92,7 @@ class Sweep:
 
 def plan_sweep(
     endpoint: Endpoint,
-    parents: Sequence[Parent],
+    parents: Sequence[Partition],
     state: Mapping[str, Any],
     *,
     mode: str,
@@ -101,7 +101,7 @@ def plan_sweep(
     changing: Collection[str] = (),
     windowed: bool = False,
     ahead: bool = False,
-) -> Sweep:
+) -> FanOutPlan:
     """Decides which parents are asked.
 
     Args:
@@ -142,7 +142,7 @@ def plan_sweep(
     if feed is not None and not windowed:
         # a sweep's time costs a load package
         keep_time = "always" if mode == "changed" or feed.settles else "once" if feed.open_ended else "never"
-    return Sweep(
+    return FanOutPlan(
         mode=mode,
         began=began,
         newest=max((parent.mark.load_id for parent in parents), default=0.0),
@@ -156,7 +156,7 @@ def plan_sweep(
     )
 
 
-def _is_due(parent: Parent, swept: datetime | None, mode: str) -> bool:
+def _is_due(parent: Partition, swept: datetime | None, mode: str) -> bool:
     if swept is None or mode not in ("all", "changed"):
         return True
     # the state has microseconds, a load's id may have more digits

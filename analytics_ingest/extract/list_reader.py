@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.errors import AuthenticationError, ReadError
-from analytics_ingest.extract.list_stability import Attempts
+from analytics_ingest.extract.list_stability import ListConsistency
 from analytics_ingest.extract.reading import NO_LIMITS, Limits
-from analytics_ingest.extract.rows import NO_COLUMNS, RowFinisher, RowRejectedError, excluded_fields
+from analytics_ingest.extract.rows import NO_COLUMNS, RowNormalizer, RowRejectedError, excluded_fields
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.session import Pause
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis import Endpoint
-    from analytics_ingest.extract.reading import Parent
-    from analytics_ingest.http.client import Fetched
+    from analytics_ingest.extract.reading import Partition
+    from analytics_ingest.http.client import RawPage
     from analytics_ingest.http.session import ApiSession, Meter
 
 
@@ -47,7 +47,7 @@ class PageResult:
         failure: Why the list could not be read to its end.
     """
 
-    parent: Parent
+    parent: Partition
     over: bool = False
     again: bool = False
     pages: int = 0
@@ -104,7 +104,7 @@ class ListReader:
         self._session = session
         self._client = EndpointClient(endpoint, session, limit=limit, meter=meter)
         self.named: set[str] = set()
-        self.finisher = RowFinisher(
+        self.finisher = RowNormalizer(
             endpoint,
             exclude=excluded_fields(endpoint, settings.exclude_columns),
             columns=columns,
@@ -114,14 +114,14 @@ class ListReader:
             takes_nul=limits.takes_nul,
         )
 
-    def read(self, parent: Parent) -> Generator[PageResult, None, None]:
+    def read(self, parent: Partition) -> Generator[PageResult, None, None]:
         """What ``steps`` gives, with the pauses slept in the calling thread."""
         with closing(self.steps(parent)) as steps:
             yield from self._session.sleeping(steps)
 
     def steps(
         self,
-        parent: Parent,
+        parent: Partition,
         *,
         params: Mapping[str, Any] | None = None,
         known_status: int | None = None,
@@ -151,9 +151,9 @@ class ListReader:
             yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
 
     def _read(
-        self, parent: Parent, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
+        self, parent: Partition, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
     ) -> Iterator[PageResult | Pause]:
-        attempts = Attempts()
+        attempts = ListConsistency()
         pages = self._client.pages(parent.path, params, known_status=known_status)
         read, why = 0, ""
         stored = False
@@ -182,7 +182,7 @@ class ListReader:
         pages.close()
         yield PageResult(parent, over=True)
 
-    def _finish(self, page: Fetched, parent: Parent, attempts: Attempts) -> PageResult:
+    def _finish(self, page: RawPage, parent: Partition, attempts: ListConsistency) -> PageResult:
         """The page's rows as they go into the table; of a page that came twice none."""
         result = PageResult(parent, pages=1, size=page.size, total=page.paginator.total)
         if page.paginator.repeated:
@@ -205,7 +205,7 @@ class ListReader:
         result.rows = list(finished.values())
         return result
 
-    def _params(self, parent: Parent, sent: Any) -> Mapping[str, Any]:
+    def _params(self, parent: Partition, sent: Any) -> Mapping[str, Any]:
         """The path parameters that a row gets: by the API's own name for the parent, if its answer tells it."""
         given = parent.naming.named_by
         if not given or not isinstance(sent, dict):

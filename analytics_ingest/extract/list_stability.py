@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from analytics_ingest.http.paginator import GuardedPaginator
 
 
-class Attempts:
+class ListConsistency:
     """The readings of one list, twice at most.
 
     A row that is inserted, deleted or sorted elsewhere between two requests shifts the others: one comes twice, or

@@ -13,7 +13,7 @@ MOST_KEPT = 50_000
 """Rows of one parent that are kept; of more, the children wait for the load."""
 
 
-class Kept:
+class ParentRowBuffer:
     """The rows of one parent, with the columns that feeds need.
 
     Attributes:

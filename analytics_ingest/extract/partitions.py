@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.scope import Scope
-from analytics_ingest.extract.reading import Parent
+from analytics_ingest.apis.scope import DateWindow
+from analytics_ingest.extract.reading import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ def feed_columns(api: Api) -> dict[str, list[str]]:
     for endpoint in api.endpoints:
         if endpoint.parents:
             # a feed tells the columns that it needs by reading them
-            list(endpoint.parents.rows(note, Scope()))
+            list(endpoint.parents.rows(note, DateWindow()))
     return {name: list(columns) for name, columns in found.items()}
 
 
@@ -59,10 +59,10 @@ class FeedRows:
         return (tuple(row[name] for name in columns) for row in self._rows[resource])
 
 
-def partitions_from(endpoint: Endpoint, read: ReadTable, scope: Scope) -> Iterator[Parent]:
+def partitions_from(endpoint: Endpoint, read: ReadTable, scope: DateWindow) -> Iterator[Partition]:
     """One for each parent that has values for the path, each once; one in all for an endpoint without parents."""
     if endpoint.parents is None:
-        yield Parent(path=endpoint.path, params={})
+        yield Partition(path=endpoint.path, params={})
         return
     seen: set[tuple[str, str]] = set()
     for row in endpoint.parents.rows(read, scope):
@@ -70,4 +70,4 @@ def partitions_from(endpoint: Endpoint, read: ReadTable, scope: Scope) -> Iterat
         path = path_of(endpoint, params)
         if path is not None and (path, str(params)) not in seen:
             seen.add((path, str(params)))
-            yield Parent(path=path, params=params)
+            yield Partition(path=path, params=params)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import logging
 
-    from analytics_ingest.extract.reading import Reading
+    from analytics_ingest.extract.reading import ReadStats
 
 
 class Progress:
@@ -29,17 +29,17 @@ class Progress:
         self._counts_parents = counts_parents
         self._told = time.monotonic()
 
-    def tell(self, reading: Reading) -> None:
+    def tell(self, reading: ReadStats) -> None:
         """A line, if it is time for one."""
         now = time.monotonic()
         if now - self._told >= self._interval:
             self._told = now
             self._log.info(self._line(reading))
 
-    def end(self, reading: Reading, *, complete: bool) -> None:
+    def end(self, reading: ReadStats, *, complete: bool) -> None:
         """The last line."""
         self._log.info(f"{self._line(reading)}, done" if complete else self._line(reading))
 
-    def _line(self, reading: Reading) -> str:
+    def _line(self, reading: ReadStats) -> str:
         parents = f"{reading.parents_done} of {reading.parents} parents, " if self._counts_parents else ""
         return f"{self._name}: {parents}{reading.pages} pages, {reading.rows_read} rows"

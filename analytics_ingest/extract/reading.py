@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import Mark, Naming
+from analytics_ingest.apis.feeds import ParentVersion, PartitionName
 from analytics_ingest.extract.former_rows import FormerRows
 from analytics_ingest.http.session import Meter
 
@@ -29,8 +29,8 @@ UNDEFINED = "undefined"
 """Key in the resource's state: paths of the parents for which the child was not defined last time; absent for none."""
 FIELDS = "fields"
 """Key in the resource's state: columns of fields that no plain rule gives, see ``ColumnNames``; absent for none."""
-NO_MARK = Mark(None, 0.0, settled=False)
-NO_NAMING = Naming()
+NO_MARK = ParentVersion(None, 0.0, settled=False)
+NO_NAMING = PartitionName()
 
 
 def is_of(api: Api, state: Mapping[str, Any]) -> bool:
@@ -55,7 +55,7 @@ NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parent:
+class Partition:
     """One request to make: for a child one row of its feed.
 
     Attributes:
@@ -68,8 +68,8 @@ class Parent:
 
     path: str
     params: Mapping[str, Any]
-    mark: Mark = NO_MARK
-    naming: Naming = NO_NAMING
+    mark: ParentVersion = NO_MARK
+    naming: PartitionName = NO_NAMING
     former: str = ""
 
 
@@ -83,7 +83,7 @@ class Failure:
 
 
 @dataclass
-class Reading:
+class ReadStats:
     """What reading an endpoint gave and cost.
 
     Attributes:
@@ -133,7 +133,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class TableSnapshot:
     """What the warehouse holds of an endpoint before it is read.
 
     Attributes:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.reading import Stored
-    from analytics_ingest.extract.rows import RowFinisher
-    from analytics_ingest.extract.sync_options import Mode
+    from analytics_ingest.extract.reading import TableSnapshot
+    from analytics_ingest.extract.rows import RowNormalizer
+    from analytics_ingest.extract.sync_options import SyncOptions
 
 SEEN = ""
 """In place of the path of a stored row's parent: the row has come again."""
@@ -31,7 +31,7 @@ class RowFilter:
     """
 
     def __init__(
-        self, endpoint: Endpoint, mode: Mode, settings: Settings, *, stored: Stored, started: datetime
+        self, endpoint: Endpoint, mode: SyncOptions, settings: Settings, *, stored: TableSnapshot, started: datetime
     ) -> None:
         """Prepares the decision.
 
@@ -73,7 +73,7 @@ class RowFilter:
         """The hashes of stored rows that have not come so far, each with the path of its parent."""
         return ((value, path) for value, path in self._stored.items() if path != SEEN)
 
-    def apply(self, page: PageResult, finisher: RowFinisher) -> PageResult:
+    def apply(self, page: PageResult, finisher: RowNormalizer) -> PageResult:
         """The page with the rows alone that are to be loaded, and the highest cursor value of all its rows."""
         rows, page.rows = page.rows, []
         for row in rows:
@@ -98,7 +98,7 @@ class RowFilter:
                 self.added += not known
         return page
 
-    def _with_retired(self, row: dict[str, Any], finisher: RowFinisher) -> dict[str, Any]:
+    def _with_retired(self, row: dict[str, Any], finisher: RowNormalizer) -> dict[str, Any]:
         """A row to load with the stored values of retired columns, as the stored row is replaced."""
         full: dict[str, Any] = finisher.without_excluded({**row, **self._former.retired(finisher.key(row))})
         return full

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Endpoint
 
-__all__ = ["DELETED_AT", "ROW_HASH", "RowFinisher", "RowRejectedError", "content_hash", "excluded_fields", "sent_hash"]
+__all__ = [
+    "DELETED_AT",
+    "ROW_HASH",
+    "RowNormalizer",
+    "RowRejectedError",
+    "content_hash",
+    "excluded_fields",
+    "sent_hash",
+]
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 DATE = len("2026-01-31")
@@ -70,7 +78,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-class RowFinisher:
+class RowNormalizer:
     """Turns what an endpoint sends into rows of its table. Its rules hold for a sync and for ``verify`` alike.
 
     Attributes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mode:
+class SyncOptions:
     """How a sync reads.
 
     Attributes:
@@ -53,7 +53,7 @@ def parse_mode(
     updated_from: str | None = None,
     updated_to: str | None = None,
     endpoints: Sequence[str] = (),
-) -> Mode:
+) -> SyncOptions:
     """A mode from what a person wrote.
 
     Raises:
@@ -68,7 +68,7 @@ def parse_mode(
         raise ConfigurationError(
             f"{api.name} has no endpoint {', '.join(unknown)}; there are {', '.join(sorted(api.by_name))}"
         )
-    return Mode(full_refresh=full_refresh, updated_from=begin, updated_to=end, endpoints=frozenset(endpoints))
+    return SyncOptions(full_refresh=full_refresh, updated_from=begin, updated_to=end, endpoints=frozenset(endpoints))
 
 
 def _moment(name: str, text: str | None) -> datetime | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class RawPage:
     """One page: what the selector gives of it, the bytes of its answer, and the paginator as it stands after it."""
 
     rows: list[Any]
@@ -62,7 +62,7 @@ class EndpointClient:
 
     def pages(
         self, path: str, params: Mapping[str, Any], *, known_status: int | None = None
-    ) -> Generator[Fetched | Pause, None, None]:
+    ) -> Generator[RawPage | Pause, None, None]:
         """The pages at ``path``, one request each, and the pauses before a request is sent again.
 
         Args:
@@ -91,7 +91,7 @@ class EndpointClient:
             try:
                 paginator.update_state(answer)
                 paginator.update_request(request)
-                yield Fetched(answer.rows, answer.size, paginator)
+                yield RawPage(answer.rows, answer.size, paginator)
             finally:
                 # by now the rows have been handed on, or nobody wants them
                 answer.release()

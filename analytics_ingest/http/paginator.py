@@ -24,9 +24,9 @@ from analytics_ingest.errors import ReadError
 from analytics_ingest.json_text import json_text
 
 if TYPE_CHECKING:
-    from requests import Request, Response
+    import requests
 
-    from analytics_ingest.http.transport import Answer
+    from analytics_ingest.http.transport import Response
 
 
 MISSING: Any = object()
@@ -40,7 +40,7 @@ class CursorPaginator(JSONResponseCursorPaginator):
     def __init__(self, *, cursor_path: str, cursor_param: str) -> None:
         super().__init__(cursor_path=cursor_path, cursor_param=cursor_param)
 
-    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+    def update_state(self, response: requests.Response, data: list[Any] | None = None) -> None:
         """Takes the cursor out of the body.
 
         Raises:
@@ -64,7 +64,7 @@ class LinkPaginator(CursorPaginator):
     dlt's own paginator by link follows it to any host, with the key.
     """
 
-    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+    def update_state(self, response: requests.Response, data: list[Any] | None = None) -> None:
         """Takes the cursor out of the link.
 
         Raises:
@@ -117,14 +117,14 @@ class GuardedPaginator:
         self.repeated = False
         self.problem: ReadError | None = None
 
-    def init_request(self, request: Request) -> None:
+    def init_request(self, request: requests.Request) -> None:
         """Sets the first page's parameters."""
         if self._limit is not None and not isinstance(self._inner, OffsetPaginator):
             request.params[self._declared.limit_param] = self._limit
         self._inner.init_request(request)
         self._remember(request)
 
-    def update_state(self, answer: Answer) -> None:
+    def update_state(self, answer: Response) -> None:
         """Takes note of a page.
 
         Raises:
@@ -148,7 +148,7 @@ class GuardedPaginator:
             # the server may send fewer rows than asked for: go on after those that came
             self._inner.value_step = len(page)
         self._find_cursor(body)
-        self._inner.update_state(cast("Response", answer), page)
+        self._inner.update_state(cast("requests.Response", answer), page)
         self.has_next_page = self._inner.has_next_page
         self._read_total(body)
         if isinstance(self._inner, RangePaginator) and self._total_reached(page):
@@ -160,14 +160,14 @@ class GuardedPaginator:
                 "so there is no telling whether more pages follow"
             )
 
-    def update_request(self, request: Request) -> None:
+    def update_request(self, request: requests.Request) -> None:
         """Sets the next page's parameters, or notes the ``problem`` that it was asked for before."""
         if not self.has_next_page or isinstance(self._inner, SinglePagePaginator):
             return
         self._inner.update_request(request)
         self._remember(request)
 
-    def _remember(self, request: Request) -> None:
+    def _remember(self, request: requests.Request) -> None:
         signature = f"{request.url} {sorted((request.params or {}).items())}"
         if signature in self._requests:
             self.problem = ReadError(f"page {self.pages} points to a page that was read before: paging would not end")

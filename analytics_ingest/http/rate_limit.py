@@ -37,13 +37,13 @@ def rate_limiter(requests_per_minute: int) -> Limiter:
 
 
 @dataclass(eq=False)
-class Ticket:
+class RequestTicket:
     """One request's claim on the gate, from its first try to its last; ``limited`` counts its own 429s."""
 
     limited: int = 0
 
 
-class Gate:
+class RequestThrottle:
     """One API's gate. A 429 closes it for everyone; the request that met it probes, the others wait.
 
     It is closed at first: the first request shows whether the key is accepted before others follow. A request
@@ -56,13 +56,13 @@ class Gate:
         self._closed = True
         self._starting = True
         self._pauses = 0
-        self._prober: Ticket | None = None
+        self._prober: RequestTicket | None = None
         self._refused: IngestError | None = None
         limit = settings.requests_per_minute
         self._limiter = rate_limiter(limit) if limit else None
 
     @contextmanager
-    def slot(self, ticket: Ticket) -> Iterator[int]:
+    def slot(self, ticket: RequestTicket) -> Iterator[int]:
         """Holds one of the API's slots, once there is one and the gate is open for ``ticket``.
 
         Gives the number of pauses there have been so far.
@@ -89,7 +89,7 @@ class Gate:
                 self._slots += 1
                 self._changed.notify_all()
 
-    def close_for(self, ticket: Ticket, *, left_after: int) -> bool:
+    def close_for(self, ticket: RequestTicket, *, left_after: int) -> bool:
         """Reports that the server told ``ticket`` to slow down. True if it is this request's turn to probe.
 
         Args:
@@ -106,7 +106,7 @@ class Gate:
             self._prober = ticket
             return True
 
-    def reopen(self, ticket: Ticket) -> None:
+    def reopen(self, ticket: RequestTicket) -> None:
         """Reports that the server answered ``ticket``: if it was the probe, everyone may go on."""
         with self._changed:
             if self._prober is ticket:
@@ -114,7 +114,7 @@ class Gate:
                 self._prober = None
                 self._changed.notify_all()
 
-    def unanswered(self, ticket: Ticket) -> None:
+    def unanswered(self, ticket: RequestTicket) -> None:
         """Reports that ``ticket`` got no answer. As the first request of all, it holds up the others no longer."""
         if self._starting:
             self.reopen(ticket)
@@ -125,12 +125,12 @@ class Gate:
             self._refused = error
             self._changed.notify_all()
 
-    def waits_for(self, ticket: Ticket) -> bool:
+    def waits_for(self, ticket: RequestTicket) -> bool:
         """Whether every other request waits until ``ticket`` is answered."""
         with self._changed:
             return self._prober is ticket
 
-    def abandon(self, ticket: Ticket) -> None:
+    def abandon(self, ticket: RequestTicket) -> None:
         """Reports that ``ticket`` is done. If it was the probe, the next request that waits takes its place."""
         with self._changed:
             if self._prober is ticket:
@@ -142,5 +142,5 @@ class Gate:
         if self._limiter:
             self._limiter.close()
 
-    def _open_for(self, ticket: Ticket) -> bool:
+    def _open_for(self, ticket: RequestTicket) -> bool:
         return not self._closed or self._prober is None or self._prober is ticket

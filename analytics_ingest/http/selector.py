@@ -18,7 +18,7 @@ BESIDE_ROWS = ("error", "errors")
 WILDCARD = re.compile(r"\[\*\]|\.\*")
 
 
-class Selected(NamedTuple):
+class SelectedRows(NamedTuple):
     """What a selector gives of a body: the page's elements, and the rows that these come to."""
 
     page: list[Any]
@@ -50,7 +50,7 @@ class RowSelector:
         parts = WILDCARD.split(path)
         self._within = parts[1].strip(".") if len(parts) > 1 else ""
 
-    def select(self, body: Any) -> Selected:
+    def select(self, body: Any) -> SelectedRows:
         """The elements of the page, and the rows in them.
 
         Raises:
@@ -59,7 +59,7 @@ class RowSelector:
         if self._otherwise and self._otherwise.fits(body) and not self.fits(body):
             return self._otherwise.select(body)
         page = self._page(body)
-        return Selected(page, page if self._tail is None else find_values(self._tail, page))  # type: ignore[arg-type]
+        return SelectedRows(page, page if self._tail is None else find_values(self._tail, page))  # type: ignore[arg-type]
 
     def _page(self, body: Any) -> list[Any]:
         if self._whole:

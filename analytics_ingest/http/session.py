@@ -25,15 +25,15 @@ from analytics_ingest.errors import (
     root_cause,
 )
 from analytics_ingest.http.json_body import MalformedJSONError, parse_json
-from analytics_ingest.http.rate_limit import Clock, Gate, Ticket
+from analytics_ingest.http.rate_limit import Clock, RequestThrottle, RequestTicket
 from analytics_ingest.http.transport import (
     WITH_ROWS,
-    Answer,
-    AnswerTimeoutError,
-    AnswerTooLargeError,
     CertificateError,
-    NoAnswerError,
+    NoResponseError,
     Request,
+    Response,
+    ResponseTimeoutError,
+    ResponseTooLargeError,
     Transport,
 )
 from analytics_ingest.redaction import Redactor
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api
     from analytics_ingest.config.api import Settings
-    from analytics_ingest.http.selector import Selected
+    from analytics_ingest.http.selector import SelectedRows
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ class ApiSession:
         self.settings = settings
         self.clock = clock or Clock()
         self._log = log
-        self._gate = Gate(settings)
+        self._gate = RequestThrottle(settings)
         self._redactor = Redactor(
             [settings.api_key.get_secret_value()],
             fields=[*settings.exclude_columns, *(name for each in api.endpoints for name in each.secrets)],
@@ -142,10 +142,10 @@ class ApiSession:
         request: Request,
         *,
         meter: Meter,
-        select: Callable[[Any], Selected],
+        select: Callable[[Any], SelectedRows],
         status_codes: tuple[int, ...] = (),
         known_status: int | None = None,
-    ) -> Generator[Pause, None, Answer]:
+    ) -> Generator[Pause, None, Response]:
         """Sends a request, and sends it again by the API's retry policy; gives each pause, and returns the answer.
 
         Args:
@@ -161,7 +161,7 @@ class ApiSession:
 
         ``release`` the answer as soon as its rows have been handed on: until then its bytes count as in memory.
         """
-        ticket = Ticket()
+        ticket = RequestTicket()
         codes = {*self.api.retry.status_codes, *status_codes} - {known_status}
         tries = 0
         try:
@@ -197,11 +197,11 @@ class ApiSession:
         self,
         request: Request,
         *,
-        ticket: Ticket,
+        ticket: RequestTicket,
         meter: Meter,
-        select: Callable[[Any], Selected],
+        select: Callable[[Any], SelectedRows],
         codes: set[int],
-    ) -> Answer:
+    ) -> Response:
         while True:
             with self._gate.slot(ticket) as left_after:
                 meter.add(requests=1)
@@ -219,16 +219,16 @@ class ApiSession:
             raise
         return answer
 
-    def _answer(self, request: Request, ticket: Ticket) -> Answer:
+    def _answer(self, request: Request, ticket: RequestTicket) -> Response:
         try:
             return self._http.get(request)
-        except AnswerTooLargeError:
+        except ResponseTooLargeError:
             self._gate.reopen(ticket)
             raise FinalReadError(
                 f"the answer is larger than {self._setting('max_answer_bytes')} allows "
                 f"({self.settings.max_answer_bytes:,} bytes): lower the rows per page, or raise the setting"
             ) from None
-        except AnswerTimeoutError:
+        except ResponseTimeoutError:
             self._gate.unanswered(ticket)
             raise RetriableError(
                 f"no answer: it was not complete after {self.settings.answer_timeout:g} s, which is all that "
@@ -237,7 +237,7 @@ class ApiSession:
         except CertificateError as error:
             self._gate.unanswered(ticket)
             raise FinalReadError(f"no answer: {self._certificate_advice(error)}") from None
-        except NoAnswerError as error:
+        except NoResponseError as error:
             self._gate.unanswered(ticket)
             proxy = f" (the proxy is set by {error.proxy_variable})" if error.proxy_variable else ""
             raise RetriableError(f"no answer: {self.foreign(str(error))}{proxy}") from None
@@ -256,7 +256,7 @@ class ApiSession:
     def _setting(self, field: str) -> str:
         return environment_name(self.api.name, field)
 
-    def _judge(self, answer: Answer, ticket: Ticket, codes: set[int]) -> None:
+    def _judge(self, answer: Response, ticket: RequestTicket, codes: set[int]) -> None:
         status = answer.status_code
         if status in WITH_ROWS or status == 204:
             self._gate.reopen(ticket)
@@ -290,7 +290,7 @@ class ApiSession:
             )
         raise ReadError(f"answered {status}: {said}", status=status)
 
-    def _target(self, answer: Answer) -> str:
+    def _target(self, answer: Response) -> str:
         """Where a redirect leads to, without the query."""
         location = answer.headers.get("Location", "").strip()
         if not location:
@@ -307,7 +307,7 @@ class ApiSession:
             return self.foreign(f"to {to.scheme}:")
         return f"to {self.foreign(to.path or '/')} on the same host"
 
-    def _parse(self, answer: Answer, select: Callable[[Any], Selected]) -> None:
+    def _parse(self, answer: Response, select: Callable[[Any], SelectedRows]) -> None:
         try:
             answer.body = parse_json(answer.content)
             answer.page, answer.rows = select(answer.body)
@@ -330,7 +330,7 @@ class ApiSession:
         # parsed, it need not be kept twice
         answer.content = b""
 
-    def _described(self, answer: Answer) -> str:
+    def _described(self, answer: Response) -> str:
         kind = self.foreign(answer.headers.get("Content-Type", "no content type"))
         text = excerpt(answer.text, redactor=self._redactor)
         return f"{answer.status_code}, {kind}, {text!r}" if text else f"{answer.status_code}, {kind}"
@@ -362,7 +362,7 @@ class ApiSession:
             number /= 1000
         return number - now if number > EPOCH else number
 
-    def _is_last(self, tries: int, failure: RetriableError, ticket: Ticket) -> bool:
+    def _is_last(self, tries: int, failure: RetriableError, ticket: RequestTicket) -> bool:
         """Whether the failure of the try, counted from 1, is the last; counts those by a limit on the ticket."""
         retry = self.api.retry
         if retry.limit_retries is None:

@@ -38,7 +38,7 @@ WITH_ROWS = {200, 201, 203}
 """Statuses of an answer whose body is the whole of what was requested."""
 
 
-class NoAnswerError(Exception):
+class NoResponseError(Exception):
     """No answer came, or not all of it. The text is a library's, and may hold anything.
 
     Attributes:
@@ -50,11 +50,11 @@ class NoAnswerError(Exception):
         self.proxy_variable = proxy_variable
 
 
-class AnswerTimeoutError(NoAnswerError):
+class ResponseTimeoutError(NoResponseError):
     """The answer was not complete in time."""
 
 
-class AnswerTooLargeError(Exception):
+class ResponseTooLargeError(Exception):
     """The answer has more bytes than it may have."""
 
 
@@ -84,7 +84,7 @@ class Request:
         self.headers = dict(headers)
 
 
-class Answer:
+class Response:
     """An answer, read to its end. The session adds what is in the body.
 
     Its bytes count as in memory until ``release`` is called.
@@ -171,7 +171,7 @@ class Transport(HTTPAdapter):
         pool.ConnectionCls = WatchedHTTPSConnection if self._base.startswith("https") else WatchedHTTPConnection
         self._pool = pool
 
-    def get(self, request: Request) -> Answer:
+    def get(self, request: Request) -> Response:
         """Sends a request to the base URL's host; a redirect is not followed, as the key would go with it.
 
         Raises:
@@ -198,18 +198,18 @@ class Transport(HTTPAdapter):
                 preload_content=False,
             )
             return self._read(answer, deadline)
-        except (AnswerTooLargeError, AnswerTimeoutError):
+        except (ResponseTooLargeError, ResponseTimeoutError):
             raise
         # urllib3, http.client, ssl, zlib and codecs let errors of a dozen kinds through, all for what a server sent
         except Exception as error:
             if self._watchdog.is_closed:
-                raise NoAnswerError("the sync has ended") from None
+                raise NoResponseError("the sync has ended") from None
             if deadline.expired:
-                raise AnswerTimeoutError from None
+                raise ResponseTimeoutError from None
             if refused := _certificate_error(error):
                 raise refused from None
             failed = self._proxy_variable if isinstance(error, ProxyError) else ""
-            raise NoAnswerError(str(error) or type(error).__name__, proxy_variable=failed) from error
+            raise NoResponseError(str(error) or type(error).__name__, proxy_variable=failed) from error
         finally:
             self._watchdog.end(deadline)
 
@@ -219,12 +219,12 @@ class Transport(HTTPAdapter):
         self._budget.close()
         super().close()
 
-    def _read(self, answer: Any, deadline: Deadline) -> Answer:
+    def _read(self, answer: Any, deadline: Deadline) -> Response:
         """Reads the body to its end, or to what may be read of it."""
         coding = answer.headers.get("Content-Encoding")
         if coding and UNASKED & {name.strip() for name in coding.lower().split(",")}:
             answer.close()
-            raise NoAnswerError("it has a Content-Encoding that was not asked for")
+            raise NoResponseError("it has a Content-Encoding that was not asked for")
         length = answer.length_remaining
         claim: Claim | None = None
         try:
@@ -248,8 +248,8 @@ class Transport(HTTPAdapter):
         if deadline.expired:
             # the end of the body was the end of the connection
             claim.release()
-            raise AnswerTimeoutError
-        return Answer(answer, content, claim)
+            raise ResponseTimeoutError
+        return Response(answer, content, claim)
 
     def _read_steps(self, answer: Any, claim: Claim, deadline: Deadline) -> bytes:
         has_rows = answer.status in WITH_ROWS
@@ -262,7 +262,7 @@ class Transport(HTTPAdapter):
         if size > limit:
             answer.close()
             if has_rows:
-                raise AnswerTooLargeError
+                raise ResponseTooLargeError
         return b"".join(parts)
 
     def _take(self, claim: Claim, size: int, deadline: Deadline) -> None:

@@ -24,7 +24,7 @@ from dagster import (
 
 from analytics_ingest.apis import Api, Endpoint
 from analytics_ingest.apis.feeds import as_time
-from analytics_ingest.apis.scope import Scope
+from analytics_ingest.apis.scope import DateWindow
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import load_options
@@ -32,12 +32,12 @@ from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.orchestrate.metadata import unrendered
 from analytics_ingest.sync import table_checks as found
 from analytics_ingest.sync.result import EndpointResult
-from analytics_ingest.sync.table_checks import Finding
+from analytics_ingest.sync.table_checks import CheckResult
 from analytics_ingest.warehouse.destination_errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
 
 if TYPE_CHECKING:
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 TABLE_SOUND = "table_sound"
 TABLE_WATCHED = "table_watched"
@@ -95,7 +95,7 @@ def evaluations(api: Api, result: EndpointResult) -> list[AssetCheckEvaluation]:
     return _evaluations(api, result.endpoint, result.findings) if result.findings else []
 
 
-def _evaluations(api: Api, endpoint: Endpoint, findings: Sequence[Finding]) -> list[AssetCheckEvaluation]:
+def _evaluations(api: Api, endpoint: Endpoint, findings: Sequence[CheckResult]) -> list[AssetCheckEvaluation]:
     made = []
     for check, (severity, names) in CHECKS.items():
         of_check = [finding for finding in findings if finding.name in names]
@@ -224,12 +224,12 @@ def _last_materialisation(context: AssetCheckExecutionContext, key: AssetKey) ->
 def _findings(
     api: Api,
     endpoint: Endpoint,
-    tables: "Tables",
+    tables: "DatasetTables",
     *,
     columns: Mapping[str, Mapping[str, str]],
     last: Mapping[str, Any],
     log: logging.Logger,
-) -> Sequence[Finding]:
+) -> Sequence[CheckResult]:
     """The findings about a table as it is, compared with what its last materialisation said of it."""
     from analytics_ingest.sync.stored_parents import read_parents  # noqa: PLC0415
 
@@ -254,7 +254,7 @@ def _findings(
     if endpoint.primary_key:
         made.append(found.key_unique(endpoint, counts.doubled, counts.lacking))
     if found.PARENTS_EXIST in found.findings_of(api, endpoint):
-        scope = Scope(options=load_options(api))
+        scope = DateWindow(options=load_options(api))
         paths = {parent.path for parent in read_parents(api, endpoint, tables, scope, columns=columns, log=log)}
         made.append(found.parents_exist(endpoint, tables, paths))
     if endpoint.cursor_path:

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from analytics_ingest.apis import Api
 from analytics_ingest.config.api import lookup
-from analytics_ingest.config.schedule import Cadence, check_graph_settings
+from analytics_ingest.config.schedule import ScheduleSettings, check_graph_settings
 from analytics_ingest.errors import IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
 from analytics_ingest.extract.sync_options import parse_mode
@@ -62,7 +62,7 @@ class SyncConfig(Config):
     endpoints: list[str] = Field(default=[], description="Only these endpoints of those selected; all by default.")
 
 
-def build_assets(api: Api, cadence: Cadence) -> AssetsDefinition:
+def build_assets(api: Api, cadence: ScheduleSettings) -> AssetsDefinition:
     """The API's assets. Opens no connection, and needs no settings but the cadence: the rest is the run's."""
 
     @dlt_assets(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from analytics_ingest.config.deployment import Deployment
-    from analytics_ingest.config.schedule import Cadence
+    from analytics_ingest.config.schedule import ScheduleSettings
 
 SENSOR = "freshness_sensor"
 CAUSE = "freshness"
@@ -89,7 +89,7 @@ def paused_until(instance: DagsterInstance, key: AssetKey) -> datetime | None:
     return datetime.fromtimestamp(max(ends) + pause, tz=UTC)
 
 
-def freshness_policy(cadence: Cadence) -> FreshnessPolicy:
+def freshness_policy(cadence: ScheduleSettings) -> FreshnessPolicy:
     """Late after two missed syncs, stale after four, unless a setting says otherwise."""
     warn, fail = cadence.windows
     return FreshnessPolicy.time_window(fail_window=fail, warn_window=warn if warn < fail else None)

@@ -15,7 +15,7 @@ from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, run
 if TYPE_CHECKING:
     from analytics_ingest.apis import Api
     from analytics_ingest.config.deployment import Deployment
-    from analytics_ingest.config.schedule import Cadence
+    from analytics_ingest.config.schedule import ScheduleSettings
 
 
 def not_configured(api: Api) -> str:
@@ -29,7 +29,7 @@ def not_configured(api: Api) -> str:
     return ""
 
 
-def build_schedules(api: Api, cadence: Cadence, deployment: Deployment) -> list[ScheduleDefinition]:
+def build_schedules(api: Api, cadence: ScheduleSettings, deployment: Deployment) -> list[ScheduleDefinition]:
     """``<api>_sync_schedule`` and ``<api>_full_refresh_schedule``."""
 
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:

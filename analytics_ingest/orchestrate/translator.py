@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dagster_dlt.translator import DltResourceTranslatorData
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.config.schedule import Cadence
+    from analytics_ingest.config.schedule import ScheduleSettings
 
 
 @dataclass
@@ -24,7 +24,7 @@ class ApiTranslator(DagsterDltTranslator):
     """The asset of each of an API's resources. The only place where asset specs are made."""
 
     api: Api
-    cadence: Cadence
+    cadence: ScheduleSettings
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
         """The spec: ``<api>/<resource>``, fed by the endpoints whose rows its path is filled from."""

@@ -11,14 +11,14 @@ from analytics_ingest.config.api import load_settings, retired_settings, unprote
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
-from analytics_ingest.extract.sync_options import Mode
+from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.session import ApiSession
 from analytics_ingest.sync.column_fitter import ColumnFitter
-from analytics_ingest.sync.load_package import Package
+from analytics_ingest.sync.load_package import LoadPackage
 from analytics_ingest.sync.loader import Loader
-from analytics_ingest.sync.pending_parents import Ahead
-from analytics_ingest.sync.reader_factory import Readers, cursor_of
+from analytics_ingest.sync.pending_parents import PendingParentRows
+from analytics_ingest.sync.reader_factory import ReaderFactory, cursor_of
 from analytics_ingest.sync.result import EndpointResult, build_result, failure_reason
 from analytics_ingest.sync.stored_parents import NOTHING_AHEAD
 from analytics_ingest.warehouse.cached_tables import CachedTables
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sync.table_checks import Before
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 
 class ApiSync:
     """A sync of an API, or of some of its endpoints."""
 
     def __init__(
-        self, api: Api, *, selected: set[str] | None = None, mode: Mode | None = None, log: logging.Logger
+        self, api: Api, *, selected: set[str] | None = None, mode: SyncOptions | None = None, log: logging.Logger
     ) -> None:
         """Prepares a sync.
 
@@ -52,7 +52,7 @@ class ApiSync:
             log: Gets progress and waits.
         """
         self._api = api
-        self._mode = mode or Mode()
+        self._mode = mode or SyncOptions()
         self._selected = set(api.by_name) if selected is None else selected
         if self._mode.endpoints:
             self._selected &= self._mode.endpoints
@@ -88,7 +88,7 @@ class ApiSync:
             self._tables = CachedTables(self._warehouse.open)
             self._fitter = ColumnFitter(api, self._warehouse, self._tables, self._reading, self._columns, log=self._log)
             self._loader = Loader(api, self._warehouse, self._tables, self._fitter, log=self._log)
-            self._readers = Readers(api, self._session, self._mode, started=self._started, log=self._log)
+            self._readers = ReaderFactory(api, self._session, self._mode, started=self._started, log=self._log)
             with self._tables.open() as tables:
                 # once for all, as it takes as long for one table; what a package changes is read again after it
                 names = dict.fromkeys(name for each in self._waiting for name in (each.name, *each.after))
@@ -110,7 +110,9 @@ class ApiSync:
                     raise
             yield from results
 
-    def _begin(self, tables: CachedTables, ahead: Mapping[str, Ahead] = NOTHING_AHEAD) -> Iterator[EndpointResult]:
+    def _begin(
+        self, tables: CachedTables, ahead: Mapping[str, PendingParentRows] = NOTHING_AHEAD
+    ) -> Iterator[EndpointResult]:
         """Has every endpoint read whose parents are loaded; gives a result for each that cannot be.
 
         Args:
@@ -136,7 +138,7 @@ class ApiSync:
                     yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=reason))
 
     def _begin_one(
-        self, endpoint: Endpoint, tables: CachedTables, state: Mapping[str, Any], ahead: Mapping[str, Ahead]
+        self, endpoint: Endpoint, tables: CachedTables, state: Mapping[str, Any], ahead: Mapping[str, PendingParentRows]
     ) -> None:
         """Has an endpoint read."""
         self._check_readable(endpoint)
@@ -154,7 +156,7 @@ class ApiSync:
     def _begin_ahead(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
         """Begins children whose parents are read and not loaded yet; whether there are any."""
         before = len(self._waiting)
-        looks = [Ahead(reader, self._settings) for reader in readers]
+        looks = [PendingParentRows(reader, self._settings) for reader in readers]
         with self._tables.open() as tables:
             results += self._begin(tables, {look.name: look for look in looks if look.is_known(tables)})
         return len(self._waiting) < before
@@ -162,7 +164,7 @@ class ApiSync:
     def _package(self, results: list[EndpointResult]) -> None:
         """Loads what has been read up to a point, and begins what can be read after it."""
         while True:
-            package = Package(
+            package = LoadPackage(
                 self._reading.values(),
                 self._pool,
                 self._waiting,
@@ -178,7 +180,7 @@ class ApiSync:
             self._load(package, tables, results, extracted=extracted)
 
     def _load(
-        self, package: Package, tables: CachedTables, results: list[EndpointResult], *, extracted: bool | Exception
+        self, package: LoadPackage, tables: CachedTables, results: list[EndpointResult], *, extracted: bool | Exception
     ) -> None:
         """Loads a package, marks what is gone, and begins what can be read after it."""
         if extracted is not False:
@@ -220,7 +222,7 @@ class ApiSync:
     def _result(
         self,
         reader: EndpointReader,
-        tables: Tables,
+        tables: DatasetTables,
         states: Mapping[str, Mapping[str, Any]],
         there: Mapping[str, Mapping[str, str]],
         schema: Schema | None,

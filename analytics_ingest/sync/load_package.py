@@ -19,7 +19,7 @@ SHARE = 32
 """A package may have this part of the rows before it if that is more: to merge it takes longer with each of them."""
 
 
-class Package:
+class LoadPackage:
     """One load package. Reading goes on while it is loaded.
 
     It is over as soon as the endpoints that others wait for have ended, so that those can begin; it then has no

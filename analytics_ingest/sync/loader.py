@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sync.column_fitter import ColumnFitter
-    from analytics_ingest.sync.load_package import Package
+    from analytics_ingest.sync.load_package import LoadPackage
     from analytics_ingest.warehouse.cached_tables import CachedTables
     from analytics_ingest.warehouse.warehouse import Warehouse
 
@@ -67,7 +67,7 @@ class Loader:
         self._fitter = fitter
         self._log = log
 
-    def extract(self, package: Package) -> bool | Exception:
+    def extract(self, package: LoadPackage) -> bool | Exception:
         """Waits for a package and makes it ready to load.
 
         Args:
@@ -93,7 +93,7 @@ class Loader:
         except Exception as error:  # noqa: BLE001 - what fails is found out endpoint by endpoint
             return _problem(error)
 
-    def load(self, package: Package, extracted: bool | Exception) -> None:
+    def load(self, package: LoadPackage, extracted: bool | Exception) -> None:
         """Loads a package, within ``Warehouse.open``; what cannot be loaded is noted on its endpoint's reader.
 
         Args:

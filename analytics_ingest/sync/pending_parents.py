@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 KINDS: dict[str, type] = {"bigint": int, "text": str, "timestamp": datetime, "bool": bool}
 """Types of columns whose values come back from the destination as they are in the rows that were read."""
 
 
-class Ahead:
+class PendingParentRows:
     """The rows of a parent that was read and is not loaded yet: those in its table, and what changes about them.
 
     Where the destination could make something else of a value, there is no telling what the table will hold, and
@@ -42,7 +42,7 @@ class Ahead:
         self._gone = frozenset(reader.vanished())
         self._share = settings.min_rows_share
 
-    def is_known(self, tables: Tables) -> bool:
+    def is_known(self, tables: DatasetTables) -> bool:
         """Whether it is certain what the table will hold, and that no check of it will stand against its children."""
         reader = self._reader
         if not (reader.over and reader.complete and self._key) or reader.reading.doubt or reader.kept.rows is None:
@@ -55,7 +55,7 @@ class Ahead:
         now = sum(1 for _ in self.rows(tables, ()))
         return not has_collapsed(reader.deletions.before, now, share=self._share)
 
-    def rows(self, tables: Tables, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def rows(self, tables: DatasetTables, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The rows, as ``feeds.ReadTable`` gives them."""
         kept = self._reader.kept.rows or {}
         present = [name for name in wanted if name in self._columns]

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import LOAD_ID, Named
+from analytics_ingest.apis.feeds import LOAD_ID, FromRenamed
 from analytics_ingest.config.api import page_limit
 from analytics_ingest.errors import IngestError
-from analytics_ingest.extract.date_window import build_scope
+from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.endpoint_reader import EndpointReader
 from analytics_ingest.extract.fan_out import SWEPT, plan_sweep
 from analytics_ingest.extract.former_rows import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import feed_columns
-from analytics_ingest.extract.reading import CURSOR, Limits, Stored
+from analytics_ingest.extract.reading import CURSOR, Limits, TableSnapshot
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.stored_parents import changing_paths, read_parents, table_reader
 from analytics_ingest.sync.table_checks import Before
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.extract.fan_out import Sweep
-    from analytics_ingest.extract.reading import Parent
-    from analytics_ingest.extract.sync_options import Mode
+    from analytics_ingest.extract.fan_out import FanOutPlan
+    from analytics_ingest.extract.reading import Partition
+    from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.http.session import ApiSession
-    from analytics_ingest.sync.pending_parents import Ahead
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.sync.pending_parents import PendingParentRows
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 
 def cursor_of(state: Mapping[str, Any]) -> datetime | None:
@@ -37,15 +37,17 @@ def cursor_of(state: Mapping[str, Any]) -> datetime | None:
     return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
 
 
-def limits_of(tables: Tables) -> Limits:
+def limits_of(tables: DatasetTables) -> Limits:
     """What the destination can hold."""
     return Limits(max_name_length=tables.max_name_length, takes_nul=tables.takes_nul)
 
 
-class Readers:
+class ReaderFactory:
     """Makes the readers of one sync."""
 
-    def __init__(self, api: Api, session: ApiSession, mode: Mode, *, started: datetime, log: logging.Logger) -> None:
+    def __init__(
+        self, api: Api, session: ApiSession, mode: SyncOptions, *, started: datetime, log: logging.Logger
+    ) -> None:
         """Takes what all of them have in common.
 
         Args:
@@ -72,10 +74,10 @@ class Readers:
     def build(
         self,
         endpoint: Endpoint,
-        tables: Tables,
+        tables: DatasetTables,
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
-        ahead: Mapping[str, Ahead],
+        ahead: Mapping[str, PendingParentRows],
     ) -> tuple[EndpointReader, Before]:
         """What reads an endpoint, and what its table is before.
 
@@ -95,7 +97,7 @@ class Readers:
             raise IngestError(
                 f"the warehouse has a table {self._api.name}.{endpoint.name} that no sync has made: rename or drop it"
             )
-        scope = build_scope(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
+        scope = build_date_window(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
         parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
         stored = self._stored(endpoint, tables, columns, state, ahead)
         before = Before(
@@ -122,19 +124,19 @@ class Readers:
     def _stored(
         self,
         endpoint: Endpoint,
-        tables: Tables,
+        tables: DatasetTables,
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
-        ahead: Mapping[str, Ahead],
-    ) -> Stored:
+        ahead: Mapping[str, PendingParentRows],
+    ) -> TableSnapshot:
         there = columns.get(endpoint.name, {})
         limits = limits_of(tables)
         if ROW_HASH not in there:
             # no table yet: what is read is new to it
-            return Stored(columns=there, limits=limits)
+            return TableSnapshot(columns=there, limits=limits)
         if not endpoint.primary_key:
             snapshot = [row[0] for row in tables.read(endpoint.name, [ROW_HASH])]
-            return Stored(rows=snapshot, columns=there, limits=limits)
+            return TableSnapshot(rows=snapshot, columns=there, limits=limits)
         live = DELETED_AT if DELETED_AT in there else None
         rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
 
@@ -146,18 +148,18 @@ class Readers:
 
         hashes = {row[0]: path(*row[1:]) for row in rows}
         former = _former(endpoint, tables, there, renamed)
-        return Stored(hashes=hashes, columns=there, cursor=cursor_of(state), former=former, limits=limits)
+        return TableSnapshot(hashes=hashes, columns=there, cursor=cursor_of(state), former=former, limits=limits)
 
     def _sweep(
         self,
         endpoint: Endpoint,
-        parents: Sequence[Parent],
-        tables: Tables,
+        parents: Sequence[Partition],
+        tables: DatasetTables,
         there: Mapping[str, str],
         state: Mapping[str, Any],
         *,
         ahead: bool,
-    ) -> Sweep:
+    ) -> FanOutPlan:
         mode: str = self._session.settings.fan_out
         if self._mode.full_refresh or self._mode.windowed:
             mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
@@ -175,11 +177,14 @@ class Readers:
 
 
 def _renamed(
-    endpoint: Endpoint, tables: Tables, columns: Mapping[str, Mapping[str, str]], ahead: Mapping[str, Ahead]
+    endpoint: Endpoint,
+    tables: DatasetTables,
+    columns: Mapping[str, Mapping[str, str]],
+    ahead: Mapping[str, PendingParentRows],
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Gives stored path parameters the API's own name for the parent."""
     feed = endpoint.parents
-    if not isinstance(feed, Named):
+    if not isinstance(feed, FromRenamed):
         return lambda params: params
     names = feed.names(table_reader(endpoint, tables, columns=columns, ahead=ahead))
     return lambda params: {**params, feed.param: feed.current(params[feed.param], names)}
@@ -187,13 +192,13 @@ def _renamed(
 
 def _former(
     endpoint: Endpoint,
-    tables: Tables,
+    tables: DatasetTables,
     there: Mapping[str, str],
     renamed: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> FormerRows:
     """The stored rows with values in retired columns, or whose parent has another name by now."""
     retired = [name for name in endpoint.retired if name in there]
-    params = endpoint.path_params if isinstance(endpoint.parents, Named) else ()
+    params = endpoint.path_params if isinstance(endpoint.parents, FromRenamed) else ()
     if not retired and not params:
         return FormerRows()
     key, gone = endpoint.primary_key, [DELETED_AT] if DELETED_AT in there else []

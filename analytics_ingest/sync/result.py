@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from analytics_ingest.extract.rows import DELETED_AT
-from analytics_ingest.sync.table_checks import ROWS_NOT_COLLAPSED, Before, Finding, feeds_others, findings
+from analytics_ingest.sync.table_checks import ROWS_NOT_COLLAPSED, Before, CheckResult, feeds_others, findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
-    from analytics_ingest.extract.reading import Reading
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.extract.reading import ReadStats
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,14 @@ class EndpointResult:
     status: Literal["complete", "failed", "skipped"]
     reason: str = ""
     alarming: bool = False
-    reading: Reading | None = None
+    reading: ReadStats | None = None
     rows_deleted: int = 0
     table_rows: int | None = None
     rows_live: int | None = None
     rows_before: int = 0
     columns: TTableSchemaColumns | None = None
     cursor: datetime | None = None
-    findings: Sequence[Finding] = ()
+    findings: Sequence[CheckResult] = ()
     sample: Sequence[dict[str, object]] = ()
     widened: Sequence[str] = ()
 
@@ -71,7 +71,7 @@ class EndpointResult:
         return ""
 
 
-def failure_reason(reading: Reading) -> str:
+def failure_reason(reading: ReadStats) -> str:
     """Why an endpoint was not read completely: its first failure, and how many more there are."""
     first = reading.failures[0]
     more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
@@ -82,7 +82,7 @@ def failure_reason(reading: Reading) -> str:
 def build_result(
     api: Api,
     reader: EndpointReader,
-    tables: Tables,
+    tables: DatasetTables,
     *,
     before: Before,
     columns: TTableSchemaColumns | None,

@@ -6,10 +6,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import MARK, NAMING, Named
+from analytics_ingest.apis.feeds import MARK, NAMING, FromRenamed
 from analytics_ingest.errors import IngestError, MissingParentError
 from analytics_ingest.extract.partitions import path_of
-from analytics_ingest.extract.reading import NO_NAMING, Parent
+from analytics_ingest.extract.reading import NO_NAMING, Partition
 from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.apis.feeds import ReadTable
-    from analytics_ingest.apis.scope import Scope
-    from analytics_ingest.sync.pending_parents import Ahead
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.apis.scope import DateWindow
+    from analytics_ingest.sync.pending_parents import PendingParentRows
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
-NOTHING_AHEAD: Mapping[str, Ahead] = MappingProxyType({})
+NOTHING_AHEAD: Mapping[str, PendingParentRows] = MappingProxyType({})
 
 
 def read_parents(
     api: Api,
     endpoint: Endpoint,
-    tables: Tables,
-    scope: Scope,
+    tables: DatasetTables,
+    scope: DateWindow,
     *,
     columns: Mapping[str, Collection[str]],
-    ahead: Mapping[str, Ahead] = NOTHING_AHEAD,
+    ahead: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
     log: logging.Logger,
-) -> list[Parent]:
+) -> list[Partition]:
     """One parent per request to make, each once, by path; one without values if the path has no placeholders.
 
     Args:
@@ -51,7 +51,7 @@ def read_parents(
         IngestError: Two parents lead to the same path.
     """
     if endpoint.parents is None:
-        return [Parent(path=endpoint.path, params={})]
+        return [Partition(path=endpoint.path, params={})]
     if missing := [name for name in endpoint.upstream if name not in columns and name not in ahead]:
         names = ", ".join(f"{api.name}/{name}" for name in missing)
         raise MissingParentError(
@@ -60,7 +60,7 @@ def read_parents(
         )
 
     read = table_reader(endpoint, tables, columns=columns, ahead=ahead)
-    by_path: dict[str, Parent] = {}
+    by_path: dict[str, Partition] = {}
     left_out = 0
     for row in endpoint.parents.rows(read, scope):
         mark, naming = row.pop(MARK), row.pop(NAMING, NO_NAMING)
@@ -69,7 +69,7 @@ def read_parents(
             left_out += 1
             continue
         former = (path_of(endpoint, naming.former) if naming.former else "") or ""
-        parent = Parent(path=path, params=row, mark=mark, naming=naming, former=former)
+        parent = Partition(path=path, params=row, mark=mark, naming=naming, former=former)
         known = by_path.setdefault(path, parent)
         if known is parent:
             continue
@@ -89,10 +89,10 @@ def read_parents(
 
 def table_reader(
     endpoint: Endpoint,
-    tables: Tables,
+    tables: DatasetTables,
     *,
     columns: Mapping[str, Collection[str]],
-    ahead: Mapping[str, Ahead] = NOTHING_AHEAD,
+    ahead: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
 ) -> ReadTable:
     """Reads what an endpoint's feed needs of other tables, and of those that are not loaded yet."""
 
@@ -104,7 +104,7 @@ def table_reader(
             yield tuple(row.get(name) for name in wanted)
 
     def read(resource: str, wanted: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-        if isinstance(endpoint.parents, Named) and resource == endpoint.parents.table and resource in columns:
+        if isinstance(endpoint.parents, FromRenamed) and resource == endpoint.parents.table and resource in columns:
             # also of parents that are marked as deleted
             yield from stored(resource, wanted, live=None)
         elif resource in columns and resource not in ahead:
@@ -115,7 +115,7 @@ def table_reader(
     return read
 
 
-def changing_paths(endpoint: Endpoint, tables: Tables, columns: Collection[str]) -> set[str]:
+def changing_paths(endpoint: Endpoint, tables: DatasetTables, columns: Collection[str]) -> set[str]:
     """The paths of the parents that have a row which is not finished, by the table as it is."""
     if not endpoint.finished or endpoint.finished[0] not in columns:
         return set()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api, Endpoint
     from analytics_ingest.extract.deletions import Deletions
-    from analytics_ingest.extract.reading import Reading
-    from analytics_ingest.warehouse.table_queries import Counts, Tables
+    from analytics_ingest.extract.reading import ReadStats
+    from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
 KEY_UNIQUE = "key_unique"
 PARENTS_EXIST = "parents_exist"
@@ -32,7 +32,7 @@ OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One finding about one table.
 
     Attributes:
@@ -72,11 +72,11 @@ def feeds_others(api: Api, endpoint: Endpoint) -> bool:
     return any(endpoint.name in other.upstream for other in api.endpoints)
 
 
-def key_unique(endpoint: Endpoint, doubled: int, lacking: int) -> Finding:
+def key_unique(endpoint: Endpoint, doubled: int, lacking: int) -> CheckResult:
     """Whether the table's key is one, by the keys that more than one row has and the rows that lack a part of it."""
     key = ", ".join(endpoint.primary_key)
     said = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
-    return Finding(
+    return CheckResult(
         name=KEY_UNIQUE,
         passed=not doubled and not lacking,
         said=said,
@@ -84,7 +84,7 @@ def key_unique(endpoint: Endpoint, doubled: int, lacking: int) -> Finding:
     )
 
 
-def parents_exist(endpoint: Endpoint, tables: Tables, paths: Collection[str]) -> Finding:
+def parents_exist(endpoint: Endpoint, tables: DatasetTables, paths: Collection[str]) -> CheckResult:
     """Whether the rows that are there have a parent that is there, by the paths that the feed gives now."""
     found = tables.distinct(endpoint.name, endpoint.path_params, where_null=DELETED_AT)
     orphans = [
@@ -94,10 +94,10 @@ def parents_exist(endpoint: Endpoint, tables: Tables, paths: Collection[str]) ->
     ]
     shown = "; ".join(", ".join(map(str, values)) for values in orphans[:EXAMPLES])
     said = f"rows of {len(orphans)} parents that are not there: {shown}" if orphans else "every row's parent is there"
-    return Finding(name=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
+    return CheckResult(name=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
 
 
-def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0) -> Finding:
+def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0) -> CheckResult:
     """Whether the table still has at least ``share`` of the rows that it had.
 
     Args:
@@ -107,7 +107,7 @@ def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0
         withheld: Rows that should be marked as deleted and are not, as they are too many at once.
     """
     kept = f"; the {withheld} that did not come stay unmarked until the next sync finds the same" if withheld else ""
-    return Finding(
+    return CheckResult(
         name=ROWS_NOT_COLLAPSED,
         passed=not withheld and not has_collapsed(before, now, share=share),
         said=f"{now} rows, {before} before{kept}",
@@ -117,7 +117,7 @@ def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0
 
 def rows_as_stated(
     short: int, unsettled: int, *, rejected: int = 0, reason: str = "", unproven_since: datetime | None = None
-) -> Finding:
+) -> CheckResult:
     """Whether all rows came that the envelopes state, off lists that stood still, and could be stored.
 
     Args:
@@ -133,7 +133,7 @@ def rows_as_stated(
         said += f"; {rejected} rows were rejected{why}, see the table _rejected_rows"
     if unproven_since:
         said += f"; where rows are rejected no deletion is marked, since {unproven_since:%Y-%m-%d %H:%M} UTC"
-    return Finding(
+    return CheckResult(
         name=ROWS_AS_STATED,
         passed=not (short or unsettled or rejected or unproven_since),
         said=said,
@@ -141,17 +141,17 @@ def rows_as_stated(
     )
 
 
-def newest_not_older(before: datetime | None, now: datetime | None) -> Finding:
+def newest_not_older(before: datetime | None, now: datetime | None) -> CheckResult:
     """Whether the newest row that came is at least as new as the newest of earlier syncs."""
     passed = before is None or (now is not None and now >= before)
-    return Finding(
+    return CheckResult(
         name=NEWEST_NOT_OLDER,
         passed=passed,
         said=f"newest row {now.isoformat() if now else 'none'}, before {before.isoformat() if before else 'none'}",
     )
 
 
-def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str], widened: Sequence[str] = ()) -> Finding:
+def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str], widened: Sequence[str] = ()) -> CheckResult:
     """Whether the columns are those of before, one line for each that is not.
 
     Args:
@@ -166,7 +166,7 @@ def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str], widened:
     ]
     changes = [] if not before else [each for each in changes if not each.startswith(OWN_COLUMNS)]
     said = "\n".join([*changes, *widened]) or "no column has changed"
-    return Finding(name=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
+    return CheckResult(name=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +189,8 @@ class Before:
 def findings(
     api: Api,
     endpoint: Endpoint,
-    tables: Tables,
-    reading: Reading,
+    tables: DatasetTables,
+    reading: ReadStats,
     *,
     counts: Counts,
     before: Before,
@@ -199,7 +199,7 @@ def findings(
     share: float,
     deletions: Deletions,
     widened: Sequence[str] = (),
-) -> Sequence[Finding]:
+) -> Sequence[CheckResult]:
     """All findings about an endpoint that was read completely and loaded.
 
     Args:

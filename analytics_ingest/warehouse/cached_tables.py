@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from analytics_ingest.warehouse.destination_errors import is_transient
-from analytics_ingest.warehouse.table_queries import Counts, Tables
+from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ MAX_ALL_ROWS = 200_000
 """Rows of all tables that are kept, the smallest tables first."""
 
 
-class CachedTables(Tables):
+class CachedTables(DatasetTables):
     """The tables of one dataset, as the sync found them, until it changes them; over a connection where need be.
 
     A table that is not kept is read from the warehouse, which is opened for it.
     """
 
-    def __init__(self, connect: Callable[[], AbstractContextManager[Tables]]) -> None:
+    def __init__(self, connect: Callable[[], AbstractContextManager[DatasetTables]]) -> None:
         """Keeps nothing yet.
 
         Args:
@@ -32,7 +32,7 @@ class CachedTables(Tables):
         """
         self._connect = connect
         self._stack: ExitStack | None = None
-        self._tables: Tables | None = None
+        self._tables: DatasetTables | None = None
         self._columns: dict[str, dict[str, str]] = {}
         self._counts: dict[str, tuple[tuple[str, ...], str | None, Counts]] = {}
         self._rows: dict[str, tuple[dict[str, int], list[tuple[Any, ...]]]] = {}
@@ -104,14 +104,14 @@ class CachedTables(Tables):
             kept.pop(table, None)
 
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
-        """See ``Tables.columns``."""
+        """See ``DatasetTables.columns``."""
         names = list(tables)
         if all(name in self._columns for name in names):
             return {name: dict(self._columns[name]) for name in names if self._columns[name]}
         return self._connected().columns(names)
 
     def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
-        """See ``Tables.read``."""
+        """See ``DatasetTables.read``."""
         places, rows = self._rows.get(table, ({}, []))
         if table not in self._rows or not {*columns, *([where_null] if where_null else [])} <= places.keys():
             yield from self._connected().read(table, columns, where_null=where_null)
@@ -123,55 +123,55 @@ class CachedTables(Tables):
                 yield tuple(row[place] for place in chosen)
 
     def counts(self, table: str, key: Sequence[str], *, where_null: str | None) -> Counts:
-        """See ``Tables.counts``."""
+        """See ``DatasetTables.counts``."""
         kept_key, mark, counts = self._counts.get(table, ((), None, None))
         if counts is None or kept_key != tuple(key) or mark != where_null:
             return self._connected().counts(table, key, where_null=where_null)
         return counts
 
     def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
-        """See ``Tables.distinct``."""
+        """See ``DatasetTables.distinct``."""
         if table not in self._rows:
             return self._connected().distinct(table, columns, where_null=where_null)
         return list(dict.fromkeys(self.read(table, columns, where_null=where_null)))
 
     def sample(self, table: str, columns: Sequence[str], rows: int) -> list[dict[str, Any]]:
-        """See ``Tables.sample``."""
+        """See ``DatasetTables.sample``."""
         return self._connected().sample(table, columns, rows)
 
     def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
-        """See ``Tables.stamp``."""
+        """See ``DatasetTables.stamp``."""
         if not values:
             return 0
         self.forget(table)
         return self._connected().stamp(table, column, moment, key=key, values=values)
 
     def rewrite(self, table: str, changes: Mapping[int, Mapping[str, Any]], *, key: str) -> None:
-        """See ``Tables.rewrite``."""
+        """See ``DatasetTables.rewrite``."""
         if changes:
             self.forget(table)
             self._connected().rewrite(table, changes, key=key)
 
     def count(self, table: str) -> int:
-        """See ``Tables.count``."""
+        """See ``DatasetTables.count``."""
         return self._connected().count(table)
 
     def newest(self, table: str, column: str) -> Any:
-        """See ``Tables.newest``."""
+        """See ``DatasetTables.newest``."""
         return self._connected().newest(table, column)
 
     def holds_large(self, table: str, column: str) -> bool:
-        """See ``Tables.holds_large``."""
+        """See ``DatasetTables.holds_large``."""
         return self._connected().holds_large(table, column)
 
     @property
     def max_name_length(self) -> int | None:
-        """See ``Tables.max_name_length``."""
+        """See ``DatasetTables.max_name_length``."""
         return self._known_limits[0]
 
     @property
     def takes_nul(self) -> bool:
-        """See ``Tables.takes_nul``."""
+        """See ``DatasetTables.takes_nul``."""
         return self._known_limits[1]
 
     @property
@@ -181,7 +181,7 @@ class CachedTables(Tables):
             self._limits = tables.max_name_length, tables.takes_nul
         return self._limits
 
-    def _connected(self) -> Tables:
+    def _connected(self) -> DatasetTables:
         if self._stack is None:
             raise RuntimeError("tables are read within open() only")
         if self._tables is None:

@@ -40,7 +40,7 @@ class Counts(NamedTuple):
     lacking: int
 
 
-class Tables:
+class DatasetTables:
     """The tables of one dataset, over an open connection."""
 
     def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None) -> None:
@@ -235,7 +235,7 @@ class Tables:
         return self._sql.make_qualified_table_name(table)
 
 
-class NoTables(Tables):
+class EmptyDatasetTables(DatasetTables):
     """The tables of a warehouse that does not exist yet: none."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ from analytics_ingest.warehouse.locks import (
 )
 from analytics_ingest.warehouse.memory import release_arrow_memory, return_large_blocks
 from analytics_ingest.warehouse.repair import Repair
-from analytics_ingest.warehouse.table_queries import NoTables, Tables
+from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
 from analytics_ingest.warehouse.type_hints import cache_type_hints
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Warehouse:
                 yield
 
     @contextmanager
-    def open(self) -> Iterator[Tables]:
+    def open(self) -> Iterator[DatasetTables]:
         """The tables, over a connection that stays open; for DuckDB as the file's only writer.
 
         The first one within ``sync`` brings the pipeline what the warehouse holds of its state.
@@ -152,7 +152,7 @@ class Warehouse:
                 self._repair = Repair(self.pipeline, client, log=self._log)
                 self._patiently(self._repair.inspect)
                 self._restored = True
-            yield Tables(client, locks=self._table_locks)
+            yield DatasetTables(client, locks=self._table_locks)
             if self._file and self._file.logged() > LARGE_LOG:
                 # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
                 self._bound(client)
@@ -165,7 +165,7 @@ class Warehouse:
             self._repair.pipeline = pipeline
 
     @contextmanager
-    def read(self) -> Iterator[Tables]:
+    def read(self) -> Iterator[DatasetTables]:
         """The tables, over a connection that cannot write; outside of ``sync``. Makes no file beside the warehouse.
 
         Where there is no warehouse yet there are tables without columns. A lock that cannot be had, as its folder
@@ -178,7 +178,7 @@ class Warehouse:
         with ExitStack() as stack:
             self._keep_out(stack, f"{self.api}.lock", f"the sync of {self.api}")
             if self._file and not self._file.is_there():
-                yield NoTables()
+                yield EmptyDatasetTables()
                 return
             if self._file:
                 self._keep_out(stack, "file.lock", f"{self._file.kind} {self._file.path.name}")
@@ -192,7 +192,7 @@ class Warehouse:
             if client.config.destination_type == POSTGRES:
                 client.sql_client.execute_sql("SET default_transaction_read_only = on")
             self._bound(client)
-            yield Tables(client)
+            yield DatasetTables(client)
 
     def was_abandoned(self, *, since: datetime) -> bool:
         """Whether a sync of this API on this machine began after ``since`` and is gone; False if it cannot be told.

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import MARK, From, Join, Mark, Union
-from analytics_ingest.apis.scope import Scope
-from analytics_ingest.apis.values import Days, Span, Values
+from analytics_ingest.apis.feeds import MARK, FromTable, JoinOf, ParentVersion, UnionOf
+from analytics_ingest.apis.scope import DateWindow
+from analytics_ingest.apis.values import Constants, DateRange, EachDay
 
 OLD, YOUNG = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC)
 
@@ -24,12 +24,12 @@ def reading(tables):
 
 
 def rows(feed, read, scope=None):
-    found = feed.rows(read, scope or Scope())
+    found = feed.rows(read, scope or DateWindow())
     return [{name: value for name, value in row.items() if name != MARK} for row in found]
 
 
 def test_from_renames_columns_and_adds_what_it_derives():
-    feed = From(
+    feed = FromTable(
         "jobs",
         slug="project_slug",
         number="job",
@@ -45,16 +45,16 @@ def test_from_renames_columns_and_adds_what_it_derives():
 
 
 def test_a_union_gives_the_rows_of_each_of_its_feeds():
-    feed = Union((From("epics_stories", story_id="id"), From("groups_stories", story_id="id")))
+    feed = UnionOf((FromTable("epics_stories", story_id="id"), FromTable("groups_stories", story_id="id")))
     read = reading({"epics_stories": [{"id": 1}, {"id": 2}], "groups_stories": [{"id": 2}, {"id": 3}]})
     assert rows(feed, read) == [{"story_id": 1}, {"story_id": 2}, {"story_id": 2}, {"story_id": 3}]
     assert (feed.resources, feed.params) == (("epics_stories", "groups_stories"), ("story_id",))
 
 
 def test_a_join_pairs_rows_of_the_same_workspace_only():
-    feed = Join(
-        From("environments", environment_id="id", workspace_id="workspace"),
-        From("segments", segment_name="name", workspace_id="workspace"),
+    feed = JoinOf(
+        FromTable("environments", environment_id="id", workspace_id="workspace"),
+        FromTable("segments", segment_name="name", workspace_id="workspace"),
         on="workspace_id",
     )
     environments = [{"id": "e1", "workspace": 1}, {"id": "e2", "workspace": 2}, {"id": "e3", "workspace": 3}]
@@ -76,13 +76,13 @@ def test_the_path_of_a_job_comes_from_the_last_two_parts_of_its_project_slug(slu
 
 
 def test_names_with_an_underscore_are_for_deriving_alone():
-    feed = From("projects", _url="url", derive=lambda row: {"slug": row["_url"][-3:]}, derived=("slug",))
+    feed = FromTable("projects", _url="url", derive=lambda row: {"slug": row["_url"][-3:]}, derived=("slug",))
     assert rows(feed, reading({"projects": [{"url": "https://a/b"}]})) == [{"slug": "a/b"}]
     assert feed.params == ("slug",)
 
 
 def test_a_feed_may_leave_rows_out():
-    feed = From("segments", segment_id="id", where=("type", frozenset({"id_list"})))
+    feed = FromTable("segments", segment_id="id", where=("type", frozenset({"id_list"})))
     segments = [{"id": 1, "type": "id_list"}, {"id": 2, "type": "rule_based"}, {"id": 3, "type": None}, {"id": 4}]
     assert rows(feed, reading({"segments": segments})) == [{"segment_id": 1}]
 
@@ -99,36 +99,40 @@ def test_a_feed_may_leave_rows_out():
     ],
 )
 def test_a_parent_settles_by_its_state_and_its_age(status, created_at, settled):
-    feed = From("runs", run_id="id", settled=("status", frozenset({"ended"})), settled_after="created_at")
+    feed = FromTable("runs", run_id="id", settled=("status", frozenset({"ended"})), settled_after="created_at")
     table = reading({"runs": [{"id": 1, "status": status, "created_at": created_at}]})
-    scope = Scope(settled_before=datetime(2026, 1, 8, tzinfo=UTC))
+    scope = DateWindow(settled_before=datetime(2026, 1, 8, tzinfo=UTC))
     assert [row[MARK].settled for row in feed.rows(table, scope)] == [settled]
-    assert [row[MARK].settled for row in feed.rows(table, Scope())] == [False]
+    assert [row[MARK].settled for row in feed.rows(table, DateWindow())] == [False]
 
 
 def test_the_mark_may_come_from_another_column():
-    feed = From("gates", gate_id="id", updated="modified")
+    feed = FromTable("gates", gate_id="id", updated="modified")
     table = reading({"gates": [{"id": 1, "modified": OLD, "updated_at": YOUNG, "_dlt_load_id": "12.5"}]})
-    assert [row[MARK] for row in feed.rows(table, Scope())] == [Mark(OLD, 12.5, settled=False)]
+    assert [row[MARK] for row in feed.rows(table, DateWindow())] == [ParentVersion(OLD, 12.5, settled=False)]
 
 
 def test_values_come_from_a_setting_or_as_given_or_from_a_table():
     table = reading({"orgs": [{"slug": "gh/a"}]})
-    given = Values(name="status", given=("OPEN", "DONE"))
+    given = Constants(name="status", given=("OPEN", "DONE"))
     assert rows(given, table) == [{"status": "OPEN"}, {"status": "DONE"}]
-    feed = Values(name="org", setting="org_slugs", otherwise=From("orgs", org="slug"))
+    feed = Constants(name="org", setting="org_slugs", otherwise=FromTable("orgs", org="slug"))
     assert rows(feed, table) == [{"org": "gh/a"}]
-    assert rows(feed, table, Scope(options={"org_slugs": ("gh/b",)})) == [{"org": "gh/b"}]
+    assert rows(feed, table, DateWindow(options={"org_slugs": ("gh/b",)})) == [{"org": "gh/b"}]
     assert (feed.resources, given.resources, feed.params) == (("orgs",), (), ("org",))
 
 
 def test_days_are_those_of_the_scope_and_a_span_those_of_each_sync():
-    scope = Scope(
+    scope = DateWindow(
         first_day=date(2026, 2, 27), last_day=date(2026, 3, 1), recent_day=date(2026, 2, 23), today=date(2026, 3, 1)
     )
-    assert rows(Days("date"), None, scope) == [{"date": "2026-03-01"}, {"date": "2026-02-28"}, {"date": "2026-02-27"}]
-    assert rows(Span("begin", "end"), None, scope) == [{"begin": "2026-02-23", "end": "2026-03-01"}]
-    assert (Days("date").open_ended, Span("begin", "end").open_ended) == (True, False)
+    assert rows(EachDay("date"), None, scope) == [
+        {"date": "2026-03-01"},
+        {"date": "2026-02-28"},
+        {"date": "2026-02-27"},
+    ]
+    assert rows(DateRange("begin", "end"), None, scope) == [{"begin": "2026-02-23", "end": "2026-03-01"}]
+    assert (EachDay("date").open_ended, DateRange("begin", "end").open_ended) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_days_are_those_of_the_scope_and_a_span_those_of_each_sync():
     ],
 )
 def test_a_column_of_times_that_became_text_still_tells_when_a_parent_changed(stored, moment):
-    feed = From("jobs", job="id", settled_after="updated_at")
+    feed = FromTable("jobs", job="id", settled_after="updated_at")
     read = reading({"jobs": [{"id": 1, "updated_at": stored, "_dlt_load_id": "5.5"}]})
-    (row,) = feed.rows(read, Scope(settled_before=datetime(2026, 1, 10, tzinfo=UTC)))
-    assert row[MARK] == Mark(moment, 5.5, settled=moment is not None)
+    (row,) = feed.rows(read, DateWindow(settled_before=datetime(2026, 1, 10, tzinfo=UTC)))
+    assert row[MARK] == ParentVersion(moment, 5.5, settled=moment is not None)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from analytics_ingest.apis import APIS, PROFILES
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.vendors.overlay import overlay
@@ -106,7 +106,7 @@ def test_what_differs_is_laid_over_and_the_rest_stays():
 def test_parents_come_before_their_children_in_whichever_order_they_are_named():
     added = Endpoint("kinds", "/kinds", "data", SINGLE_PAGE, description="Kinds.")
     api = laid(
-        endpoints={"users": {"path": "/kinds/{kind}/users", "parents": From("kinds", kind="id")}}, added=(added,)
+        endpoints={"users": {"path": "/kinds/{kind}/users", "parents": FromTable("kinds", kind="id")}}, added=(added,)
     )
     names = list(api.by_name)
     assert names.index("kinds") < names.index("users")
@@ -122,8 +122,8 @@ def test_a_change_of_what_is_not_there_is_refused():
 
 def test_parents_in_a_circle_are_refused():
     circle = {
-        "users": {"path": "/g/{g}", "parents": From("groups", g="id")},
-        "groups": {"path": "/u/{u}", "parents": From("users", u="id")},
+        "users": {"path": "/g/{g}", "parents": FromTable("groups", g="id")},
+        "groups": {"path": "/u/{u}", "parents": FromTable("users", u="id")},
     }
     with pytest.raises(ValueError, match=r"^the parents of users, groups go in a circle$"):
         laid(endpoints=circle)

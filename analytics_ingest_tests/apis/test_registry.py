@@ -7,10 +7,10 @@ import re
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 
 SPECIFICATION = """
 # name path selector paginator limit key cursor parents
@@ -249,12 +249,12 @@ def test_an_endpoint_declared_twice_is_refused():
 
 
 def test_a_child_declared_before_its_parent_is_refused():
-    items = an_endpoint("items", "/orders/{order_id}/items", parents=From("orders", order_id="id"))
+    items = an_endpoint("items", "/orders/{order_id}/items", parents=FromTable("orders", order_id="id"))
     with pytest.raises(ValueError, match=r"shop/items: .* before its parents \['orders'\]"):
         an_api(items, an_endpoint("orders"))
 
 
-@pytest.mark.parametrize("parents", [None, From("orders", order="id")])
+@pytest.mark.parametrize("parents", [None, FromTable("orders", order="id")])
 def test_a_placeholder_that_no_parent_fills_is_refused(parents):
     items = an_endpoint("items", "/orders/{order_id}/items", parents=parents)
     with pytest.raises(ValueError, match=r"shop/items: the path asks for \('order_id',\)"):
@@ -262,7 +262,7 @@ def test_a_placeholder_that_no_parent_fills_is_refused(parents):
 
 
 def test_a_probe_of_what_is_not_there_is_refused():
-    probe = Probe(endpoint="rows", concerns=("rows", "walls"), blind="nothing")
+    probe = ChangeProbe(endpoint="rows", concerns=("rows", "walls"), blind="nothing")
     with pytest.raises(ValueError, match=r"^shop: the probe of rows names \['walls'\], which is not there$"):
         an_api(an_endpoint("rows"), probes=(probe,))
 

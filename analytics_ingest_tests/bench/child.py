@@ -44,10 +44,12 @@ def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[
         RuntimeError: An endpoint was not read: what was measured then is something else.
     """
     from analytics_ingest.apis import APIS
-    from analytics_ingest.extract.sync_options import Mode
+    from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.sync.api_sync import ApiSync
 
-    run = ApiSync(APIS[api], selected=set(endpoints) or None, mode=Mode(full_refresh=full_refresh), log=QUIET).run()
+    run = ApiSync(
+        APIS[api], selected=set(endpoints) or None, mode=SyncOptions(full_refresh=full_refresh), log=QUIET
+    ).run()
     results = list(run)
     if failed := [f"{result.endpoint.name}: {result.reason}" for result in results if result.status == "failed"]:
         raise RuntimeError("; ".join(failed))
@@ -101,12 +103,12 @@ def run_of(job: str) -> dict[str, Any]:
 
 def record(api: str, file: str) -> dict[str, Any]:
     """One sync whose URLs are written down, for those that ask for the same."""
-    from analytics_ingest.http.transport import Answer, Request, Transport
+    from analytics_ingest.http.transport import Request, Response, Transport
 
     asked: list[str] = []
     get = Transport.get
 
-    def noted(self: Transport, request: Request) -> Answer:
+    def noted(self: Transport, request: Request) -> Response:
         asked.append(request.url)
         return get(self, request)
 

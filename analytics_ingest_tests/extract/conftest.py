@@ -10,7 +10,7 @@ from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.conftest import SCALE
-from analytics_ingest_tests.extract.upstream import Answer, Asked, Client, Upstream, script
+from analytics_ingest_tests.extract.upstream import Asked, Client, Response, Upstream, script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +23,8 @@ def upstream() -> Iterator[Callable[..., Upstream]]:
     """Starts servers: ``upstream(answer, ...)`` answers these in turn, ``upstream(function)`` as it says."""
     started: list[Upstream] = []
 
-    def start(*answers: Answer | Callable[[Asked], Answer]) -> Upstream:
-        scripted = all(isinstance(each, Answer) for each in answers)
+    def start(*answers: Response | Callable[[Asked], Response]) -> Upstream:
+        scripted = all(isinstance(each, Response) for each in answers)
         server = Upstream(script(*answers) if scripted else answers[0])
         started.append(server)
         return server

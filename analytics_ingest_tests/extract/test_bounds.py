@@ -12,7 +12,7 @@ from functools import cache, partial
 import pytest
 
 from analytics_ingest.errors import FinalReadError, ReadError
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.raw import RawServer, drip
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -75,7 +75,7 @@ def test_a_body_without_an_end_is_refused_at_a_size_and_not_requested_again(raw,
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "gzip, gzip"])
 def test_a_small_body_that_unpacks_to_a_big_one_is_refused_in_little_memory(upstream, client, clock, coding):
-    server = upstream(Answer(body=blanks_in(coding), headers={"Content-Encoding": coding}))
+    server = upstream(Response(body=blanks_in(coding), headers={"Content-Encoding": coding}))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(FinalReadError) as error:
         client("experimentation", server.url, max_answer_bytes=1_000_000).get()
@@ -89,7 +89,7 @@ def test_a_small_body_that_unpacks_to_a_big_one_is_refused_in_little_memory(upst
 def test_the_bound_is_exact(upstream, client, size, coding):
     body = b'{"data": []}'.ljust(size)
     headers = {"Content-Encoding": coding} if coding else {}
-    server = upstream(Answer(body=gzip.compress(body) if coding else body, headers=headers))
+    server = upstream(Response(body=gzip.compress(body) if coding else body, headers=headers))
     asking = client("experimentation", server.url, max_answer_bytes=1_000_000)
     if size > 1_000_000:
         with pytest.raises(FinalReadError):
@@ -99,7 +99,7 @@ def test_the_bound_is_exact(upstream, client, size, coding):
 
 
 def test_a_bound_below_a_step_holds_too(upstream, client):
-    server = upstream(Answer(body=b'{"data": []}'.ljust(101)), Answer(body=b'{"data": []}'.ljust(100)))
+    server = upstream(Response(body=b'{"data": []}'.ljust(101)), Response(body=b'{"data": []}'.ljust(100)))
     asking = client("experimentation", server.url, max_answer_bytes=100)
     with pytest.raises(FinalReadError):
         asking.get()
@@ -118,7 +118,7 @@ def test_of_an_error_only_the_beginning_is_read(raw, client, clock, status):
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, BR"])
 def test_a_coding_that_was_not_asked_for_is_no_answer(upstream, client, coding):
-    server = upstream(Answer(body=b"x", headers={"Content-Encoding": coding}), Answer(body=ROWS))
+    server = upstream(Response(body=b"x", headers={"Content-Encoding": coding}), Response(body=ROWS))
     assert client("experimentation", server.url).get() == ROWS
     assert len(server.asked) == 2
 
@@ -205,7 +205,7 @@ def test_a_slow_answer_that_ends_in_time_is_one(raw, client):
 
 
 def test_a_connection_serves_again_after_its_answer(upstream, client):
-    server = upstream(Answer(body=ROWS))
+    server = upstream(Response(body=ROWS))
     asking = client("experimentation", server.url, answer_timeout=0.3)
     for _ in range(5):
         assert asking.get() == ROWS
@@ -235,7 +235,7 @@ def test_closing_the_session_ends_its_requests_at_once(raw, client, clock, serve
 
 def test_answers_share_the_bytes_in_memory_until_they_are_released(upstream, client):
     body = b'{"data": []}'.ljust(300_000)
-    server = upstream(Answer(body=body))
+    server = upstream(Response(body=body))
     asking = client("experimentation", server.url, max_bytes_in_flight=700_000)
     asking.get()
     kept = [asking.send() for _ in range(2)]
@@ -250,7 +250,7 @@ def test_answers_share_the_bytes_in_memory_until_they_are_released(upstream, cli
 
 
 def test_waiting_for_bytes_is_not_the_servers_time(upstream, client):
-    server = upstream(Answer(body=b'{"data": []}'.ljust(300_000)))
+    server = upstream(Response(body=b'{"data": []}'.ljust(300_000)))
     asking = client("experimentation", server.url, max_bytes_in_flight=350_000, answer_timeout=0.4)
     asking.get()
     kept = [asking.send()]

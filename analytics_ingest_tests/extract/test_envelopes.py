@@ -12,7 +12,7 @@ from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_num
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.session import Meter
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def read(
 
     def read(paginator: Paginator, *bodies: Any) -> tuple[list[Any], list[dict[str, str]]]:
         left = deque(bodies)
-        server = upstream(lambda _: Answer(body=left.popleft()))
+        server = upstream(lambda _: Response(body=left.popleft()))
         session = client("experimentation", server.url).api_session
         endpoint = Endpoint("rows", "/rows", "data", paginator, description="Rows.")
         asking = EndpointClient(endpoint, session, limit=paginator.limit, meter=Meter())

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from analytics_ingest.http.rate_limit import Clock
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 
 API = "experimentation"
 WORKERS = 32
@@ -70,9 +70,9 @@ def test_the_first_request_goes_alone(serve, asking):
     assert server.requests.max_in_flight[API] > 1
 
 
-@pytest.mark.parametrize("first", [Answer(status=500), Answer(fault="reset"), Answer(status=403)])
+@pytest.mark.parametrize("first", [Response(status=500), Response(fault="reset"), Response(status=403)])
 def test_a_first_request_that_fails_holds_nobody_up(upstream, client, first):
-    server = upstream(first, Answer(body={"data": [1]}))
+    server = upstream(first, Response(body={"data": [1]}))
     session = client("incident_response", server.url, max_in_flight=2)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(session.get) for _ in range(4)]
@@ -82,7 +82,7 @@ def test_a_first_request_that_fails_holds_nobody_up(upstream, client, first):
 
 def test_when_a_probe_gives_up_another_request_takes_its_place(upstream, client, clock):
     tries = 3
-    server = upstream(*[Answer(status=429)] * tries, Answer(body={"data": [1]}))
+    server = upstream(*[Response(status=429)] * tries, Response(body={"data": [1]}))
     session = client("incident_response", server.url)
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(session.get) for _ in range(8)]

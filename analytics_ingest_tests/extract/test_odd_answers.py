@@ -14,11 +14,11 @@ import pytest
 import requests
 
 from analytics_ingest.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
-from analytics_ingest_tests.extract.upstream import KEY, Answer
+from analytics_ingest_tests.extract.upstream import KEY, Response
 from analytics_ingest_tests.raw import RawServer
 
 ROWS = {"data": [{"id": 1}]}
-GOOD = Answer(body=ROWS)
+GOOD = Response(body=ROWS)
 SECRET = "s3cr3t/k3y-of+9z"
 FORMS = {
     "plain": SECRET,
@@ -89,7 +89,7 @@ def test_foreign_text_is_bounded_and_printable(raw, client, head):
 
 
 def test_excluded_fields_are_masked_in_the_body_that_an_error_shows(upstream, client):
-    server = upstream(Answer(status=422, body={"rows": [{"id": 7, "userEmail": "a@b.example", "profile": {"a": 1}}]}))
+    server = upstream(Response(status=422, body={"rows": [{"id": 7, "userEmail": "a@b.example", "profile": {"a": 1}}]}))
     said = str(error_of(client, server.url, exclude_columns=("users.user_email", "profile")))
     assert said == ('answered 422: 422, application/json, \'{"rows": [{"id": 7, "userEmail": ***, "profile": ***}]}\'')
 
@@ -97,7 +97,7 @@ def test_excluded_fields_are_masked_in_the_body_that_an_error_shows(upstream, cl
 @pytest.mark.parametrize("encoding", ["utf8mb4", "none", "hex", "rot13", "idna", "undefined", '"', "\u00fc", "a" * 999])
 @pytest.mark.parametrize("status", [200, 400])
 def test_an_encoding_that_does_not_exist_is_read_as_utf_8(upstream, client, encoding, status):
-    server = upstream(Answer(status=status, body="<p>caf\u00e9", content_type=f"text/html; charset={encoding}"))
+    server = upstream(Response(status=status, body="<p>caf\u00e9", content_type=f"text/html; charset={encoding}"))
     assert "'<p>caf\u00e9'" in str(error_of(client, server.url))
 
 
@@ -129,30 +129,30 @@ def test_what_cannot_be_read_is_no_answer_and_requested_again(raw, client, clock
 
 @pytest.mark.parametrize("status", [202, 205, 206, 207, 226, 299])
 def test_a_success_that_is_not_whole_is_no_list(upstream, client, clock, status):
-    server = upstream(Answer(status=status), GOOD)
+    server = upstream(Response(status=status), GOOD)
     assert client("experimentation", server.url).get() == ROWS
-    error = error_of(client, upstream(Answer(status=status)).url)
+    error = error_of(client, upstream(Response(status=status)).url)
     assert str(error).startswith(f"answered {status}, which is not the whole answer: ")
     assert error.status == status
 
 
 @pytest.mark.parametrize("status", [200, 201, 203])
 def test_a_success_that_is_whole_is_a_list(upstream, client, status):
-    assert client("experimentation", upstream(Answer(status=status, body=ROWS)).url).get() == ROWS
+    assert client("experimentation", upstream(Response(status=status, body=ROWS)).url).get() == ROWS
 
 
 @pytest.mark.parametrize("errors", [{"errors": [{"message": "timed out"}]}, {"error": "partial"}, {"error": {"a": 1}}])
 @pytest.mark.parametrize("rows", [[], [{"id": 1}]])
 def test_errors_beside_the_rows_are_an_error(upstream, client, clock, errors, rows):
     name = next(iter(errors))
-    server = upstream(Answer(body={"data": rows, **errors}))
+    server = upstream(Response(body={"data": rows, **errors}))
     assert str(error_of(client, server.url)).startswith(f"the body has '{name}' beside 'data': 200")
-    assert client("experimentation", upstream(Answer(body={"data": rows, **errors}), GOOD).url).get() == ROWS
+    assert client("experimentation", upstream(Response(body={"data": rows, **errors}), GOOD).url).get() == ROWS
 
 
 @pytest.mark.parametrize("nothing", [{"errors": []}, {"error": None}, {"errors": {}, "error": ""}, {"error": False}])
 def test_no_errors_beside_the_rows_are_none(upstream, client, nothing):
-    assert client("experimentation", upstream(Answer(body={**ROWS, **nothing})).url).get() == {**ROWS, **nothing}
+    assert client("experimentation", upstream(Response(body={**ROWS, **nothing})).url).get() == {**ROWS, **nothing}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_no_errors_beside_the_rows_are_none(upstream, client, nothing):
 )
 def test_a_redirect_names_where_it_leads(upstream, client, location, to):
     headers = {} if location is None else {"Location": location}
-    error = error_of(client, upstream(Answer(status=302, body=b"", headers=headers)).url)
+    error = error_of(client, upstream(Response(status=302, body=b"", headers=headers)).url)
     assert str(error) == (
         f"answered 302, a redirect {to}; the key is not sent there: check SOURCES__EXPERIMENTATION__BASE_URL"
     )
@@ -195,14 +195,14 @@ def test_a_redirect_names_where_it_leads(upstream, client, location, to):
 )
 def test_a_pause_comes_in_many_forms(upstream, client, clock, monkeypatch, value, wait):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    server = upstream(Answer(status=429, headers={"Retry-After": value(clock.moment)}), GOOD)
+    server = upstream(Response(status=429, headers={"Retry-After": value(clock.moment)}), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [pytest.approx(wait)]
 
 
 @pytest.mark.parametrize("value", ["inf", "9" * 400, "1e300", "9999-12-31T23:59:59Z", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_a_pause_that_never_ends_fails_at_once(upstream, client, clock, value):
-    server = upstream(Answer(status=429, headers={"Retry-After": value}), GOOD)
+    server = upstream(Response(status=429, headers={"Retry-After": value}), GOOD)
     assert "MAX_WAIT (900 s) allows" in str(error_of(client, server.url))
     assert clock.slept == []
 
@@ -313,7 +313,7 @@ def test_a_file_of_certificates_that_cannot_be_used_is_a_setting(client, monkeyp
 
 
 def test_threads_that_meet_a_refused_key_all_end(upstream, client):
-    asking = client("experimentation", upstream(Answer(status=401, body={"error": json.dumps(KEY)})).url)
+    asking = client("experimentation", upstream(Response(status=401, body={"error": json.dumps(KEY)})).url)
     errors = []
 
     def ask():
@@ -332,4 +332,4 @@ def test_threads_that_meet_a_refused_key_all_end(upstream, client):
 
 
 def test_a_read_error_is_raised_for_what_is_no_list(upstream, client):
-    assert isinstance(error_of(client, upstream(Answer(body="[" * 100_000)).url), ReadError)
+    assert isinstance(error_of(client, upstream(Response(body="[" * 100_000)).url), ReadError)

@@ -9,7 +9,7 @@ import pytest
 from analytics_ingest.apis import APIS
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
-from analytics_ingest_tests.extract.upstream import KEY, Answer, script
+from analytics_ingest_tests.extract.upstream import KEY, Response, script
 
 EXPERIMENTATION = "experimentation"
 INCIDENTS = "incident_response"
@@ -171,7 +171,7 @@ def test_a_full_page_in_an_envelope_that_comes_again_fails(shared, api, endpoint
 def test_cursors_that_lead_in_a_circle_fail(asked_of):
     def reply(asked):
         page = {None: 1, "b": 2, "c": 3}[asked.query.get("page-token")]
-        return Answer(body={"items": [{"id": page}], "next_page_token": {1: "b", 2: "c", 3: "b"}[page]})
+        return Response(body={"items": [{"id": page}], "next_page_token": {1: "b", 2: "c", 3: "b"}[page]})
 
     results, server = asked_of(BUILDS, reply, "context")
     assert (results["context"].status, len(server.asked)) == ("failed", 3)
@@ -210,7 +210,7 @@ def test_a_total_counts_where_it_is_a_whole_number_that_is_not_proven_wrong(aske
     rows = [{"id": number, "name": number} for number in range(3)]
 
     def reply(asked):
-        return Answer(body={"data": rows if asked.query["page"] == "1" else [], **paths[asked.path]})
+        return Response(body={"data": rows if asked.query["page"] == "1" else [], **paths[asked.path]})
 
     results, server = asked_of(EXPERIMENTATION, reply, *expected)
     outcomes = {name: ("complete", 3, requests, requests) for name, (_, requests) in expected.items()}
@@ -237,7 +237,7 @@ def test_a_setting_raises_the_page_size_of_the_search(tmp_path, shared, monkeypa
     ],
 )
 def test_the_search_goes_on_with_response_next_or_next(asked_of, first, last):
-    pages = [Answer(body={"data": [{"id": n}], **more}) for n, more in ((1, first), (2, last))]
+    pages = [Response(body={"data": [{"id": n}], **more}) for n, more in ((1, first), (2, last))]
     results, server = asked_of(PLANNING, script(*pages), "search_epics")
     assert outcome(results["search_epics"]) == ("complete", 2, 2, 2)
     assert [asked.query for asked in server.asked] == [{"limit": "1"}, {"limit": "1", "next": "t2"}]
@@ -256,7 +256,7 @@ def test_the_search_goes_on_with_response_next_or_next(asked_of, first, last):
 )
 def test_a_search_that_finds_something_must_name_a_next_page_or_none(asked_of, found, status, reason):
     def reply(asked):
-        return Answer(body={"data": found, "cursor": "t2"} if "search" in asked.path else {"data": []})
+        return Response(body={"data": found, "cursor": "t2"} if "search" in asked.path else {"data": []})
 
     results, server = asked_of(PLANNING, reply, "search_epics", "labels")
     result = results["search_epics"]

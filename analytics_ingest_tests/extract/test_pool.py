@@ -10,7 +10,7 @@ import pytest
 
 from analytics_ingest.extract import thread_pool as pool_module
 from analytics_ingest.extract.list_reader import PageResult
-from analytics_ingest.extract.reading import Parent
+from analytics_ingest.extract.reading import Partition
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause
@@ -43,15 +43,15 @@ class Lists:
     def exhausted(self) -> bool:
         return not self.left
 
-    def next_parent(self) -> Parent | None:
+    def next_parent(self) -> Partition | None:
         with self._lock:
             self.turns += 1
             if not self.left:
                 return None
             self.left -= 1
-            return Parent(path=f"/lists/{self.left}", params={})
+            return Partition(path=f"/lists/{self.left}", params={})
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+    def read(self, parent: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         assert not stopped()
         self.begun += 1
         yield PageResult(parent, over=True, rows=[{"n": n} for n in range(5)])
@@ -111,7 +111,7 @@ class Pausing(Lists):
         super().__init__(count)
         self.pause = pause
 
-    def read(self, parent: Parent, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+    def read(self, parent: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         self.begun += 1
         yield self.pause
         yield PageResult(parent, over=True)

@@ -10,7 +10,7 @@ import pytest
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
-from analytics_ingest_tests.extract.upstream import KEY, Answer
+from analytics_ingest_tests.extract.upstream import KEY, Response
 
 API = "experimentation"
 STORIES = ("epics", "epics_stories", "groups", "groups_stories", "iterations", "iterations_stories", "stories_comments")
@@ -36,7 +36,7 @@ def test_a_refused_key_ends_the_sync_after_one_request(shared, monkeypatch, api,
 
 
 def test_a_refused_key_is_sent_once_however_many_workers_there_are(upstream, client):
-    server = upstream(Answer(status=401, body={"error": KEY}))
+    server = upstream(Response(status=401, body={"error": KEY}))
     asking = client(API, server.url, max_in_flight=32)
     with ThreadPoolExecutor(32) as pool:
         errors = [pool.submit(asking.get).exception(timeout=10) for _ in range(32)]
@@ -46,7 +46,7 @@ def test_a_refused_key_is_sent_once_however_many_workers_there_are(upstream, cli
 
 
 def test_after_a_key_was_withdrawn_nothing_is_asked_any_more(upstream, client, clock):
-    server = upstream(Answer(), Answer(status=401))
+    server = upstream(Response(), Response(status=401))
     asking = client(API, server.url)
     assert asking.get() == {"data": []}
     for _ in range(3):
@@ -63,7 +63,7 @@ def test_a_key_that_no_header_can_carry_is_not_shown(sandbox, monkeypatch):
 
 
 def test_a_key_that_is_escaped_in_json_is_masked_too(upstream, client):
-    server = upstream(Answer(status=401, body='{"error": "no such key: ab\\/cd-s3cret"}'))
+    server = upstream(Response(status=401, body='{"error": "no such key: ab\\/cd-s3cret"}'))
     with pytest.raises(AuthenticationError) as error:
         client(API, server.url, api_key="ab/cd-s3cret").get()
     assert "cd-s3cret" not in str(error.value)
@@ -71,8 +71,8 @@ def test_a_key_that_is_escaped_in_json_is_masked_too(upstream, client):
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed_and_the_key_goes_nowhere_else(upstream, client, clock, status):
-    other = upstream(Answer())
-    server = upstream(Answer(status=status, body=b"", headers={"Location": f"{other.url}/rows?key=x"}))
+    other = upstream(Response())
+    server = upstream(Response(status=status, body=b"", headers={"Location": f"{other.url}/rows?key=x"}))
     with pytest.raises(ReadError) as error:
         client(API, server.url).get()
     assert (len(server.asked), other.asked, clock.slept) == (1, [], [])

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.extract.rows import (
     ROW_HASH,
-    RowFinisher,
+    RowNormalizer,
     RowRejectedError,
     content_hash,
     excluded_fields,
@@ -24,7 +24,7 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
 def finisher(**more):
-    return RowFinisher(Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.", **more))
+    return RowNormalizer(Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.", **more))
 
 
 def without_hash(row):
@@ -107,7 +107,7 @@ def test_path_parameters_say_whose_row_it_is():
 
 
 def test_a_field_does_not_take_the_column_of_a_renamed_one():
-    made = finisher(primary_key=("gate_id", "id"), parents=From("gates", gate_id="id"))
+    made = finisher(primary_key=("gate_id", "id"), parents=FromTable("gates", gate_id="id"))
     (sent,) = made.rows({"id": 1, "gateId": ["own"], "sent_gate_id": "sent"})
     row = without_hash(made.finish(sent, {"gate_id": "g1"}))
     other = made.names.columns["sent_gate_id"]
@@ -188,7 +188,7 @@ def test_the_hash_fits_a_signed_64_bit_column():
     ],
 )
 def test_the_cursor_is_the_first_path_that_holds_a_time(row, cursor):
-    finish = RowFinisher(APIS["incident_response"].by_name["incidents"])
+    finish = RowNormalizer(APIS["incident_response"].by_name["incidents"])
     assert finish.cursor(finish.finish(row, {})) == cursor
 
 
@@ -215,7 +215,7 @@ def test_a_key_a_cursor_and_a_timestamp_go_by_the_names_of_columns():
 @pytest.mark.parametrize("name", ["runID", "run_id", "rows.runID"])
 def test_an_excluded_column_may_be_named_either_way(name):
     endpoint = Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.")
-    made = RowFinisher(endpoint, exclude=excluded_fields(endpoint, [name]))
+    made = RowNormalizer(endpoint, exclude=excluded_fields(endpoint, [name]))
     (row,) = made.rows({"id": 1, "runID": 2})
     assert made.without_excluded(row) == {"id": 1}
 
@@ -250,7 +250,7 @@ def test_a_field_with_another_value_than_the_path_parameter_goes_to_another_colu
 
 def test_a_field_with_another_value_than_the_path_parameter_can_be_excluded():
     endpoint = Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.")
-    made = RowFinisher(endpoint, exclude=excluded_fields(endpoint, ["user_id", "owner.email"]))
+    made = RowNormalizer(endpoint, exclude=excluded_fields(endpoint, ["user_id", "owner.email"]))
     row = made.finish({"id": 1, "user_id": 8, "owner": {"email": "a@b.c", "id": 2}}, {"user_id": 7, "owner": 3})
     assert without_hash(row) == {"id": 1, "owner": 3, "sent_owner": {"id": 2}}
 

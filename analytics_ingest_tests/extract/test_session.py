@@ -12,7 +12,7 @@ import pytest
 from analytics_ingest.apis import RetryPolicy
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.rate_limit import Clock
-from analytics_ingest_tests.extract.upstream import KEY, Answer
+from analytics_ingest_tests.extract.upstream import KEY, Response
 
 POLICIES = {
     "experimentation": [2, 4, 8],
@@ -22,14 +22,14 @@ POLICIES = {
     "feature_management": [2, 4, 8],
 }
 ROWS = {"data": [{"id": 1}]}
-GOOD = Answer(body=ROWS)
+GOOD = Response(body=ROWS)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.parametrize("api", POLICIES)
 def test_a_status_that_is_retried_is_retried_by_the_policy_of_the_api(upstream, client, clock, api, status):
     waits = POLICIES[api]
-    server = upstream(Answer(status=status, body={"error": "not now"}))
+    server = upstream(Response(status=status, body={"error": "not now"}))
     asking = client(api, server.url)
     with pytest.raises(ReadError) as error:
         asking.get()
@@ -43,14 +43,14 @@ def test_a_status_that_is_retried_is_retried_by_the_policy_of_the_api(upstream, 
 
 @pytest.mark.parametrize(("api", "waits"), POLICIES.items(), ids=POLICIES)
 def test_the_last_try_may_succeed(upstream, client, clock, api, waits):
-    server = upstream(*[Answer(status=429)] * len(waits), GOOD)
+    server = upstream(*[Response(status=429)] * len(waits), GOOD)
     assert client(api, server.url).get() == ROWS
     assert (len(server.asked), clock.slept) == (1 + len(waits), waits)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410, 422])
 def test_a_status_that_is_final_is_not_retried(upstream, client, clock, status):
-    server = upstream(Answer(status=status, body="no such thing", content_type="text/plain"), GOOD)
+    server = upstream(Response(status=status, body="no such thing", content_type="text/plain"), GOOD)
     with pytest.raises(ReadError) as error:
         client("experimentation", server.url).get()
     assert (len(server.asked), clock.slept) == (1, [])
@@ -61,7 +61,7 @@ def test_a_status_that_is_final_is_not_retried(upstream, client, clock, status):
 
 
 def test_an_endpoint_may_retry_more_statuses_than_its_api(upstream, client, clock):
-    server = upstream(Answer(status=404))
+    server = upstream(Response(status=404))
     with pytest.raises(ReadError) as error:
         client("feature_management", server.url, status_codes=(404,)).get()
     assert (len(server.asked), clock.slept, error.value.status) == (4, [2, 4, 8], 404)
@@ -70,10 +70,10 @@ def test_an_endpoint_may_retry_more_statuses_than_its_api(upstream, client, cloc
 @pytest.mark.parametrize(
     "broken",
     [
-        Answer(fault="reset"),
-        Answer(fault="hang"),
-        Answer(body=ROWS, fault="truncate"),
-        Answer(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
+        Response(fault="reset"),
+        Response(fault="hang"),
+        Response(body=ROWS, fault="truncate"),
+        Response(body=b"not gzip", headers={"Content-Encoding": "gzip"}),
     ],
     ids=["reset", "time-out", "truncated", "undecodable"],
 )
@@ -85,7 +85,7 @@ def test_no_answer_is_retried_by_every_api(upstream, client, clock, broken):
 
 @pytest.mark.parametrize("fault", ["reset", "hang", "truncate"])
 def test_no_answer_at_the_last_try_is_an_error_without_a_status(upstream, client, clock, fault):
-    server = upstream(Answer(body=ROWS, fault=fault))
+    server = upstream(Response(body=ROWS, fault=fault))
     with pytest.raises(ReadError, match=r"^no answer: .") as error:
         client("experimentation", server.url, read_timeout=0.1).get()
     assert (len(server.asked), clock.slept, error.value.status) == (4, [2, 4, 8], None)
@@ -94,19 +94,19 @@ def test_no_answer_at_the_last_try_is_an_error_without_a_status(upstream, client
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer(body=b""), "an empty body: 200, application/json"),
-        (Answer(status=204, body=b"", content_type=None), "an empty body: 204, no content type"),
+        (Response(body=b""), "an empty body: 200, application/json"),
+        (Response(status=204, body=b"", content_type=None), "an empty body: 204, no content type"),
         (
-            Answer(body="<html>\n <b>down</b></html>", content_type="text/html"),
+            Response(body="<html>\n <b>down</b></html>", content_type="text/html"),
             "a body that is not JSON: 200, text/html, '<html> <b>down</b></html>'",
         ),
         (
-            Answer(body='{"data": [{"id"'),
+            Response(body='{"data": [{"id"'),
             'a body that is not JSON: 200, application/json, \'{"data": [{"id"\'',
         ),
-        (Answer(body={"items": []}), "the body has no 'data': 200, application/json, '{\"items\": []}'"),
+        (Response(body={"items": []}), "the body has no 'data': 200, application/json, '{\"items\": []}'"),
         (
-            Answer(body={"data": None}),
+            Response(body={"data": None}),
             "'data' in the body holds NoneType, not records: 200, application/json, '{\"data\": null}'",
         ),
     ],
@@ -123,7 +123,7 @@ def test_a_success_without_the_rows_is_retried_and_then_described(upstream, clie
 
 
 def test_an_error_shows_the_first_200_characters_of_a_body(upstream, client):
-    server = upstream(Answer(status=400, body="x" * 200 + "y" * 800, content_type="text/plain"))
+    server = upstream(Response(status=400, body="x" * 200 + "y" * 800, content_type="text/plain"))
     with pytest.raises(ReadError) as error:
         client("experimentation", server.url).get()
     assert str(error.value) == f"answered 400: 400, text/plain, '{'x' * 200}…'"
@@ -131,8 +131,8 @@ def test_an_error_shows_the_first_200_characters_of_a_body(upstream, client):
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(status=status, body={"error": f"bad key {KEY}"}) for status in (400, 500)]
-    + [Answer(body=f"<p>{KEY}</p>"), Answer(body={"your key": KEY})],
+    [Response(status=status, body={"error": f"bad key {KEY}"}) for status in (400, 500)]
+    + [Response(body=f"<p>{KEY}</p>"), Response(body={"your key": KEY})],
 )
 def test_a_key_that_the_server_repeats_is_masked_in_errors_and_in_the_log(upstream, client, caplog, answer):
     caplog.set_level(logging.DEBUG, logger="test")
@@ -146,7 +146,7 @@ def test_a_key_that_the_server_repeats_is_masked_in_errors_and_in_the_log(upstre
 
 def test_each_wait_is_logged_with_its_reason(upstream, client, caplog):
     caplog.set_level(logging.INFO, logger="test")
-    server = upstream(Answer(status=503, body={}), GOOD)
+    server = upstream(Response(status=503, body={}), GOOD)
     client("experimentation", server.url).get("/v1/gates?page=2")
     waiting = "experimentation: waiting 2.0 s after try 1 of 4 of GET /v1/gates: "
     assert caplog.messages == [waiting + "answered 503: 503, application/json, '{}'"]
@@ -157,7 +157,7 @@ def test_each_wait_is_logged_with_its_reason(upstream, client, caplog):
 )
 def test_a_longer_retry_after_wins_over_the_policy(upstream, client, clock, value, wait):
     for status in (429, 503):
-        server = upstream(Answer(status=status, headers={"Retry-After": value}), GOOD)
+        server = upstream(Response(status=status, headers={"Retry-After": value}), GOOD)
         assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [wait, wait]
 
@@ -165,7 +165,7 @@ def test_a_longer_retry_after_wins_over_the_policy(upstream, client, clock, valu
 @pytest.mark.parametrize(("ahead", "wait"), [(30, 30), (1, 2), (-60, 2)])
 def test_retry_after_may_be_a_date(upstream, client, clock, ahead, wait):
     date = formatdate(clock.moment + ahead, usegmt=True)
-    server = upstream(Answer(status=429, headers={"Retry-After": date}), GOOD)
+    server = upstream(Response(status=429, headers={"Retry-After": date}), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [wait]
 
@@ -187,20 +187,20 @@ def test_retry_after_may_be_a_date(upstream, client, clock, ahead, wait):
     ],
 )
 def test_a_429_is_waited_out_in_every_dialect(upstream, client, clock, headers, wait):
-    server = upstream(Answer(status=429, headers=headers), GOOD)
+    server = upstream(Response(status=429, headers=headers), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert (len(server.asked), clock.slept) == (2, [wait])
 
 
 def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(upstream, client, clock):
     standing = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "600"}
-    server = upstream(Answer(status=502, headers=standing), GOOD)
+    server = upstream(Response(status=502, headers=standing), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [2]
 
 
 def test_a_pause_longer_than_max_wait_fails_at_once(upstream, client, clock):
-    server = upstream(Answer(status=429, headers={"Retry-After": "61"}), GOOD)
+    server = upstream(Response(status=429, headers={"Retry-After": "61"}), GOOD)
     with pytest.raises(ReadError) as error:
         client("experimentation", server.url, max_wait=60).get()
     assert (len(server.asked), clock.slept, error.value.status) == (1, [], 429)
@@ -210,7 +210,7 @@ def test_a_pause_longer_than_max_wait_fails_at_once(upstream, client, clock):
 
 
 def test_a_pause_of_max_wait_is_waited_for(upstream, client, clock):
-    server = upstream(Answer(status=429, headers={"Retry-After": "60"}), GOOD)
+    server = upstream(Response(status=429, headers={"Retry-After": "60"}), GOOD)
     assert client("experimentation", server.url, max_wait=60).get() == ROWS
     assert clock.slept == [60]
 
@@ -222,7 +222,7 @@ def test_while_paused_only_the_429_of_the_probe_counts_as_a_try(upstream, client
     def reply(asked):
         if asked.path != "/first" and refused.acquire(blocking=False):
             together.wait(10)
-            return Answer(status=429)
+            return Response(status=429)
         return GOOD
 
     server = upstream(reply)
@@ -235,7 +235,7 @@ def test_while_paused_only_the_429_of_the_probe_counts_as_a_try(upstream, client
 
 
 def test_a_request_that_waits_for_its_next_try_holds_no_slot(upstream, client):
-    server = upstream(Answer(status=500), GOOD)
+    server = upstream(Response(status=500), GOOD)
     asking = client(
         "experimentation",
         server.url,
@@ -265,7 +265,7 @@ PATIENT = RetryPolicy(max_retries=2, backoff_factor=1, limit_retries=4)
 
 
 def test_refusals_by_a_limit_may_have_a_count_of_their_own(upstream, client, clock):
-    limited, broken = Answer(status=429), Answer(status=500)
+    limited, broken = Response(status=429), Response(status=500)
     server = upstream(limited, limited, broken, limited, broken, limited, GOOD)
     assert client("experimentation", server.url, retry=PATIENT).get() == ROWS
     assert (len(server.asked), clock.slept) == (7, [1, 2, 4, 8, 16, 32])
@@ -273,14 +273,14 @@ def test_refusals_by_a_limit_may_have_a_count_of_their_own(upstream, client, clo
 
 @pytest.mark.parametrize(("status", "tries"), [(429, 5), (500, 3), (503, 3)])
 def test_each_count_ends_by_itself(upstream, client, clock, status, tries):
-    server = upstream(Answer(status=status))
+    server = upstream(Response(status=status))
     with pytest.raises(ReadError, match=f"^answered {status}: "):
         client("experimentation", server.url, retry=PATIENT).get()
     assert len(server.asked) == tries
 
 
 def test_a_policy_without_retries_asks_once_whatever_it_counts(upstream, client, clock):
-    server = upstream(Answer(status=429))
+    server = upstream(Response(status=429))
     with pytest.raises(ReadError, match=r"^answered 429: "):
         client("experimentation", server.url, retry=PATIENT.never).get()
     assert (len(server.asked), clock.slept) == (1, [])
@@ -297,7 +297,7 @@ def test_a_proxy_of_the_environment_is_used(upstream, client, monkeypatch):
 
 
 def test_what_is_not_to_go_through_the_proxy_does_not(upstream, client, monkeypatch):
-    server, proxy = upstream(GOOD), upstream(Answer(status=500))
+    server, proxy = upstream(GOOD), upstream(Response(status=500))
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert client("experimentation", server.url).get() == ROWS

@@ -32,7 +32,7 @@ AT_ONCE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Response:
     """What is answered, or how an answer is kept back. A body that is no text is sent as JSON."""
 
     status: int = 200
@@ -60,7 +60,7 @@ class Asked:
 class Upstream:
     """The server. ``reply`` gives the answer to a request; ``asked`` are the requests so far."""
 
-    def __init__(self, reply: Callable[[Asked], Answer]) -> None:
+    def __init__(self, reply: Callable[[Asked], Response]) -> None:
         self.asked: list[Asked] = []
         self.over = threading.Event()
         self._reply = reply
@@ -112,7 +112,7 @@ class Upstream:
             handler.wfile.write(answer.content)
 
 
-def script(*answers: Answer) -> Callable[[Asked], Answer]:
+def script(*answers: Response) -> Callable[[Asked], Response]:
     """One answer after the other; the last one for ever."""
     left = deque(answers)
     return lambda _: left.popleft() if len(left) > 1 else left[0]

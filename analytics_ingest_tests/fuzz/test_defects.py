@@ -103,12 +103,12 @@ def two_fields_share_a_column(patch: Patch) -> None:
 
 def a_child_says_whose_it_is(patch: Patch) -> None:
     """FAULTS L, identity: a child row that has a ``thing_id`` of its own."""
-    patch.setattr(rows.RowFinisher, "_put", lambda _self, row, name, value: row.setdefault(name, value))
+    patch.setattr(rows.RowNormalizer, "_put", lambda _self, row, name, value: row.setdefault(name, value))
 
 
 def keys_are_compared_as_a_column_has_them(patch: Patch) -> None:
     """FAULTS L, identity: keys 7 and "7"."""
-    patch.setattr(rows.RowFinisher, "_check_form", lambda *_: None)
+    patch.setattr(rows.RowNormalizer, "_check_form", lambda *_: None)
 
 
 def json_is_read_strictly(patch: Patch) -> None:

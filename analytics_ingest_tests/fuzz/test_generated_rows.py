@@ -48,22 +48,22 @@ class Warehouse:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
 
-    def tables(self) -> Tables:
+    def tables(self) -> DatasetTables:
         """All tables, as they are now."""
         found: dict[str, Table] = {}
         if not self.file.exists():
-            return Tables(found)
+            return DatasetTables(found)
         with duckdb.connect(str(self.file), read_only=True) as connection:
             there = "SELECT table_name FROM information_schema.tables WHERE table_schema = ?"
             for (name,) in connection.execute(there, [NAME]).fetchall():
                 table = connection.sql(f'SELECT * FROM {NAME}."{name}"')
                 rows = [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()]
                 found[name] = Table(table.columns, [row for row in rows if row.get("_deleted_at") is None])
-        return Tables(found)
+        return DatasetTables(found)
 
 
 @dataclass(frozen=True)
-class Tables:
+class DatasetTables:
     """The rows of all tables that are not marked as deleted."""
 
     found: dict[str, Table]

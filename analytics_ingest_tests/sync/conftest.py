@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import sync
-from analytics_ingest_tests.extract.upstream import KEY, Answer, Asked, Upstream
+from analytics_ingest_tests.extract.upstream import KEY, Asked, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,15 +35,15 @@ class Tags:
         self.totals = True
         self.refused: set[int] = set()
 
-    def __call__(self, asked: Asked) -> Answer:
+    def __call__(self, asked: Asked) -> Response:
         number = int(asked.query["page"])
         if number in self.refused:
-            return Answer(status=400, body={"error": "refused"})
+            return Response(status=400, body={"error": "refused"})
         page = self.rows[10 * (number - 1) : 10 * number]
         body: dict[str, Any] = {"data": page}
         if self.totals:
             body["pagination"] = {"totalItems": len(self.rows)}
-        answer = Answer(body=body)
+        answer = Response(body=body)
         assert answer.content
         if self.then:
             change, self.then = self.then, None

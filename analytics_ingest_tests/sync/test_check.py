@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.diagnostics.connection_check import Checked, check_api
+from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult, check_api
 from analytics_ingest.sandbox.options import Fault
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ def sandbox(restored: SandboxServer) -> SandboxServer:
     return restored
 
 
-def check(api: str = API) -> dict[str, Checked]:
+def check(api: str = API) -> dict[str, ConnectionCheckResult]:
     found = list(check_api(APIS[api], log=logging.getLogger("test")))
     assert len({each.subject for each in found}) == len(found)
     return {each.subject: each for each in found}
 
 
-def failures(found: dict[str, Checked]) -> dict[str, str]:
+def failures(found: dict[str, ConnectionCheckResult]) -> dict[str, str]:
     return {name: each.said for name, each in found.items() if each.outcome == "failed"}
 
 
-def not_tried(found: dict[str, Checked]) -> dict[str, str]:
+def not_tried(found: dict[str, ConnectionCheckResult]) -> dict[str, str]:
     return {name: each.said for name, each in found.items() if each.outcome == "not tried"}
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from analytics_ingest.extract.sync_options import Mode
+from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, stored_cursor, sync
@@ -39,7 +39,7 @@ SYNC = (
 
 def run() -> datetime | None:
     """A sync of an API that is asked for what was updated since the cursor; the cursor after it."""
-    results = list(ApiSync(filtering(), mode=Mode(), log=logging.getLogger("test")).run())
+    results = list(ApiSync(filtering(), mode=SyncOptions(), log=logging.getLogger("test")).run())
     return next(result.cursor for result in results if result.endpoint.name == "gates")
 
 

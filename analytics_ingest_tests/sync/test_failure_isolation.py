@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.diagnostics.connection_check import Checked
-    from analytics_ingest.diagnostics.verify import Verified
+    from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult
+    from analytics_ingest.diagnostics.verify import VerifyResult
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest.sync.result import EndpointResult
@@ -129,8 +129,8 @@ class Twice:
 
     syncs: list[dict[str, EndpointResult]]
     rejected: dict[str, list[str]]
-    verified: dict[str, Verified]
-    checked: dict[str, Checked]
+    verified: dict[str, VerifyResult]
+    checked: dict[str, ConnectionCheckResult]
     stored: dict[str, list[Any]]
     sent: dict[str, list[Any]]
     said: list[str]
@@ -387,16 +387,16 @@ def failing(plain: Callable[..., Any], step: str, name: str) -> Callable[..., An
 def test_result_that_cannot_be_made_fails_alone(
     tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
-    plain = Tables.counts
+    plain = DatasetTables.counts
 
-    def failing(tables: Tables, table: str, *arguments: Any, **options: Any) -> Any:
+    def failing(tables: DatasetTables, table: str, *arguments: Any, **options: Any) -> Any:
         if table == "tags":
             raise ZeroDivisionError("a fault of ours")
         return plain(tables, table, *arguments, **options)
 
-    monkeypatch.setattr(Tables, "counts", failing)
+    monkeypatch.setattr(DatasetTables, "counts", failing)
     results = sync(API, "tags", *OTHERS)
 
     assert results["tags"].status == "failed"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from analytics_ingest.diagnostics.verify import Verified
+    from analytics_ingest.diagnostics.verify import VerifyResult
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.trials import Trial
 
@@ -60,7 +60,7 @@ class Twice:
     syncs: list[dict[str, EndpointResult]] = field(default_factory=list)
     stored: list[dict[str, list[str]]] = field(default_factory=list)
     rejected: dict[str, list[Any]] = field(default_factory=dict)
-    verified: dict[str, Verified] = field(default_factory=dict)
+    verified: dict[str, VerifyResult] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import query, sync
-from analytics_ingest_tests.extract.upstream import KEY, Answer, Upstream
+from analytics_ingest_tests.extract.upstream import KEY, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ ROWS = [
 
 
 @pytest.fixture
-def answers() -> list[Answer]:
+def answers() -> list[Response]:
     """Answers of the list of tags; the last one is in force."""
-    return [Answer(body=ODD)]
+    return [Response(body=ODD)]
 
 
 @pytest.fixture
-def odd(answers: list[Answer], clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
-    server = Upstream(lambda asked: answers[-1] if asked.path.endswith("/tags") else Answer())
+def odd(answers: list[Response], clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    server = Upstream(lambda asked: answers[-1] if asked.path.endswith("/tags") else Response())
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", server.url)
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", KEY)
     yield server
@@ -63,10 +63,10 @@ def test_rows_with_what_is_no_character_go_into_postgres(odd: Upstream, postgres
 
 
 def test_what_nobody_can_read_is_requested_once_and_nothing_loaded_is_lost(
-    tmp_path: Path, odd: Upstream, answers: list[Answer], clock: FakeClock
+    tmp_path: Path, odd: Upstream, answers: list[Response], clock: FakeClock
 ) -> None:
     sync(API, "tags")
-    answers.append(Answer(body=f'{{"data": [{{"id": 1}}, {{"token": "{KEY}", id: 2}}]}}'))
+    answers.append(Response(body=f'{{"data": [{{"id": 1}}, {{"token": "{KEY}", id: 2}}]}}'))
     result = sync(API, "tags")["tags"]
     assert result.status == "failed"
     assert result.reason == (

@@ -12,7 +12,7 @@ import pytest
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.errors import ConfigurationError
-from analytics_ingest.extract.sync_options import Mode, parse_mode
+from analytics_ingest.extract.sync_options import SyncOptions, parse_mode
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
 
@@ -28,7 +28,7 @@ API = "experimentation"
 CURSORS = f"SELECT id, updated_at, name FROM {API}.gates ORDER BY id"
 
 
-def run(mode: Mode, *endpoints: str, api: Api = APIS[API]) -> dict[str, EndpointResult]:
+def run(mode: SyncOptions, *endpoints: str, api: Api = APIS[API]) -> dict[str, EndpointResult]:
     syncing = ApiSync(api, selected=set(endpoints), mode=mode, log=logging.getLogger("test"))
     return {result.endpoint.name: result for result in syncing.run()}
 
@@ -59,7 +59,7 @@ def test_full_refresh_heals_a_table_that_was_changed_by_hand(
     before = query(tmp_path, CURSORS)
     tamper(tmp_path, f"UPDATE {API}.gates SET name = 'by hand'")
     assert loaded(sync(API, "gates")["gates"]) == 0
-    result = run(Mode(full_refresh=True), "gates")["gates"]
+    result = run(SyncOptions(full_refresh=True), "gates")["gates"]
 
     assert loaded(result) == len(before)
     assert query(tmp_path, CURSORS) == before
@@ -106,7 +106,7 @@ def test_config_that_makes_no_sense(config: dict[str, Any], message: str) -> Non
 
 
 def test_only_the_endpoints_that_are_named(restored: SandboxServer) -> None:
-    results = run(Mode(endpoints=frozenset({"tags"})), "tags", "gates")
+    results = run(SyncOptions(endpoints=frozenset({"tags"})), "tags", "gates")
 
     assert set(results) == {"tags"}
     assert restored.requests.count(API) == restored.requests.count(API, "tags") == 2
@@ -120,7 +120,7 @@ def filtering() -> Api:
 
 
 def test_api_that_filters_is_asked_from_a_look_back_before_the_cursor(tmp_path: Path, restored: SandboxServer) -> None:
-    first = run(Mode(), "gates", api=filtering())["gates"]
+    first = run(SyncOptions(), "gates", api=filtering())["gates"]
     assert [r.query for r in restored.requests if "updated_since" in r.query] == []
     assert first.cursor is not None
     restored.requests.reset()
@@ -128,7 +128,7 @@ def test_api_that_filters_is_asked_from_a_look_back_before_the_cursor(tmp_path: 
     old, gone = gates[0], gates.pop(-1)
     old["name"] = "edited, with an old time"
     old["updated_at"] = "2020-01-01T00:00:00Z"
-    result = run(Mode(), "gates", api=filtering())["gates"]
+    result = run(SyncOptions(), "gates", api=filtering())["gates"]
 
     since = datetime.fromtimestamp(first.cursor.timestamp() - 3600, tz=UTC).isoformat()
     asked = restored.requests[0].query.replace("%3A", ":").replace("%2B", "+")
@@ -137,7 +137,7 @@ def test_api_that_filters_is_asked_from_a_look_back_before_the_cursor(tmp_path: 
     assert (loaded(result), result.rows_deleted) == (1, 0)
     assert query(tmp_path, "SELECT count(*) FROM experimentation.gates WHERE name LIKE 'edited, with%'") == [(1,)]
     assert (gone["id"],) in live_keys(tmp_path, API, "gates")
-    healed = run(Mode(full_refresh=True), "gates", api=filtering())["gates"]
+    healed = run(SyncOptions(full_refresh=True), "gates", api=filtering())["gates"]
     assert loaded(healed) == len(gates)
     assert live_keys(tmp_path, API, "gates") == expected_keys(restored.world, API, "gates")
 

@@ -16,10 +16,10 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.extract import endpoint_reader as reader
-from analytics_ingest.extract.sync_options import Mode
+from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
@@ -157,7 +157,9 @@ def test_sweep_that_was_stopped_goes_on_from_its_last_checkpoint(
 
 
 def test_sweep_of_another_mode_begins_anew(stopped: SandboxServer) -> None:
-    refresh = ApiSync(APIS[API], selected={"gates_rules"}, mode=Mode(full_refresh=True), log=logging.getLogger("test"))
+    refresh = ApiSync(
+        APIS[API], selected={"gates_rules"}, mode=SyncOptions(full_refresh=True), log=logging.getLogger("test")
+    )
     list(refresh.run())
 
     assert len(asked(stopped, "gates_rules")) == len(stopped.world.expected(API, "gates"))
@@ -265,7 +267,7 @@ def test_settled_parents_are_asked_once(restored: SandboxServer) -> None:
     gates = restored.world.collection(API, "gates")
     for number, gate in enumerate(gates):
         gate["status"] = "archived" if number < 4 else "live"
-    settled = From("gates", gate_id="id", settled=("status", frozenset({"archived"})))
+    settled = FromTable("gates", gate_id="id", settled=("status", frozenset({"archived"})))
     endpoints = tuple(
         replace(endpoint, parents=settled) if endpoint.name == "gates_rules" else endpoint
         for endpoint in APIS[API].endpoints
@@ -310,7 +312,7 @@ def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(restored
         rules[gate["id"],] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}]}]
     open_gate = gates[3]["id"]
     rules[open_gate,] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}, {"id": "r2", "state": "runs"}]}]
-    settled = From("gates", gate_id="id", settled=("status", frozenset({"archived"})))
+    settled = FromTable("gates", gate_id="id", settled=("status", frozenset({"archived"})))
     gates_rules = replace(
         APIS[API].by_name["gates_rules"], parents=settled, finished=("state", frozenset({"done", "failed"}))
     )

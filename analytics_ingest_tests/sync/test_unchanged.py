@@ -95,7 +95,7 @@ def test_table_that_cannot_be_read_fails_its_endpoint_alone(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync("experimentation")
-    read = cached_tables.Tables.read
+    read = cached_tables.DatasetTables.read
 
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("no table at all")
@@ -105,8 +105,8 @@ def test_table_that_cannot_be_read_fails_its_endpoint_alone(
             raise ZeroDivisionError("no such table")
         return read(self, table, *args, **kwargs)
 
-    monkeypatch.setattr(cached_tables.Tables, "read_all", fail)
-    monkeypatch.setattr(cached_tables.Tables, "read", fails_for_tags)
+    monkeypatch.setattr(cached_tables.DatasetTables, "read_all", fail)
+    monkeypatch.setattr(cached_tables.DatasetTables, "read", fails_for_tags)
     results = sync("experimentation")
     assert {name for name, result in results.items() if result.status == "failed"} == {"tags"}
     assert "ZeroDivisionError: no such table" in results["tags"].reason

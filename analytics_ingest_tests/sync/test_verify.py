@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.diagnostics.verify import Difference, Verified, verify_api
+from analytics_ingest.diagnostics.verify import Difference, VerifyResult, verify_api
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.warehouse.warehouse import Warehouse
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.warehouse.table_queries import Tables
+    from analytics_ingest.warehouse.table_queries import DatasetTables
 
 
 API = "experimentation"
@@ -40,14 +40,14 @@ def synced(filled: Callable[..., SandboxServer]) -> None:
     filled(API, "gates", "gates_rules", "tags", "layers", "users", "ingestion_status", "events", "events_metrics")
 
 
-def verify(api: str, *endpoints: str) -> dict[str, Verified]:
+def verify(api: str, *endpoints: str) -> dict[str, VerifyResult]:
     selected = set(endpoints) or None
     results = list(verify_api(APIS[api], selected=selected, log=logging.getLogger("test")))
     assert len({each.endpoint.name for each in results}) == len(results)
     return {each.endpoint.name: each for each in results}
 
 
-def outcomes(found: dict[str, Verified]) -> dict[str, str]:
+def outcomes(found: dict[str, VerifyResult]) -> dict[str, str]:
     return {name: each.outcome for name, each in found.items() if each.outcome != "same"}
 
 
@@ -285,7 +285,7 @@ def test_no_request_is_made_while_syncs_are_kept_out(
     held: list[int] = []
     plain = Warehouse.read
 
-    def watched(warehouse: Warehouse) -> AbstractContextManager[Tables]:
+    def watched(warehouse: Warehouse) -> AbstractContextManager[DatasetTables]:
         held.append(sandbox.requests.count())
         return plain(warehouse)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut, numbered
@@ -218,10 +218,10 @@ class Circleci(Vendor):
     def authorised(self, asked: Asked) -> bool:
         return asked.headers.get("Circle-Token") == self.KEY
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Response:
         words = {400: "Bad request", 401: "You must log in first.", 404: "Not found", 429: "Rate limit exceeded"}
         says = {"Retry-After": self._resets_in()} if status == 429 and self.retry_after else {}
-        return Answer(status=status, body={"message": words[status]}, headers=says)
+        return Response(status=status, body={"message": words[status]}, headers=says)
 
     def headers(self) -> dict[str, str]:
         if not self.limit:
@@ -235,23 +235,23 @@ class Circleci(Vendor):
     def _resets_in(self) -> str:
         return str(math.ceil(self.limit.resets_in)) if self.limit else "0"
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
         if name in ("me", "projects") and "application/json" not in asked.headers.get("Accept", ""):
-            return Answer(body=EDN, content_type="application/edn")
+            return Response(body=EDN, content_type="application/edn")
         if query.get("reporting-window", "last-90-days") not in WINDOWS:
             return self.error(400)
         if name == "projects":
             shallow = query.get("shallow") == "true"
-            return Answer(body=[self.project_sent(row, shallow=shallow) for row in self.rows(name)])
+            return Response(body=[self.project_sent(row, shallow=shallow) for row in self.rows(name)])
         if name in ARRAYS:
-            return Answer(body=self.rows(name))
+            return Response(body=self.rows(name))
         parts = tuple(self.canonical(part) for part in parts)
         owner = [query[each] for each in ("owner-slug", "org-slug") if each in query]
         rows = self.store[name].get((*owner, *parts))
         if rows is None:
             return self.error(404)
-        return self.page(rows, query.get("page-token")) if name in LISTS else Answer(body=rows[0])
+        return self.page(rows, query.get("page-token")) if name in LISTS else Response(body=rows[0])
 
     def canonical(self, part: str) -> str:
         """A slug as version 2 writes it, from either form; anything else as it is."""
@@ -269,7 +269,7 @@ class Circleci(Vendor):
         asked = [each.query for each in self.asked if each.path == self.prefix + path]
         return [each.get("page-token") for each in asked if wanted.items() <= each.items()]
 
-    def page(self, rows: Rows, asked: str | None) -> Answer:
+    def page(self, rows: Rows, asked: str | None) -> Response:
         starts = {token(start): start for start in range(PAGE, len(rows), PAGE)}
         if asked is not None and asked not in starts:
             self.complaints.append(f"no such page-token: {asked}")
@@ -277,7 +277,7 @@ class Circleci(Vendor):
         start = starts[asked] if asked else 0
         following = token(start + PAGE)
         page = cut(rows, start=start, limit=PAGE)
-        return Answer(body={"items": page, "next_page_token": following if following in starts else None})
+        return Response(body={"items": page, "next_page_token": following if following in starts else None})
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
         if endpoint == "projects":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, COUNTS, advance, fill, flat
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut
 
@@ -67,11 +67,11 @@ class Rootly(Vendor):
     def authorised(self, asked: Asked) -> bool:
         return asked.headers.get("Authorization") == f"Bearer {self.KEY}"
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Response:
         if status == 429:
-            return Answer(status=429, body={"error": "Rate limit exceeded. Try again later."})
+            return Response(status=429, body={"error": "Rate limit exceeded. Try again later."})
         body = {"errors": [{"title": TITLES[status], "status": str(status)}]}
-        return Answer(status=status, body=body, content_type=MEDIA_TYPE)
+        return Response(status=status, body=body, content_type=MEDIA_TYPE)
 
     def headers(self) -> dict[str, str]:
         """``Reset`` is a time, in UTC epoch seconds."""
@@ -84,15 +84,15 @@ class Rootly(Vendor):
             "X-RateLimit-Reset": str(round(self.limit.now() + self.limit.resets_in)),
         }
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         return replace(self.envelope(route.endpoint, parts, asked), content_type=f"{MEDIA_TYPE}; charset=utf-8")
 
-    def envelope(self, name: str, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def envelope(self, name: str, parts: tuple[str, ...], asked: Asked) -> Response:
         if name in CHILDREN and parts[0] not in {row["id"] for row in self.rows(CHILDREN[name][0])}:
             return self.error(404)
         rows = self.rows(name, *parts)
         if name == "ip_ranges":
-            return Answer(body={"data": rows[0]})
+            return Response(body={"data": rows[0]})
         query = asked.query
         number, size = int(query.get("page[number]", 1)), int(query.get("page[size]", 20))
         try:
@@ -104,7 +104,7 @@ class Rootly(Vendor):
             return self.error(400)
         page = cut(rows, start=(number - 1) * size, limit=size)
         if name == "retrospective_configurations":
-            return Answer(body={"data": page})
+            return Response(body={"data": page})
         last = max(1, -(-len(rows) // size))
         following = number + 1 if number < last else None
         meta = {
@@ -124,7 +124,7 @@ class Rootly(Vendor):
             "next": f"{here}{following}" if following else None,
             "last": f"{here}{last}",
         }
-        return Answer(body={"data": page, "included": [], "links": links, "meta": meta})
+        return Response(body={"data": page, "included": [], "links": links, "meta": meta})
 
 
 def selected(rows: Rows, query: dict[str, str]) -> Rows:

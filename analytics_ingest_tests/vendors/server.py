@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from analytics_ingest.apis import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.extract.upstream import Answer, Asked, Upstream
+from analytics_ingest_tests.extract.upstream import Asked, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ class Vendor:
     requests: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     limit: Limit | None = None
-    faults: dict[str, list[Answer]] = field(default_factory=dict)
+    faults: dict[str, list[Response]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -122,11 +122,11 @@ class Vendor:
         """Whether the key is where the vendor wants it."""
         raise NotImplementedError
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Response:
         """What the vendor answers where something is wrong; 429 with its headers."""
         raise NotImplementedError
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         """What the vendor answers to a request that is permitted and well formed."""
         raise NotImplementedError
 
@@ -191,11 +191,11 @@ class Vendor:
             found += [given | each for row in rows for each in self.sent(endpoint, row)]
         return found
 
-    def reply(self, asked: Asked) -> Answer:
+    def reply(self, asked: Asked) -> Response:
         """The answer to a request."""
         with self._lock:
             found = self._reply(asked)
-        return Answer(
+        return Response(
             status=found.status,
             body=found.body,
             headers={**self.headers(), **found.headers},
@@ -203,7 +203,7 @@ class Vendor:
             fault=found.fault,
         )
 
-    def _reply(self, asked: Asked) -> Answer:
+    def _reply(self, asked: Asked) -> Response:
         path = asked.path.removeprefix(self.prefix)
         for route in self.ROUTES:
             if match := re.fullmatch(route.pattern, path):

@@ -7,7 +7,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut, each_parent, numbered
 
@@ -164,12 +164,12 @@ class Shortcut(Vendor):
     def authorised(self, asked: Asked) -> bool:
         return asked.headers.get("Shortcut-Token") == self.KEY
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Response:
         """An object with a message; a 429 has no header that tells more."""
         words = {400: "The request is not valid.", 401: "Unauthorized", 404: "Resource not found."}
-        return Answer(status=status, body={"message": words.get(status, "Too many requests.")})
+        return Response(status=status, body={"message": words.get(status, "Too many requests.")})
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
         if parts and parts not in self.parents(name, reached=False):
             return self.error(404)
@@ -177,15 +177,15 @@ class Shortcut(Vendor):
             return self.search(query)
         found = self.listed(name, parts)
         if name in ("epic_workflow", "member"):
-            return Answer(body=found[0])
+            return Response(body=found[0])
         if name == "groups_stories":
             limit = min(int(query.get("limit", REACHABLE)), REACHABLE)
             found = cut(found, start=int(query.get("offset", 0)), limit=limit)
         if name == "epics" and query.get("includes_description") != "true":
             found = slim(found)
-        return Answer(body=found)
+        return Response(body=found)
 
-    def search(self, query: dict[str, str]) -> Answer:
+    def search(self, query: dict[str, str]) -> Response:
         """A page of a search; a token is good for the query, the page size and the detail that it came with."""
         text, size, detail = query["query"], int(query.get("page_size", 25)), query.get("detail", "full")
         mine = f"{zlib.crc32(f'{text} {size} {detail}'.encode()):08x}"
@@ -198,7 +198,7 @@ class Shortcut(Vendor):
         page = cut(found[:REACHABLE], start=int(start), limit=size)
         link = f"{self.link_base}/api/v3/search/epics?query={quote(text)}&page_size={size}&detail={detail}"
         following = f"{link}&next={mine}~{end}" if end < min(len(found), REACHABLE) else None
-        return Answer(body={"data": page if detail == "full" else slim(page), "next": following, "total": len(found)})
+        return Response(body={"data": page if detail == "full" else slim(page), "next": following, "total": len(found)})
 
     def listed(self, name: str, parts: tuple[str, ...]) -> Rows:
         """All rows of a list, as a sync asks for them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors.server import ALONE, Route, Vendor, cut, numbered
 
 if TYPE_CHECKING:
@@ -141,10 +141,10 @@ class Split(Vendor):
     def authorised(self, asked: Asked) -> bool:
         return asked.headers.get("Authorization") == f"Bearer {self.KEY}"
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Response:
         words = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 404: "NOT_FOUND", 429: "TOO_MANY_REQUESTS"}
         body = {"code": status, "message": words[status], "details": "", "transactionId": "3c1a"}
-        return Answer(status=status, body=body)
+        return Response(status=status, body=body)
 
     def headers(self) -> dict[str, str]:
         """The organisation's window is the longer one: waiting for the address's alone is not enough."""
@@ -157,10 +157,10 @@ class Split(Vendor):
             "X-RateLimit-Reset-Seconds-IP": "1",
         }
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
         if name in ("rollout_statuses", "environments", "traffic_types"):
-            return Answer(body=self.rows(name, *(parts or (query["wsId"],))))
+            return Response(body=self.rows(name, *(parts or (query["wsId"],))))
         if name in ("change_requests", "users"):
             return self.marked(name, [row for row in self.rows(name) if self.listed(name, row, query)], query)
         if name == "flag_sets":
@@ -170,7 +170,7 @@ class Split(Vendor):
                 return self.error(404)
             offset, limit = int(query.get("offset", 0)), min(int(query.get("limit", 100)), 100)
             rows = self.rows(name, *parts)
-            return Answer(
+            return Response(
                 body={
                     "keys": cut(rows, start=offset, limit=limit),
                     "openChangeRequestId": None,
@@ -183,19 +183,19 @@ class Split(Vendor):
         offset = int(query.get("offset", 0))
         limit = min(int(query.get("limit", 20)), LARGEST.get(name, 50))
         page = cut(rows, start=offset, limit=limit)
-        return Answer(body={"objects": page, "offset": offset, "limit": limit, "totalCount": len(rows)})
+        return Response(body={"objects": page, "offset": offset, "limit": limit, "totalCount": len(rows)})
 
     def listed(self, name: str, row: dict[str, Any], query: dict[str, str]) -> bool:
         if name == "users":
             return row["status"] == query["status"] if "status" in query else row["status"] != "PENDING"
         return bool(row["status"] == query.get("status", "REQUESTED"))
 
-    def marked(self, name: str, rows: Rows, query: dict[str, str]) -> Answer:
+    def marked(self, name: str, rows: Rows, query: dict[str, str]) -> Response:
         """A page by marker; ``offset`` is not looked at."""
         limit = min(int(query.get("limit", 50)), LARGEST[name])
         start = int(query["after"].removeprefix("m")) if query.get("after") else 0
         end = start + limit
-        return Answer(
+        return Response(
             body={
                 "data": cut(rows, start=start, limit=limit),
                 "nextMarker": f"m{end}" if end < len(rows) else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut
 from analytics_ingest_tests.vendors.statsig_rows import (
     LATER_MS,
@@ -145,15 +145,15 @@ class Statsig(Vendor):
     def authorised(self, asked: Asked) -> bool:
         return asked.headers.get("STATSIG-API-KEY") == self.KEY
 
-    def error(self, status: int) -> Answer:
+    def error(self, status: int) -> Response:
         """The error; 429 comes with no header that says how long it holds."""
         words = {400: "Invalid request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
-        return Answer(status=status, body={"status": status, "message": words[status]})
+        return Response(status=status, body={"status": status, "message": words[status]})
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
         return [{"id": row["name"], **row}] if endpoint == "target_apps" else [row]
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
         days = [query[each] for each in ("date", "startDate", "endDate") if each in query]
         if wrong := [day for day in days if not is_day(day)]:
@@ -165,7 +165,7 @@ class Statsig(Vendor):
             return self.rules(name, parts[0])
         rows = self.rows(name, *((query["date"],) if name == "metrics_values" else parts))
         if name == "ingestion_status":
-            return Answer(body=[row for row in rows if query["startDate"] <= row["ds"][:10] <= query["endDate"]])
+            return Response(body=[row for row in rows if query["startDate"] <= row["ds"][:10] <= query["endDate"]])
         if name == "audit_logs" and "startDate" in query:
             rows = [row for row in rows if logged_on(row) >= query["startDate"]]
         if name == "metrics" and query.get("showHiddenMetrics") != "true":
@@ -179,17 +179,17 @@ class Statsig(Vendor):
             row[field] == key and (name != "segments_ids" or row["type"] == "id_list") for row in self.rows(parent)
         )
 
-    def rules(self, name: str, key: str) -> Answer:
+    def rules(self, name: str, key: str) -> Response:
         """The rules, all at once: of every other parent in one object, of the others in a list of objects."""
         rows = self.rows(name, key)
         message = "Rules read successfully."
         if int(key.rpartition("-")[2]) % 2 == 0:
-            return Answer(body={"message": message, "data": {"rules": rows}})
+            return Response(body={"message": message, "data": {"rules": rows}})
         data = [{"rules": rows[:2]}, *([{"rules": rows[2:]}] if rows[2:] else [])]
         pagination = {"itemsPerPage": 20000, "pageNumber": 1, "totalItems": len(data), "nextPage": None}
-        return Answer(body={"message": message, "data": data, "pagination": {**pagination, "previousPage": None}})
+        return Response(body={"message": message, "data": data, "pagination": {**pagination, "previousPage": None}})
 
-    def page(self, name: str, rows: Rows, asked: Asked) -> Answer:
+    def page(self, name: str, rows: Rows, asked: Asked) -> Response:
         """A page by number, from 1."""
         number, limit = int(asked.query.get("page", 1)), min(int(asked.query.get("limit", 100)), self.largest)
         if number < 1:
@@ -210,7 +210,7 @@ class Statsig(Vendor):
                 "previousPage": f"{path}?page={number - 1}&limit={limit}" if number > 1 else None,
                 "all": "",
             }
-        return Answer(body=body)
+        return Response(body=body)
 
 
 def is_day(text: str) -> bool:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.warehouse.table_queries import Tables
+from analytics_ingest.warehouse.table_queries import DatasetTables
 from analytics_ingest_tests.stores import DESTINATIONS
 from analytics_ingest_tests.vendors import former_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest.extract.reading import Reading
+    from analytics_ingest.extract.reading import ReadStats
     from analytics_ingest_tests.stores import Store
     from analytics_ingest_tests.vendors.former_warehouse import Before
 
@@ -47,7 +47,7 @@ def branches(store: Store, table: dict[str, dict[str, Any]] | None = None) -> di
     return {url: json.loads(value) if isinstance(value, str) else value for url, value in found.items()}
 
 
-def sync(vendor: Before, **mode: Any) -> tuple[Reading, int]:
+def sync(vendor: Before, **mode: Any) -> tuple[ReadStats, int]:
     result = vendor.sync("projects", **mode)["projects"]
     assert result.status == "complete"
     assert [each for each in result.findings if not each.passed] == []
@@ -164,7 +164,7 @@ def test_a_sync_that_ends_before_the_hashes_are_rewritten_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tables, "rewrite", killed)
+        patch.setattr(DatasetTables, "rewrite", killed)
         with pytest.raises(KeyboardInterrupt):
             vendor.sync("projects")
     assert branches(store) == stored
@@ -184,7 +184,7 @@ def test_more_rows_than_one_statement_takes_are_rewritten() -> None:
             make_qualified_table_name=str,
             escape_column_name=str,
         )
-        tables = Tables(SimpleNamespace(sql_client=sql))  # type: ignore[arg-type]
+        tables = DatasetTables(SimpleNamespace(sql_client=sql))  # type: ignore[arg-type]
         tables.rewrite(
             "t", {n: {"h": n + 10_000} | ({"p": f"new-{n}"} if n % 2 else {}) for n in range(-1250, 1250)}, key="h"
         )

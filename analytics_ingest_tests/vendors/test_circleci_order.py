@@ -9,7 +9,7 @@ from dagster import DagsterInstance, Definitions
 
 from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
 from analytics_ingest_tests.vendors.circleci import Circleci
 from analytics_ingest_tests.vendors.conftest import synced_once
@@ -41,7 +41,7 @@ def test_without_version_1_1_what_completed_is_materialised(
     location = Definitions(assets=[build_assets(server.api, load_cadence(server.api))])
     job = location.resolve_implicit_global_asset_job_def()
     with DagsterInstance.get() as instance:
-        server.faults = {name: [Answer(status=410, body={"message": "gone"})] * 50 for name in OFF}
+        server.faults = {name: [Response(status=410, body={"message": "gone"})] * 50 for name in OFF}
         done = job.execute_in_process(instance=instance, raise_on_error=False)
 
     text = failure(done)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest.diagnostics.change_probe import look
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (
     CLOUD,
@@ -42,7 +42,7 @@ def circleci(connect: Callable[..., Circleci]) -> Circleci:
 def test_a_refusal_is_waited_out_as_long_as_it_says(
     circleci: Circleci, clock: FakeClock, headers: dict[str, str], seconds: int
 ) -> None:
-    circleci.faults["self_ids"] = [Answer(status=429, body={"message": "Rate limit exceeded"}, headers=headers)]
+    circleci.faults["self_ids"] = [Response(status=429, body={"message": "Rate limit exceeded"}, headers=headers)]
     result = circleci.sync("self_ids")["self_ids"]
 
     assert (result.status, result.table_rows) == ("complete", 1)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.apis.feeds import Naming
+from analytics_ingest.apis.feeds import PartitionName
 from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
-from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, Sweep, plan_sweep
-from analytics_ingest.extract.reading import Parent
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_sweep
+from analytics_ingest.extract.reading import Partition
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors import former_warehouse
@@ -206,9 +206,9 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
     refused = {make.made_of_ids(SERVICE), make.made_of_ids(QUIET)}
     answer = vendor.answer
 
-    def refuse(route: Any, parts: tuple[str, ...], request: Any) -> Answer:
+    def refuse(route: Any, parts: tuple[str, ...], request: Any) -> Response:
         if refused.intersection(parts):
-            return Answer(status=status, body={"message": "no"})
+            return Response(status=status, body={"message": "no"})
         return answer(route, parts, request)
 
     vendor.answer = refuse  # type: ignore[method-assign]
@@ -238,13 +238,13 @@ def test_the_others_arrive_without_the_table_of_names(connect: Callable[..., Bef
 def test_state_with_the_former_path_goes_on() -> None:
     paths = [f"/v2/project/{slug}" for slug in (SERVICE, QUIET, SHOP)]
     service, quiet, shop = (
-        Parent(path=path, params={}, former=f"/v2/project/{make.made_of_ids(slug)}" if slug != SHOP else "")
+        Partition(path=path, params={}, former=f"/v2/project/{make.made_of_ids(slug)}" if slug != SHOP else "")
         for path, slug in zip(paths, (SERVICE, QUIET, SHOP), strict=True)
     )
-    late = Parent(path="/v2/project/a", params={}, naming=Naming(late=True))
+    late = Partition(path="/v2/project/a", params={}, naming=PartitionName(late=True))
     endpoint = CIRCLECI.by_name["specific_project"]
 
-    def planned(state: dict[str, Any]) -> Sweep:
+    def planned(state: dict[str, Any]) -> FanOutPlan:
         parents = [service, quiet, shop, late]
         return plan_sweep(endpoint, parents, state, mode="all", now=datetime.now(UTC), resume_within=3600)
 

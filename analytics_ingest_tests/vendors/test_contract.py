@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest.apis import PROFILES
-from analytics_ingest.diagnostics.verify import Verified, verify_api
+from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
 from analytics_ingest_tests.stores import duckdb_store
 from analytics_ingest_tests.vendors.conftest import configured
@@ -23,14 +23,14 @@ every_endpoint = pytest.mark.parametrize(("profile", "name"), ENDPOINTS, ids=[f"
 
 
 @pytest.fixture(scope="module")
-def verified() -> dict[str, dict[str, Verified]]:
+def verified() -> dict[str, dict[str, VerifyResult]]:
     """What ``verify`` finds after the last sync, by profile and endpoint; filled by ``passes_of``."""
     return {}
 
 
 @pytest.fixture(scope="module")
 def passes_of(
-    tmp_path_factory: pytest.TempPathFactory, verified: dict[str, dict[str, Verified]]
+    tmp_path_factory: pytest.TempPathFactory, verified: dict[str, dict[str, VerifyResult]]
 ) -> Callable[[str], Passes]:
     made: dict[str, Passes | Exception] = {}
 
@@ -83,7 +83,7 @@ def test_contract(
 
 @every_endpoint
 def test_verify_finds_the_same(
-    passes_of: Callable[[str], Passes], verified: dict[str, dict[str, Verified]], profile: str, name: str
+    passes_of: Callable[[str], Passes], verified: dict[str, dict[str, VerifyResult]], profile: str, name: str
 ) -> None:
     truth = passes_of(profile).later.truth[name]
     found = verified[profile][name]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.extract.upstream import Answer, Asked
+    from analytics_ingest_tests.extract.upstream import Asked, Response
     from analytics_ingest_tests.vendors.conftest import Synced
     from analytics_ingest_tests.vendors.server import Route
 
@@ -127,7 +127,7 @@ def test_children_of_incidents_that_the_filter_leaves_out_are_asked_for(rootly: 
 class Busy(Rootly):
     """While its first page is under way an incident is filed, and an old one edited."""
 
-    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Answer:
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         given = super().answer(route, parts, asked)
         given = replace(given, body=copy.deepcopy(given.body))
         if route.endpoint == "incidents" and len(self.rows("incidents")) == INCIDENTS:

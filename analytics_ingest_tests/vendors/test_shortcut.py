@@ -10,7 +10,7 @@ import pytest
 
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 API = "project_planning"
 LIVE = "_deleted_at IS NULL"
-WRONG = Answer(body={"message": "Something went wrong."})
+WRONG = Response(body={"message": "Something went wrong."})
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
 
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Vendor]) -> None:
     shortcut = connect(Shortcut(), API_KEY="wrong-and-secret")
-    said = Answer(status=401, body={"message": "No such token: wrong-and-secret"})
+    said = Response(status=401, body={"message": "No such token: wrong-and-secret"})
     shortcut.error = lambda _: said  # type: ignore[method-assign]
     with pytest.raises(AuthenticationError, match=rf"^{API} refused the key .* SOURCES__PROJECT_PLANNING__API") as info:
         shortcut.sync("labels", "epics")

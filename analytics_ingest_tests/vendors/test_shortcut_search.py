@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Answer, Upstream
+from analytics_ingest_tests.extract.upstream import Response, Upstream
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.shortcut import QUERIES, Shortcut
@@ -39,7 +39,7 @@ def shortcut(connect: Callable[..., Vendor]) -> Vendor:
 @pytest.fixture
 def elsewhere() -> Iterator[Upstream]:
     """Another host, which would answer."""
-    server = Upstream(lambda _: Answer(body={"data": [{"id": 1}], "next": None, "total": 1}))
+    server = Upstream(lambda _: Response(body={"data": [{"id": 1}], "next": None, "total": 1}))
     yield server
     server.stop()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest_tests.conftest import live_keys, query
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.split import STATUSES, Split, change_request
@@ -111,7 +111,7 @@ def test_a_segment_that_is_not_defined_in_an_environment_costs_one_request(synce
 
 
 def test_flag_sets_are_read_under_either_name_of_their_list(split: Split, tmp_path: Path) -> None:
-    split.faults["flag_sets"] = [Answer(body={"objects": [{"id": "old", "name": "set"}], "nextMarker": None})]
+    split.faults["flag_sets"] = [Response(body={"objects": [{"id": "old", "name": "set"}], "nextMarker": None})]
     split.sync("workspaces", "flag_sets")
 
     assert ("old",) in live_keys(tmp_path, "feature_management", "flag_sets")

@@ -9,7 +9,7 @@ import pytest
 
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.statsig import Statsig
@@ -96,7 +96,7 @@ def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
     statsig.sync(parent, name)
     bodies: list[dict[str, Any]] = [{"message": "Rules"}, {"data": {}}, {"data": None}, {"data": [{"id": "rule-0"}]}]
     # a body that passed would leave those after it
-    statsig.faults[name] = [Answer(body=body) for body in bodies]
+    statsig.faults[name] = [Response(body=body) for body in bodies]
     result = statsig.sync(parent, name)[name]
 
     assert (result.status, statsig.faults[name]) == ("failed", [])
@@ -197,7 +197,7 @@ def test_a_list_without_pagination_is_read_to_an_empty_page_whatever_its_pages_h
 
 def test_a_short_page_that_is_repeated_counts_once(fresh: Statsig, tmp_path: Path) -> None:
     statsig = fresh
-    page = Answer(
+    page = Response(
         body={"message": "Listed successfully.", "data": [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]}
     )
     statsig.faults["tags"] = [page, page]

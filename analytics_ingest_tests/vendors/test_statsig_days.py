@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Answer
+from analytics_ingest_tests.extract.upstream import Response
 from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import entry, status, value
@@ -198,7 +198,7 @@ def test_the_status_of_the_ingestion_is_read_from_an_array_and_from_an_envelope(
     assert in_array.table_rows == 14
 
     today = datetime.now(UTC).date()
-    in_envelope = Answer(body={"message": "", "data": [status(today, n) for n in range(3)]})
+    in_envelope = Response(body={"message": "", "data": [status(today, n) for n in range(3)]})
     statsig.faults["ingestion_status"] = [in_envelope, in_envelope]
     # three of fourteen are a collapse, which the next sync has to find as well
     found_first = statsig.sync("ingestion_status")["ingestion_status"]
@@ -212,7 +212,7 @@ def test_the_status_of_the_ingestion_is_read_from_an_array_and_from_an_envelope(
 def test_a_status_without_data_is_a_failure_and_no_row(statsig: Statsig) -> None:
     bodies: list[dict[str, Any]] = [{"message": "no data"}, {"rows": [{"status": "ERROR"}]}, {}, {"data": None}]
     # a body that passed would leave those after it
-    statsig.faults["ingestion_status"] = [Answer(body=body) for body in bodies]
+    statsig.faults["ingestion_status"] = [Response(body=body) for body in bodies]
     result = statsig.sync("ingestion_status")["ingestion_status"]
 
     assert (result.status, result.table_rows, statsig.faults["ingestion_status"]) == ("failed", 14, [])
@@ -228,7 +228,7 @@ def test_date_and_time_in_words_become_one_timestamp(connect: Callable[..., Stat
         ("some day", "in words"),
     ]
     given = [{**entry(n), "date": date, "time": time} for n, (date, time) in enumerate(words)]
-    statsig.faults["audit_logs"] = [Answer(body={"data": given, "pagination": {"nextPage": None}})]
+    statsig.faults["audit_logs"] = [Response(body={"data": given, "pagination": {"nextPage": None}})]
     result = statsig.sync("audit_logs")["audit_logs"]
 
     moment = int(datetime(2022, 9, 26, 23, 46, 14, tzinfo=UTC).timestamp() * 1000)

@@ -11,10 +11,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
-from analytics_ingest.apis.feeds import From, Named, Union
+from analytics_ingest.apis.feeds import FromRenamed, FromTable, UnionOf
 from analytics_ingest.apis.model import Endpoint, RetryPolicy
-from analytics_ingest.apis.probe import Probe
-from analytics_ingest.apis.values import Values
+from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.values import Constants
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ def project_id(slug: object) -> str | None:
     return found[1].lower() if found else None
 
 
-def by_slug(feed: From | Union, *, asks: bool = False) -> Named:
+def by_slug(feed: FromTable | UnionOf, *, asks: bool = False) -> FromRenamed:
     """Projects by the slug that version 2 gives them."""
-    return Named(feed=feed, param="project_slug", identify=project_id, table="specific_project", name="slug", asks=asks)
+    return FromRenamed(
+        feed=feed, param="project_slug", identify=project_id, table="specific_project", name="slug", asks=asks
+    )
 
 
-FOLLOWED = From("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
+FOLLOWED = FromTable("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", derive=slug, derived=("project_slug",))
 
 
 def with_vcs_type(row: Any) -> Iterator[Any]:
@@ -68,16 +70,18 @@ def with_vcs_type(row: Any) -> Iterator[Any]:
     yield row
 
 
-PROJECTS = Union((FOLLOWED, From("pipelines", project_slug="project_slug")))
-ORGANISATIONS = Values(name="org_slug", setting="org_slugs", otherwise=From("self_collaborations", org_slug="slug"))
+PROJECTS = UnionOf((FOLLOWED, FromTable("pipelines", project_slug="project_slug")))
+ORGANISATIONS = Constants(
+    name="org_slug", setting="org_slugs", otherwise=FromTable("self_collaborations", org_slug="slug")
+)
 # a pipeline's own updated_at stays when a workflow of it goes on or is run again: no column tells of that
-PIPELINES = Union(
+PIPELINES = UnionOf(
     (
-        From("pipelines", pipeline_id="id", settled_after="created_at", updated=None),
-        From("project_pipelines", pipeline_id="id", settled_after="created_at", updated=None),
+        FromTable("pipelines", pipeline_id="id", settled_after="created_at", updated=None),
+        FromTable("project_pipelines", pipeline_id="id", settled_after="created_at", updated=None),
     )
 )
-ENDED_WORKFLOW = From("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
+ENDED_WORKFLOW = FromTable("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
 
 CIRCLECI = overlay(
     CONTINUOUS_INTEGRATION,
@@ -124,7 +128,7 @@ CIRCLECI = overlay(
         },
         "jobs": {
             "path": "/v2/project/{project_slug:path}/job/{job_number}",
-            "parents": From(
+            "parents": FromTable(
                 "workflow_jobs",
                 project_slug="project_slug",
                 job_number="job_number",
@@ -158,7 +162,7 @@ CIRCLECI = overlay(
         ),
     ),
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="pipelines",
             concerns=("pipelines", "project_pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs"),
             blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",

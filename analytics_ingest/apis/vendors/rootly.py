@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
 from analytics_ingest.apis.model import Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
-from analytics_ingest.apis.probe import Probe
+from analytics_ingest.apis.probe import ChangeProbe
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...
     )
 
 
-def child(name: str, path: str, parents: From, description: str, **more: Any) -> Endpoint:
+def child(name: str, path: str, parents: FromTable, description: str, **more: Any) -> Endpoint:
     """A list under each record of another one."""
     more = {"secrets": SECRETS, **more}
     return Endpoint(name, path, "data", PAGES, rows=flat, parents=parents, description=description, **more)
@@ -109,20 +109,20 @@ OTHERS = (
         description="Addresses that the vendor calls from; a snapshot without history.",
     ),
 )
-INCIDENT = From("incidents", incident_id="id")
-PERMISSION_SET = From("incident_permission_sets", incident_permission_set_id="id")
+INCIDENT = FromTable("incidents", incident_id="id")
+PERMISSION_SET = FromTable("incident_permission_sets", incident_permission_set_id="id")
 CHILDREN = (
     child(
         "dashboards_panels",
         "/dashboards/{dashboard_id}/panels",
-        From("dashboards", dashboard_id="id"),
+        FromTable("dashboards", dashboard_id="id"),
         "The panels of each dashboard.",
         timestamps=(),
     ),
     child(
         "users_notification_rules",
         "/users/{user_id}/notification_rules",
-        From("users", user_id="id"),
+        FromTable("users", user_id="id"),
         "How each user wants to be notified.",
     ),
     child(
@@ -160,7 +160,7 @@ CHILDREN = (
     child(
         "workflows_tasks",
         "/workflows/{workflow_id}/workflow_tasks",
-        From("workflows", workflow_id="id"),
+        FromTable("workflows", workflow_id="id"),
         "The tasks of each workflow.",
     ),
 )
@@ -194,7 +194,7 @@ ROOTLY = overlay(
     },
     added=(*LISTS, *OTHERS, *CHILDREN),
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="incidents",
             concerns=("incidents", "incidents_events", "incidents_action_items", "incidents_sub_statuses"),
             blind="what leaves the incident itself as it was, and all beside incidents",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor, offset
 from analytics_ingest.apis.project_planning import PROJECT_PLANNING
-from analytics_ingest.apis.values import Values
+from analytics_ingest.apis.values import Constants
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ SHORTCUT = overlay(
                 cursor_param="next", cursor_path="next", cursor_is_link=True, limit=250, limit_param="page_size"
             ),
             "params": {"detail": "full"},
-            "parents": Values(name="query", setting="search_query"),
+            "parents": Constants(name="query", setting="search_query"),
         },
     },
 )

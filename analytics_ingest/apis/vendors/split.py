@@ -6,11 +6,11 @@ Facts from the vendor's documentation and its Python client.
 """
 
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT, WORKSPACE
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, cursor, offset
-from analytics_ingest.apis.probe import Probe
-from analytics_ingest.apis.values import Values
+from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.values import Constants
 from analytics_ingest.apis.vendors.overlay import overlay
 
 STATUSES = ("REQUESTED", "SCHEDULE_REQUESTED", "APPROVED", "REJECTED", "WITHDRAWN", "PUBLISHED")
@@ -41,7 +41,7 @@ SPLIT = overlay(
         "change_requests": {
             "path": "/v2/changeRequests?status={status}",
             "paginator": marked(100),
-            "parents": Values(name="status", given=STATUSES),
+            "parents": Constants(name="status", given=STATUSES),
         },
         "workspaces": {"paginator": OBJECTS},
         "flag_sets": {
@@ -54,7 +54,7 @@ SPLIT = overlay(
         "users": {
             "path": "/v2/users?status={status}",
             "paginator": marked(200),
-            "parents": Values(name="status", given=USER_STATUSES),
+            "parents": Constants(name="status", given=USER_STATUSES),
         },
         "segments": {"paginator": OBJECTS, "timestamps": CREATED},
         "environments": {"paginator": SINGLE_PAGE, "timestamps": CREATED},
@@ -80,14 +80,14 @@ SPLIT = overlay(
             "objects",
             offset(limit=20),
             primary_key=("environment_id", "name"),
-            parents=From("environments", environment_id="id", workspace_id="workspace_id"),
+            parents=FromTable("environments", environment_id="id", workspace_id="workspace_id"),
             timestamps=("creation_time", "last_update_time"),
             timestamps_as_sent=("last_traffic_received_at",),
             description="Each flag's definition in each environment: treatments, rules, traffic, killed or not.",
         ),
     ),
     probes=(
-        Probe(
+        ChangeProbe(
             endpoint="change_requests",
             concerns=(
                 *("change_requests", "workspaces", "environments", "segments", "segments_keys", "feature_flags"),

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
-from analytics_ingest.apis.feeds import From
+from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
-from analytics_ingest.apis.values import Days, Span
+from analytics_ingest.apis.values import DateRange, EachDay
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def day_before(moment: datetime) -> str:
     return (moment - timedelta(days=1)).date().isoformat()
 
 
-CONFIG = From("dynamic_configs", dynamic_config_id="id", updated="last_modified_time")
+CONFIG = FromTable("dynamic_configs", dynamic_config_id="id", updated="last_modified_time")
 
 STATSIG = overlay(
     EXPERIMENTATION,
@@ -82,11 +82,11 @@ STATSIG = overlay(
         "events": {"primary_key": (), "cursor_path": (), "timestamps": ("timestamp",)},
         "events_metrics": {"cursor_path": ()},
         "experiments": {"timestamps": (*MODIFIED, "start_time", "end_time")},
-        "gates_rules": {"parents": From("gates", gate_id="id", updated="last_modified_time"), **WHOLE, **UNDATED},
+        "gates_rules": {"parents": FromTable("gates", gate_id="id", updated="last_modified_time"), **WHOLE, **UNDATED},
         "ingestion_status": {
             "path": "/ingestion/status?startDate={start_date}&endDate={end_date}",
             "data_selector_else": "$",
-            "parents": Span("start_date", "end_date"),
+            "parents": DateRange("start_date", "end_date"),
             "cursor_path": (),
             "timestamps": ("timestamp", "ds"),
             **WHOLE,
@@ -101,13 +101,13 @@ STATSIG = overlay(
         "metrics_values": {
             "path": "/metrics/values?date={date}",
             "primary_key": ("date", "metric_name", "metric_type", "unit_type"),
-            "parents": Days("date"),
+            "parents": EachDay("date"),
             **UNDATED,
         },
         "segments_ids": {
             "data_selector": "data.ids",
             "paginator": numbered(total_path="data.count"),
-            "parents": From(
+            "parents": FromTable(
                 "segments", segment_id="id", where=("type", frozenset({"id_list"})), updated="last_modified_time"
             ),
             **UNDATED,

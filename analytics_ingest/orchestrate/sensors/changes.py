@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis import Api
     from analytics_ingest.config.deployment import Deployment
-    from analytics_ingest.config.schedule import Cadence
+    from analytics_ingest.config.schedule import ScheduleSettings
 
 CHANGE_TAG = "analytics_ingest/change"
 """Tag of a run: the change that asked for it, and the attempt; it is the run's key as well."""
@@ -40,7 +40,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3_600.0
 
 
 @dataclass(kw_only=True)
-class Cursor:
+class ChangeSensorState:
     """What a change sensor remembers.
 
     Attributes:
@@ -80,17 +80,17 @@ def pause(times: int) -> float:
     return backoff(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
-def build_change_sensor(api: Api, cadence: Cadence, deployment: Deployment) -> SensorDefinition:
+def build_change_sensor(api: Api, cadence: ScheduleSettings, deployment: Deployment) -> SensorDefinition:
     """``<api>_change_sensor``: compares what its probes see with what was synced last.
 
-    What it cannot see is said by the probes (``Probe.blind``) and in the sensor's description. A run is asked for
+    What it cannot see is said by the probes (``ChangeProbe.blind``) and in the sensor's description. A run is asked for
     under a key of change and attempt: a change that was synced is not synced again, one whose run failed is. While a
     run of the API is under way nothing is looked at. A look that fails is a skip with the reason; the next ones come
     later and later, and what counts as seen stays as it was.
     """
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
-        cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
+        cursor = ChangeSensorState(**json.loads(context.cursor)) if context.cursor else ChangeSensorState()
         reason, requests = _evaluate(api, context, cursor)
         return SensorResult(
             run_requests=requests,
@@ -110,19 +110,19 @@ def build_change_sensor(api: Api, cadence: Cadence, deployment: Deployment) -> S
     )
 
 
-def _rest(cursor: Cursor, reason: str) -> str:
+def _rest(cursor: ChangeSensorState, reason: str) -> str:
     """The reason for a skip after a look that failed; each failure in a row doubles the pause before the next look."""
     cursor.failures += 1
     cursor.rests_until = time.time() + pause(cursor.failures)
     return f"{reason}. Looks again in {pause(cursor.failures):.0f} s"
 
 
-def _unchanged(cursor: Cursor, found: Mapping[str, str]) -> str:
+def _unchanged(cursor: ChangeSensorState, found: Mapping[str, str]) -> str:
     cursor.failures = 0
     return f"no change at {', '.join(found)}"
 
 
-def _evaluate(api: Api, context: SensorEvaluationContext, cursor: Cursor) -> tuple[str, list[RunRequest]]:
+def _evaluate(api: Api, context: SensorEvaluationContext, cursor: ChangeSensorState) -> tuple[str, list[RunRequest]]:
     if reason := not_configured(api):
         return reason, []
     fail_dead_runs(context.instance, api.name)
