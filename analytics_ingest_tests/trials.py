@@ -15,7 +15,7 @@ from analytics_ingest.apis.paginators import cursor
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.extract.upstream import Asked, Response, Upstream
+from analytics_ingest_tests.fake_server import Asked, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

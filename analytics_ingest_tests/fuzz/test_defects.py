@@ -9,9 +9,10 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from analytics_ingest.extract import column_names, column_types, rows, session, transport
+from analytics_ingest.extract import column_names, column_types, rows
 from analytics_ingest.extract.column_types import Kind
 from analytics_ingest.extract.deletions import Deletions
+from analytics_ingest.http import session, transport
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.fuzz.test_generated_rows import MAX_ANSWER, Warehouse, run_draw
 from analytics_ingest_tests.trials import trial

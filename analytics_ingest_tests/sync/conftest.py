@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import sync
-from analytics_ingest_tests.extract.upstream import KEY, Asked, Response, Upstream
+from analytics_ingest_tests.fake_server import KEY, Asked, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,7 +20,7 @@ from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, stored_cursor, sync
-from analytics_ingest_tests.sync.test_modes import filtering
+from analytics_ingest_tests.sync.test_sync_options import filtering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ API = "experimentation"
 NEWER = datetime(2026, 3, 1, tzinfo=UTC)
 SYNC = (
     "import logging; from analytics_ingest.sync.api_sync import ApiSync; "
-    "from analytics_ingest_tests.sync.test_modes import filtering; "
+    "from analytics_ingest_tests.sync.test_sync_options import filtering; "
     "list(ApiSync(filtering(), log=logging.getLogger()).run())"
 )
 

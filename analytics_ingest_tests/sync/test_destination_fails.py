@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.extract.upstream import Upstream
+    from analytics_ingest_tests.fake_server import Upstream
     from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import query, sync
-from analytics_ingest_tests.extract.upstream import KEY, Response, Upstream
+from analytics_ingest_tests.fake_server import KEY, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

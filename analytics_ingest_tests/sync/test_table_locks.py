@@ -20,7 +20,7 @@ from analytics_ingest_tests.conftest import ROOT, sync
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest_tests.extract.upstream import Upstream
+    from analytics_ingest_tests.fake_server import Upstream
     from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"

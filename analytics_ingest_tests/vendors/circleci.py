@@ -7,13 +7,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut, numbered
 
 if TYPE_CHECKING:
-    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.fake_server import Asked
     from analytics_ingest_tests.vendors.circleci_rows import Row
     from analytics_ingest_tests.vendors.server import Rows
 

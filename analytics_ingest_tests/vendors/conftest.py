@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.fake_server import Asked
 
 WAREHOUSE = "warehouse.duckdb"
 STAYS = ("_lock", "_upstream")

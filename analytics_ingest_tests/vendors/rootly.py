@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, COUNTS, advance, fill, flat
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut
 
 if TYPE_CHECKING:
-    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.fake_server import Asked
     from analytics_ingest_tests.vendors.server import Rows
 
 PAGES = frozenset({"page[number]", "page[size]"})

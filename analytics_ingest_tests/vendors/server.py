@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from analytics_ingest.apis import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.extract.upstream import Asked, Response, Upstream
+from analytics_ingest_tests.fake_server import Asked, Response, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

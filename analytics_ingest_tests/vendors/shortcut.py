@@ -7,12 +7,12 @@ import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut, each_parent, numbered
 
 if TYPE_CHECKING:
-    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.fake_server import Asked
     from analytics_ingest_tests.vendors.server import Rows
 
 QUERIES = ("is:unstarted", "is:started", "is:done")

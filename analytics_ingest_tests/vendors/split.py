@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.server import ALONE, Route, Vendor, cut, numbered
 
 if TYPE_CHECKING:
-    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.fake_server import Asked
     from analytics_ingest_tests.vendors.server import Rows
 
 EPOCH_MS = 1_760_000_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.server import Route, Vendor, cut
 from analytics_ingest_tests.vendors.statsig_rows import (
     LATER_MS,
@@ -22,7 +22,7 @@ from analytics_ingest_tests.vendors.statsig_rows import (
 )
 
 if TYPE_CHECKING:
-    from analytics_ingest_tests.extract.upstream import Asked
+    from analytics_ingest_tests.fake_server import Asked
     from analytics_ingest_tests.vendors.server import Rows
 
 PAGED = frozenset({"page", "limit"})

@@ -9,7 +9,7 @@ from dagster import DagsterInstance, Definitions
 
 from analytics_ingest.config.schedule import load_cadence
 from analytics_ingest.orchestrate.assets import build_assets
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
 from analytics_ingest_tests.vendors.circleci import Circleci
 from analytics_ingest_tests.vendors.conftest import synced_once

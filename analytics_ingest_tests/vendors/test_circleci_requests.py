@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest.diagnostics.change_probe import look
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (
     CLOUD,

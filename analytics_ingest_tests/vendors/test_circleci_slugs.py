@@ -13,7 +13,7 @@ from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_sweep
 from analytics_ingest.extract.reading import Partition
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors import former_warehouse

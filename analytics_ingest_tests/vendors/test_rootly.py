@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.extract.upstream import Asked, Response
+    from analytics_ingest_tests.fake_server import Asked, Response
     from analytics_ingest_tests.vendors.conftest import Synced
     from analytics_ingest_tests.vendors.server import Route
 

@@ -10,7 +10,7 @@ import pytest
 
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Response, Upstream
+from analytics_ingest_tests.fake_server import Response, Upstream
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.shortcut import QUERIES, Shortcut

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest_tests.conftest import live_keys, query
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.split import STATUSES, Split, change_request

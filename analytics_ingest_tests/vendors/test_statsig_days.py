@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import entry, status, value

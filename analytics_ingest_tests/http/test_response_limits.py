@@ -12,7 +12,7 @@ from functools import cache, partial
 import pytest
 
 from analytics_ingest.errors import FinalReadError, ReadError
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.raw import RawServer, drip
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -12,7 +12,7 @@ import pytest
 from analytics_ingest.apis import RetryPolicy
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.rate_limit import Clock
-from analytics_ingest_tests.extract.upstream import KEY, Response
+from analytics_ingest_tests.fake_server import KEY, Response
 
 POLICIES = {
     "experimentation": [2, 4, 8],

@@ -10,7 +10,7 @@ import pytest
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
-from analytics_ingest_tests.extract.upstream import KEY, Response
+from analytics_ingest_tests.fake_server import KEY, Response
 
 API = "experimentation"
 STORIES = ("epics", "epics_stories", "groups", "groups_stories", "iterations", "iterations_stories", "stories_comments")

@@ -9,7 +9,7 @@ import pytest
 from analytics_ingest.apis import APIS
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
-from analytics_ingest_tests.extract.upstream import KEY, Response, script
+from analytics_ingest_tests.fake_server import KEY, Response, script
 
 EXPERIMENTATION = "experimentation"
 INCIDENTS = "incident_response"

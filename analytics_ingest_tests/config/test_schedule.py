@@ -7,13 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster import DefaultScheduleStatus, DefaultSensorStatus
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.config.deployment import Deployment
 from analytics_ingest.config.schedule import load_cadence, longest_interval
 from analytics_ingest.errors import ConfigurationError
-from analytics_ingest.orchestrate.default_status import schedule_status, sensor_status
 from analytics_ingest.orchestrate.freshness import freshness_policy
 
 if TYPE_CHECKING:
@@ -99,34 +96,3 @@ def test_declared_docs_are_overridden_by_the_setting(monkeypatch: pytest.MonkeyP
     assert load_cadence(api).docs_url == "https://docs.example.com"
     monkeypatch.setenv(f"{PREFIX}__DOCS_URL", "https://wiki.example.com/api")
     assert load_cadence(api).docs_url == "https://wiki.example.com/api"
-
-
-def test_nothing_runs_by_itself_unless_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped = Deployment()
-    assert (schedule_status(stopped), sensor_status(stopped)) == (
-        DefaultScheduleStatus.STOPPED,
-        DefaultSensorStatus.STOPPED,
-    )
-    assert stopped.timezone == "UTC"
-    monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "Running")
-    monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "Europe/Berlin")
-    running = Deployment()
-    assert (schedule_status(running), sensor_status(running)) == (
-        DefaultScheduleStatus.RUNNING,
-        DefaultSensorStatus.RUNNING,
-    )
-    assert running.timezone == "Europe/Berlin"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("ANALYTICS_INGEST_AUTOMATION", "on", "ANALYTICS_INGEST_AUTOMATION is 'on': it must be 'running' or 'stopped'"),
-        ("ANALYTICS_INGEST_TIMEZONE", "Mars/Olympus", "ANALYTICS_INGEST_TIMEZONE is 'Mars/Olympus', which is no time"),
-        ("ANALYTICS_INGEST_TIMEZONE", "../etc", "ANALYTICS_INGEST_TIMEZONE is '../etc', which is no time zone"),
-    ],
-)
-def test_deployments_that_make_no_sense(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match=message.replace(".", r"\.")):
-        Deployment()

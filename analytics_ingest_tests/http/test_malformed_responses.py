@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from analytics_ingest.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
-from analytics_ingest_tests.extract.upstream import KEY, Response
+from analytics_ingest_tests.fake_server import KEY, Response
 from analytics_ingest_tests.raw import RawServer
 
 ROWS = {"data": [{"id": 1}]}

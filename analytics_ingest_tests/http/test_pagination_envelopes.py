@@ -12,12 +12,12 @@ from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_num
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.session import Meter
-from analytics_ingest_tests.extract.upstream import Response
+from analytics_ingest_tests.fake_server import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest_tests.extract.upstream import Client, Upstream
+    from analytics_ingest_tests.fake_server import Client, Upstream
 
 LINKED = cursor(cursor_param="next", cursor_path="next", cursor_is_link=True, limit=2, limit_param="page_size")
 NUMBERED = page_number(limit=2, next_path="pagination.nextPage")

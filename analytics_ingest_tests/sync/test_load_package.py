@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from analytics_ingest_tests.extract.upstream import Upstream
+    from analytics_ingest_tests.fake_server import Upstream
     from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
