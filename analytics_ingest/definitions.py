@@ -4,7 +4,7 @@ from dagster import Definitions
 
 from analytics_ingest.config.api import chosen_apis
 from analytics_ingest.config.deployment import Deployment
-from analytics_ingest.config.schedule import cadence_or_declared
+from analytics_ingest.config.schedule import schedule_settings_or_declared
 from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.executors import build_executors
@@ -17,7 +17,7 @@ from analytics_ingest.orchestrate.sensors.failures import build_failure_sensor
 deployment = Deployment()
 apis = list(chosen_apis().values())
 executor, side_by_side = build_executors()
-cadences = {api.name: cadence_or_declared(api) for api in apis}
+cadences = {api.name: schedule_settings_or_declared(api) for api in apis}
 
 defs = Definitions(
     assets=[build_assets(api, cadences[api.name]) for api in apis],

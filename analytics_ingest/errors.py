@@ -6,7 +6,7 @@ import traceback
 
 from analytics_ingest.redaction import Redactor
 
-SHOWN = 200
+EXCERPT_LENGTH = 200
 """Characters of a body that an error shows."""
 SCANNED = 20_000
 """Characters of a body that are looked at for these; spaces and what is masked do not count."""
@@ -15,7 +15,7 @@ TRACEBACK = 8_000
 
 
 def excerpt(text: str, *secrets: str, redactor: Redactor | None = None) -> str:
-    """The first ``SHOWN`` characters of foreign text on one line, with each secret in it masked.
+    """The first ``EXCERPT_LENGTH`` characters of foreign text on one line, with each secret in it masked.
 
     Args:
         text: What an upstream or a library wrote.
@@ -23,7 +23,7 @@ def excerpt(text: str, *secrets: str, redactor: Redactor | None = None) -> str:
         redactor: Masks these instead, where one is at hand.
     """
     flat = " ".join((redactor or Redactor(secrets)).redact(text[:SCANNED]).split())
-    return flat if len(flat) <= SHOWN else flat[:SHOWN] + "…"
+    return flat if len(flat) <= EXCERPT_LENGTH else flat[:EXCERPT_LENGTH] + "…"
 
 
 def printable(text: str) -> str:

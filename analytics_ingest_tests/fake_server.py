@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from analytics_ingest.http.rate_limit import Clock
 
 KEY = "k3y-of-the-tests"
-AT_ONCE = struct.pack("ii", 1, 0)
+MAX_RUNS_PER_MESSAGE = struct.pack("ii", 1, 0)
 """SO_LINGER that makes ``close`` reset the connection."""
 
 
@@ -94,7 +94,7 @@ class Upstream:
         if answer.fault == "hang":
             self.over.wait(5)
         if answer.fault in ("reset", "hang"):
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, MAX_RUNS_PER_MESSAGE)
             handler.connection.close()
             handler.close_connection = True
             return

@@ -23,7 +23,14 @@ EXPERIMENTATION = Api(
     probes=(
         ChangeProbe(
             endpoint="ingestion_runs",
-            concerns=("ingestion_runs", "ingestion_status", "events", "events_metrics", "metrics", "metrics_values"),
+            concerns=(
+                "ingestion_runs",
+                "ingestion_status",
+                "events",
+                "events_metrics",
+                "metrics",
+                "metrics_values",
+            ),
             blind="values that are corrected without a run",
         ),
         ChangeProbe(

@@ -40,7 +40,7 @@ class ParentVersion:
     load_id: float
     settled: bool
 
-    def with_(self, other: ParentVersion) -> ParentVersion:
+    def merged_with(self, other: ParentVersion) -> ParentVersion:
         """The mark of a pair: changed when either did, settled when both are."""
         known = self.updated_at is not None and other.updated_at is not None
         return ParentVersion(
@@ -230,7 +230,7 @@ class JoinOf:
             partners.setdefault(row.pop(self.on), []).append(row)
         for row in self.left.rows(read, scope):
             for partner in partners.get(row.pop(self.on), ()):
-                yield row | partner | {MARK: row[MARK].with_(partner[MARK])}
+                yield row | partner | {MARK: row[MARK].merged_with(partner[MARK])}
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ class RetryPolicy:
     limit_retries: int | None = None
 
     @property
-    def never(self) -> RetryPolicy:
+    def without_retries(self) -> RetryPolicy:
         """The same, without any retry."""
         return replace(self, max_retries=0, limit_retries=None)
 

@@ -35,7 +35,14 @@ PROJECT_PLANNING = Api(
     probes=(
         ChangeProbe(
             endpoint="epics",
-            concerns=("epics", "epics_comments", "epics_stories", "stories_comments", "story_history", "search_epics"),
+            concerns=(
+                "epics",
+                "epics_comments",
+                "epics_stories",
+                "stories_comments",
+                "story_history",
+                "search_epics",
+            ),
             blind="edits of stories and comments that leave their epic as it was",
         ),
         ChangeProbe(

@@ -79,7 +79,7 @@ class ScheduleSettings(BaseModel):
         return timedelta(seconds=warn), timedelta(seconds=fail)
 
 
-def load_cadence(api: Api) -> ScheduleSettings:
+def load_schedule_settings(api: Api) -> ScheduleSettings:
     """Looks up and validates the cadence of ``api``.
 
     Raises:
@@ -88,31 +88,31 @@ def load_cadence(api: Api) -> ScheduleSettings:
     declared = {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
     values = {field: value for field in ScheduleSettings.model_fields if (value := lookup(api, field)) is not None}
     try:
-        cadence = ScheduleSettings.model_validate(declared | values)
+        schedule_settings = ScheduleSettings.model_validate(declared | values)
     except ValidationError as error:
         raise ConfigurationError(explain(api, error)) from None
-    warn, fail = cadence.windows
+    warn, fail = schedule_settings.windows
     if warn > fail:
         raise ConfigurationError(
             f"{environment_name(api.name, 'warn_after')} is longer than {environment_name(api.name, 'fail_after')}"
         )
-    return cadence
+    return schedule_settings
 
 
-def declared_cadence(api: Api) -> ScheduleSettings:
+def declared_schedule_settings(api: Api) -> ScheduleSettings:
     """The cadence that ``api`` declares, whatever is set."""
     return ScheduleSettings.model_validate(
         {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
     )
 
 
-def cadence_or_declared(api: Api) -> ScheduleSettings:
+def schedule_settings_or_declared(api: Api) -> ScheduleSettings:
     """The cadence of ``api``; the declared one, with a warning, if a setting is wrong: the other APIs go on."""
     try:
-        return load_cadence(api)
+        return load_schedule_settings(api)
     except ConfigurationError as error:
         LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
-        return declared_cadence(api)
+        return declared_schedule_settings(api)
 
 
 def check_graph_settings(api: Api) -> None:
@@ -121,7 +121,7 @@ def check_graph_settings(api: Api) -> None:
     Raises:
         ConfigurationError: One is not valid.
     """
-    load_cadence(choose_profile(APIS[api.name]))
+    load_schedule_settings(choose_profile(APIS[api.name]))
 
 
 @cache

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST_ANSWER = 20.0
 """Seconds to wait for an answer: a sensor's evaluation has to end within a minute."""
-MOST_PARENTS = 6
+MAX_PARENTS = 6
 """Parents for which a probed list is looked at: a look is for a few requests."""
 
 
@@ -53,7 +53,7 @@ def look(api: Api, *, log: logging.Logger) -> ListFingerprints:
     settings = load_settings(api)
     shorter = {name: min(getattr(settings, name), LONGEST_ANSWER) for name in ("read_timeout", "answer_timeout")}
     settings = settings.model_copy(update=shorter)
-    session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
+    session = ApiSession(replace(api, retry=api.retry.without_retries), settings, log=log)
     found: dict[str, str] = {}
     failures: dict[str, str] = {}
     try:
@@ -82,7 +82,7 @@ def _fingerprint(api: Api, probe: ChangeProbe, session: ApiSession) -> str:
     looked = replace(endpoint, params={**endpoint.params, **probe.params})
     scope = build_date_window(session.settings, now=datetime.now(UTC))
     seen = []
-    for partition in islice(partitions_from(endpoint, rows.read, scope), MOST_PARENTS):
+    for partition in islice(partitions_from(endpoint, rows.read, scope), MAX_PARENTS):
         page = _first_page(api, looked, session, partition)
         hashes = [row[ROW_HASH] for row in page.rows] + [sent_hash(sent) for _, sent in page.rejected]
         seen.append({"path": partition.path, "total": page.total, "rows": sorted(hashes)})

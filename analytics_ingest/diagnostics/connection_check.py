@@ -64,7 +64,7 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[ConnectionCheckResul
     """
     try:
         settings = load_settings(api)
-        session = ApiSession(replace(api, retry=api.retry.never), settings, log=log)
+        session = ApiSession(replace(api, retry=api.retry.without_retries), settings, log=log)
     except NotConfiguredError as error:
         yield ConnectionCheckResult(subject="settings", outcome="not tried", said=str(error))
         return

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.http.session import ApiSession
 
-PLACE_SECONDS = 60.0
+CHECKPOINT_SECONDS = 60.0
 """How old the place that a sweep would go on from may become while there is no row to load it with."""
 
 
@@ -92,7 +92,7 @@ class EndpointReader:
         self._session = session
         self._started = started
         self._filter = RowFilter(endpoint, mode, session.settings, stored=stored, started=started)
-        self.reads_everything = self._filter.everything
+        self.reads_everything = self._filter.is_full_read
         self._log = log
         self._state: dict[str, Any] = copy.deepcopy(dict(state))
         self._lists = ListReader(
@@ -223,7 +223,7 @@ class EndpointReader:
             self._ended_lists += 1
             if error is None or self._is_absence(error):
                 self._patience.answered()
-            elif self._patience.is_over(error.status, done=self._ended_lists):
+            elif self._patience.is_exhausted(error.status, done=self._ended_lists):
                 self._stopped = self.reading.given_up = True
 
     def _is_absence(self, error: ReadError) -> bool:
@@ -279,9 +279,9 @@ class EndpointReader:
         if self.over:
             self._all_ended()
         else:
-            self._progress.tell(reading)
+            self._progress.log_if_due(reading)
 
-    def settle(self) -> bool:
+    def finish_package(self) -> bool:
         """Ends the reader's part of a package. True if there is anything to load."""
         if not self.over:
             self._reach()
@@ -445,7 +445,7 @@ class EndpointReader:
         """An error that no code expects, as the failure of this endpoint; the traceback goes to the log."""
         return self._session.unexpected(error, self.endpoint.name)
 
-    def take_vanished(self) -> list[int]:
+    def pop_deleted_hashes(self) -> list[int]:
         """Hashes of stored rows to mark as deleted.
 
         Only once the rows that changed are loaded: the hash that such a row had is among them.
@@ -457,13 +457,13 @@ class EndpointReader:
         """Hashes of stored rows that the lists read since the last package did not give."""
         return self.deletions.find(self._filter.unseen(), self._there) if self._marks_deleted else []
 
-    def take_rejected(self) -> list[tuple[str, Any]]:
+    def pop_rejected(self) -> list[tuple[str, Any]]:
         """Rows rejected since the last call, with the reason."""
         rejected, self._rejected = self._rejected, []
         self._given_rejected += rejected
         return rejected
 
-    def take_rewrites(self) -> Mapping[int, Mapping[str, Any]]:
+    def pop_rewrites(self) -> Mapping[int, Mapping[str, Any]]:
         """Columns to rewrite in place, by the stored hash of their row, of the rows read since the last call."""
         rewrites, self._rewrites = self._rewrites, {}
         return rewrites
@@ -522,7 +522,7 @@ class EndpointReader:
         parents, reached = self.sweep.parents, self._reached
         while parents[reached].path in self._over:
             reached += 1
-        worth = self._rows or time.monotonic() - self._placed >= PLACE_SECONDS
+        worth = self._rows or time.monotonic() - self._placed >= CHECKPOINT_SECONDS
         if reached > self._reached and worth and not self._stopped:
             self._reached, self._placed = reached, time.monotonic()
             self.sweep.reach(self._state, parents[reached - 1].path)

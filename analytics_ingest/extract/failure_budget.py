@@ -20,7 +20,7 @@ class FailureBudget:
         """A parent was read, or is gone."""
         self._in_a_row = 0
 
-    def is_over(self, status: int | None, *, done: int) -> bool:
+    def is_exhausted(self, status: int | None, *, done: int) -> bool:
         """Whether to give up, now that one more of the ``done`` parents has failed with ``status``."""
         self._in_a_row += 1
         self._forbidden += status == 403

@@ -35,7 +35,7 @@ class FanOutPlan:
         done: The path up to which earlier syncs of this sweep have come.
         failed: Paths that failed and were not read since.
         keep_time: Whether the time of the sweep is of use to the next one; ``once``: whether there was one at all.
-        ahead: Whether parents among them were not loaded yet when it began.
+        pending: Whether parents among them were not loaded yet when it began.
     """
 
     mode: str
@@ -47,7 +47,7 @@ class FanOutPlan:
     done: str = ""
     failed: set[str] = field(default_factory=set)
     keep_time: Literal["always", "once", "never"] = "never"
-    ahead: bool = False
+    pending: bool = False
 
     def __post_init__(self) -> None:
         late = {parent.path for parent in self.parents if parent.naming.late}
@@ -80,7 +80,7 @@ class FanOutPlan:
 
     def loaded(self, state: dict[str, Any], now: datetime) -> None:
         """Notes in the resource's state that all parents are loaded ``now``: by that the next sweep tells new ones."""
-        if self.ahead and state.get(SWEPT) == self._time:
+        if self.pending and state.get(SWEPT) == self._time:
             state[SWEPT] = now.isoformat()
 
     def _note_failed(self, state: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ class FanOutPlan:
             state.pop(FAILED, None)
 
 
-def plan_sweep(
+def plan_fan_out(
     endpoint: Endpoint,
     parents: Sequence[Partition],
     state: Mapping[str, Any],
@@ -100,7 +100,7 @@ def plan_sweep(
     resume_within: float,
     changing: Collection[str] = (),
     windowed: bool = False,
-    ahead: bool = False,
+    pending: bool = False,
 ) -> FanOutPlan:
     """Decides which parents are asked.
 
@@ -114,7 +114,7 @@ def plan_sweep(
         resume_within: Seconds after its beginning within which a sweep that did not end is gone on with.
         changing: Paths of the parents whose rows still change: they are asked whatever their own row says.
         windowed: Whether the parents are those of a window, which says nothing of the others.
-        ahead: Whether parents among them are not loaded yet.
+        pending: Whether parents among them are not loaded yet.
     """
     before = frozenset(state.get(FAILED, ()))
     failed = {parent.path for parent in parents if not before.isdisjoint((parent.path, parent.former))}
@@ -152,7 +152,7 @@ def plan_sweep(
         done=done,
         failed=failed,
         keep_time=keep_time,
-        ahead=ahead,
+        pending=pending,
     )
 
 

@@ -169,7 +169,7 @@ class ListReader:
             result.failure = paginator.problem
             if not paginator.has_next_page or paginator.problem:
                 result.short, result.unsettled = attempts.short(paginator), attempts.moved(paginator)
-                if not attempts.start_again(paginator):
+                if not attempts.should_reread(paginator):
                     result.over = True
                     if read and not stored and not result.failure:
                         result.failure = ReadError(f"answered with {read} rows, none of which can be stored: {why}")

@@ -39,7 +39,7 @@ class ListConsistency:
             self._now.add(digest)
             self._seen.add(digest)
 
-    def start_again(self, paginator: GuardedPaginator) -> bool:
+    def should_reread(self, paginator: GuardedPaginator) -> bool:
         """Whether the list is to be read once more, after a first reading that ended and left a doubt."""
         if self._again or paginator.problem or not (self.short(paginator) or self.moved(paginator)):
             return False

@@ -9,7 +9,7 @@ from analytics_ingest.extract.rows import ROW_HASH
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MOST_KEPT = 50_000
+MAX_BUFFERED_ROWS = 50_000
 """Rows of one parent that are kept; of more, the children wait for the load."""
 
 
@@ -38,6 +38,6 @@ class ParentRowBuffer:
         for row in rows:
             key = tuple(row[name] for name in self._key)
             kept = {name: row[name] for name in self._columns if name in row}
-            if len(self.rows) == MOST_KEPT or self.rows.setdefault(key, kept)[ROW_HASH] != row[ROW_HASH]:
+            if len(self.rows) == MAX_BUFFERED_ROWS or self.rows.setdefault(key, kept)[ROW_HASH] != row[ROW_HASH]:
                 self.rows = None
                 return

@@ -29,7 +29,7 @@ class Progress:
         self._counts_parents = counts_parents
         self._told = time.monotonic()
 
-    def tell(self, reading: ReadStats) -> None:
+    def log_if_due(self, reading: ReadStats) -> None:
         """A line, if it is time for one."""
         now = time.monotonic()
         if now - self._told >= self._interval:

@@ -58,7 +58,7 @@ class RowFilter:
         self._oldest = settings.start_date
 
     @property
-    def everything(self) -> bool:
+    def is_full_read(self) -> bool:
         """True for a full read: rows that are missing from it were deleted upstream."""
         return self.since is None and not self._mode.windowed
 

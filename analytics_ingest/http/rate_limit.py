@@ -89,7 +89,7 @@ class RequestThrottle:
                 self._slots += 1
                 self._changed.notify_all()
 
-    def close_for(self, ticket: RequestTicket, *, left_after: int) -> bool:
+    def pause_for(self, ticket: RequestTicket, *, left_after: int) -> bool:
         """Reports that the server told ``ticket`` to slow down. True if it is this request's turn to probe.
 
         Args:
@@ -106,7 +106,7 @@ class RequestThrottle:
             self._prober = ticket
             return True
 
-    def reopen(self, ticket: RequestTicket) -> None:
+    def resume(self, ticket: RequestTicket) -> None:
         """Reports that the server answered ``ticket``: if it was the probe, everyone may go on."""
         with self._changed:
             if self._prober is ticket:
@@ -114,12 +114,12 @@ class RequestThrottle:
                 self._prober = None
                 self._changed.notify_all()
 
-    def unanswered(self, ticket: RequestTicket) -> None:
+    def no_response(self, ticket: RequestTicket) -> None:
         """Reports that ``ticket`` got no answer. As the first request of all, it holds up the others no longer."""
         if self._starting:
-            self.reopen(ticket)
+            self.resume(ticket)
 
-    def refuse(self, error: IngestError) -> None:
+    def shut(self, error: IngestError) -> None:
         """Lets nothing out any more: the API refused the key, or the sync has ended."""
         with self._changed:
             self._refused = error
@@ -130,7 +130,7 @@ class RequestThrottle:
         with self._changed:
             return self._prober is ticket
 
-    def abandon(self, ticket: RequestTicket) -> None:
+    def give_back(self, ticket: RequestTicket) -> None:
         """Reports that ``ticket`` is done. If it was the probe, the next request that waits takes its place."""
         with self._changed:
             if self._prober is ticket:

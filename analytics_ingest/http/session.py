@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 EPOCH = 1_000_000_000
 """A reset header above this is a time in epoch seconds (or milliseconds); below, it is seconds to go."""
-RESETS = ("ratelimit-reset", "x-ratelimit-reset")
+RESET_HEADERS = ("ratelimit-reset", "x-ratelimit-reset")
 
 
 @dataclass
@@ -119,7 +119,7 @@ class ApiSession:
 
     def close(self) -> None:
         """Closes the connections and ends the limiter. Requests that are under way or wait for bytes end at once."""
-        self._gate.refuse(ReadError("the sync has ended"))
+        self._gate.shut(ReadError("the sync has ended"))
         self._http.close()
         self._gate.dispose()
 
@@ -176,14 +176,14 @@ class ApiSession:
                 seconds = max(failure.after, self.api.retry.seconds(tries))
                 meter.add(retries=1, wait_seconds=seconds)
                 expected = failure.status in status_codes
-                self._announce(failure, request, tries=tries, seconds=seconds, expected=expected)
+                self._log_retry(failure, request, tries=tries, seconds=seconds, expected=expected)
                 if self._gate.waits_for(ticket):
                     # no other request may be sent meanwhile, so there is nothing else to do
                     self.clock.sleep(seconds)
                 else:
                     yield Pause(seconds=seconds, expected=expected)
         finally:
-            self._gate.abandon(ticket)
+            self._gate.give_back(ticket)
 
     def sleeping(self, steps: Iterator[T | Pause]) -> Iterator[T]:
         """The steps without their pauses, which are slept in the calling thread."""
@@ -206,13 +206,13 @@ class ApiSession:
             with self._gate.slot(ticket) as left_after:
                 meter.add(requests=1)
                 answer = self._answer(request, ticket)
-            if answer.status_code != 429 or self._gate.close_for(ticket, left_after=left_after):
+            if answer.status_code != 429 or self._gate.pause_for(ticket, left_after=left_after):
                 break
             answer.release()
             # another request is the probe: this 429 tells nothing new, so it does not count as a try
             meter.add(retries=1)
         try:
-            self._judge(answer, ticket, codes)
+            self._check_status(answer, ticket, codes)
             self._parse(answer, select)
         except BaseException:
             answer.release()
@@ -223,22 +223,22 @@ class ApiSession:
         try:
             return self._http.get(request)
         except ResponseTooLargeError:
-            self._gate.reopen(ticket)
+            self._gate.resume(ticket)
             raise FinalReadError(
                 f"the answer is larger than {self._setting('max_answer_bytes')} allows "
                 f"({self.settings.max_answer_bytes:,} bytes): lower the rows per page, or raise the setting"
             ) from None
         except ResponseTimeoutError:
-            self._gate.unanswered(ticket)
+            self._gate.no_response(ticket)
             raise RetriableError(
                 f"no answer: it was not complete after {self.settings.answer_timeout:g} s, which is all that "
                 f"{self._setting('answer_timeout')} allows"
             ) from None
         except CertificateError as error:
-            self._gate.unanswered(ticket)
+            self._gate.no_response(ticket)
             raise FinalReadError(f"no answer: {self._certificate_advice(error)}") from None
         except NoResponseError as error:
-            self._gate.unanswered(ticket)
+            self._gate.no_response(ticket)
             proxy = f" (the proxy is set by {error.proxy_variable})" if error.proxy_variable else ""
             raise RetriableError(f"no answer: {self.foreign(str(error))}{proxy}") from None
 
@@ -256,10 +256,10 @@ class ApiSession:
     def _setting(self, field: str) -> str:
         return environment_name(self.api.name, field)
 
-    def _judge(self, answer: Response, ticket: RequestTicket, codes: set[int]) -> None:
+    def _check_status(self, answer: Response, ticket: RequestTicket, codes: set[int]) -> None:
         status = answer.status_code
         if status in WITH_ROWS or status == 204:
-            self._gate.reopen(ticket)
+            self._gate.resume(ticket)
             return
         said = self._described(answer)
         if status == 401:
@@ -267,10 +267,10 @@ class ApiSession:
                 f"{self.api.name} refused the key ({f'401 {self.foreign(answer.reason)}'.strip()}): "
                 f"check {self._setting('api_key')}. It said: {said}"
             )
-            self._gate.refuse(refused)
+            self._gate.shut(refused)
             raise refused
         if status != 429:
-            self._gate.reopen(ticket)
+            self._gate.resume(ticket)
         if status in codes or status >= 500:
             after = self._pause(answer.headers, limited=status == 429)
             if after > self.settings.max_wait:
@@ -343,7 +343,7 @@ class ApiSession:
         waits = [0.0]
         for name, value in headers.items():
             lower = name.lower()
-            resets = lower in RESETS or lower.startswith("x-ratelimit-reset-seconds")
+            resets = lower in RESET_HEADERS or lower.startswith("x-ratelimit-reset-seconds")
             if lower == "retry-after" or (resets and limited):
                 waits.append(self._seconds(value))
         return max(waits)
@@ -372,7 +372,7 @@ class ApiSession:
             return ticket.limited > retry.limit_retries
         return tries - ticket.limited > retry.max_retries
 
-    def _announce(
+    def _log_retry(
         self, failure: RetriableError, request: Request, *, tries: int, seconds: float, expected: bool
     ) -> None:
         retry = self.api.retry

@@ -231,7 +231,7 @@ def _findings(
     log: logging.Logger,
 ) -> Sequence[CheckResult]:
     """The findings about a table as it is, compared with what its last materialisation said of it."""
-    from analytics_ingest.sync.stored_parents import read_parents  # noqa: PLC0415
+    from analytics_ingest.sync.stored_parents import read_partitions  # noqa: PLC0415
 
     name, types = endpoint.name, columns[endpoint.name]
     counts = tables.counts(name, endpoint.primary_key, where_null=DELETED_AT if DELETED_AT in types else None)
@@ -255,7 +255,7 @@ def _findings(
         made.append(found.key_unique(endpoint, counts.doubled, counts.lacking))
     if found.PARENTS_EXIST in found.findings_of(api, endpoint):
         scope = DateWindow(options=load_options(api))
-        paths = {parent.path for parent in read_parents(api, endpoint, tables, scope, columns=columns, log=log)}
+        paths = {parent.path for parent in read_partitions(api, endpoint, tables, scope, columns=columns, log=log)}
         made.append(found.parents_exist(endpoint, tables, paths))
     if endpoint.cursor_path:
         cursor = last.get("highest_cursor")

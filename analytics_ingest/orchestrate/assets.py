@@ -35,7 +35,7 @@ from analytics_ingest.extract.sync_options import parse_mode
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
 from analytics_ingest.orchestrate.result_order import ResultOrder
-from analytics_ingest.orchestrate.run_tags import spare_retry
+from analytics_ingest.orchestrate.run_tags import disable_retry
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.redaction import Redactor
 from analytics_ingest.sync.result import EndpointResult
@@ -62,14 +62,14 @@ class SyncConfig(Config):
     endpoints: list[str] = Field(default=[], description="Only these endpoints of those selected; all by default.")
 
 
-def build_assets(api: Api, cadence: ScheduleSettings) -> AssetsDefinition:
+def build_assets(api: Api, schedule_settings: ScheduleSettings) -> AssetsDefinition:
     """The API's assets. Opens no connection, and needs no settings but the cadence: the rest is the run's."""
 
     @dlt_assets(
         dlt_source=declared_source(api),
         dlt_pipeline=describing_pipeline(api.name, folder=_definitions_folder()),
         name=api.name,
-        dagster_dlt_translator=ApiTranslator(api, cadence),
+        dagster_dlt_translator=ApiTranslator(api, schedule_settings),
     )
     def assets(
         context: AssetExecutionContext, config: SyncConfig
@@ -116,7 +116,7 @@ def materialize(
                 yield from _record(context, api, settled, failed)
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         if isinstance(error, IngestError):
-            spare_retry(context.instance, context.run, api.name)
+            disable_retry(context.instance, context.run, api.name)
         failure = Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError))
     except Exception as error:  # noqa: BLE001 - what no one foresaw must not cost the results that are there
         failure = _unexpected(context, api, error)
@@ -136,7 +136,7 @@ def _failure_of(context: AssetExecutionContext, api: Api, failed: Sequence[Endpo
     """What a sync that ended fails with, because of endpoints that were not read completely."""
     if any(result.status == "failed" or result.alarming for result in failed):
         if all(_is_refused(result) for result in failed):
-            spare_retry(context.instance, context.run, api.name)
+            disable_retry(context.instance, context.run, api.name)
         return Failure(description=_summary(api, failed), metadata={"endpoints": _table(failed)})
     return None
 

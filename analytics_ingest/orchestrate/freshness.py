@@ -89,9 +89,9 @@ def paused_until(instance: DagsterInstance, key: AssetKey) -> datetime | None:
     return datetime.fromtimestamp(max(ends) + pause, tz=UTC)
 
 
-def freshness_policy(cadence: ScheduleSettings) -> FreshnessPolicy:
+def freshness_policy(schedule_settings: ScheduleSettings) -> FreshnessPolicy:
     """Late after two missed syncs, stale after four, unless a setting says otherwise."""
-    warn, fail = cadence.windows
+    warn, fail = schedule_settings.windows
     return FreshnessPolicy.time_window(fail_window=fail, warn_window=warn if warn < fail else None)
 
 

@@ -34,7 +34,7 @@ STEP_EVENTS = {
     DagsterEventType.STEP_UP_FOR_RETRY,
 }
 LOG = logging.getLogger(__name__)
-UNDER_WAY = [
+ACTIVE_STATUSES = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.STARTING,
@@ -48,7 +48,7 @@ def backoff(failures: int, *, first: float, longest: float) -> float:
     return min(first * 2.0 ** min(failures - 1, 50), longest)
 
 
-def concerns(run: DagsterRun, api: str) -> bool:
+def run_targets_api(run: DagsterRun, api: str) -> bool:
     """Whether a run syncs (some of) the API, whoever launched it."""
     if run.asset_selection:
         return any(key.path[0] == api for key in run.asset_selection)
@@ -58,7 +58,7 @@ def concerns(run: DagsterRun, api: str) -> bool:
     return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
 
 
-def spare_retry(instance: DagsterInstance, run: DagsterRun, api: str) -> None:
+def disable_retry(instance: DagsterInstance, run: DagsterRun, api: str) -> None:
     """Keeps Dagster from trying a run again that failed of what will not change by itself; not if it has other APIs."""
     others = run.job_name == ALL_SYNC or any(key.path[0] != api for key in run.asset_selection or ())
     if not others:
@@ -128,4 +128,4 @@ def _is_abandoned(step: str, since: float) -> bool:
 
 def runs_under_way(instance: DagsterInstance, api: str) -> list[DagsterRun]:
     """The API's runs that are queued, starting, running or being cancelled."""
-    return [run for run in instance.get_runs(RunsFilter(statuses=UNDER_WAY)) if concerns(run, api)]
+    return [run for run in instance.get_runs(RunsFilter(statuses=ACTIVE_STATUSES)) if run_targets_api(run, api)]

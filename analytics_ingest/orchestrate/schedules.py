@@ -29,7 +29,7 @@ def not_configured(api: Api) -> str:
     return ""
 
 
-def build_schedules(api: Api, cadence: ScheduleSettings, deployment: Deployment) -> list[ScheduleDefinition]:
+def build_schedules(api: Api, schedule_settings: ScheduleSettings, deployment: Deployment) -> list[ScheduleDefinition]:
     """``<api>_sync_schedule`` and ``<api>_full_refresh_schedule``."""
 
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
@@ -54,7 +54,7 @@ def build_schedules(api: Api, cadence: ScheduleSettings, deployment: Deployment)
         ScheduleDefinition(
             name=f"{api.name}_sync_schedule",
             job_name=f"{api.name}_sync",
-            cron_schedule=cadence.cron,
+            cron_schedule=schedule_settings.cron,
             execution_fn=sync,
             description=f"{api.title}: reads what changed. Skipped while a run of this API is under way.",
             **common,
@@ -62,7 +62,7 @@ def build_schedules(api: Api, cadence: ScheduleSettings, deployment: Deployment)
         ScheduleDefinition(
             name=f"{api.name}_full_refresh_schedule",
             job_name=f"{api.name}_full_refresh",
-            cron_schedule=cadence.full_refresh_cron,
+            cron_schedule=schedule_settings.full_refresh_cron,
             execution_fn=full_refresh,
             description=f"{api.title}: loads every row again, which heals what a cursor or a hash cannot see.",
             **common,

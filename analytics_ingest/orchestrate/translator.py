@@ -24,7 +24,7 @@ class ApiTranslator(DagsterDltTranslator):
     """The asset of each of an API's resources. The only place where asset specs are made."""
 
     api: Api
-    cadence: ScheduleSettings
+    schedule_settings: ScheduleSettings
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
         """The spec: ``<api>/<resource>``, fed by the endpoints whose rows its path is filled from."""
@@ -35,9 +35,9 @@ class ApiTranslator(DagsterDltTranslator):
             description=endpoint.description,
             group_name=self.api.name,
             kinds={"dlt", destination_name()},
-            freshness_policy=freshness_policy(self.cadence),
+            freshness_policy=freshness_policy(self.schedule_settings),
             automation_condition=freshness_condition(),
-            owners=list(self.cadence.owners),
+            owners=list(self.schedule_settings.owners),
             tags={"api": self.api.name, "reads": _reads(endpoint)},
             # a failed or skipped endpoint gives no result, its siblings do
             skippable=True,
@@ -46,7 +46,11 @@ class ApiTranslator(DagsterDltTranslator):
                 "dagster/column_schema": column_schema(declared_columns(endpoint)),
                 "path": endpoint.path,
                 **({"profile": self.api.profile} if self.api.profile else {}),
-                **({"docs": MetadataValue.url(self.cadence.docs_url)} if self.cadence.docs_url else {}),
+                **(
+                    {"docs": MetadataValue.url(self.schedule_settings.docs_url)}
+                    if self.schedule_settings.docs_url
+                    else {}
+                ),
                 "primary_key": ", ".join(endpoint.primary_key) or "none: a snapshot, replaced by each sync",
                 "cursor": endpoint.cursor_path[0] if endpoint.cursor_path else "none: compared by content",
             },

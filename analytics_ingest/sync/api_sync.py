@@ -98,7 +98,7 @@ class ApiSync:
                     where_null=DELETED_AT,
                 )
                 self._columns |= tables.columns(names)
-                results += self._begin(tables)
+                results += self._start(tables)
             while self._reading:
                 yield from results
                 results.clear()
@@ -110,55 +110,59 @@ class ApiSync:
                     raise
             yield from results
 
-    def _begin(
-        self, tables: CachedTables, ahead: Mapping[str, PendingParentRows] = NOTHING_AHEAD
+    def _start(
+        self, tables: CachedTables, pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD
     ) -> Iterator[EndpointResult]:
         """Has every endpoint read whose parents are loaded; gives a result for each that cannot be.
 
         Args:
             tables: The API's tables.
-            ahead: Parents that are not loaded yet, and need not be.
+            pending: Parents that are not loaded yet, and need not be.
         """
         states = self._states()
-        while ready := [each for each in self._waiting if not self._awaits(each, ahead)]:
+        while ready := [each for each in self._waiting if not self._is_waiting_for_parent(each, pending)]:
             self._waiting = [each for each in self._waiting if each not in ready]
             for endpoint in ready:
                 try:
-                    self._begin_one(endpoint, tables, states.get(endpoint.name, {}), ahead)
+                    self._start_endpoint(endpoint, tables, states.get(endpoint.name, {}), pending)
                 except _SkippedError as error:
-                    yield self._noted(
+                    yield self._register_blocker(
                         EndpointResult(endpoint=endpoint, status="skipped", reason=str(error), alarming=error.alarming)
                     )
                 except IngestError as error:
-                    yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
+                    yield self._register_blocker(EndpointResult(endpoint=endpoint, status="failed", reason=str(error)))
                 except Exception as error:
                     if is_transient(error):
                         raise
                     reason = f"{endpoint.path} {self._session.unexpected(error, endpoint.name)}"
-                    yield self._noted(EndpointResult(endpoint=endpoint, status="failed", reason=reason))
+                    yield self._register_blocker(EndpointResult(endpoint=endpoint, status="failed", reason=reason))
 
-    def _begin_one(
-        self, endpoint: Endpoint, tables: CachedTables, state: Mapping[str, Any], ahead: Mapping[str, PendingParentRows]
+    def _start_endpoint(
+        self,
+        endpoint: Endpoint,
+        tables: CachedTables,
+        state: Mapping[str, Any],
+        pending: Mapping[str, PendingParentRows],
     ) -> None:
         """Has an endpoint read."""
         self._check_readable(endpoint)
         if self._mode.full_refresh and not self._mode.windowed:
             self._fitter.refresh(endpoint)
-        reader, before = self._readers.build(endpoint, tables, self._columns, state, ahead)
+        reader, before = self._readers.build(endpoint, tables, self._columns, state, pending)
         self._reading[endpoint.name], self._before[endpoint.name] = reader, before
         self._pool.add(reader)
 
-    def _awaits(self, endpoint: Endpoint, ahead: Collection[str]) -> bool:
+    def _is_waiting_for_parent(self, endpoint: Endpoint, pending: Collection[str]) -> bool:
         """Whether a parent of the endpoint is read in this sync, and not loaded yet, as it would have to be."""
         pending = self._reading.keys() | {each.name for each in self._waiting}
-        return any(name in pending and name not in ahead for name in endpoint.after)
+        return any(name in pending and name not in pending for name in endpoint.after)
 
-    def _begin_ahead(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
+    def _start_before_load(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
         """Begins children whose parents are read and not loaded yet; whether there are any."""
         before = len(self._waiting)
         looks = [PendingParentRows(reader, self._settings) for reader in readers]
         with self._tables.open() as tables:
-            results += self._begin(tables, {look.name: look for look in looks if look.is_known(tables)})
+            results += self._start(tables, {look.name: look for look in looks if look.is_known(tables)})
         return len(self._waiting) < before
 
     def _package(self, results: list[EndpointResult]) -> None:
@@ -172,7 +176,7 @@ class ApiSync:
                 most_bytes=self._settings.max_package_bytes,
             )
             package.wait()
-            if not (package.lets_begin and self._begin_ahead(package.lets_begin, results)):
+            if not (package.completed_parents and self._start_before_load(package.completed_parents, results)):
                 break
         extracted = self._loader.extract(package)
         # where there is nothing to load the warehouse need not be opened
@@ -190,14 +194,16 @@ class ApiSync:
         for reader in package.taken:
             with self._failing(reader):
                 name = reader.endpoint.name
-                tables.rewrite(name, reader.take_rewrites(), key=ROW_HASH)
-                vanished = reader.take_vanished()
-                self._deleted[name] += tables.stamp(name, DELETED_AT, self._started, key=ROW_HASH, values=vanished)
+                tables.rewrite(name, reader.pop_rewrites(), key=ROW_HASH)
+                vanished = reader.pop_deleted_hashes()
+                self._deleted[name] += tables.set_timestamp(
+                    name, DELETED_AT, self._started, key=ROW_HASH, values=vanished
+                )
         closed = [reader for reader in package.taken if reader.closed]
         results += self._results(closed, tables)
         for reader in closed:
             del self._reading[reader.endpoint.name]
-        results += self._begin(tables)
+        results += self._start(tables)
 
     @contextmanager
     def _failing(self, reader: EndpointReader) -> Iterator[None]:
@@ -217,7 +223,7 @@ class ApiSync:
         self._columns.update(there)
         # read once: the property parses the stored schema at each access
         schema = self._warehouse.pipeline.default_schema if there else None
-        return [self._noted(self._result(reader, tables, states, there, schema)) for reader in readers]
+        return [self._register_blocker(self._result(reader, tables, states, there, schema)) for reader in readers]
 
     def _result(
         self,
@@ -244,7 +250,7 @@ class ApiSync:
             endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.reading), reading=reader.reading
         )
 
-    def _noted(self, result: EndpointResult) -> EndpointResult:
+    def _register_blocker(self, result: EndpointResult) -> EndpointResult:
         """The result, once it is noted what it keeps from being read."""
         if result.blocks(self._api):
             self._blocking[result.endpoint.name] = result

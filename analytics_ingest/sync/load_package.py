@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 WORTH_LOADING = 250
 """Parents left to ask, at least, for what has ended to be loaded meanwhile: a load takes as long as some requests."""
-MOST_ROWS = 15_000
+MAX_PACKAGE_ROWS = 15_000
 """Rows of a package, about: the destination needs memory for all of them at once."""
-SHARE = 32
+PACKAGE_GROWTH_DIVISOR = 32
 """A package may have this part of the rows before it if that is more: to merge it takes longer with each of them."""
 
 
@@ -58,7 +58,7 @@ class LoadPackage:
         self.taken: Sequence[EndpointReader] = []
 
     @property
-    def lets_begin(self) -> Sequence[EndpointReader]:
+    def completed_parents(self) -> Sequence[EndpointReader]:
         """The endpoints that others wait for, once all of them have ended."""
         return self._awaited if all(reader.over for reader in self._awaited) else []
 
@@ -66,10 +66,10 @@ class LoadPackage:
         """Waits until the package is over."""
         self._pool.book(until=self._is_over)
 
-    def settle(self) -> list[EndpointReader]:
+    def finish_package(self) -> list[EndpointReader]:
         """The endpoints of a package that is over that have something to load."""
         self.wait()
-        return [reader for reader in self.taken if reader.settle()]
+        return [reader for reader in self.taken if reader.finish_package()]
 
     def _is_over(self) -> bool:
         """Decides once for all whose rows are in the package, which is nobody's as long as it is not over."""
@@ -78,10 +78,10 @@ class LoadPackage:
         return bool(self.taken)
 
     def _ending(self) -> Sequence[EndpointReader]:
-        if self.lets_begin:
+        if self.completed_parents:
             # and those whose children began ahead of the load: no child is loaded before its parents
             return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
-        if self._loading() - self._rows_before >= max(MOST_ROWS, self._rows_before // SHARE):
+        if self._loading() - self._rows_before >= max(MAX_PACKAGE_ROWS, self._rows_before // PACKAGE_GROWTH_DIVISOR):
             return self.readers
         if sum(reader.loading_bytes for reader in self.readers) >= self._most_bytes:
             return self.readers

@@ -81,7 +81,7 @@ class Loader:
             WarehouseError: There is no room to work in.
         """
         try:
-            giving = package.settle()
+            giving = package.finish_package()
             # also where there is no row to load: a column may have another name now
             changing = [reader for reader in package.taken if reader.has_changes]
             if changing:
@@ -164,7 +164,7 @@ class Loader:
     def _load_reader(self, reader: EndpointReader, *, ends: bool) -> None:
         if ends:
             # again, as it may be what has failed
-            reader.settle()
+            reader.finish_package()
         self._fitter.fit(reader)
         if reader.broken:
             return
@@ -176,7 +176,7 @@ class Loader:
         pipeline = self._warehouse.pipeline
         if resources:
             pipeline.extract(build_source(self._api, resources), loader_file_format=self._warehouse.file_format)
-        rejected = {reader.endpoint.name: rows for reader in readers if (rows := reader.take_rejected())}
+        rejected = {reader.endpoint.name: rows for reader in readers if (rows := reader.pop_rejected())}
         if rejected:
             names = ", ".join(f"{len(rows)} of {name}" for name, rows in rejected.items())
             self._log.warning(

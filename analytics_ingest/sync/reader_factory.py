@@ -11,12 +11,12 @@ from analytics_ingest.config.api import page_limit
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.endpoint_reader import EndpointReader
-from analytics_ingest.extract.fan_out import SWEPT, plan_sweep
+from analytics_ingest.extract.fan_out import SWEPT, plan_fan_out
 from analytics_ingest.extract.former_rows import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import feed_columns
 from analytics_ingest.extract.reading import CURSOR, Limits, TableSnapshot
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
-from analytics_ingest.sync.stored_parents import changing_paths, read_parents, table_reader
+from analytics_ingest.sync.stored_parents import changing_paths, read_partitions, table_reader
 from analytics_ingest.sync.table_checks import Before
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ReaderFactory:
         tables: DatasetTables,
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
-        ahead: Mapping[str, PendingParentRows],
+        pending: Mapping[str, PendingParentRows],
     ) -> tuple[EndpointReader, Before]:
         """What reads an endpoint, and what its table is before.
 
@@ -86,7 +86,7 @@ class ReaderFactory:
             tables: The API's tables.
             columns: The columns and types of its table and of its parents'.
             state: Its resource's state.
-            ahead: Parents that are not loaded yet.
+            pending: Parents that are not loaded yet.
 
         Raises:
             IngestError: It cannot be read: a parent's table is missing, two parents lead to one path, a setting; or its
@@ -98,22 +98,22 @@ class ReaderFactory:
                 f"the warehouse has a table {self._api.name}.{endpoint.name} that no sync has made: rename or drop it"
             )
         scope = build_date_window(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
-        parents = read_parents(self._api, endpoint, tables, scope, columns=columns, ahead=ahead, log=self._log)
-        stored = self._stored(endpoint, tables, columns, state, ahead)
+        parents = read_partitions(self._api, endpoint, tables, scope, columns=columns, pending=pending, log=self._log)
+        stored = self._stored(endpoint, tables, columns, state, pending)
         before = Before(
             rows=len(stored.hashes) or len(stored.rows),
             cursor=stored.cursor,
             columns=there,
             paths={parent.path for parent in parents},
         )
-        known_ahead = not ahead.keys().isdisjoint(endpoint.upstream)
+        known_ahead = not pending.keys().isdisjoint(endpoint.upstream)
         reader = EndpointReader(
             endpoint,
             self._session,
             limit=page_limit(self._api, endpoint),
             stored=stored,
             state=state,
-            sweep=self._sweep(endpoint, parents, tables, there, state, ahead=known_ahead),
+            sweep=self._sweep(endpoint, parents, tables, there, state, pending=known_ahead),
             mode=self._mode,
             started=self._started,
             log=self._log,
@@ -127,7 +127,7 @@ class ReaderFactory:
         tables: DatasetTables,
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
-        ahead: Mapping[str, PendingParentRows],
+        pending: Mapping[str, PendingParentRows],
     ) -> TableSnapshot:
         there = columns.get(endpoint.name, {})
         limits = limits_of(tables)
@@ -140,7 +140,7 @@ class ReaderFactory:
         live = DELETED_AT if DELETED_AT in there else None
         rows = tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
 
-        renamed = _renamed(endpoint, tables, columns, ahead)
+        renamed = _renamed(endpoint, tables, columns, pending)
 
         @cache  # one text for all rows of a parent
         def path(*values: Any) -> str:
@@ -158,12 +158,12 @@ class ReaderFactory:
         there: Mapping[str, str],
         state: Mapping[str, Any],
         *,
-        ahead: bool,
+        pending: bool,
     ) -> FanOutPlan:
         mode: str = self._session.settings.fan_out
         if self._mode.full_refresh or self._mode.windowed:
             mode = f"{self._mode.full_refresh} {self._mode.updated_from} {self._mode.updated_to}"
-        return plan_sweep(
+        return plan_fan_out(
             endpoint,
             parents,
             state,
@@ -172,7 +172,7 @@ class ReaderFactory:
             resume_within=self._session.settings.resume_within,
             changing=changing_paths(endpoint, tables, there),
             windowed=self._mode.windowed,
-            ahead=ahead,
+            pending=pending,
         )
 
 
@@ -180,13 +180,13 @@ def _renamed(
     endpoint: Endpoint,
     tables: DatasetTables,
     columns: Mapping[str, Mapping[str, str]],
-    ahead: Mapping[str, PendingParentRows],
+    pending: Mapping[str, PendingParentRows],
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Gives stored path parameters the API's own name for the parent."""
     feed = endpoint.parents
     if not isinstance(feed, FromRenamed):
         return lambda params: params
-    names = feed.names(table_reader(endpoint, tables, columns=columns, ahead=ahead))
+    names = feed.names(table_reader(endpoint, tables, columns=columns, pending=pending))
     return lambda params: {**params, feed.param: feed.current(params[feed.param], names)}
 
 

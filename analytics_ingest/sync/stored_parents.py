@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 NOTHING_AHEAD: Mapping[str, PendingParentRows] = MappingProxyType({})
 
 
-def read_parents(
+def read_partitions(
     api: Api,
     endpoint: Endpoint,
     tables: DatasetTables,
     scope: DateWindow,
     *,
     columns: Mapping[str, Collection[str]],
-    ahead: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
+    pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
     log: logging.Logger,
 ) -> list[Partition]:
     """One parent per request to make, each once, by path; one without values if the path has no placeholders.
@@ -43,7 +43,7 @@ def read_parents(
         tables: Where the parents are.
         scope: What the sync covers of what no table lists.
         columns: The columns of each table that is there.
-        ahead: Parents that are read and not loaded yet.
+        pending: Parents that are read and not loaded yet.
         log: Told of parents that are passed over.
 
     Raises:
@@ -52,14 +52,14 @@ def read_parents(
     """
     if endpoint.parents is None:
         return [Partition(path=endpoint.path, params={})]
-    if missing := [name for name in endpoint.upstream if name not in columns and name not in ahead]:
+    if missing := [name for name in endpoint.upstream if name not in columns and name not in pending]:
         names = ", ".join(f"{api.name}/{name}" for name in missing)
         raise MissingParentError(
             f"{api.name}/{endpoint.name} is read for each row of {names}, which has no table yet: "
             f"materialise {names} first, or together with it"
         )
 
-    read = table_reader(endpoint, tables, columns=columns, ahead=ahead)
+    read = table_reader(endpoint, tables, columns=columns, pending=pending)
     by_path: dict[str, Partition] = {}
     left_out = 0
     for row in endpoint.parents.rows(read, scope):
@@ -81,7 +81,7 @@ def read_parents(
         # one feed may know it under a provisional name only, another under the API's
         if known.naming.late or (former and not known.former):
             known = replace(known, naming=naming, former=former)
-        by_path[path] = replace(known, mark=known.mark.with_(mark))
+        by_path[path] = replace(known, mark=known.mark.merged_with(mark))
     if left_out:
         log.info(f"{api.name}/{endpoint.name}: {left_out} parents have no value for the path and are passed over")
     return [by_path[path] for path in sorted(by_path)]
@@ -92,7 +92,7 @@ def table_reader(
     tables: DatasetTables,
     *,
     columns: Mapping[str, Collection[str]],
-    ahead: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
+    pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
 ) -> ReadTable:
     """Reads what an endpoint's feed needs of other tables, and of those that are not loaded yet."""
 
@@ -107,10 +107,10 @@ def table_reader(
         if isinstance(endpoint.parents, FromRenamed) and resource == endpoint.parents.table and resource in columns:
             # also of parents that are marked as deleted
             yield from stored(resource, wanted, live=None)
-        elif resource in columns and resource not in ahead:
+        elif resource in columns and resource not in pending:
             yield from stored(resource, wanted, live=DELETED_AT if DELETED_AT in columns[resource] else None)
-        if resource in ahead:
-            yield from ahead[resource].rows(tables, wanted)
+        if resource in pending:
+            yield from pending[resource].rows(tables, wanted)
 
     return read
 

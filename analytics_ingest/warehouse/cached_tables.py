@@ -139,12 +139,12 @@ class CachedTables(DatasetTables):
         """See ``DatasetTables.sample``."""
         return self._connected().sample(table, columns, rows)
 
-    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
-        """See ``DatasetTables.stamp``."""
+    def set_timestamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+        """See ``DatasetTables.set_timestamp``."""
         if not values:
             return 0
         self.forget(table)
-        return self._connected().stamp(table, column, moment, key=key, values=values)
+        return self._connected().set_timestamp(table, column, moment, key=key, values=values)
 
     def rewrite(self, table: str, changes: Mapping[int, Mapping[str, Any]], *, key: str) -> None:
         """See ``DatasetTables.rewrite``."""

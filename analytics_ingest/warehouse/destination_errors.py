@@ -43,7 +43,7 @@ ROW_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
 """Kinds of database errors that concern values (PEP 249, DuckDB)."""
 ROW_ERROR_CODES = {"22", "23", "54"}
 """Classes of PostgreSQL's error codes that concern values: data, constraints, limits of a row (its Appendix A)."""
-MOST = 400
+MAX_MESSAGE = 400
 """Characters of a database's message that are shown: some repeat the whole statement."""
 
 
@@ -262,7 +262,7 @@ def describe(error: BaseException, secrets: set[str]) -> str:
     *_, innermost = chain_of(error)
     text = " ".join(str(innermost).split()) or type(innermost).__name__
     text = Redactor(secrets).redact(text)
-    return text[:MOST].rstrip() + " ..." if len(text) > MOST else text.rstrip(".")
+    return text[:MAX_MESSAGE].rstrip() + " ..." if len(text) > MAX_MESSAGE else text.rstrip(".")
 
 
 def secrets_of(credentials: Any) -> set[str]:

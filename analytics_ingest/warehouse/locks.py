@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from dlt.destinations.sql_client import SqlClientBase
 
-__all__ = ["LockTimeoutError", "TableLocks", "held", "held_in_postgres", "is_lock_refusal"]
+__all__ = ["LockTimeoutError", "TableLocks", "advisory_lock", "file_lock", "is_lock_refusal"]
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.1
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's code for a lock that was not free within ``lock_timeout``."""
-HOLDER = """
+LOCK_HOLDER_SQL = """
 SELECT activity.application_name, activity.backend_start
 FROM pg_locks AS locks JOIN pg_stat_activity AS activity USING (pid)
 WHERE locks.locktype = 'advisory' AND locks.granted AND locks.objsubid = 1
@@ -55,11 +55,11 @@ GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 6 LIMIT 3
 foreign text, and may hold secrets."""
 PAUSE_SECONDS = 1
 """Seconds between two attempts, in which those who queued behind the first one get what they want."""
-MOST_SHOWN = 64
+MAX_SHOWN = 64
 
 
 @contextmanager
-def held(path: Path, *, what: str, timeout: float, log: logging.Logger) -> Iterator[None]:
+def file_lock(path: Path, *, what: str, timeout: float, log: logging.Logger) -> Iterator[None]:
     """Holds the lock at ``path``, waiting for it if need be; the wait is logged.
 
     Args:
@@ -118,13 +118,13 @@ def was_released(path: Path, *, since: datetime) -> bool:
     return holder.stat().st_mtime == taken
 
 
-def is_held_in_postgres(sql: SqlClientBase[Any], name: str) -> bool:
+def is_advisory_lock_held(sql: SqlClientBase[Any], name: str) -> bool:
     """Whether somebody holds the advisory lock of this name."""
-    return bool(sql.execute_sql(HOLDER, name))
+    return bool(sql.execute_sql(LOCK_HOLDER_SQL, name))
 
 
 @contextmanager
-def held_in_postgres(
+def advisory_lock(
     sql: SqlClientBase[Any], name: str, *, what: str, timeout: float, log: logging.Logger
 ) -> Iterator[None]:
     """Holds an advisory lock of a PostgreSQL database, for every machine that uses it, until ``sql`` is closed.
@@ -147,7 +147,7 @@ def held_in_postgres(
         return bool(rows and rows[0][0])
 
     def by() -> str:
-        rows = sql.execute_sql(HOLDER, name)
+        rows = sql.execute_sql(LOCK_HOLDER_SQL, name)
         return f"{rows[0][0]} since {_shown(rows[0][1].astimezone(UTC))}" if rows else "another process"
 
     if not acquire():
@@ -234,7 +234,7 @@ def _session(row: Sequence[Any]) -> str:
 
 def _plain(text: object) -> str:
     """A name that somebody else has chosen, in one line and bounded."""
-    return "".join(each if each.isprintable() else " " for each in str(text))[:MOST_SHOWN]
+    return "".join(each if each.isprintable() else " " for each in str(text))[:MAX_SHOWN]
 
 
 def _timeout(what: str, holder: str, seconds: float) -> LockTimeoutError:

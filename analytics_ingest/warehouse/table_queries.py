@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FETCH_ROWS = 10_000
-STAMP_ROWS = 1_000
-MOST_TABLES = 25
+TIMESTAMP_ROWS = 1_000
+MAX_TABLES = 25
 """Tables that are read in one query: a plan takes memory for each of them."""
 
 
@@ -81,7 +81,7 @@ class DatasetTables:
         for name, columns in wanted.items():
             by_types.setdefault(tuple(columns.values()), []).append(name)
         for names in by_types.values():
-            for some in batched(names, MOST_TABLES):
+            for some in batched(names, MAX_TABLES):
                 query = " UNION ALL ".join(
                     f"SELECT {place}, {', '.join(map(self._quoted, wanted[name]))} FROM {self._name(name)}"  # noqa: S608
                     for place, name in enumerate(some)
@@ -90,16 +90,16 @@ class DatasetTables:
                     rows[some[place]].append(tuple(values))
         return rows
 
-    def stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+    def set_timestamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
         """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
-        return self._patiently(lambda: self._stamp(table, column, moment, key=key, values=values))
+        return self._patiently(lambda: self._set_timestamp(table, column, moment, key=key, values=values))
 
-    def _stamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
+    def _set_timestamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
         name, column, key = self._name(table), self._quoted(column), self._quoted(key)
         stamped = 0
         with self._sql.begin_transaction():
-            for start in range(0, len(values), STAMP_ROWS):
-                where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + STAMP_ROWS]))})"
+            for start in range(0, len(values), TIMESTAMP_ROWS):
+                where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + TIMESTAMP_ROWS]))})"
                 # not one by one: a statement that is refused ends the transaction
                 rows = self._sql.execute_sql(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
                 found = int(rows[0][0]) if rows else 0
@@ -120,8 +120,8 @@ class DatasetTables:
         if not items:
             return
         with self._sql.begin_transaction():
-            for start in range(0, len(items), STAMP_ROWS):
-                batch = items[start : start + STAMP_ROWS]
+            for start in range(0, len(items), TIMESTAMP_ROWS):
+                batch = items[start : start + TIMESTAMP_ROWS]
                 sets, values = [], []
                 # one statement for all rows, as a lake writes files for each
                 for column in dict.fromkeys(column for _, change in batch for column in change):
@@ -170,7 +170,7 @@ class DatasetTables:
             wanted: By table its key and its column of marks, see ``counts``.
         """
         found: dict[str, Counts] = {}
-        for names in batched(wanted, MOST_TABLES):
+        for names in batched(wanted, MAX_TABLES):
             query = " UNION ALL ".join(
                 f"SELECT {place}, {self._counting(name, *wanted[name])}" for place, name in enumerate(names)
             )

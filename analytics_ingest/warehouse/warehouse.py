@@ -37,9 +37,9 @@ from analytics_ingest.warehouse.destination_errors import (
 from analytics_ingest.warehouse.locks import (
     LockTimeoutError,
     TableLocks,
-    held,
-    held_in_postgres,
-    is_held_in_postgres,
+    advisory_lock,
+    file_lock,
+    is_advisory_lock_held,
     was_released,
 )
 from analytics_ingest.warehouse.memory import release_arrow_memory, return_large_blocks
@@ -95,7 +95,7 @@ class Warehouse:
         self._restored = False
         self._repair: Repair | None = None
         self._table_locks: TableLocks | None = None
-        self._keeper: SqlClientBase[Any] | None = None
+        self._lock_connection: SqlClientBase[Any] | None = None
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -117,7 +117,7 @@ class Warehouse:
         if self._file:
             with explained_folder(self._setting):
                 self._file.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._held(f"{self.api}.lock", f"the sync of {self.api}"):
+        with self._file_lock(f"{self.api}.lock", f"the sync of {self.api}"):
             with explained_folder(DATA_DIR):
                 # worth nothing, as the warehouse has the state; and dlt reads it before it would drop it
                 remove(pipelines_folder() / self.api)
@@ -127,7 +127,7 @@ class Warehouse:
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
             self._restored = False
-            with self._alone():
+            with self._cluster_lock():
                 yield
 
     @contextmanager
@@ -141,10 +141,10 @@ class Warehouse:
             WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
         """
         with self._writing(), self._connected(self._client) as client:
-            if self._keeper:
+            if self._lock_connection:
                 # a lock that went with its connection keeps nobody out: then this fails
-                self._keeper.execute_sql("SELECT 1")
-            self._bound(client)
+                self._lock_connection.execute_sql("SELECT 1")
+            self._limit_duckdb(client)
             if client.config.destination_type == POSTGRES:
                 self._table_locks = TableLocks(client.sql_client, timeout=self._timeout, log=self._log)
             if not self._restored:
@@ -155,7 +155,7 @@ class Warehouse:
             yield DatasetTables(client, locks=self._table_locks)
             if self._file and self._file.logged() > LARGE_LOG:
                 # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
-                self._bound(client)
+                self._limit_duckdb(client)
 
     def restore(self) -> None:
         """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""
@@ -191,7 +191,7 @@ class Warehouse:
             client = stack.enter_context(self._connected(self._client))
             if client.config.destination_type == POSTGRES:
                 client.sql_client.execute_sql("SET default_transaction_read_only = on")
-            self._bound(client)
+            self._limit_duckdb(client)
             yield DatasetTables(client)
 
     def was_abandoned(self, *, since: datetime) -> bool:
@@ -213,7 +213,7 @@ class Warehouse:
             with explained(destination_name()):
                 self._client = build_pipeline(self.api, folder=Path(folder)).destination_client()
             client = stack.enter_context(self._connected(self._client))
-            return not is_held_in_postgres(client.sql_client, f"analytics_ingest {self.api}")
+            return not is_advisory_lock_held(client.sql_client, f"analytics_ingest {self.api}")
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
@@ -271,7 +271,7 @@ class Warehouse:
     def _patiently(self, act: Callable[[], T]) -> T:
         return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()
 
-    def _bound(self, client: SqlJobClientBase) -> None:
+    def _limit_duckdb(self, client: SqlJobClientBase) -> None:
         """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
         if client.config.destination_type != "duckdb":
             return
@@ -282,36 +282,36 @@ class Warehouse:
                 client.sql_client.execute_sql(f"SET {name} = '{value}'")
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _cluster_lock(self) -> Iterator[None]:
         """Keeps syncs of this API on other machines out, where the destination has locks for that."""
         if self._client.config.destination_type != POSTGRES:
             yield
             return
         with self._connected(self.pipeline.destination_client()) as client:
             keeper, name = client.sql_client, f"analytics_ingest {self.api}"
-            with held_in_postgres(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
-                self._keeper = keeper
+            with advisory_lock(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
+                self._lock_connection = keeper
                 try:
                     yield
                 finally:
-                    self._keeper = None
+                    self._lock_connection = None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         if not self._file:
             yield
             return
-        with self._held("file.lock", f"{self._file.kind} {self._file.path.name}"):
+        with self._file_lock("file.lock", f"{self._file.kind} {self._file.path.name}"):
             with explained_folder(self._setting):
                 self._file.remove_if_empty()
             yield
 
     @contextmanager
-    def _held(self, name: str, what: str) -> Iterator[None]:
+    def _file_lock(self, name: str, what: str) -> Iterator[None]:
         with ExitStack() as stack:
             # what fails within is not the lock's
             with explained_folder(self._setting if self._file else DATA_DIR):
-                stack.enter_context(held(self._locks / name, what=what, timeout=self._timeout, log=self._log))
+                stack.enter_context(file_lock(self._locks / name, what=what, timeout=self._timeout, log=self._log))
             yield
 
     def _keep_out(self, stack: ExitStack, name: str, what: str) -> None:
@@ -320,7 +320,7 @@ class Warehouse:
         if not path.exists():
             return
         try:
-            stack.enter_context(held(path, what=what, timeout=self._timeout, log=self._log))
+            stack.enter_context(file_lock(path, what=what, timeout=self._timeout, log=self._log))
         except LockTimeoutError:
             raise
         except OSError as error:

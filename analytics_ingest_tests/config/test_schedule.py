@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.config.schedule import load_cadence, longest_interval
+from analytics_ingest.config.schedule import load_schedule_settings, longest_interval
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.freshness import freshness_policy
 
@@ -39,7 +39,7 @@ def test_the_longest_time_between_two_syncs(cron: str, interval: timedelta) -> N
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 def test_a_table_is_late_after_two_missed_syncs_and_stale_after_four(api) -> None:
     interval = longest_interval(api.cron)
-    policy = freshness_policy(load_cadence(api))
+    policy = freshness_policy(load_schedule_settings(api))
 
     assert policy.warn_window.to_timedelta() == 2 * interval
     assert policy.fail_window.to_timedelta() == 4 * interval
@@ -66,7 +66,7 @@ def test_settings_override_the_windows(
     for name, value in settings.items():
         monkeypatch.setenv(f"{PREFIX}__{name}", value)
 
-    assert load_cadence(API).windows == tuple(timedelta(hours=each) for each in windows)
+    assert load_schedule_settings(API).windows == tuple(timedelta(hours=each) for each in windows)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,15 @@ def test_settings_that_make_no_sense(
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}__{name}", value)
     if message is None:
-        load_cadence(API)
+        load_schedule_settings(API)
         return
     with pytest.raises(ConfigurationError) as error:
-        load_cadence(API)
+        load_schedule_settings(API)
     assert message in str(error.value)
 
 
 def test_declared_docs_are_overridden_by_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     api = replace(API, docs_url="https://docs.example.com")
-    assert load_cadence(api).docs_url == "https://docs.example.com"
+    assert load_schedule_settings(api).docs_url == "https://docs.example.com"
     monkeypatch.setenv(f"{PREFIX}__DOCS_URL", "https://wiki.example.com/api")
-    assert load_cadence(api).docs_url == "https://wiki.example.com/api"
+    assert load_schedule_settings(api).docs_url == "https://wiki.example.com/api"

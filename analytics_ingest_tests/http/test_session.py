@@ -282,7 +282,7 @@ def test_each_count_ends_by_itself(upstream, client, clock, status, tries):
 def test_a_policy_without_retries_asks_once_whatever_it_counts(upstream, client, clock):
     server = upstream(Response(status=429))
     with pytest.raises(ReadError, match=r"^answered 429: "):
-        client("experimentation", server.url, retry=PATIENT.never).get()
+        client("experimentation", server.url, retry=PATIENT.without_retries).get()
     assert (len(server.asked), clock.slept) == (1, [])
 
 

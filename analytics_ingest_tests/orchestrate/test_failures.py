@@ -270,7 +270,7 @@ def test_after_an_outage_of_the_webhook_one_message_has_the_newest_runs_and_the_
     instance: DagsterInstance, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
-    monkeypatch.setattr(failures, "AT_ONCE", 4)
+    monkeypatch.setattr(failures, "MAX_RUNS_PER_MESSAGE", 4)
     cursor = look(instance, None).cursor
     ids = fail_runs(instance, 7)
     webhook.status = 503

@@ -10,7 +10,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_
 
 from analytics_ingest.apis import APIS
 from analytics_ingest.config.deployment import Deployment
-from analytics_ingest.config.schedule import load_cadence
+from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.schedules import build_schedules
 
@@ -99,7 +99,7 @@ def test_cron_time_zone_and_status_are_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "America/New_York")
     monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "running")
     api = APIS["incident_response"]
-    sync, refresh = build_schedules(api, load_cadence(api), Deployment())
+    sync, refresh = build_schedules(api, load_schedule_settings(api), Deployment())
 
     assert (sync.cron_schedule, refresh.cron_schedule) == ("7 * * * *", "0 3 1 * *")
     assert {sync.execution_timezone, refresh.execution_timezone} == {"America/New_York"}

@@ -351,7 +351,7 @@ def test_table_that_the_destination_refuses_altogether_fails_alone(
     assert_exact(tmp_path, restored, API, "gates", "tags", "gates_rules")
 
 
-STEPS = ("_book", "settle", "take_vanished", "vanished", "resource", "_items", "fix_types")
+STEPS = ("_book", "finish_package", "pop_deleted_hashes", "vanished", "resource", "_items", "fix_types")
 
 
 def test_error_of_ours_ends_one_endpoint(

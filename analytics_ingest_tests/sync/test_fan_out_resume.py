@@ -178,7 +178,7 @@ def test_place_alone_is_worth_a_package_only_if_it_is_old(
 ) -> None:
     sandbox = filled(API, "gates", "gates_rules")
     before = packages(tmp_path, API)
-    monkeypatch.setattr(reader, "PLACE_SECONDS", age)
+    monkeypatch.setattr(reader, "CHECKPOINT_SECONDS", age)
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "1")
     # nothing has changed; one parent after the other, and the last but one is refused
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")

@@ -21,7 +21,7 @@ API = "experimentation"
 def test_a_long_list_is_loaded_in_parts(
     tmp_path: Path, upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "MOST_ROWS", 15)
+    monkeypatch.setattr(package, "MAX_PACKAGE_ROWS", 15)
     del tags.rows[35:]
     result = sync(API, "tags")["tags"]
 
@@ -35,7 +35,7 @@ def test_a_long_list_is_loaded_in_parts(
 def test_a_list_that_fails_half_way_leaves_what_came_and_no_cursor(
     tmp_path: Path, upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "MOST_ROWS", 15)
+    monkeypatch.setattr(package, "MAX_PACKAGE_ROWS", 15)
     tags.refused = {4}
     result = sync(API, "tags")["tags"]
     assert (result.status, result.table_rows) == ("failed", 30)

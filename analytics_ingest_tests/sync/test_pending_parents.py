@@ -70,7 +70,7 @@ def test_children_wait_where_the_destination_may_make_something_else_of_a_value(
 def test_children_of_too_many_parents_wait(
     tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(kept, "MOST_KEPT", most)
+    monkeypatch.setattr(kept, "MAX_BUFFERED_ROWS", most)
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 2

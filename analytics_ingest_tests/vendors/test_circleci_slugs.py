@@ -11,7 +11,7 @@ import pytest
 from analytics_ingest.apis.feeds import PartitionName
 from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
-from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_sweep
+from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
 from analytics_ingest.extract.reading import Partition
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
@@ -246,7 +246,7 @@ def test_state_with_the_former_path_goes_on() -> None:
 
     def planned(state: dict[str, Any]) -> FanOutPlan:
         parents = [service, quiet, shop, late]
-        return plan_sweep(endpoint, parents, state, mode="all", now=datetime.now(UTC), resume_within=3600)
+        return plan_fan_out(endpoint, parents, state, mode="all", now=datetime.now(UTC), resume_within=3600)
 
     first = planned({FAILED: [service.former, "/v2/project/gone"]})
     assert (first.failed, first.parents[0], first.parents[-1]) == ({service.path}, service, late)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.cli.app import app
-from analytics_ingest.config.schedule import load_cadence
+from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest.diagnostics.connection_check import check_api
 from analytics_ingest.orchestrate.asset_checks import build_checks
@@ -60,7 +60,7 @@ def test_check_asks_once_for_each_endpoint(connect: Callable[..., Vendor], profi
 @every_vendor
 def test_the_graph_has_the_endpoints_of_the_profile(profile: str) -> None:
     api = next(found[profile] for found in PROFILES.values() if profile in found)
-    defs = Definitions(assets=[build_assets(api, load_cadence(api))], asset_checks=[build_checks(api)])
+    defs = Definitions(assets=[build_assets(api, load_schedule_settings(api))], asset_checks=[build_checks(api)])
 
     specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
     assert specs.keys() == {AssetKey([api.name, name]) for name in api.by_name}
@@ -147,7 +147,7 @@ def test_checks_without_a_sync_know_what_a_setting_asks_for(
     lists = ("workspaces", "environments", "change_requests")
     split.sync(*lists)
     defs = Definitions(
-        asset_checks=[build_checks(split.api)], assets=[build_assets(split.api, load_cadence(split.api))]
+        asset_checks=[build_checks(split.api)], assets=[build_assets(split.api, load_schedule_settings(split.api))]
     )
     wanted = AssetSelection.checks_for_assets(*(AssetKey([split.api.name, name]) for name in lists))
     keys = wanted.resolve_checks(defs.resolve_asset_graph())

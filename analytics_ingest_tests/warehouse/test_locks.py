@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from analytics_ingest.warehouse.locks import LockTimeoutError, held
+from analytics_ingest.warehouse.locks import LockTimeoutError, file_lock
 
 LOG = logging.getLogger("test")
 WHAT = "the sync of gates"
@@ -44,21 +44,21 @@ def when_waiting(caplog):
 def test_a_free_lock_is_had_at_once_and_says_who_holds_it(tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="test")
     path = tmp_path / "new" / "folder" / ".lock"
-    with held(path, what=WHAT, timeout=0.1, log=LOG):
+    with file_lock(path, what=WHAT, timeout=0.1, log=LOG):
         text = path.with_name(".lock.holder").read_text()
-        with pytest.raises(LockTimeoutError), held(path, what=WHAT, timeout=0.1, log=LOG):
+        with pytest.raises(LockTimeoutError), file_lock(path, what=WHAT, timeout=0.1, log=LOG):
             pytest.fail("held twice")
     assert re.fullmatch(rf"process {os.getpid()} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
     caplog.clear()
-    with held(path, what=WHAT, timeout=0.1, log=LOG):
+    with file_lock(path, what=WHAT, timeout=0.1, log=LOG):
         assert caplog.messages == []
 
 
 def test_a_lock_is_free_again_after_an_error(tmp_path):
     path = tmp_path / ".lock"
-    with pytest.raises(KeyError), held(path, what=WHAT, timeout=0.1, log=LOG):
+    with pytest.raises(KeyError), file_lock(path, what=WHAT, timeout=0.1, log=LOG):
         raise KeyError
-    with held(path, what=WHAT, timeout=0.1, log=LOG):
+    with file_lock(path, what=WHAT, timeout=0.1, log=LOG):
         pass
 
 
@@ -66,7 +66,7 @@ def test_a_lock_that_is_held_is_waited_for_and_the_wait_is_logged(tmp_path, hold
     path = tmp_path / ".lock"
     process = holder("lock", path)
     when_waiting(process.stdin.close)
-    with held(path, what=WHAT, timeout=30, log=LOG):
+    with file_lock(path, what=WHAT, timeout=30, log=LOG):
         waiting, got = caplog.messages
     assert re.fullmatch(
         rf"waiting up to 30 s for {WHAT}, held by process {process.pid} since [-\d]+ [:\d]+ UTC", waiting
@@ -77,7 +77,7 @@ def test_a_lock_that_is_held_is_waited_for_and_the_wait_is_logged(tmp_path, hold
 def test_a_lock_that_stays_held_is_an_error_that_names_the_holder_if_it_left_its_name(tmp_path, holder):
     path = tmp_path / ".lock"
     process = holder("lock", path)
-    with pytest.raises(LockTimeoutError) as error, held(path, what=WHAT, timeout=0.3, log=LOG):
+    with pytest.raises(LockTimeoutError) as error, file_lock(path, what=WHAT, timeout=0.3, log=LOG):
         pytest.fail("held twice")
     assert re.fullmatch(
         rf"{WHAT} is still held by process {process.pid} since [-\d]+ [:\d]+ UTC after 0.3 s: "
@@ -87,7 +87,7 @@ def test_a_lock_that_stays_held_is_an_error_that_names_the_holder_if_it_left_its
     path.with_name(".lock.holder").unlink()
     with (
         pytest.raises(LockTimeoutError, match=f"^{WHAT} is still held by another process after"),
-        held(path, what=WHAT, timeout=0.1, log=LOG),
+        file_lock(path, what=WHAT, timeout=0.1, log=LOG),
     ):
         pytest.fail("held twice")
 
@@ -98,7 +98,7 @@ def test_a_holder_that_was_killed_frees_the_lock(tmp_path, holder, caplog):
     process = holder("lock", path)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    with held(path, what=WHAT, timeout=0.1, log=LOG):
+    with file_lock(path, what=WHAT, timeout=0.1, log=LOG):
         assert caplog.messages == []
         assert path.with_name(".lock.holder").read_text().startswith(f"process {os.getpid()} ")
 
@@ -107,5 +107,5 @@ def test_a_holder_that_is_killed_during_the_wait_frees_the_lock(tmp_path, holder
     path = tmp_path / ".lock"
     process = holder("lock", path)
     when_waiting(lambda: process.send_signal(signal.SIGKILL))
-    with held(path, what=WHAT, timeout=30, log=LOG):
+    with file_lock(path, what=WHAT, timeout=30, log=LOG):
         assert caplog.messages[-1] == f"got {WHAT}"

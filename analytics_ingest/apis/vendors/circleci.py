@@ -164,7 +164,14 @@ CIRCLECI = overlay(
     probes=(
         ChangeProbe(
             endpoint="pipelines",
-            concerns=("pipelines", "project_pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs"),
+            concerns=(
+                "pipelines",
+                "project_pipelines",
+                "pipeline_workflows",
+                "workflow",
+                "workflow_jobs",
+                "jobs",
+            ),
             blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
         ),
     ),

@@ -59,7 +59,7 @@ class ChangeSensorState:
     failures: int = 0
     rests_until: float = 0.0
 
-    def settle(self, instance: DagsterInstance) -> None:
+    def record_run(self, instance: DagsterInstance) -> None:
         """Takes note of how the run that was asked for has ended, if it was launched."""
         if not self.asked:
             return
@@ -80,7 +80,7 @@ def pause(times: int) -> float:
     return backoff(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
-def build_change_sensor(api: Api, cadence: ScheduleSettings, deployment: Deployment) -> SensorDefinition:
+def build_change_sensor(api: Api, schedule_settings: ScheduleSettings, deployment: Deployment) -> SensorDefinition:
     """``<api>_change_sensor``: compares what its probes see with what was synced last.
 
     What it cannot see is said by the probes (``ChangeProbe.blind``) and in the sensor's description. A run is asked for
@@ -103,7 +103,7 @@ def build_change_sensor(api: Api, cadence: ScheduleSettings, deployment: Deploym
         name=f"{api.name}_change_sensor",
         job_name=f"{api.name}_sync",
         evaluation_fn=evaluate,
-        minimum_interval_seconds=int(cadence.change_interval),
+        minimum_interval_seconds=int(schedule_settings.change_interval),
         default_status=sensor_status(deployment),
         description=f"{api.title}: syncs what is concerned when the first page of a list, or its total, has changed: "
         f"{looks}. The schedules see the rest.",
@@ -128,7 +128,7 @@ def _evaluate(api: Api, context: SensorEvaluationContext, cursor: ChangeSensorSt
     fail_dead_runs(context.instance, api.name)
     if under_way := runs_under_way(context.instance, api.name):
         return f"run {under_way[0].run_id[:8]} of {api.name} is still under way", []
-    cursor.settle(context.instance)
+    cursor.record_run(context.instance)
     if (seconds := cursor.rests_until - time.time()) > 0:
         return f"rests for another {seconds:.0f} s after a failure", []
     # here, as in the sync of the assets: definitions load without an HTTP client

@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 SENSOR = "failure_sensor"
 WEBHOOK = "ANALYTICS_INGEST_WEBHOOK_URL"
 UI = "ANALYTICS_INGEST_UI_URL"
-AT_ONCE = 50
+MAX_RUNS_PER_MESSAGE = 50
 """Failed runs whose events are read for one message, the newest ones; of earlier ones the message has the number."""
 MAX_BYTES = 8_000
 """Bytes of a message as sent: Teams accepts 28 kB and Mattermost 16,383 characters, and a chat should stay readable."""
@@ -86,10 +86,10 @@ def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
         since = datetime.fromisoformat(context.cursor)
         failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since)
         # newest first: after an outage of the webhook they are the ones that matter
-        records = context.instance.get_run_records(failed, limit=AT_ONCE, order_by="update_timestamp")
+        records = context.instance.get_run_records(failed, limit=MAX_RUNS_PER_MESSAGE, order_by="update_timestamp")
         if not records:
             return SkipReason("no run has failed since the last look")
-        total = context.instance.get_runs_count(failed) if len(records) == AT_ONCE else len(records)
+        total = context.instance.get_runs_count(failed) if len(records) == MAX_RUNS_PER_MESSAGE else len(records)
         failures = [_failed_run(context.instance, record.dagster_run) for record in records]
         if url := os.environ.get(WEBHOOK, "").strip():
             told = _tell(url, failures, total)
