@@ -94,7 +94,7 @@ FEATURE_MANAGEMENT = Api(
                 FromTable("segments", segment_name="name", workspace_id="workspace_id"),
                 on="workspace_id",
             ),
-            missing="not defined",
+            on_404="not defined",
             retry_status_codes=(404,),
             description="The keys in each segment, per environment of the segment's workspace.",
         ),

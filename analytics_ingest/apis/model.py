@@ -34,8 +34,8 @@ class Endpoint:
             and percent-encoded, ``{name:path}`` without its slashes.
         data_selector: JSONPath to the rows in the body. ``$`` is the whole body: an array is its rows, an
             object is one row. The part before the first wildcard must be there.
-        data_selector_else: Where the rows are in bodies that do not have the first; ``$`` there fits arrays only.
-        rows: Turns an element of a page, as sent, into its rows: one with more or other fields, or several.
+        fallback_selector: Where the rows are in bodies that do not have the first; ``$`` there fits arrays only.
+        yield_map: Turns an element of a page, as sent, into its rows: one with more or other fields, or several.
         paginator: How the endpoint pages.
         description: One sentence for people, shown as the asset's description.
         primary_key: Columns that identify a row; empty for a snapshot, whose table is replaced.
@@ -49,10 +49,10 @@ class Endpoint:
         params: Query parameters sent with every request.
         start_param: Query parameter by which the API itself filters on the cursor; ``None`` if it cannot.
         convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
-        missing: What a 404 for one parent means: its row is gone, or this child is not defined there.
+        on_404: What a 404 for one parent means: its row is gone, or this child is not defined there.
         retry_status_codes: Status codes retried here beside those of the API.
         secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
-        finished: A column and its values that mean that a row changes no more. The parents of other rows are asked
+        final_when: A column and its values that mean that a row changes no more. The parents of other rows are asked
             at each sync, also when they are settled (see ``feeds.FromTable``).
         retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
             values that the table has in them stay. Of endpoints with a key only.
@@ -64,18 +64,18 @@ class Endpoint:
     paginator: Paginator
     description: str = field(kw_only=True)
     primary_key: tuple[str, ...] = field(default=("id",), kw_only=True)
-    data_selector_else: str | None = field(default=None, kw_only=True)
-    rows: Callable[[Any], Iterable[Any]] | None = field(default=None, kw_only=True)
+    fallback_selector: str | None = field(default=None, kw_only=True)
+    yield_map: Callable[[Any], Iterable[Any]] | None = field(default=None, kw_only=True)
     parents: ParentSource | None = field(default=None, kw_only=True)
     cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
     timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
     timestamps_as_sent: tuple[str, ...] = field(default=(), kw_only=True)
     params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    missing: Literal["parent gone", "not defined"] = field(default="parent gone", kw_only=True)
+    on_404: Literal["parent gone", "not defined"] = field(default="parent gone", kw_only=True)
     retry_status_codes: tuple[int, ...] = field(default=(), kw_only=True)
     start_param: str | None = field(default=None, kw_only=True)
     convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
-    finished: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
+    final_when: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
     secrets: tuple[str, ...] = field(default=(), kw_only=True)
     retired: tuple[str, ...] = field(default=(), kw_only=True)
 

@@ -177,7 +177,7 @@ class _Check:
                 "Nothing more was asked of this API"
             )
         self._reached = self._reached or not silent
-        if error.status == 404 and endpoint.parents and endpoint.missing == "not defined":
+        if error.status == 404 and endpoint.parents and endpoint.on_404 == "not defined":
             said = "answers 404: not defined for this one, which is no failure"
             return ConnectionCheckResult(subject=endpoint.name, outcome="fine", said=said)
         advice = "" if isinstance(error, FinalReadError) else self._advice(endpoint, error.status)

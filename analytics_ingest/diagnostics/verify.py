@@ -199,7 +199,7 @@ class _UpstreamKeys:
     def failure(self) -> str | None:
         """Why the endpoint was not read completely; ``None`` if it was."""
         every = 0 < self._absent == len(self.asks)
-        if every and self.endpoint.missing == "parent gone":
+        if every and self.endpoint.on_404 == "parent gone":
             return f"{self.endpoint.path}: every one of {self._absent} parents answered 404: is the path right?"
         return self._failure
 

@@ -502,7 +502,7 @@ class EndpointReader:
         reading = self.reading
         reading.seconds = time.monotonic() - self._begun
         gone = reading.parents_missing
-        if gone and gone == reading.parents and self.sweep.whole and self.endpoint.missing == "parent gone":
+        if gone and gone == reading.parents and self.sweep.whole and self.endpoint.on_404 == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"
             reading.failures.append(Failure(self.endpoint.path, why, 404))
         self._progress.end(reading, complete=self.complete)
@@ -559,7 +559,7 @@ class EndpointReader:
 
     def _note_undefined(self) -> None:
         """Notes in the state which parents have no such child, so that the next sync believes their 404 at once."""
-        if self.endpoint.missing != "not defined":
+        if self.endpoint.on_404 != "not defined":
             return
         known = self._undefined if self.sweep.paths is None else self._undefined & self.sweep.paths
         if now := sorted((known - self._over) | self._undefined_now):

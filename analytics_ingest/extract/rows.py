@@ -113,7 +113,7 @@ class RowNormalizer:
         self._endpoint = endpoint
         self._key = endpoint.primary_key
         self._retired = endpoint.retired
-        self._rows = endpoint.rows
+        self._rows = endpoint.yield_map
         self._exclude = list(exclude)
         self._secrets = frozenset(endpoint.secrets)
         self._excluded = {path[0] for path in exclude if len(path) == 1}

@@ -52,7 +52,7 @@ class EndpointClient:
         self._base = str(session.settings.base_url).rstrip("/")
         given = endpoint.parents.params if endpoint.parents else ()
         own_key = tuple(name for name in endpoint.primary_key if name not in given)
-        self._selector = RowSelector(endpoint.data_selector, record_key=own_key, otherwise=endpoint.data_selector_else)
+        self._selector = RowSelector(endpoint.data_selector, record_key=own_key, otherwise=endpoint.fallback_selector)
         standard = {**requests.utils.default_headers(), "Accept-Encoding": ACCEPT_ENCODING}
         signed: Any = Request(self._base, {}, {**standard, **session.api.headers})
         auth = create_auth(auth_config(session))

@@ -67,7 +67,7 @@ class ReaderFactory:
     def columns_of(self, table: str) -> list[str]:
         """The columns of a table that the readers of its endpoint and of that one's children need."""
         endpoint = self._api.by_name[table]
-        own = [ROW_HASH, DELETED_AT, *endpoint.path_params, *(endpoint.finished or ())[:1]]
+        own = [ROW_HASH, DELETED_AT, *endpoint.path_params, *(endpoint.final_when or ())[:1]]
         key = endpoint.primary_key if table in self._keep or endpoint.retired else ()
         return list(dict.fromkeys((*own, *key, *endpoint.retired, *self._keep.get(table, ()))))
 

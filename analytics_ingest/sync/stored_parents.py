@@ -117,9 +117,9 @@ def table_reader(
 
 def changing_paths(endpoint: Endpoint, tables: DatasetTables, columns: Collection[str]) -> set[str]:
     """The paths of the parents that have a row which is not finished, by the table as it is."""
-    if not endpoint.finished or endpoint.finished[0] not in columns:
+    if not endpoint.final_when or endpoint.final_when[0] not in columns:
         return set()
-    column, values = endpoint.finished
+    column, values = endpoint.final_when
     rows = tables.read(endpoint.name, [column, *endpoint.path_params], where_null=DELETED_AT)
     unfinished = {row[1:] for row in rows if row[0] not in values}
     return {endpoint.path_for(dict(zip(endpoint.path_params, row, strict=True))) for row in unfinished}

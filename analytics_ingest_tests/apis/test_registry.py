@@ -195,9 +195,9 @@ def test_only_the_keyless_endpoint_is_replaced():
 
 def test_only_segments_keys_retries_404_and_takes_it_for_not_defined():
     odd = [
-        (each.name, each.retry_status_codes, each.missing)
+        (each.name, each.retry_status_codes, each.on_404)
         for _, each in ENDPOINTS
-        if each.retry_status_codes or each.missing != "parent gone"
+        if each.retry_status_codes or each.on_404 != "parent gone"
     ]
     assert odd == [("segments_keys", (404,), "not defined")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -11,7 +11,7 @@ from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
-from analytics_ingest.apis.vendors.overlay import overlay
+from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
 
 EVERY = [api for profiles in PROFILES.values() for api in profiles.values()]
 every_profile = pytest.mark.parametrize("api", EVERY, ids=[api.profile for api in EVERY])
@@ -120,10 +120,33 @@ def test_a_change_of_what_is_not_there_is_refused():
         laid(endpoints={"walls": {}})
 
 
-def test_parents_in_a_circle_are_refused():
-    circle = {
+def test_parents_in_a_cycle_are_refused():
+    cycle = {
         "users": {"path": "/g/{g}", "parents": FromTable("groups", g="id")},
         "groups": {"path": "/u/{u}", "parents": FromTable("users", u="id")},
     }
-    with pytest.raises(ValueError, match=r"^the parents of users, groups go in a circle$"):
-        laid(endpoints=circle)
+    with pytest.raises(ValueError, match=r"^shop: the parents of (users, groups|groups, users) form a cycle$"):
+        laid(endpoints=cycle)
+
+
+def test_an_endpoint_that_the_vendor_does_not_have_is_removed():
+    api = laid(removed=("users",))
+
+    assert list(api.by_name) == [name for name in NEUTRAL.by_name if name != "users"]
+
+
+@pytest.mark.parametrize(
+    ("removed", "endpoints", "reason"),
+    [
+        (("walls",), {}, "shop: feature_management has no endpoint walls"),
+        (("users",), {"users": {"timestamps": ()}}, "shop: users is both changed and removed"),
+        (("groups",), {"users": {"path": "/g/{g}", "parents": FromTable("groups", g="id")}}, "shop: users is read for"),
+    ],
+)
+def test_a_removal_that_makes_no_sense_is_refused(removed, endpoints, reason):
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        laid(removed=removed, endpoints=endpoints)
+
+
+def test_a_vendor_can_change_every_field_of_an_endpoint():
+    assert set(EndpointChanges.__annotations__) == {each.name for each in fields(Endpoint)} - {"name"}

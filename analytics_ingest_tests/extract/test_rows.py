@@ -221,7 +221,7 @@ def test_an_excluded_column_may_be_named_either_way(name):
 
 
 def test_an_element_may_come_to_several_rows():
-    made = finisher(rows=lambda sent: sent["all"] if isinstance(sent, dict) else [sent])
+    made = finisher(yield_map=lambda sent: sent["all"] if isinstance(sent, dict) else [sent])
     assert list(made.rows({"all": [{"aB": 1}, "bare"]})) == [{"a_b": 1}, "bare"]
     assert list(made.rows("bare")) == ["bare"]
 

@@ -314,7 +314,7 @@ def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(restored
     rules[open_gate,] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}, {"id": "r2", "state": "runs"}]}]
     settled = FromTable("gates", gate_id="id", settled=("status", frozenset({"archived"})))
     gates_rules = replace(
-        APIS[API].by_name["gates_rules"], parents=settled, finished=("state", frozenset({"done", "failed"}))
+        APIS[API].by_name["gates_rules"], parents=settled, final_when=("state", frozenset({"done", "failed"}))
     )
     api = replace(APIS[API], endpoints=(APIS[API].by_name["gates"], gates_rules), probes=())
 

@@ -102,7 +102,7 @@ CIRCLECI = overlay(
             "timestamps": ("created_at",),
         },
         # the id may be null
-        "self_collaborations": {"primary_key": ("slug",), "rows": with_vcs_type},
+        "self_collaborations": {"primary_key": ("slug",), "yield_map": with_vcs_type},
         "me": {"timestamps": ("created_at",)},
         # the API drops branches on 7 December 2026, and leaves it out from now on if asked to
         "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},
@@ -114,7 +114,7 @@ CIRCLECI = overlay(
         },
         "pipeline_workflows": {
             "parents": PIPELINES,
-            "finished": ("status", WORKFLOW_ENDED),
+            "final_when": ("status", WORKFLOW_ENDED),
             "timestamps": ("created_at", "stopped_at"),
         },
         "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": by_slug(PROJECTS, asks=True)},
@@ -123,7 +123,7 @@ CIRCLECI = overlay(
             # a workflow that is run again from its failed jobs may list those that had succeeded once more
             "primary_key": ("workflow_id", "id"),
             "parents": ENDED_WORKFLOW,
-            "finished": ("status", JOB_AT_REST),
+            "final_when": ("status", JOB_AT_REST),
             "timestamps": ("started_at", "stopped_at"),
         },
         "jobs": {
@@ -141,13 +141,13 @@ CIRCLECI = overlay(
             "params": {"reporting-window": "last-90-days"},
             "primary_key": ("project_id",),
             "parents": by_slug(PROJECTS),
-            "missing": "not defined",
+            "on_404": "not defined",
         },
         "insights_branches": {
             "path": "/v2/insights/{project_slug:path}/branches",
             "primary_key": ("project_id",),
             "parents": by_slug(PROJECTS),
-            "missing": "not defined",
+            "on_404": "not defined",
         },
     },
     added=(

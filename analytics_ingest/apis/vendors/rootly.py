@@ -52,7 +52,7 @@ def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...
         path or f"/{name}",
         "data",
         PAGES,
-        rows=flat,
+        yield_map=flat,
         cursor_path=UPDATED,
         timestamps=times,
         secrets=SECRETS,
@@ -63,7 +63,7 @@ def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...
 def child(name: str, path: str, parents: FromTable, description: str, **more: Any) -> Endpoint:
     """A list under each record of another one."""
     more = {"secrets": SECRETS, **more}
-    return Endpoint(name, path, "data", PAGES, rows=flat, parents=parents, description=description, **more)
+    return Endpoint(name, path, "data", PAGES, yield_map=flat, parents=parents, description=description, **more)
 
 
 LISTS = (
@@ -92,7 +92,7 @@ OTHERS = (
         "/workflow_groups",
         "data",
         PAGES,
-        rows=flat,
+        yield_map=flat,
         timestamps=(),
         secrets=SECRETS,
         description="Groups that order workflows.",
@@ -102,7 +102,7 @@ OTHERS = (
         "/ip_ranges",
         "data",
         SINGLE_PAGE,
-        rows=flat,
+        yield_map=flat,
         primary_key=(),
         timestamps=(),
         secrets=SECRETS,
@@ -174,7 +174,7 @@ ROOTLY = overlay(
     headers={"Accept": "application/vnd.api+json"},
     requests_per_minute=3000,
     retry=RetryPolicy(max_retries=2, backoff_factor=5, constant=True, limit_retries=13),
-    every={"paginator": PAGES, "rows": flat, "cursor_path": UPDATED, "timestamps": TIMES, "secrets": SECRETS},
+    every={"paginator": PAGES, "yield_map": flat, "cursor_path": UPDATED, "timestamps": TIMES, "secrets": SECRETS},
     endpoints={
         "incidents": {
             # new ones go to the end, so that pages stay where they are

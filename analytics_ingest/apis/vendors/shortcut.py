@@ -52,9 +52,9 @@ SHORTCUT = overlay(
     every={"data_selector": "$", "paginator": SINGLE_PAGE},
     endpoints={
         "epics": {"params": {"includes_description": "true"}},
-        "epics_comments": {"rows": with_replies},
+        "epics_comments": {"yield_map": with_replies},
         "groups_stories": {"paginator": offset(limit=1000)},
-        "milestones_epics": {"rows": without_own_milestone},
+        "milestones_epics": {"yield_map": without_own_milestone},
         "story_history": {"timestamps": ("changed_at",)},
         "member": {"timestamps": ()},
         "search_epics": {

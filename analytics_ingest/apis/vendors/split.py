@@ -46,7 +46,7 @@ SPLIT = overlay(
         "workspaces": {"paginator": OBJECTS},
         "flag_sets": {
             "path": "/v3/flag-sets?workspace_id={workspace_id}",
-            "data_selector_else": "objects",
+            "fallback_selector": "objects",
             "paginator": marked(50),
             "parents": WORKSPACE,
             "timestamps": ("created_at",),

@@ -15,15 +15,15 @@ from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
 from analytics_ingest.apis.values import DateRange, EachDay
-from analytics_ingest.apis.vendors.overlay import overlay
+from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODIFIED = ("last_modified_time", "created_time")
 RUN_TIMES = ("last_updated_at", "created_at")
-UNDATED: dict[str, Any] = {"cursor_path": (), "timestamps": ()}
-WHOLE: dict[str, Any] = {"paginator": SINGLE_PAGE}
+UNDATED: EndpointChanges = {"cursor_path": (), "timestamps": ()}
+WHOLE: EndpointChanges = {"paginator": SINGLE_PAGE}
 """Lists that know neither ``page`` nor ``limit``."""
 
 
@@ -70,7 +70,7 @@ STATSIG = overlay(
     every={"paginator": numbered(), "cursor_path": MODIFIED, "timestamps": MODIFIED},
     endpoints={
         "audit_logs": {
-            "rows": dated,
+            "yield_map": dated,
             "cursor_path": ("logged_at",),
             "timestamps": ("logged_at",),
             "start_param": "startDate",
@@ -85,7 +85,7 @@ STATSIG = overlay(
         "gates_rules": {"parents": FromTable("gates", gate_id="id", updated="last_modified_time"), **WHOLE, **UNDATED},
         "ingestion_status": {
             "path": "/ingestion/status?startDate={start_date}&endDate={end_date}",
-            "data_selector_else": "$",
+            "fallback_selector": "$",
             "parents": DateRange("start_date", "end_date"),
             "cursor_path": (),
             "timestamps": ("timestamp", "ds"),
@@ -113,7 +113,7 @@ STATSIG = overlay(
             **UNDATED,
         },
         "tags": UNDATED,
-        "target_apps": {"rows": identified, **UNDATED},
+        "target_apps": {"yield_map": identified, **UNDATED},
         "users": {"primary_key": ("email",), **UNDATED},
     },
 )
