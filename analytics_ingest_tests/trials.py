@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
+from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sync.api_sync import ApiSync

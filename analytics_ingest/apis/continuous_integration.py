@@ -5,10 +5,9 @@ Lists sit at ``items``, single records and some lists are the whole body. A body
 only within its project.
 """
 
-from analytics_ingest.apis.feeds import FromTable, Row
-from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
-from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.parents import FromTable, Row
 
 PAGES = cursor(cursor_param="page-token", cursor_path="next_page_token")
 UPDATED = ("updated_at",)

@@ -5,10 +5,9 @@ of ``data``. Ids of rules are unique only within their gate or config, and a con
 config's id.
 """
 
-from analytics_ingest.apis.feeds import FromTable
-from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
-from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.parents import FromTable
 
 PAGES = page_number(page_param="page", limit_param="limit", limit=100)
 UPDATED = ("updated_at",)

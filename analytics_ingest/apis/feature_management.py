@@ -5,10 +5,9 @@ unique only within its workspace; its keys are asked for in each environment of 
 means that the segment is not defined in the environment.
 """
 
-from analytics_ingest.apis.feeds import FromTable, JoinOf
-from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import offset
-from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.parents import FromTable, JoinOf
 
 PAGES = offset(offset_param="offset", limit=50)
 UPDATED = ("updated_at",)

@@ -4,9 +4,8 @@ Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Recor
 ``attributes``, the cursor too.
 """
 
-from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import page_number
-from analytics_ingest.apis.probe import ChangeProbe
 
 PAGES = page_number(page_param="page[number]", limit_param="page[size]", limit=50)
 UPDATED = ("updated_at", "attributes.updated_at")

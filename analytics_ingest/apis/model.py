@@ -14,14 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from analytics_ingest.apis.feeds import FromRenamed
+from analytics_ingest.apis.parents import FromRenamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from analytics_ingest.apis.feeds import ParentSource
     from analytics_ingest.apis.paginators import Paginator
-    from analytics_ingest.apis.probe import ChangeProbe
+    from analytics_ingest.apis.parents import ParentSource
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Endpoint:
         retry_status_codes: Status codes retried here beside those of the API.
         secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
         final_when: A column and its values that mean that a row changes no more. The parents of other rows are asked
-            at each sync, also when they are settled (see ``feeds.FromTable``).
+            at each sync, also when they are settled (see ``parents.FromTable``).
         retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
             values that the table has in them stay. Of endpoints with a key only.
     """
@@ -130,6 +129,23 @@ class Endpoint:
     def after(self) -> tuple[str, ...]:
         """Names of the resources that are read before it, if they are read."""
         return (*self.upstream, *self.lookups)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeProbe:
+    """A list that tells of changes: one request each time, or one for each of its first parents.
+
+    Attributes:
+        endpoint: The list. Its first page is compared with what it was, and the total that its envelope states.
+        concerns: The endpoints to sync when it has changed.
+        blind: What happens at the API without showing there, for people.
+        params: Query parameters of this look that differ from the endpoint's, such as an order with the newest first.
+    """
+
+    endpoint: str
+    concerns: tuple[str, ...]
+    blind: str
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

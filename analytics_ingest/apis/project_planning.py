@@ -5,10 +5,9 @@ epic, its group or its iteration: comments and history are read for the stories 
 under several objectives, one objective under several categories.
 """
 
-from analytics_ingest.apis.feeds import FromTable, UnionOf
-from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor
-from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.parents import FromTable, UnionOf
 
 SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
 UPDATED = ("updated_at",)

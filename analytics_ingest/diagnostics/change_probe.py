@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.probe import ChangeProbe
+    from analytics_ingest.apis.model import ChangeProbe
 
 LONGEST_ANSWER = 20.0
 """Seconds to wait for an answer: a sensor's evaluation has to end within a minute."""

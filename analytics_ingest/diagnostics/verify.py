@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.scope import DateWindow
+    from analytics_ingest.apis.parents import DateWindow
     from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.reading import Limits, Partition
     from analytics_ingest.warehouse.table_queries import DatasetTables

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from analytics_ingest.apis.scope import DateWindow
+from analytics_ingest.apis.parents import DateWindow
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.extract.sync_options import SyncOptions
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.scope import DateWindow
+from analytics_ingest.apis.parents import DateWindow
 from analytics_ingest.extract.reading import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.feeds import ReadTable
+    from analytics_ingest.apis.parents import ReadTable
 
 UNADDRESSABLE = {"", ".", ".."}
 """Segments that no path can carry: clients, proxies and servers resolve them away."""
@@ -55,7 +55,7 @@ class FeedRows:
             self._rows[resource] += ({name: row.get(name) for name in self._columns[resource]} for row in rows)
 
     def read(self, resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-        """See ``feeds.ReadTable``."""
+        """See ``parents.ReadTable``."""
         return (tuple(row[name] for name in columns) for row in self._rows[resource])
 
 

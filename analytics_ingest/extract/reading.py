@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import ParentVersion, PartitionName
+from analytics_ingest.apis.parents import ParentVersion, PartitionName
 from analytics_ingest.extract.former_rows import FormerRows
 from analytics_ingest.http.session import Meter
 

@@ -23,8 +23,7 @@ from dagster import (
 )
 
 from analytics_ingest.apis import Api, Endpoint
-from analytics_ingest.apis.feeds import as_time
-from analytics_ingest.apis.scope import DateWindow
+from analytics_ingest.apis.parents import DateWindow, as_time
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import load_options

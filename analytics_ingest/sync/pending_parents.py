@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import LOAD_ID
+from analytics_ingest.apis.parents import LOAD_ID
 from analytics_ingest.extract.deletions import has_collapsed
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 
@@ -56,7 +56,7 @@ class PendingParentRows:
         return not has_collapsed(reader.deletions.before, now, share=self._share)
 
     def rows(self, tables: DatasetTables, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """The rows, as ``feeds.ReadTable`` gives them."""
+        """The rows, as ``parents.ReadTable`` gives them."""
         kept = self._reader.kept.rows or {}
         present = [name for name in wanted if name in self._columns]
         live = DELETED_AT if DELETED_AT in self._columns else None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import LOAD_ID, FromRenamed
+from analytics_ingest.apis.parents import LOAD_ID, FromRenamed
 from analytics_ingest.config.api import page_limit
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import build_date_window

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import MARK, NAMING, FromRenamed
+from analytics_ingest.apis.parents import MARK, NAMING, FromRenamed
 from analytics_ingest.errors import IngestError, MissingParentError
 from analytics_ingest.extract.partitions import path_of
 from analytics_ingest.extract.reading import NO_NAMING, Partition
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.feeds import ReadTable
-    from analytics_ingest.apis.scope import DateWindow
+    from analytics_ingest.apis.parents import DateWindow, ReadTable
     from analytics_ingest.sync.pending_parents import PendingParentRows
     from analytics_ingest.warehouse.table_queries import DatasetTables
 

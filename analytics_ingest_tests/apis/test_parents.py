@@ -7,9 +7,17 @@ from datetime import UTC, date, datetime
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import MARK, FromTable, JoinOf, ParentVersion, UnionOf
-from analytics_ingest.apis.scope import DateWindow
-from analytics_ingest.apis.values import Constants, DateRange, EachDay
+from analytics_ingest.apis.parents import (
+    MARK,
+    Constants,
+    DateRange,
+    DateWindow,
+    EachDay,
+    FromTable,
+    JoinOf,
+    ParentVersion,
+    UnionOf,
+)
 
 OLD, YOUNG = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC)
 

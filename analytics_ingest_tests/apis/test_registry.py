@@ -7,10 +7,9 @@ import re
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import FromTable
-from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
+from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE
-from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.parents import FromTable
 
 SPECIFICATION = """
 # name path selector paginator limit key cursor parents

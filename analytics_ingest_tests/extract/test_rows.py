@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
+from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.extract.rows import (
     ROW_HASH,
     RowNormalizer,

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis import APIS
-from analytics_ingest.apis.feeds import FromTable
+from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.extract import endpoint_reader as reader
 from analytics_ingest.extract.sync_options import SyncOptions

@@ -11,16 +11,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
-from analytics_ingest.apis.feeds import FromRenamed, FromTable, UnionOf
-from analytics_ingest.apis.model import Endpoint, RetryPolicy
-from analytics_ingest.apis.probe import ChangeProbe
-from analytics_ingest.apis.values import Constants
+from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
+from analytics_ingest.apis.parents import Constants, FromRenamed, FromTable, UnionOf
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from analytics_ingest.apis.feeds import Row
+    from analytics_ingest.apis.parents import Row
 
 WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized", "not_run"})
 """Statuses of a workflow that stay; it may be run again, as another workflow of its pipeline."""

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from analytics_ingest.apis.feeds import ParentSource
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.paginators import Paginator
+    from analytics_ingest.apis.parents import ParentSource
 
 
 class EndpointChanges(TypedDict, total=False):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
-from analytics_ingest.apis.model import Endpoint, RetryPolicy
+from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
-from analytics_ingest.apis.probe import ChangeProbe
+from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:

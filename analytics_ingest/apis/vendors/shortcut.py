@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor, offset
+from analytics_ingest.apis.parents import Constants
 from analytics_ingest.apis.project_planning import PROJECT_PLANNING
-from analytics_ingest.apis.values import Constants
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:

@@ -6,11 +6,9 @@ Facts from the vendor's documentation and its Python client.
 """
 
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT, WORKSPACE
-from analytics_ingest.apis.feeds import FromTable
-from analytics_ingest.apis.model import Endpoint, RetryPolicy
+from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, cursor, offset
-from analytics_ingest.apis.probe import ChangeProbe
-from analytics_ingest.apis.values import Constants
+from analytics_ingest.apis.parents import Constants, FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
 
 STATUSES = ("REQUESTED", "SCHEDULE_REQUESTED", "APPROVED", "REJECTED", "WITHDRAWN", "PUBLISHED")

@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
-from analytics_ingest.apis.feeds import FromTable
 from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
-from analytics_ingest.apis.values import DateRange, EachDay
+from analytics_ingest.apis.parents import DateRange, EachDay, FromTable
 from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
 
 if TYPE_CHECKING:

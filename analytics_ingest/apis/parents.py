@@ -1,29 +1,57 @@
-"""Feeds: which rows of which tables a child endpoint is asked for.
+"""Parents: which rows of which tables an endpoint is requested for, or which constants and days.
 
-A feed gives one row per request to make: the path parameters, and whatever else the child's rows carry from
-their parent. It is read from the parents' tables, all rows of them, so a cursor on a parent hides no child.
+A source of parents gives one row per request to make: the path parameters, and whatever else the child's rows carry
+from their parent. It reads all rows of the parents' tables, so a cursor on a parent hides no child.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from analytics_ingest.apis.scope import DateWindow
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 Row = Mapping[str, Any]
 ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
 """Reads columns of a resource's table: ``read(resource, columns)`` gives tuples in the columns' order."""
-
-
 MARK = "_mark"
-"""Key in a feed's row under which its ``ParentVersion`` stands."""
+"""Key in a row under which its ``ParentVersion`` stands."""
 NAMING = "_naming"
-"""Key in a feed's row under which its ``PartitionName`` stands, if its parent has one."""
+"""Key in a row under which its ``PartitionName`` stands, if its parent has one."""
 LOAD_ID = "_dlt_load_id"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DateWindow:
+    """The scope of one endpoint in one sync; by default that of a sync without settings.
+
+    Attributes:
+        first_day: The first day to ask for, UTC.
+        last_day: The last one, included.
+        recent_day: The first of the days that are read at each sync, whatever else is asked for.
+        today: The day of the sync.
+        settled_before: Rows older than this count as settled, UTC; ``None``: none does.
+        options: Values of settings, by the settings' names.
+    """
+
+    first_day: date = date.min
+    last_day: date = date.min
+    recent_day: date = date.min
+    today: date = date.min
+    settled_before: datetime | None = None
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def days(self) -> Sequence[date]:
+        """The days to ask for, the newest first."""
+        count = (self.last_day - self.first_day).days + 1
+        return [self.last_day - timedelta(days=back) for back in range(count)]
+
+    def is_before(self, moment: Any) -> bool:
+        """Whether a time, as a table gives it, is older than ``settled_before``."""
+        if self.settled_before is None or not isinstance(moment, datetime):
+            return False
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) < self.settled_before
 
 
 @dataclass(frozen=True)
@@ -62,36 +90,45 @@ def as_time(value: Any) -> Any:
     return moment if moment.tzinfo else None
 
 
-class ParentSource(Protocol):
-    """What every kind of feed offers."""
+UNMARKED = ParentVersion(None, 0.0, settled=False)
+"""The version of what has none: constants and days."""
+
+
+class ParentSource(ABC):
+    """Where the values in an endpoint's path come from."""
 
     @property
     def open_ended(self) -> bool:
-        """Whether there are rows to ask for that this sync's scope leaves out, and that stay as they are."""
+        """Whether there are rows to request that this sync's window leaves out, and that stay as they are."""
+        return False
 
     @property
     def settles(self) -> bool:
         """Whether parents can be settled, so that their children change no more."""
+        return False
 
     @property
     def resources(self) -> tuple[str, ...]:
         """Names of the resources whose tables are read."""
+        return ()
 
     @property
+    @abstractmethod
     def params(self) -> tuple[str, ...]:
-        """Names of the values in each row of the feed."""
+        """Names of the values in each row."""
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """Of the params those whose value is that of a column of this resource, as it is; by param the column."""
+        """The params whose value is that of a column of this resource, as it is; by param the column."""
+        del resource
+        return {}
 
+    @abstractmethod
     def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
         """One row per request with its ``MARK``, duplicates possible, in no order."""
 
 
-class FromTable:
-    """Rows of one resource's table: ``From("gates", gate_id="id")`` gives ``gate_id`` from column ``id``."""
-
-    open_ended = False
+class FromTable(ParentSource):
+    """Rows of one resource's table: ``FromTable("gates", gate_id="id")`` gives ``gate_id`` from column ``id``."""
 
     def __init__(
         self,
@@ -122,8 +159,8 @@ class FromTable:
             columns: Names in the feed's row, and the column that each comes from; names that begin with an underscore
                 are for ``derive`` alone.
         """
-        self.resources = (resource,)
-        self.params = (*(name for name in columns if not name.startswith("_")), *derived)
+        self._resource = resource
+        self._params = (*(name for name in columns if not name.startswith("_")), *derived)
         self._columns = columns
         self._derive = derive
         self._settled = settled
@@ -131,9 +168,19 @@ class FromTable:
         self._where = where
         self._updated = updated
 
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """See ``ParentSource.resources``."""
+        return (self._resource,)
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``ParentSource.params``."""
+        return self._params
+
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """See ``ParentSource.columns_of``."""
-        given = self._columns if resource == self.resources[0] else {}
+        given = self._columns if resource == self._resource else {}
         return {name: column for name, column in given.items() if name in self.params}
 
     @property
@@ -146,7 +193,7 @@ class FromTable:
         asked = [pair[0] for pair in (self._settled, self._where) if pair]
         asked += [name for name in (self._updated, self._settled_after) if name]
         names = (LOAD_ID, *asked)
-        for values in read(self.resources[0], (*self._columns.values(), *names)):
+        for values in read(self._resource, (*self._columns.values(), *names)):
             row: dict[str, Any] = dict(zip(self._columns, values, strict=False))
             told = dict(zip(names, values[len(self._columns) :], strict=True))
             if self._where and told[self._where[0]] not in self._where[1]:
@@ -164,11 +211,10 @@ class FromTable:
 
 
 @dataclass(frozen=True)
-class UnionOf:
+class UnionOf(ParentSource):
     """The rows of several feeds that give the same names."""
 
     feeds: tuple[FromTable, ...]
-    open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -196,13 +242,12 @@ class UnionOf:
 
 
 @dataclass(frozen=True)
-class JoinOf:
+class JoinOf(ParentSource):
     """Every pair of a row of ``left`` and one of ``right`` whose value ``on`` is the same; ``on`` is dropped."""
 
     left: FromTable
     right: FromTable
     on: str
-    open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -249,7 +294,7 @@ class PartitionName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromRenamed:
+class FromRenamed(ParentSource):
     """The rows of a feed under the names that the API itself gives to its parents, as a table holds them.
 
     Some parents are known under a provisional name at first, with an identifier in it. The API's name for the
@@ -274,7 +319,6 @@ class FromRenamed:
     identifier: str = "id"
     name: str
     asks: bool = False
-    open_ended = False
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -324,3 +368,81 @@ class FromRenamed:
 
 def _values(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in (MARK, NAMING)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants(ParentSource):
+    """One row for each of some values: ``Constants(name="status", given=("OPEN", "CLOSED"))``.
+
+    Attributes:
+        name: The value's name in the feed's rows.
+        given: The values.
+        setting: Name of a setting whose values come in their place.
+        otherwise: Where the values come from if neither gives any.
+    """
+
+    name: str
+    given: tuple[str, ...] = ()
+    setting: str = ""
+    otherwise: FromTable | None = None
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """See ``ParentSource.resources``."""
+        return self.otherwise.resources if self.otherwise else ()
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``ParentSource.params``."""
+        return (self.name,)
+
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``ParentSource.columns_of``."""
+        return self.otherwise.columns_of(resource) if self.otherwise else {}
+
+    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
+        values = scope.options.get(self.setting) or self.given
+        if self.otherwise and not values:
+            yield from self.otherwise.rows(read, scope)
+        for value in values:
+            yield {self.name: value, MARK: UNMARKED}
+
+
+@dataclass(frozen=True)
+class EachDay(ParentSource):
+    """One row for each day of the scope, as ``2026-01-31``; rows of other days stay as they are."""
+
+    name: str
+
+    @property
+    def open_ended(self) -> bool:
+        """See ``ParentSource.open_ended``."""
+        return True
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``ParentSource.params``."""
+        return (self.name,)
+
+    def rows(self, _read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
+        for day in scope.days():
+            yield {self.name: day.isoformat(), MARK: UNMARKED}
+
+
+@dataclass(frozen=True)
+class DateRange(ParentSource):
+    """One row with the first of the recent days and today, as ``2026-01-31``."""
+
+    first: str
+    last: str
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``ParentSource.params``."""
+        return (self.first, self.last)
+
+    def rows(self, _read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
+        yield {self.first: scope.recent_day.isoformat(), self.last: scope.today.isoformat(), MARK: UNMARKED}
