@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import choose_profile
 from analytics_ingest.extract.reading import CURSOR
 from analytics_ingest.extract.rows import DELETED_AT

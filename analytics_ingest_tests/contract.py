@@ -17,7 +17,7 @@ from analytics_ingest_tests.conftest import sync
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.stores import Store, Table
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import Settings
 from analytics_ingest.http.selector import RowSelector
 from analytics_ingest.http.session import ApiSession, Meter
@@ -23,7 +23,7 @@ from analytics_ingest.http.transport import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest.apis import RetryPolicy
+    from analytics_ingest.apis.model import RetryPolicy
     from analytics_ingest.http.rate_limit import Clock
 
 KEY = "k3y-of-the-tests"

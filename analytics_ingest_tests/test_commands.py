@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
 from analytics_ingest.cli.lines import NEITHER
 from analytics_ingest.sandbox.options import Fault

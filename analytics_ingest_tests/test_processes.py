@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster import DagsterInstance
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys, sync

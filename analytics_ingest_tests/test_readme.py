@@ -16,7 +16,7 @@ import pytest
 from dagster import AssetSelection
 from dagster._config import validate_config
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import Settings
 from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.definitions import defs

@@ -6,7 +6,7 @@ from collections import Counter
 
 import typer
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.lines import (
     FAILED,
     FINE,

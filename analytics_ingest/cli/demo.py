@@ -33,7 +33,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World

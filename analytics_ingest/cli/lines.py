@@ -10,7 +10,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.terminal import mark
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
 
 
 def known_apis(names: list[str] | None) -> list[str]:

@@ -60,7 +60,7 @@ def _announce(server: SandboxServer) -> None:
 
 
 def _run(command: str, server: SandboxServer) -> int:
-    from analytics_ingest.apis import APIS  # noqa: PLC0415
+    from analytics_ingest.apis.registry import APIS  # noqa: PLC0415
     from analytics_ingest.config.api import missing_settings  # noqa: PLC0415
 
     if configured := [name for name, api in APIS.items() if len(missing_settings(api)) < 2]:

@@ -10,7 +10,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.lines import (
     FAILED,
     FINE,
@@ -29,7 +29,7 @@ from analytics_ingest.terminal import open_console
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.diagnostics.verify import Difference, VerifyResult
 
 Endpoints = Annotated[

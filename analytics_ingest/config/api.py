@@ -32,14 +32,14 @@ from pydantic import (
     ValidationError,
 )
 
-from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.errors import ConfigurationError, NotConfiguredError
 from analytics_ingest.timestamps import to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
 
 LOG = logging.getLogger(__name__)
 NO_PROFILE = "none"

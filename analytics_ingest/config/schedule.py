@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import Words, choose_profile, environment_name, explain, lookup
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
 
 LOG = logging.getLogger(__name__)
 OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")

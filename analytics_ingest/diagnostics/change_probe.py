@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
 
-    from analytics_ingest.apis import Api, Endpoint
-    from analytics_ingest.apis.model import ChangeProbe
+    from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint
 
 LONGEST_ANSWER = 20.0
 """Seconds to wait for an answer: a sensor's evaluation has to end within a minute."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.errors import ReadError
     from analytics_ingest.extract.reading import Partition

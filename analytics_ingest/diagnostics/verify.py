@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.parents import DateWindow
     from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.reading import Limits, Partition

@@ -12,7 +12,7 @@ from analytics_ingest.extract.sync_options import SyncOptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api import Settings
 
 OPTIONS = ("org_slugs", "search_query")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TColumnSchema
     from dlt.sources import DltResource, DltSource
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
 
 REJECTED = "_rejected_rows"
 """Table of rows that could not be stored, with endpoint, reason and the row as JSON."""

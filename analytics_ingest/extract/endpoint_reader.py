@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dlt.sources import DltResource
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.extract.fan_out import FanOutPlan
     from analytics_ingest.extract.reading import Partition, TableSnapshot
     from analytics_ingest.extract.sync_options import SyncOptions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.extract.reading import Partition
 
 UNFINISHED = "sweep"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
     from datetime import datetime
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.extract.reading import Partition
     from analytics_ingest.http.client import RawPage
     from analytics_ingest.http.session import ApiSession, Meter

@@ -10,7 +10,7 @@ from analytics_ingest.extract.reading import Partition
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.parents import ReadTable
 
 UNADDRESSABLE = {"", ".", ".."}

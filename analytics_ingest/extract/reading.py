@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
 
 
 CURSOR = "cursor"

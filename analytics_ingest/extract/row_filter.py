@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.reading import TableSnapshot

@@ -25,7 +25,7 @@ from analytics_ingest.timestamps import to_utc
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
 
 __all__ = [
     "DELETED_AT",

@@ -12,7 +12,7 @@ from analytics_ingest.timestamps import to_utc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dlt.sources.rest_api.typing import AuthConfig
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.http.session import ApiSession, Meter, Pause
 
 

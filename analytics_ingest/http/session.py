@@ -42,7 +42,7 @@ from analytics_ingest.timestamps import to_utc
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api import Settings
     from analytics_ingest.http.selector import SelectedRows
 

@@ -22,7 +22,7 @@ from dagster import (
     multi_asset_check,
 )
 
-from analytics_ingest.apis import Api, Endpoint
+from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.parents import DateWindow, as_time
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.errors import IngestError

@@ -26,7 +26,7 @@ from dagster import (
 from dagster_dlt import dlt_assets
 from pydantic import Field
 
-from analytics_ingest.apis import Api
+from analytics_ingest.apis.model import Api
 from analytics_ingest.config.api import lookup
 from analytics_ingest.config.schedule import ScheduleSettings, check_graph_settings
 from analytics_ingest.errors import IngestError, excerpt, redacted_traceback

@@ -17,7 +17,7 @@ from dagster import (
 # not public: whether a run can be continued in another process at all
 from dagster._core.definitions.executor_definition import check_cross_process_constraints
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:

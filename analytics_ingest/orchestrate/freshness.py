@@ -19,7 +19,7 @@ from dagster import (
     RunsFilter,
 )
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import profile_or_neutral
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, look_for_dead_runs

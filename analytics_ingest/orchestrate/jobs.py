@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dagster import ExecutorDefinition
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
 
 
 def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list[Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dagster import RawMetadataValue, TableMetadataValue
     from dlt.common.schema.typing import TColumnSchema
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.sync.result import EndpointResult
 
 DESCRIPTIONS = {

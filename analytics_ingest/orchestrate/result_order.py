@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.sync.result import EndpointResult
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun

@@ -13,7 +13,7 @@ from analytics_ingest.orchestrate.default_status import schedule_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_under_way
 
 if TYPE_CHECKING:
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.config.deployment import Deployment
     from analytics_ingest.config.schedule import ScheduleSettings
 

@@ -15,7 +15,7 @@ from analytics_ingest.warehouse.destination import destination_name
 if TYPE_CHECKING:
     from dagster_dlt.translator import DltResourceTranslatorData
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.schedule import ScheduleSettings
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dlt.common.schema import Schema
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sync.table_checks import Before
     from analytics_ingest.warehouse.table_queries import DatasetTables

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterator, Mapping
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.warehouse.cached_tables import CachedTables
     from analytics_ingest.warehouse.warehouse import Warehouse

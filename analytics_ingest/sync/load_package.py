@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from analytics_ingest.apis import Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.extract.thread_pool import ReadPool
 

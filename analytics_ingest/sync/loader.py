@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dlt.sources import DltResource
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.sync.column_fitter import ColumnFitter
     from analytics_ingest.sync.load_package import LoadPackage

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.fan_out import FanOutPlan
     from analytics_ingest.extract.reading import Partition
     from analytics_ingest.extract.sync_options import SyncOptions

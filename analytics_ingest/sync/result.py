@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dlt.common.schema.typing import TTableSchemaColumns
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.extract.reading import ReadStats

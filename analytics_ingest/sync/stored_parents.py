@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.parents import DateWindow, ReadTable
     from analytics_ingest.sync.pending_parents import PendingParentRows
     from analytics_ingest.warehouse.table_queries import DatasetTables

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.deletions import Deletions
     from analytics_ingest.extract.reading import ReadStats
     from analytics_ingest.warehouse.table_queries import Counts, DatasetTables

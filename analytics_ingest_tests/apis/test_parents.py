@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from analytics_ingest.apis import APIS
 from analytics_ingest.apis.parents import (
     MARK,
     Constants,
@@ -18,6 +17,7 @@ from analytics_ingest.apis.parents import (
     ParentVersion,
     UnionOf,
 )
+from analytics_ingest.apis.registry import APIS
 
 OLD, YOUNG = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC)
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from analytics_ingest.apis import APIS
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.parents import FromTable
+from analytics_ingest.apis.registry import APIS
 
 SPECIFICATION = """
 # name path selector paginator limit key cursor parents

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from analytics_ingest.apis import APIS, PROFILES
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.parents import FromTable
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
 
 EVERY = [api for profiles in PROFILES.values() for api in profiles.values()]

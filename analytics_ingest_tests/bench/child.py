@@ -43,7 +43,7 @@ def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[
     Raises:
         RuntimeError: An endpoint was not read: what was measured then is something else.
     """
-    from analytics_ingest.apis import APIS
+    from analytics_ingest.apis.registry import APIS
     from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.sync.api_sync import ApiSync
 

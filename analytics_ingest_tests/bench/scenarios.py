@@ -8,7 +8,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.bench.measure import IN_FLIGHT, Cost, Place, incidents, median, sandbox, table
 from analytics_ingest_tests.stores import duckdb_store, postgres_store
 

@@ -6,7 +6,7 @@ import pytest
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
-from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config import api as settings_module
 from analytics_ingest.config.api import (
     choose_profile,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings, longest_interval
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.freshness import freshness_policy

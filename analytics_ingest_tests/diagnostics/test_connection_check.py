@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult, check_api
 from analytics_ingest.sandbox.options import Fault
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.verify import Difference, VerifyResult, verify_api
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault

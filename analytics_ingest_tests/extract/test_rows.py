@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from analytics_ingest.apis import APIS
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.parents import FromTable
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.rows import (
     ROW_HASH,
     RowNormalizer,

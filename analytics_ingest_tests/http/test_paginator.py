@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
 from analytics_ingest_tests.fake_server import KEY, Response, script

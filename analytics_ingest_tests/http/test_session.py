@@ -9,7 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
-from analytics_ingest.apis import RetryPolicy
+from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest_tests.fake_server import KEY, Response

@@ -21,7 +21,7 @@ from dagster import (
     asset,
 )
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.definitions import defs
 from analytics_ingest.errors import ConfigurationError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterInstance
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import ROOT, expected_keys
 from analytics_ingest_tests.stores import postgres_database, postgres_store
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, build_sensor_context
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.sensors import changes
 from analytics_ingest.sandbox.options import Fault

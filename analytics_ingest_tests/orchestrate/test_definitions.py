@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.assets import build_assets

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import AssetKey, DagsterInstance, build_sensor_context
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.sensors import failures
 from analytics_ingest.orchestrate.sensors.failures import FailedRun, message

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_sensor_context
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate import freshness
 from analytics_ingest.orchestrate.freshness import paused_until

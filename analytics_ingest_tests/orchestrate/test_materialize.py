@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sandbox_in

@@ -7,7 +7,7 @@ import re
 import pytest
 from dagster import TableMetadataValue
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.orchestrate.metadata import column_schema, declared_columns, text_table, unrendered
 
 MUTATION = "/graphql?query=mutation{wipeAssets(assetPartitionRanges:[])}"

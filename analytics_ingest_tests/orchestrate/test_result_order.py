@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import AssetKey, DagsterEventType, DagsterExecutionInterruptedError, DagsterInstance, Definitions
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.sync.result import EndpointResult

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 import yaml
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import ROOT, expected_keys, sandbox_in

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.deployment import Deployment
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs

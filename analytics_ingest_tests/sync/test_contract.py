@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import sandbox_in
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
 from analytics_ingest_tests.stores import duckdb_store

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import sandbox_in, sync
 
 if TYPE_CHECKING:

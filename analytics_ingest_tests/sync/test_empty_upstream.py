@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.failure_budget import OUTAGE
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import sandbox_in, sync
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.conftest import FakeClock

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.connection_check import check_api
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.json_text import json_text
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from analytics_ingest.apis import Api, Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult
     from analytics_ingest.diagnostics.verify import VerifyResult
     from analytics_ingest.extract.endpoint_reader import EndpointReader

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
 from analytics_ingest.apis.parents import FromTable
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.extract import endpoint_reader as reader
 from analytics_ingest.extract.sync_options import SyncOptions
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
-CODE = "import logging; from analytics_ingest.apis import APIS; from analytics_ingest.sync.api_sync import ApiSync; "
+CODE = "import logging; from analytics_ingest.apis.registry import APIS; from analytics_ingest.sync.api_sync import ApiSync; "
 
 
 def asked(server: SandboxServer, endpoint: str) -> list[str]:

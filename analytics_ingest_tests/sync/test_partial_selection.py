@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in, sync
 
 if TYPE_CHECKING:

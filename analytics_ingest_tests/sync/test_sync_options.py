@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.extract.sync_options import SyncOptions, parse_mode
 from analytics_ingest.sync.api_sync import ApiSync
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest.sync.result import EndpointResult
 

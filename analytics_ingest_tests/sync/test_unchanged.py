@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.warehouse import cached_tables
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync

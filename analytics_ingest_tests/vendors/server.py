@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import unquote
 
-from analytics_ingest.apis import PROFILES
+from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.fake_server import Asked, Response, Upstream
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.sync.result import EndpointResult
 
 Rows = list[dict[str, Any]]

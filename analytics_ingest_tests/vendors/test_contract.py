@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.apis import PROFILES
+from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
 from analytics_ingest_tests.stores import duckdb_store

@@ -15,7 +15,7 @@ import pytest
 from dagster import AssetKey, AssetSelection, DagsterInstance, Definitions
 from typer.testing import CliRunner
 
-from analytics_ingest.apis import APIS, PROFILES
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.cli.app import app
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.change_probe import look

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.vendors.conftest import synced_once
 from analytics_ingest_tests.vendors.rootly import Rootly

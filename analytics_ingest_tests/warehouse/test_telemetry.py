@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SYNC = """
 import logging
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import choose_profile
 from analytics_ingest.sync.api_sync import ApiSync
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dagster import DagsterInstance
 
-    from analytics_ingest.apis import Api
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.config.deployment import Deployment
     from analytics_ingest.config.schedule import ScheduleSettings
 

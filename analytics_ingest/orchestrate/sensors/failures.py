@@ -22,7 +22,7 @@ from dagster import (
     SkipReason,
 )
 
-from analytics_ingest.apis import APIS
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import look_for_dead_runs
 

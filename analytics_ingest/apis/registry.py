@@ -1,0 +1,28 @@
+"""The registry: every API by name, and every vendor that serves it."""
+
+from collections.abc import Mapping
+
+from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION
+from analytics_ingest.apis.experimentation import EXPERIMENTATION
+from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT
+from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
+from analytics_ingest.apis.model import Api
+from analytics_ingest.apis.project_planning import PROJECT_PLANNING
+from analytics_ingest.apis.vendors import VENDORS
+
+APIS: Mapping[str, Api] = {
+    api.name: api
+    for api in (
+        EXPERIMENTATION,
+        INCIDENT_RESPONSE,
+        PROJECT_PLANNING,
+        CONTINUOUS_INTEGRATION,
+        FEATURE_MANAGEMENT,
+    )
+}
+"""Every API by name. Jobs, assets, checks and tests are made from it."""
+
+PROFILES: Mapping[str, Mapping[str, Api]] = {
+    name: {profile.profile: profile for profile in VENDORS if profile.name == name} for name in APIS
+}
+"""The same APIs as vendors serve them: by name of the API and of the profile."""
