@@ -206,7 +206,7 @@ class _Check:
         return f"compare the API's documentation with analytics_ingest/apis/{self._module()}.py"
 
     def _module(self) -> str:
-        return f"profiles/{self._api.profile}" if self._api.profile else self._api.name
+        return f"vendors/{self._api.profile}" if self._api.profile else self._api.name
 
     def _setting(self, name: str) -> str:
         return environment_name(self._api.name, name)
