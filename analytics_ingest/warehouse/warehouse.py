@@ -42,7 +42,7 @@ from analytics_ingest.warehouse.locks import (
     is_advisory_lock_held,
     was_released,
 )
-from analytics_ingest.warehouse.memory import release_arrow_memory, return_large_blocks
+from analytics_ingest.warehouse.memory import release_arrow_memory
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
 from analytics_ingest.warehouse.type_hints import cache_type_hints
@@ -112,7 +112,6 @@ class Warehouse:
             LockTimeoutError: Another sync of the API did not end in time.
             WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
-        return_large_blocks()
         cache_type_hints()
         if self._file:
             with explained_folder(self._setting):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import traceback
 from collections import Counter
@@ -81,6 +82,13 @@ def test_celery_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ConfigurationError, match=r"^ANALYTICS_INGEST_CELERY_BROKER is not set: the URL of RabbitMQ"):
         build_executors()
+
+
+def test_the_celery_app_is_found_by_its_former_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_CELERY_BROKER", "amqp://host")
+    former, now = (importlib.import_module(f"analytics_ingest.{name}") for name in ("worker", "celery_app"))
+
+    assert former.app is now.app
 
 
 def test_results_come_through_the_broker_unless_a_setting_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
-CODE = "import logging; from analytics_ingest.apis.registry import APIS; from analytics_ingest.sync.api_sync import ApiSync; "
+CODE = (
+    "import logging; from analytics_ingest.apis.registry import APIS; "
+    "from analytics_ingest.sync.api_sync import ApiSync; "
+)
 
 
 def asked(server: SandboxServer, endpoint: str) -> list[str]:
