@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from enum import Enum, auto
 
 from analytics_ingest.redaction import Redactor
 
@@ -63,16 +64,44 @@ class MissingParentError(IngestError):
     """A child is asked for, and the table of its parent is not there yet."""
 
 
+class FailureKind(Enum):
+    """What a failed request means, by the status of its last response (RFC 9110, section 15)."""
+
+    FORBIDDEN = auto()
+    """403: the key may not read this."""
+    NOT_FOUND = auto()
+    """404: it is not there, or not defined."""
+    RATE_LIMITED = auto()
+    """429."""
+    SERVER_ERROR = auto()
+    """500 and above."""
+    REFUSED = auto()
+    """Any other status, a redirect among them."""
+    NO_STATUS = auto()
+    """No response, or one whose content is wrong."""
+
+    @classmethod
+    def of(cls, status: int | None) -> FailureKind:
+        """The kind of a failure with ``status``."""
+        if status is None:
+            return cls.NO_STATUS
+        if status >= 500:
+            return cls.SERVER_ERROR
+        return {403: cls.FORBIDDEN, 404: cls.NOT_FOUND, 429: cls.RATE_LIMITED}.get(status, cls.REFUSED)
+
+
 class ReadError(IngestError):
     """An endpoint, or one parent's part of it, could not be read completely.
 
     Attributes:
-        status: The HTTP status of the last answer; ``None`` without one.
+        status: The HTTP status of the last response; ``None`` without one.
+        kind: What the failure means.
     """
 
     def __init__(self, reason: str, *, status: int | None = None) -> None:
         super().__init__(reason)
         self.status = status
+        self.kind = FailureKind.of(status)
 
 
 class FinalReadError(ReadError):

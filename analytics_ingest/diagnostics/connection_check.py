@@ -18,6 +18,7 @@ from analytics_ingest.config.api import (
 from analytics_ingest.errors import (
     AuthenticationError,
     ConfigurationError,
+    FailureKind,
     FinalReadError,
     NotConfiguredError,
 )
@@ -177,25 +178,27 @@ class _Check:
                 "Nothing more was asked of this API"
             )
         self._reached = self._reached or not silent
-        if error.status == 404 and endpoint.parents and endpoint.on_404 == "not defined":
+        if error.kind is FailureKind.NOT_FOUND and endpoint.parents and endpoint.on_404 == "not defined":
             said = "answers 404: not defined for this one, which is no failure"
             return ConnectionCheckResult(subject=endpoint.name, outcome="fine", said=said)
-        advice = "" if isinstance(error, FinalReadError) else self._advice(endpoint, error.status)
+        advice = "" if isinstance(error, FinalReadError) else self._advice(endpoint, error)
         said = f"{ask.path} {error}. {advice}".rstrip()
         return ConnectionCheckResult(subject=endpoint.name, outcome="failed", said=said)
 
-    def _advice(self, endpoint: Endpoint, status: int | None) -> str:
+    def _advice(self, endpoint: Endpoint, error: ReadError) -> str:
         base_url, skip = self._setting("base_url"), self._setting("skip_endpoints")
         known = {
-            403: f"The key may not read this: ask for the permission, or put {endpoint.name} on {skip}",
-            404: f"Is {base_url} right, without the endpoints' paths? If so, this account has no such endpoint: "
-            f"put {endpoint.name} on {skip}",
-            429: "Too many requests were made with this key: wait and check again, or set "
+            FailureKind.FORBIDDEN: "The key may not read this: ask for the permission, "
+            f"or put {endpoint.name} on {skip}",
+            FailureKind.NOT_FOUND: f"Is {base_url} right, without the endpoints' paths? "
+            f"If so, this account has no such endpoint: put {endpoint.name} on {skip}",
+            FailureKind.RATE_LIMITED: "Too many requests were made with this key: wait and check again, or set "
             f"{self._setting('requests_per_minute')}",
         }
-        if status in known:
-            return known[status]
-        if status is None or status >= 500:
+        if error.kind in known:
+            return known[error.kind]
+        status = error.status
+        if status is None or error.kind is FailureKind.SERVER_ERROR:
             return "The API fails at this by itself: try again later, and ask those who run it if it stays so"
         if status < 300:
             return f"Is {base_url} the API itself? If so, {self._declaration()}"

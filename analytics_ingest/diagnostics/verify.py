@@ -14,7 +14,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
 
 from analytics_ingest.config.api import load_settings, page_limit
-from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.errors import ConfigurationError, FailureKind
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
@@ -233,7 +233,7 @@ class _UpstreamKeys:
             self.short += page.short
             # rows that are too old feed no child: a sync does not load them
             self._feeds.add(self.endpoint.name, fresh)
-            if page.failure and page.failure.status == 404 and self.endpoint.parents:
+            if page.failure and page.failure.kind is FailureKind.NOT_FOUND and self.endpoint.parents:
                 self._absent += 1
             elif page.failure:
                 self._failure = self._failure or f"{page.parent.path} {page.failure}"

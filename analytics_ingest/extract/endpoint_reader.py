@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
-from analytics_ingest.errors import AuthenticationError, ReadError
+from analytics_ingest.errors import AuthenticationError, FailureKind, ReadError
 from analytics_ingest.extract.arrow import arrow_table
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.deletions import Deletions
@@ -20,7 +20,16 @@ from analytics_ingest.extract.failure_budget import PROBATION, FailureBudget
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.parent_row_buffer import ParentRowBuffer
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import COLLAPSED, CURSOR, FIELDS, PROFILE, UNDEFINED, UNPROVEN, Failure, ReadStats
+from analytics_ingest.extract.reading import (
+    COLLAPSED,
+    CURSOR,
+    FIELDS,
+    PROFILE,
+    UNDEFINED,
+    UNPROVEN,
+    ReadFailure,
+    ReadStats,
+)
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest.http.session import Pause
@@ -206,7 +215,7 @@ class EndpointReader:
                 if page.over:
                     self._count(page)
                 # here, as the calling thread may be busy with a load
-                self.admitted |= page.over and (page.failure is None or page.failure.status != 403)
+                self.admitted |= page.over and (page.failure is None or page.failure.kind is not FailureKind.FORBIDDEN)
                 yield self._filter.apply(page, self._lists.finisher)
         except AuthenticationError:
             raise
@@ -223,12 +232,12 @@ class EndpointReader:
             self._ended_lists += 1
             if error is None or self._is_absence(error):
                 self._patience.answered()
-            elif self._patience.is_exhausted(error.status, done=self._ended_lists):
+            elif self._patience.is_exhausted(error.kind, done=self._ended_lists):
                 self._stopped = self.reading.given_up = True
 
     def _is_absence(self, error: ReadError) -> bool:
         """Whether a list could not be read as its parent is gone, or does not have it."""
-        return self.endpoint.parents is not None and error.status == 404
+        return self.endpoint.parents is not None and error.kind is FailureKind.NOT_FOUND
 
     @property
     def holds_back(self) -> bool:
@@ -430,7 +439,7 @@ class EndpointReader:
         with self._lock:
             self._stopped = self.broken = True
         self._marks_deleted = False
-        self.reading.failures.insert(0, Failure(self.endpoint.path, str(error), error.status))
+        self.reading.failures.insert(0, ReadFailure(self.endpoint.path, str(error), error.kind))
         self.reading.rows_loaded -= len(self._rows) + len(self._given)
         self._rows, self._rejected, self._vanished, self._snapshot = [], [], [], []
         self._given, self._given_rejected = [], []
@@ -488,7 +497,7 @@ class EndpointReader:
         reading.parents_done += 1
         self._over.add(path)
         if page.failure and not self._is_absence(page.failure):
-            reading.failures.append(Failure(path, str(page.failure), page.failure.status))
+            reading.failures.append(ReadFailure(path, str(page.failure), page.failure.kind))
             self.sweep.failed.add(path)
             return
         if page.failure:
@@ -504,7 +513,7 @@ class EndpointReader:
         gone = reading.parents_missing
         if gone and gone == reading.parents and self.sweep.whole and self.endpoint.on_404 == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"
-            reading.failures.append(Failure(self.endpoint.path, why, 404))
+            reading.failures.append(ReadFailure(self.endpoint.path, why, FailureKind.NOT_FOUND))
         self._progress.end(reading, complete=self.complete)
         finisher = self._lists.finisher
         for field, column in sorted({**finisher.renamed, **finisher.names.apart}.items()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from analytics_ingest.errors import FailureKind
+
 PROBATION = 5
 """Parents asked first: if each of them answers 403, the endpoint is not for this account."""
 OUTAGE = 20
@@ -20,9 +22,9 @@ class FailureBudget:
         """A parent was read, or is gone."""
         self._in_a_row = 0
 
-    def is_exhausted(self, status: int | None, *, done: int) -> bool:
-        """Whether to give up, now that one more of the ``done`` parents has failed with ``status``."""
+    def is_exhausted(self, kind: FailureKind, *, done: int) -> bool:
+        """Whether to give up, now that one more of the ``done`` parents has failed with ``kind``."""
         self._in_a_row += 1
-        self._forbidden += status == 403
+        self._forbidden += kind is FailureKind.FORBIDDEN
         forbidden = self._forbidden == done and self._forbidden >= min(PROBATION, self._parents)
         return done < self._parents and (forbidden or self._in_a_row >= OUTAGE)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis.model import Api
+    from analytics_ingest.errors import FailureKind
 
 
 CURSOR = "cursor"
@@ -74,12 +75,12 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One request, with its retries, that did not give what was asked for."""
+class ReadFailure:
+    """One request, with its retries, that did not give what was requested."""
 
     path: str
     reason: str
-    status: int | None
+    kind: FailureKind
 
 
 @dataclass
@@ -120,7 +121,7 @@ class ReadStats:
     unproven_since: datetime | None = None
     rows_withheld: int = 0
     given_up: bool = False
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[ReadFailure] = field(default_factory=list)
     seconds: float = 0.0
 
     @property

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from analytics_ingest.config.api import environment_name
 from analytics_ingest.errors import (
     AuthenticationError,
+    FailureKind,
     FinalReadError,
     ReadError,
     excerpt,
@@ -367,7 +368,7 @@ class ApiSession:
         retry = self.api.retry
         if retry.limit_retries is None:
             return tries > retry.max_retries
-        if failure.status == 429:
+        if failure.kind is FailureKind.RATE_LIMITED:
             ticket.limited += 1
             return ticket.limited > retry.limit_retries
         return tries - ticket.limited > retry.max_retries
@@ -376,7 +377,11 @@ class ApiSession:
         self, failure: RetriableError, request: Request, *, tries: int, seconds: float, expected: bool
     ) -> None:
         retry = self.api.retry
-        most = 1 + (retry.limit_retries if retry.limit_retries and failure.status == 429 else retry.max_retries)
+        most = 1 + (
+            retry.limit_retries
+            if retry.limit_retries and failure.kind is FailureKind.RATE_LIMITED
+            else retry.max_retries
+        )
         self._log.log(
             logging.INFO if expected else logging.WARNING,
             f"{self.api.name}: waiting {seconds:.1f} s after try {tries} of {most} of "

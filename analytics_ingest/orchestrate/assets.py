@@ -29,7 +29,7 @@ from pydantic import Field
 from analytics_ingest.apis.model import Api
 from analytics_ingest.config.api import lookup
 from analytics_ingest.config.schedule import ScheduleSettings, check_graph_settings
-from analytics_ingest.errors import IngestError, excerpt, redacted_traceback
+from analytics_ingest.errors import FailureKind, IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
 from analytics_ingest.extract.sync_options import parse_mode
 from analytics_ingest.orchestrate.asset_checks import evaluations
@@ -184,7 +184,7 @@ def _secrets(api: Api) -> set[str]:
 def _is_refused(result: EndpointResult) -> bool:
     """Whether the key lacks a permission, and nothing else was wrong."""
     failures = result.reading.failures if result.reading else []
-    return result.status == "skipped" or {failure.status for failure in failures} == {403}
+    return result.status == "skipped" or {failure.kind for failure in failures} == {FailureKind.FORBIDDEN}
 
 
 def _summary(api: Api, failed: Sequence[EndpointResult]) -> str:
