@@ -29,9 +29,16 @@ from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import load_options
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.orchestrate.metadata import unrendered
-from analytics_ingest.sync import table_checks as found
 from analytics_ingest.sync.result import EndpointResult
-from analytics_ingest.sync.table_checks import CheckResult
+from analytics_ingest.sync.table_checks import (
+    ROWS_NOT_COLLAPSED,
+    TABLE_CHECKS,
+    CheckResult,
+    TableFacts,
+    check_table,
+    checks_for,
+    has_children,
+)
 from analytics_ingest.warehouse.destination_errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
 
@@ -40,13 +47,13 @@ if TYPE_CHECKING:
 
 TABLE_SOUND = "table_sound"
 TABLE_WATCHED = "table_watched"
-CHECKS = {
-    TABLE_SOUND: (AssetCheckSeverity.ERROR, found.SOUND),
-    TABLE_WATCHED: (AssetCheckSeverity.WARN, found.WATCHED),
+ASSET_CHECKS = {
+    TABLE_SOUND: (AssetCheckSeverity.ERROR, {check.name for check in TABLE_CHECKS if check.is_error}),
+    TABLE_WATCHED: (AssetCheckSeverity.WARN, {check.name for check in TABLE_CHECKS if not check.is_error}),
 }
-"""The two checks of each asset: how grave a failure is, and the findings that make it up.
+"""The two asset checks of each asset: how grave a failure is, and the names of the table checks that it has.
 
-Two, and not one for each finding: every check costs an asset two events in each run (Dagster 1.13).
+Two, and not one for each table check: every asset check costs an asset two events in each run (Dagster 1.13).
 """
 
 
@@ -60,12 +67,12 @@ def build_checks(api: Api) -> AssetChecksDefinition:
         AssetCheckSpec(
             check,
             asset=AssetKey([api.name, endpoint.name]),
-            description="\n".join(f"- `{name}`: {said}" for name, said in described.items() if name in names),
+            description="\n".join(f"- `{each.name}`: {said}" for each, said in described.items() if each.name in names),
             blocking=_may_block(api, endpoint, check),
         )
         for endpoint in api.endpoints
-        for described in [found.findings_of(api, endpoint)]
-        for check, (_, names) in CHECKS.items()
+        for described in [checks_for(api, endpoint)]
+        for check, (_, names) in ASSET_CHECKS.items()
     ]
 
     @multi_asset_check(name=f"{api.name}_checks", specs=specs, can_subset=True)
@@ -91,16 +98,16 @@ def build_checks(api: Api) -> AssetChecksDefinition:
 
 def evaluations(api: Api, result: EndpointResult) -> list[AssetCheckEvaluation]:
     """What a sync found about an endpoint's table, for Dagster's log of events."""
-    return _evaluations(api, result.endpoint, result.findings) if result.findings else []
+    return _evaluations(api, result.endpoint, result.checks) if result.checks else []
 
 
-def _evaluations(api: Api, endpoint: Endpoint, findings: Sequence[CheckResult]) -> list[AssetCheckEvaluation]:
+def _evaluations(api: Api, endpoint: Endpoint, results: Sequence[CheckResult]) -> list[AssetCheckEvaluation]:
     made = []
-    for check, (severity, names) in CHECKS.items():
-        of_check = [finding for finding in findings if finding.name in names]
-        failed = [finding for finding in of_check if not finding.passed]
-        collapsed = any(finding.name == found.ROWS_NOT_COLLAPSED for finding in failed)
-        numbers = {name: value for finding in of_check for name, value in finding.numbers.items()}
+    for check, (severity, names) in ASSET_CHECKS.items():
+        of_check = [each for each in results if each.name in names]
+        failed = [each for each in of_check if not each.passed]
+        collapsed = any(each.name == ROWS_NOT_COLLAPSED.name for each in failed)
+        numbers = {name: value for each in of_check for name, value in each.numbers.items()}
         made.append(
             AssetCheckEvaluation(
                 asset_key=AssetKey([api.name, endpoint.name]),
@@ -108,12 +115,12 @@ def _evaluations(api: Api, endpoint: Endpoint, findings: Sequence[CheckResult]) 
                 passed=not failed,
                 severity=severity,
                 description=unrendered(
-                    "\n".join(f"{finding.name}: {finding.said}" for finding in failed)
-                    or "; ".join(finding.said for finding in of_check)
+                    "\n".join(f"{each.name}: {each.message}" for each in failed)
+                    or "; ".join(each.message for each in of_check)
                 ),
                 metadata={
-                    finding.name: MetadataValue.text(f"{'passed' if finding.passed else 'failed'}: {finding.said}")
-                    for finding in of_check
+                    each.name: MetadataValue.text(f"{'passed' if each.passed else 'failed'}: {each.message}")
+                    for each in of_check
                 }
                 | numbers,
                 blocking=_may_block(api, endpoint, check) and (collapsed or not failed),
@@ -127,7 +134,7 @@ def _may_block(api: Api, endpoint: Endpoint, check: str) -> bool:
 
     Going on would read the children of what may not be true, and mark those of the rest as deleted.
     """
-    return check == TABLE_SOUND and found.feeds_others(api, endpoint)
+    return check == TABLE_SOUND and has_children(api, endpoint)
 
 
 def _is_not_about_outputs(record: logging.LogRecord) -> bool:
@@ -196,8 +203,8 @@ def _look(
                     )
                 continue
             last = _last_materialisation(context, key)
-            findings = _findings(api, endpoint, tables, columns=columns, last=last, log=context.log)
-            for each in _evaluations(api, endpoint, findings):
+            results = _results(api, endpoint, tables, columns=columns, last=last, log=context.log)
+            for each in _evaluations(api, endpoint, results):
                 if each.check_name not in wanted[endpoint.name]:
                     continue
                 if each.blocking != _may_block(api, endpoint, each.check_name):
@@ -220,7 +227,7 @@ def _last_materialisation(context: AssetCheckExecutionContext, key: AssetKey) ->
     return {name: value.value for name, value in materialisation.metadata.items()} if materialisation else {}
 
 
-def _findings(
+def _results(
     api: Api,
     endpoint: Endpoint,
     tables: "DatasetTables",
@@ -229,38 +236,43 @@ def _findings(
     last: Mapping[str, Any],
     log: logging.Logger,
 ) -> Sequence[CheckResult]:
-    """The findings about a table as it is, compared with what its last materialisation said of it."""
+    """What the checks say of a table as it is, compared with what its last materialisation said of it."""
     from analytics_ingest.sync.stored_parents import read_partitions  # noqa: PLC0415
 
     name, types = endpoint.name, columns[endpoint.name]
     counts = tables.counts(name, endpoint.primary_key, where_null=DELETED_AT if DELETED_AT in types else None)
     schema = last.get("dagster/column_schema")
-    then = {each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {}
-    before_sync = max(int(last.get(each, counts.live)) for each in ("rows_live", "rows_before"))
-    withheld, unproven = int(last.get("rows_withheld", 0)), last.get("deletions_unproven_since")
-    made = [
-        found.rows_not_collapsed(
-            before_sync, counts.live - withheld, share=load_setting(api, "min_rows_share"), withheld=withheld
-        ),
-        found.rows_as_stated(
-            int(last.get("rows_short", 0)),
-            int(last.get("lists_unsettled", 0)),
-            rejected=int(last.get("rows_rejected", 0)),
-            unproven_since=datetime.fromtimestamp(unproven, tz=UTC) if isinstance(unproven, int | float) else None,
-        ),
-        found.schema_unchanged(then, types),
-    ]
-    if endpoint.primary_key:
-        made.append(found.key_unique(endpoint, counts.doubled, counts.lacking))
-    if found.PARENTS_EXIST in found.findings_of(api, endpoint):
-        scope = DateWindow(options=load_options(api))
-        paths = {parent.path for parent in read_partitions(api, endpoint, tables, scope, columns=columns, log=log)}
-        made.append(found.parents_exist(endpoint, tables, paths))
-    if endpoint.cursor_path:
-        cursor = last.get("highest_cursor")
-        before = datetime.fromtimestamp(cursor, tz=UTC) if isinstance(cursor, int | float) else None
-        newest = (
-            [as_time(tables.newest(name, each)) for each in endpoint.cursor_path if each in types] if before else []
+    withheld = int(last.get("rows_withheld", 0))
+    cursor = _time(last.get("highest_cursor"))
+    newest = [as_time(tables.newest(name, each)) for each in endpoint.cursor_path if each in types] if cursor else []
+
+    def paths() -> set[str]:
+        window = DateWindow(options=load_options(api))
+        return {each.path for each in read_partitions(api, endpoint, tables, window, columns=columns, log=log)}
+
+    return check_table(
+        TableFacts(
+            api=api,
+            endpoint=endpoint,
+            tables=tables,
+            counts=counts,
+            rows_before=max(int(last.get(each, counts.live)) for each in ("rows_live", "rows_before")),
+            rows_now=counts.live - withheld,
+            min_share=load_setting(api, "min_rows_share"),
+            rows_withheld=withheld,
+            rows_short=int(last.get("rows_short", 0)),
+            lists_unsettled=int(last.get("lists_unsettled", 0)),
+            rows_rejected=int(last.get("rows_rejected", 0)),
+            unproven_since=_time(last.get("deletions_unproven_since")),
+            newest_before=cursor,
+            newest=max(filter(None, newest), default=None),
+            columns_before={each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {},
+            columns=types,
+            paths=paths,
         )
-        made.append(found.newest_not_older(before, max(filter(None, newest), default=None)))
-    return made
+    )
+
+
+def _time(value: Any) -> datetime | None:
+    """A time off a materialisation's metadata, which are epoch seconds there."""
+    return datetime.fromtimestamp(value, tz=UTC) if isinstance(value, int | float) else None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.endpoint_reader import EndpointReader
-    from analytics_ingest.sync.table_checks import Before
+    from analytics_ingest.sync.table_checks import TableBefore
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
 
@@ -59,7 +59,7 @@ class ApiSync:
         self._log = log
         self._waiting = [endpoint for level in api.levels(self._selected) for endpoint in level]
         self._reading: dict[str, EndpointReader] = {}
-        self._before: dict[str, Before] = {}
+        self._before: dict[str, TableBefore] = {}
         self._deleted: Counter[str] = Counter()
         self._blocking: dict[str, EndpointResult] = {}
 
@@ -154,8 +154,8 @@ class ApiSync:
 
     def _is_waiting_for_parent(self, endpoint: Endpoint, pending: Collection[str]) -> bool:
         """Whether a parent of the endpoint is read in this sync, and not loaded yet, as it would have to be."""
-        pending = self._reading.keys() | {each.name for each in self._waiting}
-        return any(name in pending and name not in pending for name in endpoint.after)
+        unread = self._reading.keys() | {each.name for each in self._waiting}
+        return any(name in unread and name not in pending for name in endpoint.after)
 
     def _start_before_load(self, readers: Iterable[EndpointReader], results: list[EndpointResult]) -> bool:
         """Begins children whose parents are read and not loaded yet; whether there are any."""

@@ -17,7 +17,7 @@ from analytics_ingest.extract.partitions import feed_columns
 from analytics_ingest.extract.reading import CURSOR, Limits, TableSnapshot
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.stored_parents import changing_paths, read_partitions, table_reader
-from analytics_ingest.sync.table_checks import Before
+from analytics_ingest.sync.table_checks import TableBefore
 
 if TYPE_CHECKING:
     import logging
@@ -78,7 +78,7 @@ class ReaderFactory:
         columns: Mapping[str, Mapping[str, str]],
         state: Mapping[str, Any],
         pending: Mapping[str, PendingParentRows],
-    ) -> tuple[EndpointReader, Before]:
+    ) -> tuple[EndpointReader, TableBefore]:
         """What reads an endpoint, and what its table is before.
 
         Args:
@@ -100,7 +100,7 @@ class ReaderFactory:
         scope = build_date_window(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
         parents = read_partitions(self._api, endpoint, tables, scope, columns=columns, pending=pending, log=self._log)
         stored = self._stored(endpoint, tables, columns, state, pending)
-        before = Before(
+        before = TableBefore(
             rows=len(stored.hashes) or len(stored.rows),
             cursor=stored.cursor,
             columns=there,

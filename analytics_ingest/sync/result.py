@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from analytics_ingest.extract.rows import DELETED_AT
-from analytics_ingest.sync.table_checks import ROWS_NOT_COLLAPSED, Before, CheckResult, feeds_others, findings
+from analytics_ingest.sync.table_checks import (
+    ROWS_NOT_COLLAPSED,
+    CheckResult,
+    TableBefore,
+    TableFacts,
+    check_table,
+    has_children,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.extract.reading import ReadStats
-    from analytics_ingest.warehouse.table_queries import DatasetTables
+    from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +45,7 @@ class EndpointResult:
         rows_before: How many that were before the sync.
         columns: The table's columns, in dlt's terms.
         cursor: The highest cursor value seen by any sync.
-        findings: What speaks for or against the table; of what is complete only.
+        checks: What the checks say of the table; of what is complete only.
         sample: The first rows of the table, if a setting asks for them.
         widened: Which columns have become wider for a value, a sentence for each.
     """
@@ -54,7 +61,7 @@ class EndpointResult:
     rows_before: int = 0
     columns: TTableSchemaColumns | None = None
     cursor: datetime | None = None
-    findings: Sequence[CheckResult] = ()
+    checks: Sequence[CheckResult] = ()
     sample: Sequence[dict[str, object]] = ()
     widened: Sequence[str] = ()
 
@@ -62,10 +69,10 @@ class EndpointResult:
         """Why nothing is to be read for each row of this table; empty if nothing speaks against it."""
         if self.status != "complete":
             return f"its parent {api.name}/{self.endpoint.name} was not read"
-        for finding in self.findings:
-            if finding.name == ROWS_NOT_COLLAPSED and not finding.passed and feeds_others(api, self.endpoint):
+        for check in self.checks:
+            if check.name == ROWS_NOT_COLLAPSED.name and not check.passed and has_children(api, self.endpoint):
                 return (
-                    f"its parent {api.name}/{self.endpoint.name} has collapsed ({finding.said}): "
+                    f"its parent {api.name}/{self.endpoint.name} has collapsed ({check.message}): "
                     "see whether that is true, and sync again to go on"
                 )
         return ""
@@ -84,7 +91,7 @@ def build_result(
     reader: EndpointReader,
     tables: DatasetTables,
     *,
-    before: Before,
+    before: TableBefore,
     columns: TTableSchemaColumns | None,
     cursor: datetime | None,
     deleted: int,
@@ -124,23 +131,47 @@ def build_result(
         rows_before=before.rows,
         columns=columns,
         cursor=cursor,
-        findings=findings(
-            api,
-            reader.endpoint,
-            tables,
-            reading,
-            counts=counts,
-            before=before,
-            columns=types,
-            whole=reader.reads_everything,
-            share=settings.min_rows_share,
-            deletions=reader.deletions,
-            widened=reader.widened,
-        )
+        checks=check_table(_facts(api, reader, tables, counts, before=before, types=types, settings=settings))
         if checked and counts
         else (),
         widened=reader.widened,
         sample=reader.masked(tables.sample(name, shown, settings.sample_rows))
         if checked and settings.sample_rows
         else (),
+    )
+
+
+def _facts(
+    api: Api,
+    reader: EndpointReader,
+    tables: DatasetTables,
+    counts: Counts,
+    *,
+    before: TableBefore,
+    types: Mapping[str, str],
+    settings: Settings,
+) -> TableFacts:
+    """What the checks judge by, of an endpoint that was read completely and loaded."""
+    reading, deletions = reader.reading, reader.deletions
+    return TableFacts(
+        api=api,
+        endpoint=reader.endpoint,
+        tables=tables,
+        counts=counts,
+        rows_before=deletions.before,
+        rows_now=deletions.remaining if deletions.collapsed and deletions.remaining is not None else counts.live,
+        min_share=settings.min_rows_share,
+        rows_withheld=reading.rows_withheld,
+        rows_short=reading.rows_short,
+        lists_unsettled=reading.lists_unsettled,
+        rows_rejected=reading.rows_rejected,
+        rejected_reason=reading.rejected_reason,
+        unproven_since=reading.unproven_since,
+        # of a window, or of what an API has filtered, the newest row tells nothing
+        newest_before=before.cursor if reader.reads_everything else None,
+        newest=reading.highest,
+        columns_before=before.columns,
+        columns=types,
+        widened=reader.widened,
+        paths=lambda: before.paths,
     )

@@ -1,4 +1,8 @@
-"""What speaks for or against an endpoint's table after it was loaded: the facts behind Dagster's two asset checks."""
+"""The checks of a table: each is one entry of ``TABLE_CHECKS``, judged by the same facts with a sync and without one.
+
+Dagster shows them within two asset checks: ``table_sound`` has those whose failure is an error, ``table_watched`` those
+whose failure is a warning.
+"""
 
 from __future__ import annotations
 
@@ -9,175 +13,25 @@ from analytics_ingest.extract.deletions import has_collapsed
 from analytics_ingest.extract.rows import DELETED_AT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.extract.deletions import Deletions
-    from analytics_ingest.extract.reading import ReadStats
     from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
-KEY_UNIQUE = "key_unique"
-PARENTS_EXIST = "parents_exist"
-ROWS_NOT_COLLAPSED = "rows_not_collapsed"
-ROWS_AS_STATED = "rows_as_stated"
-NEWEST_NOT_OLDER = "newest_not_older"
-SCHEMA_UNCHANGED = "schema_unchanged"
-SOUND = (KEY_UNIQUE, ROWS_NOT_COLLAPSED)
-"""Findings whose failure is an error."""
-WATCHED = (PARENTS_EXIST, ROWS_AS_STATED, NEWEST_NOT_OLDER, SCHEMA_UNCHANGED)
-"""Findings whose failure is a warning."""
-EXAMPLES = 5
+MAX_EXAMPLES = 5
 OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckResult:
-    """One finding about one table.
-
-    Attributes:
-        name: One of the names above.
-        passed: Whether all is well.
-        said: What was found, for a person.
-        numbers: What it was found by.
-    """
-
-    name: str
-    passed: bool
-    said: str
-    numbers: Mapping[str, Any] = field(default_factory=dict)
-
-
-def findings_of(api: Api, endpoint: Endpoint) -> dict[str, str]:
-    """The findings that there are about an endpoint's table, by name, with what each says when it passes."""
-    said = {}
-    if endpoint.primary_key:
-        said[KEY_UNIQUE] = f"No two rows have the same {', '.join(endpoint.primary_key)}, and none lacks it."
-    # the table of a snapshot is what this sync was given for all of its parents
-    if endpoint.primary_key and endpoint.parents and not endpoint.parents.open_ended:
-        said[PARENTS_EXIST] = f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
-    stops = "; what is read for each of its rows is not read then" if feeds_others(api, endpoint) else ""
-    said[ROWS_NOT_COLLAPSED] = f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."
-    said[ROWS_AS_STATED] = (
-        "As many rows came as the API's own totals state, its lists stood still meanwhile, and no row was rejected."
-    )
-    if endpoint.cursor_path:
-        said[NEWEST_NOT_OLDER] = "The newest row is not older than the newest of the sync before."
-    said[SCHEMA_UNCHANGED] = "The table has the columns that it had, of the same types."
-    return said
-
-
-def feeds_others(api: Api, endpoint: Endpoint) -> bool:
-    """Whether other endpoints are read for each of its rows."""
-    return any(endpoint.name in other.upstream for other in api.endpoints)
-
-
-def key_unique(endpoint: Endpoint, doubled: int, lacking: int) -> CheckResult:
-    """Whether the table's key is one, by the keys that more than one row has and the rows that lack a part of it."""
-    key = ", ".join(endpoint.primary_key)
-    said = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
-    return CheckResult(
-        name=KEY_UNIQUE,
-        passed=not doubled and not lacking,
-        said=said,
-        numbers={"doubled": doubled, "lacking": lacking},
-    )
-
-
-def parents_exist(endpoint: Endpoint, tables: DatasetTables, paths: Collection[str]) -> CheckResult:
-    """Whether the rows that are there have a parent that is there, by the paths that the feed gives now."""
-    found = tables.distinct(endpoint.name, endpoint.path_params, where_null=DELETED_AT)
-    orphans = [
-        values
-        for values in found
-        if endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))) not in paths
-    ]
-    shown = "; ".join(", ".join(map(str, values)) for values in orphans[:EXAMPLES])
-    said = f"rows of {len(orphans)} parents that are not there: {shown}" if orphans else "every row's parent is there"
-    return CheckResult(name=PARENTS_EXIST, passed=not orphans, said=said, numbers={"parents_gone": len(orphans)})
-
-
-def rows_not_collapsed(before: int, now: int, *, share: float, withheld: int = 0) -> CheckResult:
-    """Whether the table still has at least ``share`` of the rows that it had.
-
-    Args:
-        before: Rows before the sync, without those marked as deleted.
-        now: Rows after it, without those that should be marked.
-        share: The setting ``MIN_ROWS_SHARE``.
-        withheld: Rows that should be marked as deleted and are not, as they are too many at once.
-    """
-    kept = f"; the {withheld} that did not come stay unmarked until the next sync finds the same" if withheld else ""
-    return CheckResult(
-        name=ROWS_NOT_COLLAPSED,
-        passed=not withheld and not has_collapsed(before, now, share=share),
-        said=f"{now} rows, {before} before{kept}",
-        numbers={"rows": now, "rows_before": before, "rows_withheld": withheld},
-    )
-
-
-def rows_as_stated(
-    short: int, unsettled: int, *, rejected: int = 0, reason: str = "", unproven_since: datetime | None = None
-) -> CheckResult:
-    """Whether all rows came that the envelopes state, off lists that stood still, and could be stored.
-
-    Args:
-        short: Rows that the envelopes state and that did not come.
-        unsettled: Lists whose rows moved while they were read.
-        rejected: Rows that cannot be stored.
-        reason: Why the first of them was rejected.
-        unproven_since: Since when rejected rows keep deletions from being marked, UTC.
-    """
-    said = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
-    if rejected:
-        why = f" ({reason})" if reason else ""
-        said += f"; {rejected} rows were rejected{why}, see the table _rejected_rows"
-    if unproven_since:
-        said += f"; where rows are rejected no deletion is marked, since {unproven_since:%Y-%m-%d %H:%M} UTC"
-    return CheckResult(
-        name=ROWS_AS_STATED,
-        passed=not (short or unsettled or rejected or unproven_since),
-        said=said,
-        numbers={"rows_short": short, "lists_unsettled": unsettled, "rows_rejected": rejected},
-    )
-
-
-def newest_not_older(before: datetime | None, now: datetime | None) -> CheckResult:
-    """Whether the newest row that came is at least as new as the newest of earlier syncs."""
-    passed = before is None or (now is not None and now >= before)
-    return CheckResult(
-        name=NEWEST_NOT_OLDER,
-        passed=passed,
-        said=f"newest row {now.isoformat() if now else 'none'}, before {before.isoformat() if before else 'none'}",
-    )
-
-
-def schema_unchanged(before: Mapping[str, str], now: Mapping[str, str], widened: Sequence[str] = ()) -> CheckResult:
-    """Whether the columns are those of before, one line for each that is not.
-
-    Args:
-        before: The columns before the sync and their types; empty if there was no table.
-        now: The columns after it.
-        widened: Which columns became wider, and by which row's value: a sentence for each.
-    """
-    changes = [f"{name} {kind} is new" for name, kind in now.items() if name not in before]
-    changes += [f"{name} {kind} is gone" for name, kind in before.items() if name not in now]
-    changes += [
-        f"{name} is {now[name]}, was {kind}" for name, kind in before.items() if name in now and now[name] != kind
-    ]
-    changes = [] if not before else [each for each in changes if not each.startswith(OWN_COLUMNS)]
-    said = "\n".join([*changes, *widened]) or "no column has changed"
-    return CheckResult(name=SCHEMA_UNCHANGED, passed=not changes, said=said, numbers={"columns_changed": len(changes)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Before:
+class TableBefore:
     """What an endpoint's table was before a sync.
 
     Attributes:
         rows: Rows that were there and not marked as deleted.
         cursor: The highest cursor value seen.
         columns: The columns and their types; empty if there was no table.
-        paths: The paths of the parents that the feed gives; of an endpoint without parents its own.
+        paths: The paths of the endpoint's partitions.
     """
 
     rows: int
@@ -186,50 +40,229 @@ class Before:
     paths: Collection[str]
 
 
-def findings(
-    api: Api,
-    endpoint: Endpoint,
-    tables: DatasetTables,
-    reading: ReadStats,
-    *,
-    counts: Counts,
-    before: Before,
-    columns: Mapping[str, str],
-    whole: bool,
-    share: float,
-    deletions: Deletions,
-    widened: Sequence[str] = (),
-) -> Sequence[CheckResult]:
-    """All findings about an endpoint that was read completely and loaded.
+@dataclass(frozen=True, kw_only=True)
+class TableFacts:
+    """What the checks of one table judge by.
 
-    Args:
+    Attributes:
         api: The API.
         endpoint: The endpoint.
         tables: The API's tables.
-        reading: What came.
         counts: What the table counts.
-        before: What the table was.
-        columns: What its columns are.
-        whole: Whether all there is was read, and not a window or what an API has filtered.
-        share: The setting ``MIN_ROWS_SHARE``.
-        deletions: Which rows are gone upstream, and whether they are marked.
-        widened: Which columns became wider: a sentence for each.
+        rows_before: Rows before the sync, without those marked as deleted.
+        rows_now: Rows after it, without those that should be marked.
+        min_share: The setting ``MIN_ROWS_SHARE``.
+        rows_withheld: Rows that should be marked as deleted and are not, as they are too many at once.
+        rows_short: Rows that the envelopes state and that did not come.
+        lists_unsettled: Lists whose rows moved while they were read.
+        rows_rejected: Rows that cannot be stored.
+        rejected_reason: Why the first of them was rejected.
+        unproven_since: Since when rejected rows keep deletions from being marked, UTC.
+        newest_before: The newest row of earlier syncs, UTC.
+        newest: The newest row, UTC.
+        columns_before: The columns before the sync and their types; empty if there was no table.
+        columns: The columns and their types.
+        widened: Which columns became wider, and by which row's value: a sentence for each.
+        paths: Gives the paths of the endpoint's partitions.
     """
-    remaining = deletions.remaining if deletions.collapsed and deletions.remaining is not None else counts.live
-    made = {
-        KEY_UNIQUE: lambda: key_unique(endpoint, counts.doubled, counts.lacking),
-        PARENTS_EXIST: lambda: parents_exist(endpoint, tables, before.paths),
-        ROWS_NOT_COLLAPSED: lambda: rows_not_collapsed(
-            deletions.before, remaining, share=share, withheld=reading.rows_withheld
+
+    api: Api
+    endpoint: Endpoint
+    tables: DatasetTables
+    counts: Counts
+    rows_before: int
+    rows_now: int
+    min_share: float
+    rows_withheld: int
+    rows_short: int
+    lists_unsettled: int
+    rows_rejected: int
+    rejected_reason: str = ""
+    unproven_since: datetime | None
+    newest_before: datetime | None
+    newest: datetime | None
+    columns_before: Mapping[str, str]
+    columns: Mapping[str, str]
+    widened: Sequence[str] = ()
+    paths: Callable[[], Collection[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a check says of a table.
+
+    Attributes:
+        passed: Whether all is well.
+        message: What was found, for a person.
+        numbers: What it was found by.
+    """
+
+    passed: bool
+    message: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult(Judgement):
+    """What the check ``name`` says of a table."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCheck:
+    """One check of a table.
+
+    Attributes:
+        name: Its name, in the metadata of the asset check.
+        is_error: Whether its failure is an error, and not a warning.
+        describe: What it says when it passes, of an endpoint; empty for an endpoint that it does not apply to.
+        judge: Judges a table.
+    """
+
+    name: str
+    is_error: bool = False
+    describe: Callable[[Api, Endpoint], str]
+    judge: Callable[[TableFacts], Judgement]
+
+
+def has_children(api: Api, endpoint: Endpoint) -> bool:
+    """Whether other endpoints are read for each of its rows."""
+    return any(endpoint.name in other.upstream for other in api.endpoints)
+
+
+def _describe_key(_api: Api, endpoint: Endpoint) -> str:
+    key = ", ".join(endpoint.primary_key)
+    return f"No two rows have the same {key}, and none lacks it." if key else ""
+
+
+def _judge_key(facts: TableFacts) -> Judgement:
+    key, doubled, lacking = ", ".join(facts.endpoint.primary_key), facts.counts.doubled, facts.counts.lacking
+    return Judgement(
+        passed=not doubled and not lacking,
+        message=f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it",
+        numbers={"doubled": doubled, "lacking": lacking},
+    )
+
+
+def _describe_parents(_api: Api, endpoint: Endpoint) -> str:
+    # the table of a snapshot is what this sync was given for all of its parents
+    if not endpoint.primary_key or not endpoint.parents or endpoint.parents.open_ended:
+        return ""
+    return f"Every row's {', '.join(endpoint.path_params)} is that of a parent that is there."
+
+
+def _judge_parents(facts: TableFacts) -> Judgement:
+    endpoint, paths = facts.endpoint, facts.paths()
+    found = facts.tables.distinct(endpoint.name, endpoint.path_params, where_null=DELETED_AT)
+    orphans = [
+        values
+        for values in found
+        if endpoint.path_for(dict(zip(endpoint.path_params, values, strict=True))) not in paths
+    ]
+    shown = "; ".join(", ".join(map(str, values)) for values in orphans[:MAX_EXAMPLES])
+    return Judgement(
+        passed=not orphans,
+        message=f"rows of {len(orphans)} parents that are not there: {shown}"
+        if orphans
+        else "every row's parent is there",
+        numbers={"parents_gone": len(orphans)},
+    )
+
+
+def _describe_collapse(api: Api, endpoint: Endpoint) -> str:
+    stops = "; what is read for each of its rows is not read then" if has_children(api, endpoint) else ""
+    return f"Not many rows fewer than at the sync before (setting MIN_ROWS_SHARE){stops}."
+
+
+def _judge_collapse(facts: TableFacts) -> Judgement:
+    before, now, withheld = facts.rows_before, facts.rows_now, facts.rows_withheld
+    kept = f"; the {withheld} that did not come stay unmarked until the next sync finds the same" if withheld else ""
+    return Judgement(
+        passed=not withheld and not has_collapsed(before, now, share=facts.min_share),
+        message=f"{now} rows, {before} before{kept}",
+        numbers={"rows": now, "rows_before": before, "rows_withheld": withheld},
+    )
+
+
+def _judge_completeness(facts: TableFacts) -> Judgement:
+    short, unsettled, rejected = facts.rows_short, facts.lists_unsettled, facts.rows_rejected
+    message = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
+    if rejected:
+        why = f" ({facts.rejected_reason})" if facts.rejected_reason else ""
+        message += f"; {rejected} rows were rejected{why}, see the table _rejected_rows"
+    if facts.unproven_since:
+        message += f"; where rows are rejected no deletion is marked, since {facts.unproven_since:%Y-%m-%d %H:%M} UTC"
+    return Judgement(
+        passed=not (short or unsettled or rejected or facts.unproven_since),
+        message=message,
+        numbers={"rows_short": short, "lists_unsettled": unsettled, "rows_rejected": rejected},
+    )
+
+
+def _judge_newest(facts: TableFacts) -> Judgement:
+    before, now = facts.newest_before, facts.newest
+    return Judgement(
+        passed=before is None or (now is not None and now >= before),
+        message=f"newest row {now.isoformat() if now else 'none'}, before {before.isoformat() if before else 'none'}",
+    )
+
+
+def _judge_schema(facts: TableFacts) -> Judgement:
+    before, now = facts.columns_before, facts.columns
+    changes = [f"{name} {kind} is new" for name, kind in now.items() if name not in before]
+    changes += [f"{name} {kind} is gone" for name, kind in before.items() if name not in now]
+    changes += [
+        f"{name} is {now[name]}, was {kind}" for name, kind in before.items() if name in now and now[name] != kind
+    ]
+    changes = [] if not before else [each for each in changes if not each.startswith(OWN_COLUMNS)]
+    return Judgement(
+        passed=not changes,
+        message="\n".join([*changes, *facts.widened]) or "no column has changed",
+        numbers={"columns_changed": len(changes)},
+    )
+
+
+KEY_UNIQUE = TableCheck(name="key_unique", is_error=True, describe=_describe_key, judge=_judge_key)
+ROWS_NOT_COLLAPSED = TableCheck(
+    name="rows_not_collapsed", is_error=True, describe=_describe_collapse, judge=_judge_collapse
+)
+TABLE_CHECKS = (
+    KEY_UNIQUE,
+    TableCheck(name="parents_exist", describe=_describe_parents, judge=_judge_parents),
+    ROWS_NOT_COLLAPSED,
+    TableCheck(
+        name="rows_as_stated",
+        describe=lambda _api, _endpoint: (
+            "As many rows came as the API's own totals state, its lists stood still meanwhile, and no row was rejected."
         ),
-        ROWS_AS_STATED: lambda: rows_as_stated(
-            reading.rows_short,
-            reading.lists_unsettled,
-            rejected=reading.rows_rejected,
-            reason=reading.rejected_reason,
-            unproven_since=reading.unproven_since,
+        judge=_judge_completeness,
+    ),
+    TableCheck(
+        name="newest_not_older",
+        describe=lambda _api, endpoint: (
+            "The newest row is not older than the newest of the sync before." if endpoint.cursor_path else ""
         ),
-        NEWEST_NOT_OLDER: lambda: newest_not_older(before.cursor if whole else None, reading.highest),
-        SCHEMA_UNCHANGED: lambda: schema_unchanged(before.columns, columns, widened),
-    }
-    return [made[name]() for name in findings_of(api, endpoint)]
+        judge=_judge_newest,
+    ),
+    TableCheck(
+        name="schema_unchanged",
+        describe=lambda _api, _endpoint: "The table has the columns that it had, of the same types.",
+        judge=_judge_schema,
+    ),
+)
+"""Every check, in the order in which they are shown. A new one is an entry here."""
+
+
+def checks_for(api: Api, endpoint: Endpoint) -> dict[TableCheck, str]:
+    """The checks that apply to an endpoint's table, with what each says when it passes."""
+    return {check: said for check in TABLE_CHECKS if (said := check.describe(api, endpoint))}
+
+
+def check_table(facts: TableFacts) -> list[CheckResult]:
+    """What the checks that apply to a table say of it."""
+    results = []
+    for check in checks_for(facts.api, facts.endpoint):
+        found = check.judge(facts)
+        results.append(CheckResult(name=check.name, passed=found.passed, message=found.message, numbers=found.numbers))
+    return results

@@ -25,9 +25,9 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.definitions import defs
 from analytics_ingest.errors import ConfigurationError
-from analytics_ingest.orchestrate.asset_checks import CHECKS
+from analytics_ingest.orchestrate.asset_checks import ASSET_CHECKS
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest.sync.table_checks import findings_of, schema_unchanged
+from analytics_ingest.sync.table_checks import checks_for
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from dagster import EventLogEntry, ExecuteInProcessResult
 
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
@@ -85,23 +86,23 @@ def tamper(tmp_path: Path, statement: str) -> None:
 def test_every_table_has_two_checks_that_say_what_they_look_at() -> None:
     graph = defs.resolve_asset_graph()
     keys = [AssetKey([api.name, endpoint.name]) for api in APIS.values() for endpoint in api.endpoints]
-    assert graph.asset_check_keys == {AssetCheckKey(key, name) for key in keys for name in CHECKS}
+    assert graph.asset_check_keys == {AssetCheckKey(key, name) for key in keys for name in ASSET_CHECKS}
     for api in APIS.values():
         for endpoint in api.endpoints:
             described = [
                 line
-                for name in CHECKS
+                for name in ASSET_CHECKS
                 for line in graph.get(AssetCheckKey(AssetKey([api.name, endpoint.name]), name)).description.split("\n")
             ]
-            listed = findings_of(api, endpoint)
-            assert sorted(described) == sorted(f"- `{name}`: {said}" for name, said in listed.items())
-    assert set(findings_of(APIS[API], APIS[API].by_name["gates"])) == {
+            listed = checks_for(api, endpoint)
+            assert sorted(described) == sorted(f"- `{each.name}`: {said}" for each, said in listed.items())
+    assert check_names(APIS[API], APIS[API].by_name["gates"]) == {
         *("key_unique", "rows_not_collapsed", "rows_as_stated", "newest_not_older", "schema_unchanged")
     }
-    assert set(findings_of(APIS[API], APIS[API].by_name["gates_rules"])) == {
+    assert check_names(APIS[API], APIS[API].by_name["gates_rules"]) == {
         *("key_unique", "parents_exist", "rows_not_collapsed", "rows_as_stated", "schema_unchanged")
     }
-    assert set(findings_of(APIS[API], APIS[API].by_name["ingestion_status"])) == {
+    assert check_names(APIS[API], APIS[API].by_name["ingestion_status"]) == {
         *("rows_not_collapsed", "rows_as_stated", "schema_unchanged")
     }
 
@@ -164,11 +165,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Recorde
         )
 
 
-def assert_all_found(found: dict[tuple[str, str], Any], name: str, findings: set[str]) -> None:
-    """Both checks of a table tell these findings, which all passed."""
+def check_names(api: Api, endpoint: Endpoint) -> set[str]:
+    """The names of the table checks that apply to an endpoint."""
+    return {check.name for check in checks_for(api, endpoint)}
+
+
+def assert_all_found(found: dict[tuple[str, str], Any], name: str, checks: set[str]) -> None:
+    """Both asset checks of a table tell what these table checks say, which all passed."""
     metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
     told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
-    assert set(told) == findings
+    assert set(told) == checks
     assert all(each.startswith("passed: ") for each in told.values())
 
 
@@ -176,10 +182,10 @@ def test_a_sync_records_both_checks_with_all_that_was_found(recorded: Recorded) 
     for result in recorded.results.values():
         assert result.success
         found = evaluated(result)
-        assert set(found) == {(name, check) for name in WHOLE.by_name for check in CHECKS}
+        assert set(found) == {(name, check) for name in WHOLE.by_name for check in ASSET_CHECKS}
         assert failed(result) == {}
         for name, endpoint in WHOLE.by_name.items():
-            assert_all_found(found, name, set(findings_of(WHOLE, endpoint)))
+            assert_all_found(found, name, check_names(WHOLE, endpoint))
     sound = found["segments", "table_sound"]
     assert sound.severity == AssetCheckSeverity.ERROR
     assert (
@@ -271,7 +277,7 @@ def test_what_was_materialised_is_checked_though_another_endpoint_failed(
 
     assert not result.success
     found = evaluated(result)
-    assert set(found) == {(name, check) for name in ("tags", "ingestion_status", *GATES) for check in CHECKS}
+    assert set(found) == {(name, check) for name in ("tags", "ingestion_status", *GATES) for check in ASSET_CHECKS}
     # a snapshot has no key
     assert_all_found(found, "ingestion_status", {"rows_not_collapsed", "rows_as_stated", "schema_unchanged"})
     observed = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
@@ -403,7 +409,7 @@ def test_checks_without_a_sync_see_what_was_done_to_the_table(
             "key_unique: 2 keys (gate_id, id) have more than one row, 0 rows lack a part of it"
         ),
         ("gates_rules", "table_watched"): (
-            f"schema_unchanged: by_hand text is new\nparents_exist: rows of 1 parents that are not there: {gate}"
+            f"parents_exist: rows of 1 parents that are not there: {gate}\nschema_unchanged: by_hand text is new"
         ),
     }
     tamper(tmp_path, f"DELETE FROM {API}.tags WHERE id != 'x'")
@@ -443,15 +449,6 @@ def test_checks_of_a_table_that_is_not_there_say_so(instance: DagsterInstance) -
 
     assert len(found) == 2
     assert set(found.values()) == {"no table yet: materialise it first"}
-
-
-def test_changed_columns_are_told_one_by_one() -> None:
-    before = {"id": "text", "gone": "text", "size": "bigint", "_dlt_id": "text"}
-    now = {"id": "text", "size": "double", "more": "json", "size__v_text": "text"}
-    said = schema_unchanged(before, now).said.split("\n")
-
-    assert said == ["more json is new", "size__v_text text is new", "gone text is gone", "size is double, was bigint"]
-    assert schema_unchanged({}, now).passed
 
 
 def test_rows_are_shown_only_where_a_setting_asks_for_them(

@@ -58,7 +58,7 @@ def test_every_field_has_a_column_of_its_own(store: Store, trial_api: Trial) -> 
     assert all(isinstance(each[name], int) for each in found.values() for name in ("id", "_row_hash"))
     assert all(each["_deleted_at"] is None for each in found.values())
     again = trial_api.sync()["things"]
-    assert (again.reading.rows_loaded, again.findings[-1].said) == (0, "no column has changed")
+    assert (again.reading.rows_loaded, again.checks[-1].message) == (0, "no column has changed")
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 

@@ -17,7 +17,7 @@ API = "experimentation"
 
 
 def said(result: EndpointResult, check: str) -> str:
-    return next((each.said for each in result.findings if each.name == check and not each.passed), "")
+    return next((each.message for each in result.checks if each.name == check and not each.passed), "")
 
 
 def test_a_key_under_another_name_marks_nothing_and_fails_the_endpoint(

@@ -321,9 +321,9 @@ def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
     rejected = query(tmp_path, f"SELECT reason, row ->> '$.sent.id' FROM {API}._rejected_rows")
     assert {key for _, key in rejected} == stale
     assert all(reason.startswith("the destination does not take it: ") for reason, _ in rejected)
-    [finding] = [each for each in results["tags"].findings if each.name == "rows_as_stated"]
-    assert not finding.passed
-    assert "no deletion is marked, since " in finding.said
+    [check] = [each for each in results["tags"].checks if each.name == "rows_as_stated"]
+    assert not check.passed
+    assert "no deletion is marked, since " in check.message
 
 
 @pytest.mark.parametrize("rows", [2, pytest.param(100, marks=pytest.mark.extended)])

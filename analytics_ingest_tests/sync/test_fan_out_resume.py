@@ -302,7 +302,7 @@ def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     assert result.rows_deleted == lost
-    assert [finding.name for finding in result.findings if not finding.passed] == []
+    assert [check.name for check in result.checks if not check.passed] == []
     left = [row["gate_id"] for row in rules if row["gate_id"] != gone]
     assert sorted(gate for gate, _ in live_keys(tmp_path, API, "gates_rules")) == sorted(left)
 

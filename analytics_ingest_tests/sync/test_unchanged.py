@@ -71,7 +71,7 @@ def test_warehouse_is_opened_once_with_few_queries_and_no_package(
         assert (result.status, result.reading and result.reading.rows_loaded) == ("complete", 0)
         # the counts and checks are those of the first sync's tables
         assert (result.table_rows, result.rows_live) == (first[name].table_rows, first[name].rows_live)
-        assert [each.name for each in result.findings if not each.passed] == []
+        assert [each.name for each in result.checks if not each.passed] == []
 
 
 @pytest.mark.parametrize("most", [0, 30])

@@ -50,7 +50,7 @@ def branches(store: Store, table: dict[str, dict[str, Any]] | None = None) -> di
 def sync(vendor: Before, **mode: Any) -> tuple[ReadStats, int]:
     result = vendor.sync("projects", **mode)["projects"]
     assert result.status == "complete"
-    assert [each for each in result.findings if not each.passed] == []
+    assert [each for each in result.checks if not each.passed] == []
     return result.reading, result.rows_deleted
 
 

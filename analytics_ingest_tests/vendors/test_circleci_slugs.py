@@ -79,7 +79,7 @@ def asked(vendor: Before) -> dict[str, list[str]]:
 
 def check(results: Mapping[str, EndpointResult], *, loaded: int | None = None) -> None:
     assert {name: each.reason for name, each in results.items() if each.status != "complete"} == {}
-    failed = {name: [f.said for f in each.findings if not f.passed] for name, each in results.items()}
+    failed = {name: [f.message for f in each.checks if not f.passed] for name, each in results.items()}
     assert {name: said for name, said in failed.items() if said} == {}
     assert {name: each.rows_deleted for name, each in results.items() if each.rows_deleted} == {}
     if loaded is not None:

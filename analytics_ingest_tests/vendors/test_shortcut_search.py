@@ -138,7 +138,7 @@ def test_of_more_than_1000_matches_the_rest_is_missed_and_none_is_marked_as_dele
     # read twice, to be sure
     assert [each.get("next") for each in asked(shortcut, "is:done")] == [None, "250", "500", "750"] * 2
     assert "project_planning/search_epics: 100 rows fewer came than the API states" in caplog.text
-    assert [each.name for each in result.findings if not each.passed] == ["rows_as_stated"]
+    assert [each.name for each in result.checks if not each.passed] == ["rows_as_stated"]
     assert found(tmp_path, "query = 'is:done'") == [("is:done", 1100 + n) for n in range(1000)]
 
     # one within reach goes, and the next after these comes within reach; of another search one goes too

@@ -192,9 +192,9 @@ def test_a_widened_column_is_reported_and_holds_also_what_no_longer_comes(store:
     assert said.keys() == {"share", "size", "seen_at"}
     assert said["share"] == "share is double, was bigint: the row id 2 has 0.375"
     assert said["seen_at"] == "seen_at is text, was timestamp: the row id 6 has soon"
-    (finding,) = (each for each in result.findings if each.name == "schema_unchanged")
-    assert not finding.passed
-    lines = finding.said.splitlines()
+    (check,) = (each for each in result.checks if each.name == "schema_unchanged")
+    assert not check.passed
+    lines = check.message.splitlines()
     assert {line.split(" ")[0] for line in lines[:3]} == said.keys()
     assert "share is double, was bigint" in lines
     assert lines[3:] == result.widened
