@@ -5,6 +5,8 @@ Lists sit at ``items``, single records and some lists are the whole body. A body
 only within its project.
 """
 
+from functools import partial
+
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
 from analytics_ingest.apis.parents import FromTable, Row
@@ -22,6 +24,11 @@ def org_and_project(row: Row) -> Row:
 
 PROJECT = FromTable("projects", org_id="username", project_id="reponame")
 
+endpoint = partial(Endpoint, data_selector="$", paginator=PAGES)
+"""An endpoint with what most endpoints of this API have in common."""
+with_cursor = partial(endpoint, cursor_path=UPDATED)
+"""The same, of rows that tell when they changed."""
+
 CONTINUOUS_INTEGRATION = Api(
     name="continuous_integration",
     title="Continuous integration",
@@ -38,92 +45,72 @@ CONTINUOUS_INTEGRATION = Api(
         ),
     ),
     endpoints=(
-        Endpoint(
+        with_cursor(
             "context",
             "/v2/context",
-            "items",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="items",
             description="Contexts: named sets of secrets that jobs may use.",
         ),
-        Endpoint(
+        endpoint(
             "self_ids",
             "/v2/me",
-            "$",
-            PAGES,
             description="The user whom the API key belongs to, as version 2 of the API tells it.",
         ),
-        Endpoint(
+        endpoint(
             "self_collaborations",
             "/v2/me/collaborations",
-            "$",
-            PAGES,
             description="The organisations that the key's user works with.",
         ),
-        Endpoint(
+        endpoint(
             "me",
             "/v1.1/me",
-            "$",
-            PAGES,
             primary_key=("analytics_id",),
             description="The user whom the API key belongs to, as version 1.1 of the API tells it.",
         ),
-        Endpoint(
+        endpoint(
             "projects",
             "/v1.1/projects",
-            "$",
-            PAGES,
             primary_key=("vcs_url",),
             description="The projects that the key's user follows.",
         ),
-        Endpoint(
+        with_cursor(
             "pipelines",
             "/v2/pipeline",
-            "items",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="items",
             description="Pipelines: one row for each time that a project's configuration was run.",
         ),
-        Endpoint(
+        endpoint(
             "pipeline_workflows",
             "/v2/pipeline/{pipeline_id}/workflow",
-            "items",
-            PAGES,
+            data_selector="items",
             parents=FromTable("pipelines", pipeline_id="id"),
             timestamps_as_sent=("stopped_at",),
             description="The workflows of each pipeline, as its list shows them.",
         ),
-        Endpoint(
+        endpoint(
             "specific_project",
             "/v2/project/{org_id}/{project_id}",
-            "$",
-            PAGES,
             parents=PROJECT,
             description="Each project's own record: its name, organisation and version control.",
         ),
-        Endpoint(
+        endpoint(
             "workflow",
             "/v2/workflow/{workflow_id}",
-            "$",
-            PAGES,
             parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("stopped_at",),
             description="Each workflow's own record: its status and the times of its course.",
         ),
-        Endpoint(
+        endpoint(
             "workflow_jobs",
             "/v2/workflow/{workflow_id}/job",
-            "items",
-            PAGES,
+            data_selector="items",
             parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("started_at", "stopped_at"),
             description="The jobs of each workflow, approvals included.",
         ),
-        Endpoint(
+        endpoint(
             "jobs",
             "/v2/project/{org_id}/{project_id}/job/{job_number}",
-            "$",
-            PAGES,
             primary_key=("project_slug", "number"),
             parents=FromTable(
                 "workflow_jobs",
@@ -135,20 +122,16 @@ CONTINUOUS_INTEGRATION = Api(
             timestamps_as_sent=("queued_at", "started_at", "stopped_at"),
             description="Each numbered job's own record: executor, duration, parallel runs; approvals have none.",
         ),
-        Endpoint(
+        endpoint(
             "insights_metrics",
             "/v2/insights/pages/{org_id}/{project_id}/summary",
-            "$",
-            PAGES,
             primary_key=("org_id", "project_id"),
             parents=PROJECT,
             description="Each project's success rate, throughput and durations over the reporting window.",
         ),
-        Endpoint(
+        endpoint(
             "insights_branches",
             "/v2/insights/{org_id}/{project_id}/branches",
-            "$",
-            PAGES,
             primary_key=("org_id", "project_id"),
             parents=PROJECT,
             description="The branches of each project that have insights.",

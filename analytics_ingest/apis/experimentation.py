@@ -5,12 +5,19 @@ of ``data``. Ids of rules are unique only within their gate or config, and a con
 config's id.
 """
 
+from functools import partial
+
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
 from analytics_ingest.apis.parents import FromTable
 
 PAGES = page_number(page_param="page", limit_param="limit", limit=100)
 UPDATED = ("updated_at",)
+
+endpoint = partial(Endpoint, data_selector="data", paginator=PAGES)
+"""An endpoint with what most endpoints of this API have in common."""
+with_cursor = partial(endpoint, cursor_path=UPDATED)
+"""The same, of rows that tell when they changed."""
 
 EXPERIMENTATION = Api(
     name="experimentation",
@@ -42,180 +49,126 @@ EXPERIMENTATION = Api(
         ),
     ),
     endpoints=(
-        Endpoint(
+        with_cursor(
             "audit_logs",
             "/v1/audit_logs",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Every change made in the console: who did what to which gate, config or experiment.",
         ),
-        Endpoint(
+        with_cursor(
             "autotunes",
             "/v1/autotunes",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Autotunes: tests that shift traffic to the winning variant by themselves.",
         ),
-        Endpoint(
+        with_cursor(
             "dynamic_configs",
             "/v1/dynamic_configs",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Dynamic configs: values that clients read at run time, targeted by rules.",
         ),
-        Endpoint(
+        endpoint(
             "dynamic_configs_versions",
             "/v1/dynamic_configs/{dynamic_config_id}/versions",
-            "data",
-            PAGES,
             primary_key=("id", "version"),
             parents=FromTable("dynamic_configs", dynamic_config_id="id"),
             description="Every version of each dynamic config; all versions of a config share its id.",
         ),
-        Endpoint(
+        endpoint(
             "dynamic_configs_rules",
             "/v1/dynamic_configs/{dynamic_config_id}/rules",
-            "data[*].rules[*]",
-            PAGES,
+            data_selector="data[*].rules[*]",
             primary_key=("dynamic_config_id", "id"),
             parents=FromTable("dynamic_configs", dynamic_config_id="id"),
             description="The targeting rules of each dynamic config.",
         ),
-        Endpoint(
+        with_cursor(
             "events",
             "/v1/events",
-            "data",
-            PAGES,
             primary_key=("name",),
-            cursor_path=UPDATED,
             description="Events that clients log, one row per event name.",
         ),
-        Endpoint(
+        endpoint(
             "events_metrics",
             "/v1/events/{event_name}/metrics",
-            "data",
-            PAGES,
             primary_key=("event_name", "id"),
             parents=FromTable("events", event_name="name"),
             description="The metrics that are computed from each event.",
         ),
-        Endpoint(
+        with_cursor(
             "experiments",
             "/v1/experiments",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             timestamps_as_sent=("start_time", "end_time", "decision_time"),
             description="Experiments with their hypothesis, groups, allocation and status.",
         ),
-        Endpoint(
+        with_cursor(
             "gates",
             "/v1/gates",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Feature gates: switches that are on or off for a user, decided by rules.",
         ),
-        Endpoint(
+        endpoint(
             "gates_rules",
             "/v1/gates/{gate_id}/rules",
-            "data[*].rules[*]",
-            PAGES,
+            data_selector="data[*].rules[*]",
             primary_key=("gate_id", "id"),
             parents=FromTable("gates", gate_id="id"),
             description="The targeting rules of each gate.",
         ),
-        Endpoint(
+        with_cursor(
             "holdouts",
             "/v1/holdouts",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Holdouts: groups of users kept out of experiments to measure their joint effect.",
         ),
-        Endpoint(
+        endpoint(
             "ingestion_status",
             "/v1/ingestion/status",
-            "data",
-            SINGLE_PAGE,
+            paginator=SINGLE_PAGE,
             primary_key=(),
             timestamps_as_sent=("timestamp",),
             description="How far the ingestion of each data source has come; a snapshot without history.",
         ),
-        Endpoint(
+        with_cursor(
             "ingestion_runs",
             "/v1/ingestion/runs",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Runs of the data ingestion with their state and their times.",
         ),
-        Endpoint(
+        with_cursor(
             "layers",
             "/v1/layers",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Layers: sets of experiments that never share a user.",
         ),
-        Endpoint(
+        with_cursor(
             "metrics",
             "/v1/metrics/list",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Definitions of the metrics by which experiments are judged.",
         ),
-        Endpoint(
+        with_cursor(
             "metrics_values",
             "/v1/metrics/values",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Computed values of the metrics.",
         ),
-        Endpoint(
+        with_cursor(
             "segments",
             "/v1/segments",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Segments: named groups of users that rules can refer to.",
         ),
-        Endpoint(
+        endpoint(
             "segments_ids",
             "/v1/segments/{segment_id}/id_list",
-            "data",
-            PAGES,
             primary_key=("segment_id", "id"),
             parents=FromTable("segments", segment_id="id"),
             description="The ids that belong to each segment that is kept as a list.",
         ),
-        Endpoint(
+        with_cursor(
             "tags",
             "/v1/tags",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="Tags that order gates, configs, experiments and metrics.",
         ),
-        Endpoint(
+        with_cursor(
             "target_apps",
             "/v1/target_app",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="The applications that gates and configs are delivered to.",
         ),
-        Endpoint(
+        with_cursor(
             "users",
             "/v1/users",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             description="People with access to the console, and their role.",
         ),
     ),

@@ -5,6 +5,8 @@ unique only within its workspace; its keys are asked for in each environment of 
 means that the segment is not defined in the environment.
 """
 
+from functools import partial
+
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import offset
 from analytics_ingest.apis.parents import FromTable, JoinOf
@@ -12,6 +14,11 @@ from analytics_ingest.apis.parents import FromTable, JoinOf
 PAGES = offset(offset_param="offset", limit=50)
 UPDATED = ("updated_at",)
 WORKSPACE = FromTable("workspaces", workspace_id="id")
+
+endpoint = partial(Endpoint, data_selector="$", paginator=PAGES)
+"""An endpoint with what most endpoints of this API have in common."""
+with_cursor = partial(endpoint, cursor_path=UPDATED)
+"""The same, of rows that tell when they changed."""
 
 FEATURE_MANAGEMENT = Api(
     name="feature_management",
@@ -31,62 +38,49 @@ FEATURE_MANAGEMENT = Api(
         ),
     ),
     endpoints=(
-        Endpoint(
+        with_cursor(
             "change_requests",
             "/v2/changeRequests",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="data",
             description="Changes to flags and segments that wait for, or went through, approval.",
         ),
-        Endpoint(
+        with_cursor(
             "workspaces",
             "/v2/workspaces",
-            "objects",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="objects",
             description="Workspaces: the projects that flags, segments and environments belong to.",
         ),
-        Endpoint(
+        with_cursor(
             "flag_sets",
             "/v3/flag-sets",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="data",
             description="Named sets of flags that are delivered together.",
         ),
-        Endpoint(
+        with_cursor(
             "users",
             "/v2/users",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="data",
             description="People with access, their status and groups.",
         ),
-        Endpoint(
+        endpoint(
             "segments",
             "/v2/segments/ws/{workspace_id}",
-            "objects",
-            PAGES,
+            data_selector="objects",
             primary_key=("workspace_id", "name"),
             parents=WORKSPACE,
             timestamps_as_sent=("creation_time",),
             description="The segments of each workspace: named lists of keys that flags can target.",
         ),
-        Endpoint(
+        endpoint(
             "environments",
             "/v2/environments/ws/{workspace_id}",
-            "$",
-            PAGES,
             parents=WORKSPACE,
             timestamps_as_sent=("creation_time",),
             description="The environments of each workspace, such as staging and production.",
         ),
-        Endpoint(
+        endpoint(
             "segments_keys",
             "/v2/segments/{environment_id}/{segment_name}/keys",
-            "$",
-            PAGES,
             primary_key=("environment_id", "segment_name", "key"),
             parents=JoinOf(
                 FromTable("environments", environment_id="id", workspace_id="workspace_id"),
@@ -97,35 +91,27 @@ FEATURE_MANAGEMENT = Api(
             retry_status_codes=(404,),
             description="The keys in each segment, per environment of the segment's workspace.",
         ),
-        Endpoint(
+        with_cursor(
             "rollout_statuses",
             "/v2/rolloutStatuses",
-            "$",
-            PAGES,
-            cursor_path=UPDATED,
             description="The stages that a flag's roll-out can be in.",
         ),
-        Endpoint(
+        endpoint(
             "traffic_types",
             "/v2/trafficTypes/ws/{workspace_id}",
-            "$",
-            PAGES,
             parents=WORKSPACE,
             description="The kinds of keys, such as user or account, that each workspace's flags decide on.",
         ),
-        Endpoint(
+        with_cursor(
             "groups",
             "/v2/groups",
-            "objects",
-            PAGES,
-            cursor_path=UPDATED,
+            data_selector="objects",
             description="Groups of users that permissions are given to.",
         ),
-        Endpoint(
+        endpoint(
             "feature_flags",
             "/v2/splits/ws/{workspace_id}",
-            "objects",
-            PAGES,
+            data_selector="objects",
             parents=WORKSPACE,
             timestamps_as_sent=("rollout_status_timestamp", "last_traffic_received_at"),
             description="The feature flags of each workspace, with owner, traffic type and roll-out status.",

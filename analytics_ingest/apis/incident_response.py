@@ -4,12 +4,19 @@ Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Recor
 ``attributes``, the cursor too.
 """
 
+from functools import partial
+
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import page_number
 
 PAGES = page_number(page_param="page[number]", limit_param="page[size]", limit=50)
 UPDATED = ("updated_at", "attributes.updated_at")
 TIMESTAMPS = ("created_at", "updated_at", "attributes.created_at", "attributes.updated_at")
+
+endpoint = partial(Endpoint, data_selector="data", paginator=PAGES)
+"""An endpoint with what most endpoints of this API have in common."""
+with_cursor = partial(endpoint, cursor_path=UPDATED)
+"""The same, of rows that tell when they changed."""
 
 INCIDENT_RESPONSE = Api(
     name="incident_response",
@@ -26,21 +33,15 @@ INCIDENT_RESPONSE = Api(
         ),
     ),
     endpoints=(
-        Endpoint(
+        with_cursor(
             "dashboards",
             "/dashboards",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             timestamps=TIMESTAMPS,
             description="Dashboards over incidents: their owner, period and layout.",
         ),
-        Endpoint(
+        with_cursor(
             "incidents",
             "/incidents",
-            "data",
-            PAGES,
-            cursor_path=UPDATED,
             timestamps=TIMESTAMPS,
             description="Incidents with severity, status, services concerned and the times of their course.",
         ),

@@ -5,6 +5,8 @@ epic, its group or its iteration: comments and history are read for the stories 
 under several objectives, one objective under several categories.
 """
 
+from functools import partial
+
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor
 from analytics_ingest.apis.parents import FromTable, UnionOf
@@ -23,6 +25,11 @@ STORIES = UnionOf(
         FromTable("iterations_stories", story_id="id"),
     )
 )
+
+endpoint = partial(Endpoint, data_selector="data", paginator=SINGLE_PAGE)
+"""An endpoint with what most endpoints of this API have in common."""
+with_cursor = partial(endpoint, cursor_path=UPDATED)
+"""The same, of rows that tell when they changed."""
 
 PROJECT_PLANNING = Api(
     name="project_planning",
@@ -51,211 +58,152 @@ PROJECT_PLANNING = Api(
         ),
     ),
     endpoints=(
-        Endpoint(
+        with_cursor(
             "categories",
             "/v1/categories",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="Categories that group milestones and objectives.",
         ),
-        Endpoint(
+        endpoint(
             "categories_milestones",
             "/v1/categories/{category_id}/milestones",
-            "data",
-            SINGLE_PAGE,
             primary_key=("category_id", "id"),
             parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The milestones under each category.",
         ),
-        Endpoint(
+        endpoint(
             "categories_objectives",
             "/v1/categories/{category_id}/objectives",
-            "data",
-            SINGLE_PAGE,
             primary_key=("category_id", "id"),
             parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The objectives under each category.",
         ),
-        Endpoint(
+        with_cursor(
             "custom_fields",
             "/v1/custom-fields",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="Fields that the organisation added to its stories, with their values.",
         ),
-        Endpoint(
+        endpoint(
             "epic_workflow",
             "/v1/epic-workflow",
-            "data",
-            SINGLE_PAGE,
             description="The workflow that epics go through: its states and their order.",
         ),
-        Endpoint(
+        with_cursor(
             "epics",
             "/v1/epics",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             timestamps_as_sent=COURSE,
             description="Epics: larger pieces of work, made of stories.",
         ),
-        Endpoint(
+        endpoint(
             "epics_comments",
             "/v1/epics/{epic_id}/comments",
-            "data",
-            SINGLE_PAGE,
             parents=FromTable("epics", epic_id="id"),
             description="The comments on each epic.",
         ),
-        Endpoint(
+        endpoint(
             "epics_stories",
             "/v1/epics/{epic_id}/stories",
-            "data",
-            SINGLE_PAGE,
             parents=FromTable("epics", epic_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each epic.",
         ),
-        Endpoint(
+        with_cursor(
             "files",
             "/v1/files",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="Files that were uploaded to stories.",
         ),
-        Endpoint(
+        with_cursor(
             "groups",
             "/v1/groups",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="Groups: the teams that stories are given to.",
         ),
-        Endpoint(
+        endpoint(
             "groups_stories",
             "/v1/groups/{group_id}/stories",
-            "data",
-            SINGLE_PAGE,
             parents=FromTable("groups", group_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each group.",
         ),
-        Endpoint(
+        with_cursor(
             "iterations",
             "/v1/iterations",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             timestamps_as_sent=("start_date", "end_date"),
             description="Iterations: the time boxes that stories are planned into.",
         ),
-        Endpoint(
+        endpoint(
             "iterations_stories",
             "/v1/iterations/{iteration_id}/stories",
-            "data",
-            SINGLE_PAGE,
             parents=FromTable("iterations", iteration_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each iteration.",
         ),
-        Endpoint(
+        with_cursor(
             "labels",
             "/v1/labels",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="Labels on stories and epics.",
         ),
-        Endpoint(
+        endpoint(
             "member",
             "/v1/member",
-            "data",
-            SINGLE_PAGE,
             description="The member whom the API key belongs to.",
         ),
-        Endpoint(
+        with_cursor(
             "members",
             "/v1/members",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="Everyone in the organisation, with role and state.",
         ),
-        Endpoint(
+        with_cursor(
             "milestones",
             "/v1/milestones",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             timestamps_as_sent=COURSE,
             description="Milestones: dates or goals that epics lead to.",
         ),
-        Endpoint(
+        endpoint(
             "milestones_epics",
             "/v1/milestones/{milestone_id}/epics",
-            "data",
-            SINGLE_PAGE,
             primary_key=("milestone_id", "id"),
             parents=FromTable("milestones", milestone_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each milestone.",
         ),
-        Endpoint(
+        with_cursor(
             "objectives",
             "/v1/objectives",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             timestamps_as_sent=COURSE,
             description="Objectives that the organisation pursues, with their key results.",
         ),
-        Endpoint(
+        endpoint(
             "objectives_epics",
             "/v1/objectives/{objective_id}/epics",
-            "data",
-            SINGLE_PAGE,
             primary_key=("objective_id", "id"),
             parents=FromTable("objectives", objective_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each objective.",
         ),
-        Endpoint(
+        with_cursor(
             "workflows",
             "/v1/workflows",
-            "data",
-            SINGLE_PAGE,
-            cursor_path=UPDATED,
             description="The workflows that stories go through, with their states.",
         ),
-        Endpoint(
+        endpoint(
             "stories_comments",
             "/v1/stories/{story_id}/comments",
-            "data",
-            SINGLE_PAGE,
             parents=STORIES,
             description="The comments on each story, whichever of epic, group or iteration it was found in.",
         ),
-        Endpoint(
+        endpoint(
             "story_history",
             "/v1/stories/{story_id}/history",
-            "data",
-            SINGLE_PAGE,
             primary_key=("story_id", "id"),
             parents=STORIES,
             timestamps_as_sent=("changed_at",),
             description="What happened to each story: every change, who made it and when.",
         ),
-        Endpoint(
+        with_cursor(
             "search_epics",
             "/v1/search/epics",
-            "data",
-            SEARCH,
-            cursor_path=UPDATED,
+            paginator=SEARCH,
             timestamps_as_sent=COURSE,
             description="All epics as the search finds them.",
         ),
