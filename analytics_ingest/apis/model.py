@@ -214,6 +214,9 @@ class Api:
     probes: tuple[ChangeProbe, ...] = ()
 
     def __post_init__(self) -> None:
+        auth = dict(self.auth)
+        if auth.pop("type", None) not in ("bearer", "api_key") or auth.pop("location", "header") != "header":
+            raise ValueError(f"{self.name}: its auth is not supported: use a bearer token, or an API key in a header")
         seen: set[str] = set()
         for endpoint in self.endpoints:
             unknown = set(endpoint.after) - seen

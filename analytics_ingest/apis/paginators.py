@@ -18,6 +18,15 @@ TOTAL_PATHS = (
 """Where envelopes state how many rows there are in all; the first that holds a whole number counts."""
 
 
+SUPPORTED = {
+    "single_page": {"type"},
+    "page_number": {"type", "base_page", "page_param", "total_path"},
+    "offset": {"type", "limit", "offset_param", "limit_param", "total_path"},
+    "cursor": {"type", "cursor_param", "cursor_path"},
+}
+"""dlt's paginators that ``http/paginator.py`` guards, with their arguments. Links in headers are not among them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Paginator:
     """One of dlt's paginators with its arguments, and the page size that goes with it.
@@ -42,6 +51,20 @@ class Paginator:
     cursor_is_link: bool = False
     next_path: str | None = None
     total_path: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what is not supported.
+
+        Raises:
+            ValueError: A kind of paginator, an argument of it, or a field that it has no use for.
+        """
+        kind = self.config.get("type")
+        if kind not in SUPPORTED:
+            raise ValueError(f"paginator {kind!r} is not supported: use one of {', '.join(SUPPORTED)}")
+        if unknown := sorted(self.config.keys() - SUPPORTED[kind]):
+            raise ValueError(f"paginator {kind!r} has no {', '.join(unknown)}")
+        if kind != "cursor" and (self.cursor_path_else or self.cursor_is_link):
+            raise ValueError(f"paginator {kind!r} has no cursor")
 
 
 def page_number(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
-from analytics_ingest.apis.paginators import SINGLE_PAGE
+from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator
 from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.apis.registry import APIS
 
@@ -273,3 +275,32 @@ def test_a_probe_looks_at_a_list_without_parents_with_two_requests_at_most(api):
         assert api.by_name[probe.endpoint].parents is None
         assert probe.endpoint in probe.concerns
         assert probe.blind
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        {},
+        {"type": "http_basic", "username": "user"},
+        {"type": "oauth2_client_credentials"},
+        {"type": "api_key", "name": "key", "location": "query"},
+    ],
+)
+def test_auth_that_cannot_work_is_refused_as_it_is_declared(auth: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="its auth is not supported: use a bearer token, or an API key in a header"):
+        replace(APIS["experimentation"], auth=auth)
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ({"config": {"type": "header_link"}}, "paginator 'header_link' is not supported"),
+        ({"config": {"type": "json_link", "next_url_path": "next"}}, "paginator 'json_link' is not supported"),
+        ({"config": {}}, "paginator None is not supported"),
+        ({"config": {"type": "cursor", "cursor_body_path": "next"}}, "paginator 'cursor' has no cursor_body_path"),
+        ({"config": {"type": "single_page"}, "cursor_is_link": True}, "paginator 'single_page' has no cursor"),
+    ],
+)
+def test_paginator_that_cannot_work_is_refused_as_it_is_declared(declared: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        Paginator(**declared)
