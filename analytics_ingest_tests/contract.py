@@ -105,9 +105,9 @@ def plain_fields_arrive_as_they_were_sent(passes: Passes, name: str) -> None:
 
 def every_requested_page_is_booked_on_its_endpoint(passes: Passes, name: str) -> None:
     for done in passes.each:
-        reading = done.results[name].reading
-        assert reading is not None
-        assert reading.meter.requests == done.requests[name]
+        stats = done.results[name].stats
+        assert stats is not None
+        assert stats.meter.requests == done.requests[name]
 
 
 def second_sync_without_changes_loads_nothing(passes: Passes, name: str) -> None:
@@ -115,8 +115,8 @@ def second_sync_without_changes_loads_nothing(passes: Passes, name: str) -> None
     result = unchanged.results[name]
 
     assert result.status == "complete"
-    assert result.reading is not None
-    assert result.reading.rows_loaded == 0
+    assert result.stats is not None
+    assert result.stats.rows_loaded == 0
     assert result.rows_deleted == 0
     assert Counter(map(str, unchanged.tables[name][1])) == Counter(map(str, first.tables[name][1]))
 
@@ -124,14 +124,14 @@ def second_sync_without_changes_loads_nothing(passes: Passes, name: str) -> None
 def only_what_changed_is_loaded_and_what_vanished_is_marked(passes: Passes, name: str) -> None:
     result = passes.later.results[name]
     before, after = passes.unchanged.truth[name], passes.later.truth[name]
-    assert result.reading is not None
+    assert result.stats is not None
     if not passes.api.by_name[name].primary_key:
-        assert result.reading.rows_loaded == (len(after) if after != before else 0)
+        assert result.stats.rows_loaded == (len(after) if after != before else 0)
         return
     then = dict(zip(keyed(passes, name, before), before, strict=True))
     now = dict(zip(keyed(passes, name, after), after, strict=True))
 
-    assert result.reading.rows_loaded == sum(now[key] != then.get(key) for key in now)
+    assert result.stats.rows_loaded == sum(now[key] != then.get(key) for key in now)
     assert result.rows_deleted == len(then.keys() - now.keys())
 
 
@@ -151,13 +151,13 @@ def known_columns_are_there_whatever_came(passes: Passes, name: str) -> None:
 
 def counts_of_a_result_are_those_of_the_table(passes: Passes, name: str) -> None:
     result = passes.first.results[name]
-    assert result.reading is not None
+    assert result.stats is not None
 
     assert result.table_rows == len(passes.first.tables[name][1]) == len(passes.first.truth[name])
-    assert result.reading.rows_read >= result.reading.rows_loaded >= result.table_rows
-    assert not result.reading.failures
-    assert result.reading.rows_rejected == 0
-    assert result.reading.doubt == ""
+    assert result.stats.rows_read >= result.stats.rows_loaded >= result.table_rows
+    assert not result.stats.failures
+    assert result.stats.rows_rejected == 0
+    assert result.stats.doubt == ""
 
 
 def cursor_is_the_highest_value_upstream(passes: Passes, name: str) -> None:

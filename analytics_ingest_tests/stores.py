@@ -59,10 +59,10 @@ def duckdb_store(folder: Path) -> Iterator[Store]:
 def postgres_store(_: Path) -> Iterator[Store]:
     """A database of its own on the PostgreSQL server."""
     with postgres_database() as (credentials, connect):
-        reading = connect()
+        stats = connect()
 
         def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
-            cursor = reading.cursor()
+            cursor = stats.cursor()
             found = {}
             for name in names:
                 cursor.execute(f'SELECT * FROM {api}."{name}"')
@@ -71,7 +71,7 @@ def postgres_store(_: Path) -> Iterator[Store]:
 
         @contextmanager
         def writing() -> Iterator[Execute]:
-            cursor = reading.cursor()
+            cursor = stats.cursor()
             yield lambda sql, values: cursor.execute(sql.replace("?", "%s").replace(" JSON", " JSONB"), values)
 
         yield Store(

@@ -123,7 +123,7 @@ class ParentSource(ABC):
         return {}
 
     @abstractmethod
-    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """One row per request with its ``MARK``, duplicates possible, in no order."""
 
 
@@ -188,7 +188,7 @@ class FromTable(ParentSource):
         """See ``ParentSource.settles``."""
         return self._settled is not None or self._settled_after is not None
 
-    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
         asked = [pair[0] for pair in (self._settled, self._where) if pair]
         asked += [name for name in (self._updated, self._settled_after) if name]
@@ -201,13 +201,13 @@ class FromTable(ParentSource):
             if self._derive:
                 row = {name: value for name, value in {**row, **self._derive(row)}.items() if name in self.params}
             updated_at = as_time(told[self._updated]) if self._updated else None
-            row[MARK] = ParentVersion(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, scope))
+            row[MARK] = ParentVersion(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, window))
             yield row
 
-    def _is_settled(self, told: Row, scope: DateWindow) -> bool:
+    def _is_settled(self, told: Row, window: DateWindow) -> bool:
         if self._settled and told[self._settled[0]] not in self._settled[1]:
             return False
-        return self.settles and (self._settled_after is None or scope.is_before(as_time(told[self._settled_after])))
+        return self.settles and (self._settled_after is None or window.is_before(as_time(told[self._settled_after])))
 
 
 @dataclass(frozen=True)
@@ -235,10 +235,10 @@ class UnionOf(ParentSource):
         """See ``ParentSource.columns_of``."""
         return {name: column for feed in self.feeds for name, column in feed.columns_of(resource).items()}
 
-    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
         for feed in self.feeds:
-            yield from feed.rows(read, scope)
+            yield from feed.rows(read, window)
 
 
 @dataclass(frozen=True)
@@ -268,12 +268,12 @@ class JoinOf(ParentSource):
         """See ``ParentSource.columns_of``."""
         return {**self.left.columns_of(resource), **self.right.columns_of(resource)}
 
-    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
         partners: dict[Any, list[dict[str, Any]]] = {}
-        for row in self.right.rows(read, scope):
+        for row in self.right.rows(read, window):
             partners.setdefault(row.pop(self.on), []).append(row)
-        for row in self.left.rows(read, scope):
+        for row in self.left.rows(read, window):
             for partner in partners.get(row.pop(self.on), ()):
                 yield row | partner | {MARK: row[MARK].merged_with(partner[MARK])}
 
@@ -348,11 +348,11 @@ class FromRenamed(ParentSource):
         """The API's name for a parent, if it is known; else the name as it is."""
         return names.get(self.identify(value) or "", value)
 
-    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
         names = self.names(read)
         known = frozenset(names.values())
-        for row in self.feed.rows(read, scope):
+        for row in self.feed.rows(read, window):
             value = row[self.param]
             current = self.current(value, names)
             if current != value:
@@ -400,11 +400,11 @@ class Constants(ParentSource):
         """See ``ParentSource.columns_of``."""
         return self.otherwise.columns_of(resource) if self.otherwise else {}
 
-    def rows(self, read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        values = scope.options.get(self.setting) or self.given
+        values = window.options.get(self.setting) or self.given
         if self.otherwise and not values:
-            yield from self.otherwise.rows(read, scope)
+            yield from self.otherwise.rows(read, window)
         for value in values:
             yield {self.name: value, MARK: UNMARKED}
 
@@ -425,9 +425,9 @@ class EachDay(ParentSource):
         """See ``ParentSource.params``."""
         return (self.name,)
 
-    def rows(self, _read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, _read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        for day in scope.days():
+        for day in window.days():
             yield {self.name: day.isoformat(), MARK: UNMARKED}
 
 
@@ -443,6 +443,6 @@ class DateRange(ParentSource):
         """See ``ParentSource.params``."""
         return (self.first, self.last)
 
-    def rows(self, _read: ReadTable, scope: DateWindow) -> Iterator[dict[str, Any]]:
+    def rows(self, _read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        yield {self.first: scope.recent_day.isoformat(), self.last: scope.today.isoformat(), MARK: UNMARKED}
+        yield {self.first: window.recent_day.isoformat(), self.last: window.today.isoformat(), MARK: UNMARKED}

@@ -13,8 +13,8 @@ from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.partitions import FeedRows, partitions_from
-from analytics_ingest.extract.reading import Partition
 from analytics_ingest.extract.rows import ROW_HASH, content_hash, sent_hash
+from analytics_ingest.extract.stats import Partition
 from analytics_ingest.http.session import ApiSession, Meter
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def _fingerprint(api: Api, probe: ChangeProbe, session: ApiSession) -> str:
         parent = api.by_name[name]
         rows.add(name, _first_page(api, parent, session, Partition(path=parent.path, params={})).rows)
     looked = replace(endpoint, params={**endpoint.params, **probe.params})
-    scope = build_date_window(session.settings, now=datetime.now(UTC))
+    window = build_date_window(session.settings, now=datetime.now(UTC))
     seen = []
-    for partition in islice(partitions_from(endpoint, rows.read, scope), MAX_PARENTS):
+    for partition in islice(partitions_from(endpoint, rows.read, window), MAX_PARENTS):
         page = _first_page(api, looked, session, partition)
         hashes = [row[ROW_HASH] for row in page.rows] + [sent_hash(sent) for _, sent in page.rejected]
         seen.append({"path": partition.path, "total": page.total, "rows": sorted(hashes)})

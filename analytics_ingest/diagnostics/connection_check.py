@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.errors import ReadError
-    from analytics_ingest.extract.reading import Partition
+    from analytics_ingest.extract.stats import Partition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ class _Check:
         self._api = api
         self._session = session
         self._rows = FeedRows(api)
-        self._scope = build_date_window(session.settings, now=datetime.now(UTC))
+        self._window = build_date_window(session.settings, now=datetime.now(UTC))
         self._unread: set[str] = set()
         self._reached = False
 
@@ -139,7 +139,7 @@ class _Check:
             return ConnectionCheckResult(
                 subject=name, outcome="not tried", said=f"left out by {self._setting('skip_endpoints')}"
             )
-        ask = next(partitions_from(endpoint, self._rows.read, self._scope), None)
+        ask = next(partitions_from(endpoint, self._rows.read, self._window), None)
         if ask is None:
             return ConnectionCheckResult(subject=name, outcome="not tried", said=f"not tried: {self._lacks(endpoint)}")
         try:

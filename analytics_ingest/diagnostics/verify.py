@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.parents import DateWindow
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.reading import Limits, Partition
+    from analytics_ingest.extract.stats import Limits, Partition
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
 Key = tuple[str, ...]
@@ -101,7 +101,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
     session = ApiSession(api, settings, log=log.getChild("requests"))
     names = set(api.by_name) if selected is None else selected
     rows = FeedRows(api)
-    scope = build_date_window(settings, now=datetime.now(UTC))
+    window = build_date_window(settings, now=datetime.now(UTC))
     unread: dict[str, VerifyResult] = {}
     try:
         with warehouse.read() as tables:
@@ -115,7 +115,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
                     unread[endpoint.name] = obstacle
                     continue
                 try:
-                    fresh.append(_UpstreamKeys(endpoint, session, rows, scope, columns.get(endpoint.name, {}), limits))
+                    fresh.append(_UpstreamKeys(endpoint, session, rows, window, columns.get(endpoint.name, {}), limits))
                 except ConfigurationError as error:
                     unread[endpoint.name] = VerifyResult(endpoint=endpoint, outcome="failed", reason=str(error))
                 except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are compared
@@ -165,12 +165,12 @@ class _UpstreamKeys:
         endpoint: Endpoint,
         session: ApiSession,
         feeds: FeedRows,
-        scope: DateWindow,
+        window: DateWindow,
         columns: Mapping[str, str],
         limits: Limits,
     ) -> None:
         self.endpoint = endpoint
-        self.asks = list(partitions_from(endpoint, feeds.read, scope))
+        self.asks = list(partitions_from(endpoint, feeds.read, window))
         self.keys: set[Key] = set()
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()

@@ -20,7 +20,9 @@ from analytics_ingest.extract.failure_budget import PROBATION, FailureBudget
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.parent_row_buffer import ParentRowBuffer
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.reading import (
+from analytics_ingest.extract.row_filter import RowFilter
+from analytics_ingest.extract.rows import ROW_HASH
+from analytics_ingest.extract.stats import (
     COLLAPSED,
     CURSOR,
     FIELDS,
@@ -30,8 +32,6 @@ from analytics_ingest.extract.reading import (
     ReadFailure,
     ReadStats,
 )
-from analytics_ingest.extract.row_filter import RowFilter
-from analytics_ingest.extract.rows import ROW_HASH
 from analytics_ingest.http.session import Pause
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.extract.fan_out import FanOutPlan
-    from analytics_ingest.extract.reading import Partition, TableSnapshot
+    from analytics_ingest.extract.stats import Partition, TableSnapshot
     from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.http.session import ApiSession
 
@@ -72,7 +72,7 @@ class EndpointReader:
         limit: int | None,
         stored: TableSnapshot,
         state: Mapping[str, Any],
-        sweep: FanOutPlan,
+        fan_out_plan: FanOutPlan,
         mode: SyncOptions,
         started: datetime,
         log: logging.Logger,
@@ -86,16 +86,16 @@ class EndpointReader:
             limit: Rows per page.
             stored: What the warehouse holds of it.
             state: The resource's state, as the last sync left it; empty if that was of another profile.
-            sweep: The parents to ask.
+            fan_out_plan: The parents to ask.
             mode: What the sync is asked to do.
             started: When the sync began.
             log: Gets a line of progress now and then.
             keep: The columns that the feeds of its children need; none, if it has none.
         """
         self.endpoint = endpoint
-        self.sweep = sweep
+        self.fan_out_plan = fan_out_plan
         self.stored = stored
-        self.reading = ReadStats(parents=len(sweep.parents))
+        self.stats = ReadStats(parents=len(fan_out_plan.parents))
         self._name = f"{session.api.name}/{endpoint.name}"
         self._mode = mode
         self._session = session
@@ -108,7 +108,7 @@ class EndpointReader:
             endpoint,
             session,
             limit=limit,
-            meter=self.reading.meter,
+            meter=self.stats.meter,
             columns=stored.columns,
             remembered=self._state.get(FIELDS, {}),
             limits=stored.limits,
@@ -139,13 +139,13 @@ class EndpointReader:
         self._given: list[dict[str, Any]] = []
         self._given_rejected: list[tuple[str, Any]] = []
         self._stopped = False
-        self._patience = FailureBudget(len(sweep.parents))
+        self._failure_budget = FailureBudget(len(fan_out_plan.parents))
         self._asked = self._reached = 0
-        self._late = sum(parent.naming.late for parent in sweep.parents)
+        self._late = sum(parent.naming.late for parent in fan_out_plan.parents)
         self._ended_early = self._ended_lists = 0
         self._over: set[str] = set()
         self.admitted = self.closed = self.broken = False
-        self.kept = ParentRowBuffer(endpoint.primary_key, keep)
+        self.parent_rows = ParentRowBuffer(endpoint.primary_key, keep)
         self._begun = self._placed = time.monotonic()
         self._progress = Progress(
             self._name, log, interval=session.settings.progress_interval, counts_parents=endpoint.parents is not None
@@ -162,12 +162,12 @@ class EndpointReader:
     @property
     def left(self) -> int:
         """Lists that are still to be read, or being read."""
-        return (self._asked if self._stopped else self.reading.parents) - self.reading.parents_done
+        return (self._asked if self._stopped else self.stats.parents) - self.stats.parents_done
 
     @property
     def complete(self) -> bool:
         """True once every parent was asked and nothing failed."""
-        return self.reading.parents_done == self.reading.parents and not self.reading.failures
+        return self.stats.parents_done == self.stats.parents and not self.stats.failures
 
     @property
     def loading_bytes(self) -> int:
@@ -177,12 +177,12 @@ class EndpointReader:
     @property
     def exhausted(self) -> bool:
         """Whether ``next_parent`` will never give a parent again."""
-        return self._stopped or self._asked == len(self.sweep.parents)
+        return self._stopped or self._asked == len(self.fan_out_plan.parents)
 
     def next_parent(self) -> Partition | None:
         """The parent to read next; ``None`` if there is none, or none as long as it is not known how others end."""
         with self._lock:
-            parents = self.sweep.parents
+            parents = self.fan_out_plan.parents
             probation = self._asked >= PROBATION and not self.admitted
             early = len(parents) - self._late
             # whether a late one is requested depends on the answers to all others
@@ -231,9 +231,9 @@ class EndpointReader:
             self._ended_early += not page.parent.naming.late
             self._ended_lists += 1
             if error is None or self._is_absence(error):
-                self._patience.answered()
-            elif self._patience.is_exhausted(error.kind, done=self._ended_lists):
-                self._stopped = self.reading.given_up = True
+                self._failure_budget.answered()
+            elif self._failure_budget.is_exhausted(error.kind, done=self._ended_lists):
+                self._stopped = self.stats.given_up = True
 
     def _is_absence(self, error: ReadError) -> bool:
         """Whether a list could not be read as its parent is gone, or does not have it."""
@@ -257,15 +257,15 @@ class EndpointReader:
             self.fail(self._session.unexpected(error, page.parent.path))
             if page.over and page.parent.path not in self._over:
                 self._over.add(page.parent.path)
-                self.reading.parents_done += 1
+                self.stats.parents_done += 1
 
     def _book(self, page: PageResult) -> None:
-        reading = self.reading
-        reading.pages += page.pages
-        reading.rows_read += page.read
-        reading.rows_short += page.short
-        reading.lists_unsettled += page.unsettled
-        reading.highest = max(filter(None, (reading.highest, page.highest)), default=None)
+        stats = self.stats
+        stats.pages += page.pages
+        stats.rows_read += page.read
+        stats.rows_short += page.short
+        stats.lists_unsettled += page.unsettled
+        stats.highest = max(filter(None, (stats.highest, page.highest)), default=None)
         if page.rejected and not self.broken:
             self._reject(page.rejected)
             self.deletions.reject(page.parent.path)
@@ -275,10 +275,10 @@ class EndpointReader:
             page.rows = []
         size = page.size * len(page.rows) // max(page.read, 1)
         if self.endpoint.primary_key:
-            reading.rows_loaded += len(page.rows)
+            stats.rows_loaded += len(page.rows)
             self._rows += page.rows
             self._loading_bytes += size
-            self.kept.note(page.rows)
+            self.parent_rows.note(page.rows)
         elif page.again:
             self._snapshot = []
         else:
@@ -288,7 +288,7 @@ class EndpointReader:
         if self.over:
             self._all_ended()
         else:
-            self._progress.log_if_due(reading)
+            self._progress.log_if_due(stats)
 
     def finish_package(self) -> bool:
         """Ends the reader's part of a package. True if there is anything to load."""
@@ -356,7 +356,7 @@ class EndpointReader:
         types, stored = self._types, self.types.stored
         new = {name: kind for name, kind in types.items() if name not in stored}
         if not stored:
-            new = {**empty_types(self.endpoint, [parent.params for parent in self.sweep.parents[:1]]), **new}
+            new = {**empty_types(self.endpoint, [parent.params for parent in self.fan_out_plan.parents[:1]]), **new}
         hints = new | {name: kind for name, kind in types.items() if kind == "json"}
         return build_resource(self.endpoint, self._items(ends=ends), hints, replaces=ends and self._replaces)
 
@@ -372,7 +372,7 @@ class EndpointReader:
             yield self._arrow(self._snapshot)
         elif self._replaces or (self._makes_table and not rows):
             yield dlt.mark.materialize_table_schema()
-        self.sweep.loaded(self._state, datetime.now(UTC))
+        self.fan_out_plan.loaded(self._state, datetime.now(UTC))
         # dlt forgets the state of a resource that it replaces
         if self._replaces or self._state != self._committed:
             state = dlt.current.resource_state(self.endpoint.name)
@@ -400,7 +400,7 @@ class EndpointReader:
             ends: Whether what ends the endpoint's part of the package is among it.
         """
         if self._given or self._replaces or self._makes_table:
-            known = empty_types(self.endpoint, [parent.params for parent in self.sweep.parents[:1]])
+            known = empty_types(self.endpoint, [parent.params for parent in self.fan_out_plan.parents[:1]])
             self.types.store(
                 {name: kind for name, kind in {**known, **self._types}.items() if name not in self.types.stored}
             )
@@ -428,7 +428,7 @@ class EndpointReader:
 
     def reject(self, row: Mapping[str, Any], reason: str) -> None:
         """Rejects a row that the destination does not take; of this endpoint nothing is marked as deleted then."""
-        self.reading.rows_loaded -= 1
+        self.stats.rows_loaded -= 1
         self._reject([(reason, {name: value for name, value in row.items() if name != ROW_HASH})])
         self._vanished, self._marks_deleted = [], False
         self.deletions.reject(self.endpoint.path)
@@ -439,8 +439,8 @@ class EndpointReader:
         with self._lock:
             self._stopped = self.broken = True
         self._marks_deleted = False
-        self.reading.failures.insert(0, ReadFailure(self.endpoint.path, str(error), error.kind))
-        self.reading.rows_loaded -= len(self._rows) + len(self._given)
+        self.stats.failures.insert(0, ReadFailure(self.endpoint.path, str(error), error.kind))
+        self.stats.rows_loaded -= len(self._rows) + len(self._given)
         self._rows, self._rejected, self._vanished, self._snapshot = [], [], [], []
         self._given, self._given_rejected = [], []
         self._replaces = self._makes_table = False
@@ -480,41 +480,41 @@ class EndpointReader:
     @property
     def _there(self) -> frozenset[str] | None:
         """Paths of all parents, once every one was read completely: rows of another one are gone with it."""
-        return self.sweep.paths if self.complete else None
+        return self.fan_out_plan.paths if self.complete else None
 
     def _find_vanished(self, there: frozenset[str] | None) -> None:
         if self._marks_deleted:
             self._vanished += self.deletions.take(self._filter.unseen(), there, added=self._filter.added)
 
     def _reject(self, rejected: list[tuple[str, Any]]) -> None:
-        self.reading.rows_rejected += len(rejected)
-        self.reading.rejected_reason = self.reading.rejected_reason or rejected[0][0]
+        self.stats.rows_rejected += len(rejected)
+        self.stats.rejected_reason = self.stats.rejected_reason or rejected[0][0]
         self._rejected += rejected
 
     def _ended(self, page: PageResult) -> None:
         """Books the end of one parent's pages."""
-        reading, path = self.reading, page.parent.path
-        reading.parents_done += 1
+        stats, path = self.stats, page.parent.path
+        stats.parents_done += 1
         self._over.add(path)
         if page.failure and not self._is_absence(page.failure):
-            reading.failures.append(ReadFailure(path, str(page.failure), page.failure.kind))
-            self.sweep.failed.add(path)
+            stats.failures.append(ReadFailure(path, str(page.failure), page.failure.kind))
+            self.fan_out_plan.failed.add(path)
             return
         if page.failure:
-            reading.parents_missing += 1
+            stats.parents_missing += 1
             self._undefined_now.add(path)
-        self.sweep.failed.discard(path)
+        self.fan_out_plan.failed.discard(path)
         if not (page.short or page.unsettled or self._stopped):
             self.deletions.prove(path)
 
     def _all_ended(self) -> None:
-        reading = self.reading
-        reading.seconds = time.monotonic() - self._begun
-        gone = reading.parents_missing
-        if gone and gone == reading.parents and self.sweep.whole and self.endpoint.on_404 == "parent gone":
+        stats = self.stats
+        stats.seconds = time.monotonic() - self._begun
+        gone = stats.parents_missing
+        if gone and gone == stats.parents and self.fan_out_plan.whole and self.endpoint.on_404 == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"
-            reading.failures.append(ReadFailure(self.endpoint.path, why, FailureKind.NOT_FOUND))
-        self._progress.end(reading, complete=self.complete)
+            stats.failures.append(ReadFailure(self.endpoint.path, why, FailureKind.NOT_FOUND))
+        self._progress.end(stats, complete=self.complete)
         finisher = self._lists.finisher
         for field, column in sorted({**finisher.renamed, **finisher.names.apart}.items()):
             self._log.warning(
@@ -523,38 +523,38 @@ class EndpointReader:
             )
         for widened in self.widened:
             self._log.warning(f"{self._name}: {widened}")
-        if reading.doubt:
-            self._log.warning(f"{self._name}: {reading.doubt}")
+        if stats.doubt:
+            self._log.warning(f"{self._name}: {stats.doubt}")
 
     def _reach(self) -> None:
         """Notes how far a sweep has come that goes on: those before are read, those after it may be."""
-        parents, reached = self.sweep.parents, self._reached
+        parents, reached = self.fan_out_plan.parents, self._reached
         while parents[reached].path in self._over:
             reached += 1
         worth = self._rows or time.monotonic() - self._placed >= CHECKPOINT_SECONDS
         if reached > self._reached and worth and not self._stopped:
             self._reached, self._placed = reached, time.monotonic()
-            self.sweep.reach(self._state, parents[reached - 1].path)
+            self.fan_out_plan.reach(self._state, parents[reached - 1].path)
 
     def _close(self) -> None:
         """Does what is left once every list was read: the snapshot, the empty table, the state."""
         self.closed = True
         if self.endpoint.parents and not self._stopped:
-            self.sweep.end(self._state)
+            self.fan_out_plan.end(self._state)
         self._note_undefined()
         self._find_vanished(self._there)
         if not self.complete:
             return
-        reading, stored = self.reading, self.stored
+        stats, stored = self.stats, self.stored
         if not self.endpoint.primary_key:
             self.deletions.compare(len(self._snapshot))
         self._note_collapse()
         self._note_unproven()
         if self._replaces_snapshot():
-            reading.rows_loaded = len(self._snapshot)
+            stats.rows_loaded = len(self._snapshot)
             self._replaces = True
         self._makes_table = not self.types.stored
-        highest = max(filter(None, (reading.highest, stored.cursor)), default=None)
+        highest = max(filter(None, (stats.highest, stored.cursor)), default=None)
         if highest is not None and highest != stored.cursor and not self._mode.windowed:
             self._state[CURSOR] = highest.isoformat()
 
@@ -570,7 +570,7 @@ class EndpointReader:
         """Notes in the state which parents have no such child, so that the next sync believes their 404 at once."""
         if self.endpoint.on_404 != "not defined":
             return
-        known = self._undefined if self.sweep.paths is None else self._undefined & self.sweep.paths
+        known = self._undefined if self.fan_out_plan.paths is None else self._undefined & self.fan_out_plan.paths
         if now := sorted((known - self._over) | self._undefined_now):
             self._state[UNDEFINED] = now
         else:
@@ -580,7 +580,7 @@ class EndpointReader:
         """Notes in the state how many rows are left, so that the next sync that finds the same takes it as true."""
         if self.deletions.collapsed:
             self._state[COLLAPSED] = self.deletions.remaining
-        elif self.reads_everything and self.sweep.whole:
+        elif self.reads_everything and self.fan_out_plan.whole:
             self._state.pop(COLLAPSED, None)
 
     def _note_unproven(self) -> None:
@@ -589,7 +589,7 @@ class EndpointReader:
             return
         if self.deletions.unproven:
             self._state.setdefault(UNPROVEN, self._started.isoformat())
-        elif self.sweep.whole:
+        elif self.fan_out_plan.whole:
             self._state.pop(UNPROVEN, None)
         since = self._state.get(UNPROVEN)
-        self.reading.unproven_since = datetime.fromisoformat(since) if since else None
+        self.stats.unproven_since = datetime.fromisoformat(since) if since else None

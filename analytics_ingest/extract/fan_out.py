@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from analytics_ingest.apis.model import Endpoint
-    from analytics_ingest.extract.reading import Partition
+    from analytics_ingest.extract.stats import Partition
 
 UNFINISHED = "sweep"
 """Key in the resource's state: the sweep that did not end, as mode, began and the path it has come to."""

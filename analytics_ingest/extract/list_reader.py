@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.errors import AuthenticationError, ReadError
 from analytics_ingest.extract.list_stability import ListConsistency
-from analytics_ingest.extract.reading import NO_LIMITS, Limits
 from analytics_ingest.extract.rows import NO_COLUMNS, RowNormalizer, RowRejectedError, excluded_fields
+from analytics_ingest.extract.stats import NO_LIMITS, Limits
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.session import Pause
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis.model import Endpoint
-    from analytics_ingest.extract.reading import Partition
+    from analytics_ingest.extract.stats import Partition
     from analytics_ingest.http.client import RawPage
     from analytics_ingest.http.session import ApiSession, Meter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.parents import DateWindow
-from analytics_ingest.extract.reading import Partition
+from analytics_ingest.extract.stats import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,13 +59,13 @@ class FeedRows:
         return (tuple(row[name] for name in columns) for row in self._rows[resource])
 
 
-def partitions_from(endpoint: Endpoint, read: ReadTable, scope: DateWindow) -> Iterator[Partition]:
+def partitions_from(endpoint: Endpoint, read: ReadTable, window: DateWindow) -> Iterator[Partition]:
     """One for each parent that has values for the path, each once; one in all for an endpoint without parents."""
     if endpoint.parents is None:
         yield Partition(path=endpoint.path, params={})
         return
     seen: set[tuple[str, str]] = set()
-    for row in endpoint.parents.rows(read, scope):
+    for row in endpoint.parents.rows(read, window):
         params = {name: row[name] for name in endpoint.parents.params}
         path = path_of(endpoint, params)
         if path is not None and (path, str(params)) not in seen:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import logging
 
-    from analytics_ingest.extract.reading import ReadStats
+    from analytics_ingest.extract.stats import ReadStats
 
 
 class Progress:
@@ -29,17 +29,17 @@ class Progress:
         self._counts_parents = counts_parents
         self._told = time.monotonic()
 
-    def log_if_due(self, reading: ReadStats) -> None:
+    def log_if_due(self, stats: ReadStats) -> None:
         """A line, if it is time for one."""
         now = time.monotonic()
         if now - self._told >= self._interval:
             self._told = now
-            self._log.info(self._line(reading))
+            self._log.info(self._line(stats))
 
-    def end(self, reading: ReadStats, *, complete: bool) -> None:
+    def end(self, stats: ReadStats, *, complete: bool) -> None:
         """The last line."""
-        self._log.info(f"{self._line(reading)}, done" if complete else self._line(reading))
+        self._log.info(f"{self._line(stats)}, done" if complete else self._line(stats))
 
-    def _line(self, reading: ReadStats) -> str:
-        parents = f"{reading.parents_done} of {reading.parents} parents, " if self._counts_parents else ""
-        return f"{self._name}: {parents}{reading.pages} pages, {reading.rows_read} rows"
+    def _line(self, stats: ReadStats) -> str:
+        parents = f"{stats.parents_done} of {stats.parents} parents, " if self._counts_parents else ""
+        return f"{self._name}: {parents}{stats.pages} pages, {stats.rows_read} rows"

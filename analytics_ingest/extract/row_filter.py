@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.reading import TableSnapshot
     from analytics_ingest.extract.rows import RowNormalizer
+    from analytics_ingest.extract.stats import TableSnapshot
     from analytics_ingest.extract.sync_options import SyncOptions
 
 SEEN = ""

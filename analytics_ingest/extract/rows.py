@@ -250,9 +250,9 @@ class RowNormalizer:
                 raise self._key_problem(row)
             if not self._takes_nul and isinstance(value, str) and "\0" in value:
                 raise RowRejectedError(f"{name} has the character NUL, which the destination's texts cannot hold")
-        scope = tuple(row[name] for name in self._given_key)
+        window = tuple(row[name] for name in self._given_key)
         for name in self._own_key:
-            self._check_form(name, row[name], (name, *scope))
+            self._check_form(name, row[name], (name, *window))
 
     def _check_form(self, name: str, value: Any, place: tuple[Any, ...]) -> None:
         """Keeps 7 and "7" of one parent apart, which one column cannot: the one that comes later is rejected.

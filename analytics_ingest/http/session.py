@@ -111,7 +111,7 @@ class ApiSession:
         self.settings = settings
         self.clock = clock or Clock()
         self._log = log
-        self._gate = RequestThrottle(settings)
+        self._throttle = RequestThrottle(settings)
         self._redactor = Redactor(
             [settings.api_key.get_secret_value()],
             fields=[*settings.exclude_columns, *(name for each in api.endpoints for name in each.secrets)],
@@ -120,9 +120,9 @@ class ApiSession:
 
     def close(self) -> None:
         """Closes the connections and ends the limiter. Requests that are under way or wait for bytes end at once."""
-        self._gate.shut(ReadError("the sync has ended"))
+        self._throttle.shut(ReadError("the sync has ended"))
         self._http.close()
-        self._gate.dispose()
+        self._throttle.dispose()
 
     def unexpected(self, error: Exception, where: str) -> ReadError:
         """An error that no code expects, as the failure of what it happened to; the traceback goes to the log.
@@ -178,13 +178,13 @@ class ApiSession:
                 meter.add(retries=1, wait_seconds=seconds)
                 expected = failure.status in status_codes
                 self._log_retry(failure, request, tries=tries, seconds=seconds, expected=expected)
-                if self._gate.waits_for(ticket):
+                if self._throttle.waits_for(ticket):
                     # no other request may be sent meanwhile, so there is nothing else to do
                     self.clock.sleep(seconds)
                 else:
                     yield Pause(seconds=seconds, expected=expected)
         finally:
-            self._gate.give_back(ticket)
+            self._throttle.give_back(ticket)
 
     def sleeping(self, steps: Iterator[T | Pause]) -> Iterator[T]:
         """The steps without their pauses, which are slept in the calling thread."""
@@ -204,10 +204,10 @@ class ApiSession:
         codes: set[int],
     ) -> Response:
         while True:
-            with self._gate.slot(ticket) as left_after:
+            with self._throttle.slot(ticket) as left_after:
                 meter.add(requests=1)
                 answer = self._answer(request, ticket)
-            if answer.status_code != 429 or self._gate.pause_for(ticket, left_after=left_after):
+            if answer.status_code != 429 or self._throttle.pause_for(ticket, left_after=left_after):
                 break
             answer.release()
             # another request is the probe: this 429 tells nothing new, so it does not count as a try
@@ -224,22 +224,22 @@ class ApiSession:
         try:
             return self._http.get(request)
         except ResponseTooLargeError:
-            self._gate.resume(ticket)
+            self._throttle.resume(ticket)
             raise FinalReadError(
                 f"the answer is larger than {self._setting('max_answer_bytes')} allows "
                 f"({self.settings.max_answer_bytes:,} bytes): lower the rows per page, or raise the setting"
             ) from None
         except ResponseTimeoutError:
-            self._gate.no_response(ticket)
+            self._throttle.no_response(ticket)
             raise RetriableError(
                 f"no answer: it was not complete after {self.settings.answer_timeout:g} s, which is all that "
                 f"{self._setting('answer_timeout')} allows"
             ) from None
         except CertificateError as error:
-            self._gate.no_response(ticket)
+            self._throttle.no_response(ticket)
             raise FinalReadError(f"no answer: {self._certificate_advice(error)}") from None
         except NoResponseError as error:
-            self._gate.no_response(ticket)
+            self._throttle.no_response(ticket)
             proxy = f" (the proxy is set by {error.proxy_variable})" if error.proxy_variable else ""
             raise RetriableError(f"no answer: {self.foreign(str(error))}{proxy}") from None
 
@@ -260,7 +260,7 @@ class ApiSession:
     def _check_status(self, answer: Response, ticket: RequestTicket, codes: set[int]) -> None:
         status = answer.status_code
         if status in WITH_ROWS or status == 204:
-            self._gate.resume(ticket)
+            self._throttle.resume(ticket)
             return
         said = self._described(answer)
         if status == 401:
@@ -268,10 +268,10 @@ class ApiSession:
                 f"{self.api.name} refused the key ({f'401 {self.foreign(answer.reason)}'.strip()}): "
                 f"check {self._setting('api_key')}. It said: {said}"
             )
-            self._gate.shut(refused)
+            self._throttle.shut(refused)
             raise refused
         if status != 429:
-            self._gate.resume(ticket)
+            self._throttle.resume(ticket)
         if status in codes or status >= 500:
             after = self._pause(answer.headers, limited=status == 429)
             if after > self.settings.max_wait:

@@ -183,7 +183,7 @@ def _secrets(api: Api) -> set[str]:
 
 def _is_refused(result: EndpointResult) -> bool:
     """Whether the key lacks a permission, and nothing else was wrong."""
-    failures = result.reading.failures if result.reading else []
+    failures = result.stats.failures if result.stats else []
     return result.status == "skipped" or {failure.kind for failure in failures} == {FailureKind.FORBIDDEN}
 
 

@@ -81,28 +81,28 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
         metadata["columns_widened"] = MetadataValue.json(list(result.widened))
     if result.cursor:
         metadata["highest_cursor"] = MetadataValue.timestamp(result.cursor)
-    if result.reading:
-        reading = result.reading
+    if result.stats:
+        stats = result.stats
         metadata |= {
-            "rows_read": reading.rows_read,
-            "rows_loaded": reading.rows_loaded,
+            "rows_read": stats.rows_read,
+            "rows_loaded": stats.rows_loaded,
             "rows_deleted": result.rows_deleted,
-            "rows_short": reading.rows_short,
-            "lists_unsettled": reading.lists_unsettled,
+            "rows_short": stats.rows_short,
+            "lists_unsettled": stats.lists_unsettled,
             "rows_live": result.rows_live,
             "rows_before": result.rows_before,
-            "rows_rejected": reading.rows_rejected,
-            "rows_withheld": reading.rows_withheld,
-            "pages": reading.pages,
-            "requests": reading.meter.requests,
-            "retries": reading.meter.retries,
-            "wait_seconds": round(reading.meter.wait_seconds, 3),
-            "duration_seconds": round(reading.seconds, 3),
+            "rows_rejected": stats.rows_rejected,
+            "rows_withheld": stats.rows_withheld,
+            "pages": stats.pages,
+            "requests": stats.meter.requests,
+            "retries": stats.meter.retries,
+            "wait_seconds": round(stats.meter.wait_seconds, 3),
+            "duration_seconds": round(stats.seconds, 3),
         }
-        if reading.unproven_since:
-            metadata["deletions_unproven_since"] = MetadataValue.timestamp(reading.unproven_since)
+        if stats.unproven_since:
+            metadata["deletions_unproven_since"] = MetadataValue.timestamp(stats.unproven_since)
         if result.endpoint.parents:
-            metadata |= {"parents": reading.parents, "parents_missing": reading.parents_missing}
+            metadata |= {"parents": stats.parents, "parents_missing": stats.parents_missing}
     return metadata
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.config.api import load_settings, retired_settings, unprotected_key
 from analytics_ingest.errors import IngestError
-from analytics_ingest.extract.reading import is_of
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.stats import is_of
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.session import ApiSession
@@ -247,7 +247,7 @@ class ApiSync:
                 settings=self._settings,
             )
         return EndpointResult(
-            endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.reading), reading=reader.reading
+            endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.stats), stats=reader.stats
         )
 
     def _register_blocker(self, result: EndpointResult) -> EndpointResult:

@@ -80,7 +80,11 @@ class LoadPackage:
     def _ending(self) -> Sequence[EndpointReader]:
         if self.completed_parents:
             # and those whose children began ahead of the load: no child is loaded before its parents
-            return [reader for reader in self.readers if reader in self._awaited or (reader.over and reader.kept.rows)]
+            return [
+                reader
+                for reader in self.readers
+                if reader in self._awaited or (reader.over and reader.parent_rows.rows)
+            ]
         if self._loading() - self._rows_before >= max(MAX_PACKAGE_ROWS, self._rows_before // PACKAGE_GROWTH_DIVISOR):
             return self.readers
         if sum(reader.loading_bytes for reader in self.readers) >= self._most_bytes:
@@ -94,7 +98,7 @@ class LoadPackage:
         return self._ended if not self._awaited and left >= WORTH_LOADING else []
 
     def _loading(self) -> int:
-        return sum(reader.reading.rows_loaded for reader in self.readers)
+        return sum(reader.stats.rows_loaded for reader in self.readers)
 
     def _done(self) -> int:
-        return sum(reader.reading.parents_done for reader in self.readers)
+        return sum(reader.stats.parents_done for reader in self.readers)

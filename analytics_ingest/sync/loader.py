@@ -139,7 +139,7 @@ class Loader:
         parts = deque([rows])
         rejected: list[tuple[dict[str, Any], str]] = []
         failed, loaded = 0, False
-        rejectable = reader.reading.rows_read - reader.reading.rows_rejected
+        rejectable = reader.stats.rows_read - reader.stats.rows_rejected
         while parts:
             part = parts.popleft()
             reader.give_rows(part)

@@ -45,11 +45,11 @@ class PendingParentRows:
     def is_known(self, tables: DatasetTables) -> bool:
         """Whether it is certain what the table will hold, and that no check of it will stand against its children."""
         reader = self._reader
-        if not (reader.over and reader.complete and self._key) or reader.reading.doubt or reader.kept.rows is None:
+        if not (reader.over and reader.complete and self._key) or reader.stats.doubt or reader.parent_rows.rows is None:
             return False
         if self._columns and ROW_HASH not in self._columns:
             return False
-        names = {name for row in reader.kept.rows.values() for name in row if name != ROW_HASH}
+        names = {name for row in reader.parent_rows.rows.values() for name in row if name != ROW_HASH}
         if not all(self._is_plain(name) for name in names):
             return False
         now = sum(1 for _ in self.rows(tables, ()))
@@ -57,7 +57,7 @@ class PendingParentRows:
 
     def rows(self, tables: DatasetTables, wanted: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The rows, as ``parents.ReadTable`` gives them."""
-        kept = self._reader.kept.rows or {}
+        kept = self._reader.parent_rows.rows or {}
         present = [name for name in wanted if name in self._columns]
         live = DELETED_AT if DELETED_AT in self._columns else None
         if self._columns:
@@ -73,7 +73,7 @@ class PendingParentRows:
 
     def _is_plain(self, name: str) -> bool:
         """Whether the values of a column come back from the destination as they are."""
-        kept = self._reader.kept.rows or {}
+        kept = self._reader.parent_rows.rows or {}
         values = [row[name] for row in kept.values() if row.get(name) is not None]
         kinds = {type(value) for value in values}
         if not values:

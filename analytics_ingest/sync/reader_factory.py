@@ -14,8 +14,8 @@ from analytics_ingest.extract.endpoint_reader import EndpointReader
 from analytics_ingest.extract.fan_out import SWEPT, plan_fan_out
 from analytics_ingest.extract.former_rows import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import feed_columns
-from analytics_ingest.extract.reading import CURSOR, Limits, TableSnapshot
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.extract.stats import CURSOR, Limits, TableSnapshot
 from analytics_ingest.sync.stored_parents import changing_paths, read_partitions, table_reader
 from analytics_ingest.sync.table_checks import TableBefore
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.fan_out import FanOutPlan
-    from analytics_ingest.extract.reading import Partition
+    from analytics_ingest.extract.stats import Partition
     from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.http.session import ApiSession
     from analytics_ingest.sync.pending_parents import PendingParentRows
@@ -97,8 +97,8 @@ class ReaderFactory:
             raise IngestError(
                 f"the warehouse has a table {self._api.name}.{endpoint.name} that no sync has made: rename or drop it"
             )
-        scope = build_date_window(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
-        parents = read_partitions(self._api, endpoint, tables, scope, columns=columns, pending=pending, log=self._log)
+        window = build_date_window(self._session.settings, self._mode, now=self._started, first=SWEPT not in state)
+        parents = read_partitions(self._api, endpoint, tables, window, columns=columns, pending=pending, log=self._log)
         stored = self._stored(endpoint, tables, columns, state, pending)
         before = TableBefore(
             rows=len(stored.hashes) or len(stored.rows),
@@ -113,7 +113,7 @@ class ReaderFactory:
             limit=page_limit(self._api, endpoint),
             stored=stored,
             state=state,
-            sweep=self._sweep(endpoint, parents, tables, there, state, pending=known_ahead),
+            fan_out_plan=self._fan_out_plan(endpoint, parents, tables, there, state, pending=known_ahead),
             mode=self._mode,
             started=self._started,
             log=self._log,
@@ -150,7 +150,7 @@ class ReaderFactory:
         former = _former(endpoint, tables, there, renamed)
         return TableSnapshot(hashes=hashes, columns=there, cursor=cursor_of(state), former=former, limits=limits)
 
-    def _sweep(
+    def _fan_out_plan(
         self,
         endpoint: Endpoint,
         parents: Sequence[Partition],

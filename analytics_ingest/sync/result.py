@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
-    from analytics_ingest.extract.reading import ReadStats
+    from analytics_ingest.extract.stats import ReadStats
     from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
 
@@ -38,7 +38,7 @@ class EndpointResult:
             are loaded. ``skipped``: not read, as something it needs failed, or as a setting says.
         reason: Why it failed or was skipped.
         alarming: Whether somebody has to look at the reason, also if it is only skipped.
-        reading: What came, and what it cost.
+        stats: What came, and what it cost.
         rows_deleted: Rows found gone upstream by this sync.
         table_rows: Rows in its table now; ``None`` if it was not loaded.
         rows_live: Those of them that are not marked as deleted.
@@ -54,7 +54,7 @@ class EndpointResult:
     status: Literal["complete", "failed", "skipped"]
     reason: str = ""
     alarming: bool = False
-    reading: ReadStats | None = None
+    stats: ReadStats | None = None
     rows_deleted: int = 0
     table_rows: int | None = None
     rows_live: int | None = None
@@ -78,11 +78,11 @@ class EndpointResult:
         return ""
 
 
-def failure_reason(reading: ReadStats) -> str:
+def failure_reason(stats: ReadStats) -> str:
     """Why an endpoint was not read completely: its first failure, and how many more there are."""
-    first = reading.failures[0]
-    more = f" (and {len(reading.failures) - 1} more like it)" if len(reading.failures) > 1 else ""
-    rest = "; after so many in a row the other parents were not asked" if reading.given_up else ""
+    first = stats.failures[0]
+    more = f" (and {len(stats.failures) - 1} more like it)" if len(stats.failures) > 1 else ""
+    rest = "; after so many in a row the other parents were not asked" if stats.given_up else ""
     return f"{first.path} {first.reason}{more}{rest}"
 
 
@@ -111,20 +111,20 @@ def build_result(
         types: Its columns and their types, as they are in the destination.
         settings: The API's settings.
     """
-    name, reading = reader.endpoint.name, reader.reading
+    name, stats = reader.endpoint.name, reader.stats
     if reader.named:
         before = replace(before, paths={*before.paths, *reader.named})
-    reason = "" if reader.complete else failure_reason(reading)
+    reason = "" if reader.complete else failure_reason(stats)
     checked = reader.complete and columns is not None
     counts = tables.counts(name, reader.endpoint.primary_key, where_null=DELETED_AT) if columns else None
     if reader.deletions.collapsed and counts and reader.deletions.remaining is not None:
-        reading.rows_withheld = max(0, counts.live - reader.deletions.remaining)
+        stats.rows_withheld = max(0, counts.live - reader.deletions.remaining)
     shown = [each for each in dict.fromkeys((*reader.endpoint.primary_key, *types)) if not each.startswith("_")]
     return EndpointResult(
         endpoint=reader.endpoint,
         status="complete" if reader.complete else "failed",
         reason=reason,
-        reading=reading,
+        stats=stats,
         rows_deleted=deleted,
         table_rows=counts.rows if counts else None,
         rows_live=counts.live if counts else None,
@@ -152,7 +152,7 @@ def _facts(
     settings: Settings,
 ) -> TableFacts:
     """What the checks judge by, of an endpoint that was read completely and loaded."""
-    reading, deletions = reader.reading, reader.deletions
+    stats, deletions = reader.stats, reader.deletions
     return TableFacts(
         api=api,
         endpoint=reader.endpoint,
@@ -161,15 +161,15 @@ def _facts(
         rows_before=deletions.before,
         rows_now=deletions.remaining if deletions.collapsed and deletions.remaining is not None else counts.live,
         min_share=settings.min_rows_share,
-        rows_withheld=reading.rows_withheld,
-        rows_short=reading.rows_short,
-        lists_unsettled=reading.lists_unsettled,
-        rows_rejected=reading.rows_rejected,
-        rejected_reason=reading.rejected_reason,
-        unproven_since=reading.unproven_since,
+        rows_withheld=stats.rows_withheld,
+        rows_short=stats.rows_short,
+        lists_unsettled=stats.lists_unsettled,
+        rows_rejected=stats.rows_rejected,
+        rejected_reason=stats.rejected_reason,
+        unproven_since=stats.unproven_since,
         # of a window, or of what an API has filtered, the newest row tells nothing
         newest_before=before.cursor if reader.reads_everything else None,
-        newest=reading.highest,
+        newest=stats.highest,
         columns_before=before.columns,
         columns=types,
         widened=reader.widened,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.apis.parents import MARK, NAMING, FromRenamed
 from analytics_ingest.errors import IngestError, MissingParentError
 from analytics_ingest.extract.partitions import path_of
-from analytics_ingest.extract.reading import NO_NAMING, Partition
 from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.stats import NO_NAMING, Partition
 
 if TYPE_CHECKING:
     import logging
@@ -28,7 +28,7 @@ def read_partitions(
     api: Api,
     endpoint: Endpoint,
     tables: DatasetTables,
-    scope: DateWindow,
+    window: DateWindow,
     *,
     columns: Mapping[str, Collection[str]],
     pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
@@ -40,7 +40,7 @@ def read_partitions(
         api: The API.
         endpoint: The child.
         tables: Where the parents are.
-        scope: What the sync covers of what no table lists.
+        window: What the sync covers of what no table lists.
         columns: The columns of each table that is there.
         pending: Parents that are read and not loaded yet.
         log: Told of parents that are passed over.
@@ -61,7 +61,7 @@ def read_partitions(
     read = table_reader(endpoint, tables, columns=columns, pending=pending)
     by_path: dict[str, Partition] = {}
     left_out = 0
-    for row in endpoint.parents.rows(read, scope):
+    for row in endpoint.parents.rows(read, window):
         mark, naming = row.pop(MARK), row.pop(NAMING, NO_NAMING)
         path = path_of(endpoint, row)
         if path is None:

@@ -53,12 +53,12 @@ def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[
     results = list(run)
     if failed := [f"{result.endpoint.name}: {result.reason}" for result in results if result.status == "failed"]:
         raise RuntimeError("; ".join(failed))
-    readings = [result.reading for result in results if result.reading]
+    readings = [result.stats for result in results if result.stats]
     return {
-        "requests": sum(reading.meter.requests for reading in readings),
-        "retries": sum(reading.meter.retries for reading in readings),
-        "rows": sum(reading.rows_read for reading in readings),
-        "loaded": sum(reading.rows_loaded for reading in readings),
+        "requests": sum(stats.meter.requests for stats in readings),
+        "retries": sum(stats.meter.retries for stats in readings),
+        "rows": sum(stats.rows_read for stats in readings),
+        "loaded": sum(stats.rows_loaded for stats in readings),
         "packages": packages(api),
     }
 

@@ -197,8 +197,8 @@ def test_a_row_of_the_year_2099_does_not_move_the_cursor(sandbox):
     highest = max(datetime.fromisoformat(row["updated_at"]) for row in rows[1:] if row["updated_at"])
     rows[0]["updated_at"] = "2099-01-01T00:00:00Z"
     result = sync("experimentation", "gates")["gates"]
-    assert (result.reading.highest, result.cursor) == (highest, highest)
-    assert (result.status, result.reading.rows_loaded) == ("complete", len(rows))
+    assert (result.stats.highest, result.cursor) == (highest, highest)
+    assert (result.status, result.stats.rows_loaded) == ("complete", len(rows))
 
 
 def test_fields_are_named_as_their_columns_are():

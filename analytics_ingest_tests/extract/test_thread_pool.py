@@ -10,7 +10,7 @@ import pytest
 
 from analytics_ingest.extract import thread_pool as pool_module
 from analytics_ingest.extract.list_reader import PageResult
-from analytics_ingest.extract.reading import Partition
+from analytics_ingest.extract.stats import Partition
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause

@@ -118,12 +118,12 @@ def check(rows: Rows, results: dict[str, EndpointResult], warehouse: Warehouse) 
             continue
         assert results[name].status == "complete", results[name].reason
         check_values(sent, table, rejected, keyed=name == "things")
-        if not (results[name].reading.rows_rejected or results[name].reading.rows_withheld):
+        if not (results[name].stats.rows_rejected or results[name].stats.rows_withheld):
             # and nothing else is there
             markers = {row["marker"] for row in sent}
             assert {row["marker"] for row in table.rows} <= markers
     if results["parts"].status == "skipped":
-        assert results["things"].status == "failed" or results["things"].reading.rows_withheld
+        assert results["things"].status == "failed" or results["things"].stats.rows_withheld
         return
     rejected = [row["marker"] for row in held.rejected("parts")]
     table = held.table("parts")
@@ -144,7 +144,7 @@ def keys(warehouse: Warehouse) -> set[str]:
 
 
 def loaded(results: dict[str, EndpointResult]) -> dict[str, int]:
-    return {name: result.reading.rows_loaded for name, result in results.items() if result.reading}
+    return {name: result.stats.rows_loaded for name, result in results.items() if result.stats}
 
 
 def shown(results: dict[str, EndpointResult]) -> str:
@@ -173,7 +173,7 @@ def run_draw(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
             before = keys(warehouse)
             results = upstream.sync(log=LOG)
             check(rows, results, warehouse)
-            if (things := results["things"].reading) and things.rows_rejected:
+            if (things := results["things"].stats) and things.rows_rejected:
                 # a list of which a row was rejected does not tell which rows are gone
                 assert before <= keys(warehouse)
             if results["parts"].status == "skipped":
@@ -185,7 +185,7 @@ def run_draw(draw: Trials, upstream: Trial, warehouse: Warehouse) -> None:
             for secret in (KEY, KEY[:-1], KEY[1:]):
                 assert secret not in shown(results) + shown(again)
         # where a row is rejected nothing of its list is marked as deleted, and its children stay too
-        whole = all(result.reading and not result.reading.rows_rejected for result in again.values())
+        whole = all(result.stats and not result.stats.rows_rejected for result in again.values())
         for each in verify_api(API, log=LOG):
             extra = each.extra.count if whole else 0
             assert (each.missing.count, each.doubled, extra) == (0, 0, 0), (

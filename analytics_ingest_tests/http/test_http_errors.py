@@ -108,7 +108,7 @@ def test_children_that_are_forbidden_for_every_parent_are_given_up_after_five(sh
     result = sync(API, "events", "events_metrics")["events_metrics"]
     assert shared.requests.count(API, "events_metrics") == 5
     assert result.status == "failed"
-    assert [failure.status for failure in result.reading.failures] == [403] * 5
+    assert [failure.status for failure in result.stats.failures] == [403] * 5
     assert result.reason.endswith(" (and 4 more like it); after so many in a row the other parents were not asked")
 
 
@@ -121,8 +121,8 @@ def test_few_parents_that_are_all_forbidden_are_asked_once_each(shared):
 def test_children_that_are_forbidden_for_some_parents_are_read_for_the_others(tmp_path, shared):
     shared.options.faults = [Fault(api=API, path=METRICS, status=403, skip=1, times=5)]
     result = sync(API, "events", "events_metrics")["events_metrics"]
-    assert (result.status, result.reading.parents_done, len(result.reading.failures)) == ("failed", 8, 5)
-    refused = {unquote(failure.path.split("/")[3]) for failure in result.reading.failures}
+    assert (result.status, result.stats.parents_done, len(result.stats.failures)) == ("failed", 8, 5)
+    refused = {unquote(failure.path.split("/")[3]) for failure in result.stats.failures}
     assert live_keys(tmp_path, API, "events_metrics") == [
         key for key in expected_keys(shared.world, API, "events_metrics") if key[0] not in refused
     ]
@@ -131,15 +131,15 @@ def test_children_that_are_forbidden_for_some_parents_are_read_for_the_others(tm
 def test_children_of_a_parent_that_is_gone_are_skipped_and_counted(shared):
     shared.options.faults = [Fault(api=API, path=METRICS, status=404, times=1)]
     result = sync(API, "events", "events_metrics")["events_metrics"]
-    assert (result.status, result.reading.failures) == ("complete", [])
-    assert (result.reading.parents_missing, result.reading.parents_done) == (1, 8)
+    assert (result.status, result.stats.failures) == ("complete", [])
+    assert (result.stats.parents_missing, result.stats.parents_done) == (1, 8)
     assert shared.requests.count(API, "events_metrics", 404) == 1
 
 
 def test_children_that_no_parent_has_are_a_failure(shared, clock):
     shared.options.faults = [Fault(api=API, path=METRICS, status=404)]
     result = sync(API, "events", "events_metrics")["events_metrics"]
-    assert (result.status, result.reading.parents_missing) == ("failed", 8)
+    assert (result.status, result.stats.parents_missing) == ("failed", 8)
     assert result.reason == ("/v1/events/{event_name}/metrics every one of 8 parents answered 404: is the path right?")
     assert (shared.requests.count(API, "events_metrics"), clock.slept) == (8, [])
 
@@ -147,7 +147,7 @@ def test_children_that_no_parent_has_are_a_failure(shared, clock):
 def test_a_segment_that_is_not_defined_in_an_environment_is_skipped_after_the_retries(tmp_path, shared, clock):
     api = "feature_management"
     result = sync(api, *UP_TO_KEYS)["segments_keys"]
-    assert (result.status, result.reading.parents, result.reading.parents_missing) == ("complete", 8, 1)
+    assert (result.status, result.stats.parents, result.stats.parents_missing) == ("complete", 8, 1)
     assert (shared.requests.count(api, "segments_keys", 404), clock.slept) == (4, [2, 4, 8])
     assert live_keys(tmp_path, api, "segments_keys") == expected_keys(shared.world, api, "segments_keys")
 
@@ -156,7 +156,7 @@ def test_segments_that_are_defined_nowhere_are_no_failure(shared, clock):
     api = "feature_management"
     shared.options.faults = [Fault(api=api, path=KEYS, status=404)]
     result = sync(api, *UP_TO_KEYS)["segments_keys"]
-    assert (result.status, result.reading.parents_missing, result.table_rows) == ("complete", 8, 0)
+    assert (result.status, result.stats.parents_missing, result.table_rows) == ("complete", 8, 0)
     assert shared.requests.count(api, "segments_keys") == 8 * 4
     assert sorted(clock.slept) == [2] * 8 + [4] * 8 + [8] * 8
 
@@ -166,13 +166,13 @@ def test_parents_that_all_fail_are_given_up_after_twenty_in_a_row(shared, monkey
     comments = "^/v1/stories/[^/]+/comments$"
     shared.options.faults = [Fault(api="project_planning", path=comments, status=500, skip=10)]
     result = sync("project_planning", *STORIES)["stories_comments"]
-    assert result.reading.parents > 40
-    assert (result.status, result.reading.parents_done) == ("failed", 10 + 20)
+    assert result.stats.parents > 40
+    assert (result.status, result.stats.parents_done) == ("failed", 10 + 20)
     assert shared.requests.count("project_planning", "stories_comments") == 10 + 20 * 4
     assert result.reason.endswith(" (and 19 more like it); after so many in a row the other parents were not asked")
     shared.options.faults = []
     shared.requests.reset()
     result = sync("project_planning", "stories_comments")["stories_comments"]
-    assert (result.status, shared.requests.count()) == ("complete", result.reading.parents)
+    assert (result.status, shared.requests.count()) == ("complete", result.stats.parents)
     expected = expected_keys(shared.world, "project_planning", "stories_comments")
     assert live_keys(tmp_path, "project_planning", "stories_comments") == expected

@@ -25,8 +25,8 @@ def queries(server, api, endpoint):
 
 
 def outcome(result):
-    reading = result.reading
-    return (result.status, reading.rows_read, reading.pages, reading.meter.requests)
+    stats = result.stats
+    return (result.status, stats.rows_read, stats.pages, stats.meter.requests)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_page_whose_elements_hold_no_rows_is_not_the_end(tmp_path, sandbox):
     result = sync(EXPERIMENTATION, "gates", "gates_rules")["gates_rules"]
     expected = expected_keys(sandbox.world, EXPERIMENTATION, "gates_rules")
     assert live_keys(tmp_path, EXPERIMENTATION, "gates_rules") == expected
-    assert (result.status, result.reading.rows_read) == ("complete", len(expected))
+    assert (result.status, result.stats.rows_read) == ("complete", len(expected))
     assert [query for query in queries(sandbox, EXPERIMENTATION, "gates_rules") if query["page"] == "3"]
 
 
@@ -162,7 +162,7 @@ def test_a_full_page_in_an_envelope_that_comes_again_fails(shared, api, endpoint
     shared.options.update(options)
     result = sync(api, endpoint)[endpoint]
     assert outcome(result) == ("failed", rows, 1, 2)
-    assert [failure.reason for failure in result.reading.failures] == [
+    assert [failure.reason for failure in result.stats.failures] == [
         "page 2 is the page before it once more: the paging parameter is ignored"
     ]
     assert result.table_rows == rows

@@ -46,7 +46,7 @@ def test_every_field_has_a_column_of_its_own(store: Store, trial_api: Trial) -> 
     rows = [{"id": 1, **row}, *({"id": 2 + number, field: row[field]} for number, field in enumerate(row))]
     trial_api.rows = Rows(things=[rows[:20], rows[20:]])
     result = trial_api.sync()["things"]
-    assert (result.status, result.reading.rows_rejected) == ("complete", 0)
+    assert (result.status, result.stats.rows_rejected) == ("complete", 0)
     columns, stored = store.table(NAME, "things")
     found = {each[columns.index("id")]: dict(zip(columns, each, strict=True)) for each in stored}
     assert values(found[1]) == sorted(row.values())
@@ -58,7 +58,7 @@ def test_every_field_has_a_column_of_its_own(store: Store, trial_api: Trial) -> 
     assert all(isinstance(each[name], int) for each in found.values() for name in ("id", "_row_hash"))
     assert all(each["_deleted_at"] is None for each in found.values())
     again = trial_api.sync()["things"]
-    assert (again.reading.rows_loaded, again.checks[-1].message) == (0, "no column has changed")
+    assert (again.stats.rows_loaded, again.checks[-1].message) == (0, "no column has changed")
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 
@@ -68,7 +68,7 @@ def test_the_columns_of_a_snapshots_fields_outlast_its_replacement(trial_api: Tr
         plain = {"name": "plain"} if value == "first" else {}
         trial_api.rows = Rows(states=[[{"n": 1, "Name": value, **plain}]])
         changed, again = trial_api.sync("states")["states"], trial_api.sync("states")["states"]
-        assert (changed.reading.rows_loaded, again.reading.rows_loaded) == (1, 0)
+        assert (changed.stats.rows_loaded, again.stats.rows_loaded) == (1, 0)
         columns = [row[0] for row in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.states)")]
         (other,) = (name for name in columns if name.startswith("name_"))
         assert query(tmp_path, f"SELECT name, {other} FROM {NAME}.states") == [(plain.get("name"), value)]
@@ -144,13 +144,13 @@ def test_columns_of_an_old_warehouse_are_carried_over_without_a_reload(
     assert {"holdout_i_ds", "d"} < former
     loads = packages(tmp_path, NAME)
     result = trial_api.sync("things")["things"]
-    assert (result.reading.rows_loaded, packages(tmp_path, NAME)) == (0, loads)
+    assert (result.stats.rows_loaded, packages(tmp_path, NAME)) == (0, loads)
     found = query(tmp_path, f"SELECT id, holdout_ids, sent_d, name FROM {NAME}.things")
     assert [(key, json.loads(ids), json.loads(d), name) for key, ids, d, name in found] == [(1, ["a"], {"id": 7}, "x")]
     names = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
     assert names == (former - {"holdout_i_ds", "d"}) | {"holdout_ids", "sent_d"}
     trial_api.rows = Rows(things=[[{**row, "name": "y", "holdoutIDs": ["b"]}, {**row, "id": 2}]])
-    assert trial_api.sync("things")["things"].reading.rows_loaded == 2
+    assert trial_api.sync("things")["things"].stats.rows_loaded == 2
     found = query(tmp_path, f"SELECT id, holdout_ids, name FROM {NAME}.things ORDER BY id")
     assert [(key, json.loads(ids), name) for key, ids, name in found] == [(1, ["b"], "y"), (2, ["a"], "x")]
 

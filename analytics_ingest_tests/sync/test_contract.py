@@ -63,7 +63,7 @@ def test_contract(ran: Ran, check: Callable[[Passes, str], None], api: str, name
 @every_endpoint
 def test_the_sandbox_changes_what_it_says(ran: Ran, api: str, name: str) -> None:
     counts, result = ran[1].of(api, name), ran[0][api].later.results[name]
-    assert result.reading is not None
+    assert result.stats is not None
 
     if APIS[api].by_name[name].primary_key:
-        assert (result.reading.rows_loaded, result.rows_deleted) == (counts.added + counts.changed, counts.removed)
+        assert (result.stats.rows_loaded, result.rows_deleted) == (counts.added + counts.changed, counts.removed)

@@ -90,7 +90,7 @@ def test_a_collapse_is_marked_once_the_next_sync_finds_it_too(
         snapshot.append({**snapshot[0], "status": f"more {len(snapshot)}"})
     results = sync(API, "tags", "ingestion_status")
     again = results["tags"]
-    assert (again.reading and again.reading.rows_loaded, said(again, "rows_not_collapsed")) == (0, "")
+    assert (again.stats and again.stats.rows_loaded, said(again, "rows_not_collapsed")) == (0, "")
     # a snapshot that collapses is replaced as late
     rows = f"SELECT count(*) FROM {API}.ingestion_status"
     assert query(tmp_path, rows) == [(results["ingestion_status"].table_rows,)]

@@ -53,8 +53,8 @@ def test_first_sync_of_nothing_makes_every_table(
         assert result.columns is not None
         assert {*APIS[api].by_name[name].primary_key, ROW_HASH} <= result.columns.keys()
         if not expected:
-            assert result.reading is not None
-            assert result.reading.rows_loaded == 0
+            assert result.stats is not None
+            assert result.stats.rows_loaded == 0
 
 
 @every_api
@@ -76,7 +76,7 @@ def test_rows_that_are_all_gone_are_all_marked(
         assert result.table_rows == before[name].table_rows
     again = sync(api, *names)
     assert {result.rows_deleted for result in again.values()} == {0}
-    assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
+    assert {result.stats.rows_loaded for result in again.values() if result.stats} == {0}
 
 
 def test_table_that_something_else_made_is_left_alone(tmp_path: Path, restored: SandboxServer) -> None:

@@ -187,7 +187,7 @@ def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str)
         assert found.asked[each] == 0
     assert found.tables == synced.before(api)
 
-    parents = results[name].reading.parents if results[name].reading else 0
+    parents = results[name].stats.parents if results[name].stats else 0
     asked = found.asked[name]
     tries = 1 if fault == "403" else APIS[api].retry.max_retries + 1
     if fault == "403":

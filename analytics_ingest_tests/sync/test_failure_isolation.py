@@ -177,8 +177,8 @@ def test_odd_rows_in_a_list_a_snapshot_and_a_child(twice: Twice, kind: str) -> N
     for results in twice.syncs:
         tags = results[f"tags_{number}"]
         assert tags.status == ("failed" if odd.outcome == "failed" else "complete")
-        assert tags.reading is not None
-        assert bool(tags.reading.rows_rejected) == (odd.outcome == "some rejected") or odd.outcome == "failed"
+        assert tags.stats is not None
+        assert bool(tags.stats.rows_rejected) == (odd.outcome == "some rejected") or odd.outcome == "failed"
         if odd.outcome == "failed":
             assert tags.reason.startswith(f"/v1/tags/{number} ")
             assert odd.reason in tags.reason
@@ -189,8 +189,8 @@ def test_odd_rows_in_a_list_a_snapshot_and_a_child(twice: Twice, kind: str) -> N
     # the second sync finds the same
     for name in WRAPPED:
         result = twice.syncs[1][f"{name}_{number}"]
-        assert result.reading is not None
-        assert (name, result.reading.rows_loaded if result.status == "complete" else 0) == (name, 0)
+        assert result.stats is not None
+        assert (name, result.stats.rows_loaded if result.status == "complete" else 0) == (name, 0)
     assert twice.verified[f"tags_{number}"].outcome == ("failed" if odd.outcome == "failed" else "same")
     assert (twice.checked[f"tags_{number}"].outcome == "failed") == (odd.outcome == "failed")
 
@@ -311,10 +311,10 @@ def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
         tag |= {"nick": None if number in (2, 7) else f"nick {number}", "name": f"name {number}"}
     results = sync(API, "gates", "tags")
 
-    reading = results["tags"].reading
-    assert reading is not None
+    stats = results["tags"].stats
+    assert stats is not None
     assert (results["gates"].status, results["tags"].status) == ("complete", "complete")
-    assert (reading.rows_loaded, reading.rows_rejected, results["tags"].rows_deleted) == (len(tags) - 2, 2, 0)
+    assert (stats.rows_loaded, stats.rows_rejected, results["tags"].rows_deleted) == (len(tags) - 2, 2, 0)
     names = dict(query(tmp_path, f"SELECT id, name FROM {API}.tags"))
     stale = {tags[2]["id"], tags[7]["id"]}
     assert {key for key, name in names.items() if not name.startswith("name ")} == stale

@@ -40,12 +40,12 @@ def test_fan_out_in_small_chunks_is_exact(
 
     for name, result in results.items():
         assert result.status == "complete"
-        assert result.reading is not None
-        assert result.reading.parents_done == result.reading.parents
+        assert result.stats is not None
+        assert result.stats.parents_done == result.stats.parents
         assert live_keys(tmp_path, "project_planning", name) == expected_keys(restored.world, "project_planning", name)
     again = sync("project_planning", *STORIES)
-    assert {result.reading.rows_loaded for result in again.values() if result.reading} == {0}
-    stories = results["story_history"].reading
+    assert {result.stats.rows_loaded for result in again.values() if result.stats} == {0}
+    stories = results["story_history"].stats
     assert stories is not None
     # twice as many where they come faster than they are loaded
     assert packages(tmp_path, "project_planning") >= -(-stories.parents // 40) > 1
@@ -59,7 +59,7 @@ def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, res
         """Syncs, and gives the requests that were answered by 404, by path."""
         restored.requests.reset()
         result = sync(api, *parents, name)[name]
-        assert (result.status, result.reading and result.reading.rows_loaded) == ("complete", loaded)
+        assert (result.status, result.stats and result.stats.rows_loaded) == ("complete", loaded)
         assert live_keys(tmp_path, api, name) == expected_keys(restored.world, api, name)
         return Counter(record.path for record in restored.requests if record.status == 404)
 
@@ -187,8 +187,8 @@ def test_what_is_taken_off_its_parent_is_marked_until_it_is_back(
     chosen.append(taken_off)
     back = sync(api, *names)[name]
 
-    assert back.reading is not None
-    assert (back.reading.rows_loaded, back.rows_deleted) == (1, 0)
+    assert back.stats is not None
+    assert (back.stats.rows_loaded, back.rows_deleted) == (1, 0)
     assert live_keys(tmp_path, api, name) == whole
 
 
@@ -223,8 +223,8 @@ def test_fewer_rows_than_the_api_states_mark_nothing(tmp_path: Path, filled: Fil
     sandbox.options.totals = "high"
     result = sync(API, "gates")["gates"]
 
-    assert result.reading is not None
-    assert result.reading.rows_short > 0
+    assert result.stats is not None
+    assert result.stats.rows_short > 0
     assert result.rows_deleted == 0
     assert live_keys(tmp_path, API, "gates") == before
 

@@ -143,6 +143,6 @@ def test_segment_not_defined_in_an_environment_is_counted_and_no_failure(synced:
     result = synced.results["feature_management"]["segments_keys"]
 
     assert result.status == "complete"
-    assert result.reading is not None
-    assert result.reading.parents_missing > 0
+    assert result.stats is not None
+    assert result.stats.parents_missing > 0
     synced.assert_exact("feature_management", "segments_keys")

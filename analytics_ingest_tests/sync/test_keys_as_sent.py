@@ -98,13 +98,13 @@ def test_keys_as_sent(twice: Callable[[str], Twice], kind: str, pages: str) -> N
     result, again = (results[name] for results in found.syncs)
     assert found.stored[0][name] == found.stored[1][name] == sorted(stored)
     assert sorted(found.rejected.get(name, []), key=repr) == sorted(rejected, key=repr)
-    assert result.reading is not None
-    assert result.reading.rows_rejected == len(rejected)
+    assert result.stats is not None
+    assert result.stats.rows_rejected == len(rejected)
     assert (result.status, result.table_rows) == ("complete", len(stored))
     # no key is taken for another one, which would be a sign that rows move between pages
-    assert (result.reading.lists_unsettled, result.reading.pages) == (0, len(pages_of(kind, pages)))
-    assert again.reading is not None
-    assert again.reading.rows_loaded == 0
+    assert (result.stats.lists_unsettled, result.stats.pages) == (0, len(pages_of(kind, pages)))
+    assert again.stats is not None
+    assert again.stats.rows_loaded == 0
     assert (found.verified[name].outcome, found.verified[name].rejected) == ("same", len(rejected))
 
 
@@ -130,7 +130,7 @@ def test_keys_that_are_sent_in_another_type_later_are_the_same_rows(
         for number, order in enumerate(orders):
             assert stored_keys(tmp_path, f"things_{number}") == ["1", "2"], order
             assert query(tmp_path, f"SELECT count(*) FROM {NAME}.parts_{number}") == [(1,)], order
-    assert {name: result.reading and result.reading.rows_loaded for name, result in results.items()} == dict.fromkeys(
+    assert {name: result.stats and result.stats.rows_loaded for name, result in results.items()} == dict.fromkeys(
         api.by_name, 0
     )
     assert {each.outcome for each in verify_api(api, log=LOG)} == {"same"}
@@ -145,5 +145,5 @@ def test_children_of_every_kind_of_key(trial_api: Trial, tmp_path: Path) -> None
     assert {result.status for result in results.values()} == {"complete"}
     found = query(tmp_path, f"SELECT thing_id, id, of FROM {NAME}.parts")
     assert sorted(found) == sorted((name, key, name) for name in names for key in ("1", "1x"))
-    assert [result.reading.rows_loaded for result in trial_api.sync().values()] == [0, 0, 0, 0]
+    assert [result.stats.rows_loaded for result in trial_api.sync().values()] == [0, 0, 0, 0]
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}

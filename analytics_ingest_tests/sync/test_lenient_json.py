@@ -47,10 +47,10 @@ def odd(answers: list[Response], clock: FakeClock, monkeypatch: pytest.MonkeyPat
 
 def test_rows_with_what_is_no_character_are_stored_once(tmp_path: Path, odd: Upstream) -> None:
     first = sync(API, "tags")["tags"]
-    assert (first.status, first.reading.rows_loaded, first.reading.rows_rejected) == ("complete", 4, 0)
+    assert (first.status, first.stats.rows_loaded, first.stats.rows_rejected) == ("complete", 4, 0)
     assert query(tmp_path, f"SELECT id, name, extra::JSON FROM {API}.tags ORDER BY id") == ROWS
     again = sync(API, "tags")["tags"]
-    assert (again.status, again.reading.rows_loaded, again.rows_deleted) == ("complete", 0, 0)
+    assert (again.status, again.stats.rows_loaded, again.rows_deleted) == ("complete", 0, 0)
     # two syncs of two pages each, the second of them empty
     assert len(odd.asked) == 4
 

@@ -63,4 +63,4 @@ def test_rows_belong_to_the_parent_in_the_path(tmp_path: Path, restored: Sandbox
     for name, param in kept:
         same = f"count_if({param}::VARCHAR = sent_{param}::VARCHAR)"
         assert query(tmp_path, f"SELECT count(sent_{param}) > 0, {same} FROM {api}.{name}") == [(True, 0)], name
-    assert {result.reading.rows_loaded for result in sync(api, *names).values()} == {0}
+    assert {result.stats.rows_loaded for result in sync(api, *names).values()} == {0}

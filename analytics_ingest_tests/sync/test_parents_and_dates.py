@@ -35,7 +35,7 @@ def test_child_that_changes_while_its_parent_does_not(tmp_path: Path, sandbox: S
     rules_of(sandbox, gate, "two", "three", updated="2024-01-01T00:00:00Z")
     results = sync(API, "gates", "gates_rules")
 
-    loaded = {name: result.reading.rows_loaded for name, result in results.items() if result.reading}
+    loaded = {name: result.stats.rows_loaded for name, result in results.items() if result.stats}
     assert loaded == {"gates": 0, "gates_rules": 2}
     assert results["gates_rules"].rows_deleted == 1
     assert_exact(tmp_path, sandbox)
@@ -48,7 +48,7 @@ def test_parent_that_appears_later_with_old_children(tmp_path: Path, filled: Cal
     rules_of(sandbox, "moved_here", "old", updated="2018-01-01T00:00:00Z")
     results = sync(API, "gates", "gates_rules")
 
-    loaded = {name: result.reading.rows_loaded for name, result in results.items() if result.reading}
+    loaded = {name: result.stats.rows_loaded for name, result in results.items() if result.stats}
     assert loaded == {"gates": 1, "gates_rules": 1}
     assert_exact(tmp_path, sandbox)
 

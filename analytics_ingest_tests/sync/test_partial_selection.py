@@ -113,6 +113,6 @@ def test_alone_only_its_own_pages_are_asked_for(
     alone: Callable[[str, str], Round], order: str, api: str, name: str
 ) -> None:
     found = alone(order, api)
-    reading = found.results[name].reading
-    assert reading is not None
-    assert reading.meter.requests == found.requests[name] > 0
+    stats = found.results[name].stats
+    assert stats is not None
+    assert stats.meter.requests == found.requests[name] > 0

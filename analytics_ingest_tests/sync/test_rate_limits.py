@@ -28,7 +28,7 @@ def assert_exact(tmp_path: Path, server: SandboxServer) -> int:
     assert {result.status for result in results.values()} == {"complete"}
     for name in NAMES:
         assert live_keys(tmp_path, API, name) == expected_keys(server.world, API, name)
-    return sum(result.reading.meter.requests for result in results.values() if result.reading)
+    return sum(result.stats.meter.requests for result in results.values() if result.stats)
 
 
 @pytest.mark.extended

@@ -28,7 +28,7 @@ def test_field_that_changes_its_type_keeps_the_old_values_and_is_told_of(
     result = sync(API, "gates")["gates"]
 
     assert result.status == "complete"
-    assert result.reading.rows_loaded == 1
+    assert result.stats.rows_loaded == 1
     rows = dict(query(tmp_path, f"SELECT id, weight FROM {API}.gates"))
     assert rows == {gate["id"]: "1" for gate in gates} | {gates[0]["id"]: "heavy"}
     said = f"weight is text, was bigint: the row id {gates[0]['id']} has heavy"
@@ -67,7 +67,7 @@ def test_text_among_keys_of_whole_numbers_makes_the_key_text(
     labels = sandbox.world.collection("project_planning", "labels")
     assert isinstance(labels[0]["id"], int)
     labels[2]["id"] = "L-7"
-    assert sync("project_planning", "labels")["labels"].reading.rows_rejected == 0
+    assert sync("project_planning", "labels")["labels"].stats.rows_rejected == 0
     expected = sorted((str(row["id"]),) for row in labels)
     assert live_keys(tmp_path, "project_planning", "labels") == expected
 
@@ -81,8 +81,8 @@ def test_text_that_is_a_number_among_keys_of_whole_numbers_is_kept_aside(
     for _ in range(2):
         result = sync("project_planning", "labels")["labels"]
         assert result.status == "complete"
-        assert result.reading is not None
-        assert result.reading.rows_rejected == 1
+        assert result.stats is not None
+        assert result.stats.rows_rejected == 1
 
     kept = [(row["id"],) for row in labels if row["id"] != "7"]
     assert live_keys(tmp_path, "project_planning", "labels") == sorted(kept)

@@ -34,8 +34,8 @@ def run(mode: SyncOptions, *endpoints: str, api: Api = APIS[API]) -> dict[str, E
 
 
 def loaded(result: EndpointResult) -> int:
-    assert result.reading is not None
-    return result.reading.rows_loaded
+    assert result.stats is not None
+    return result.stats.rows_loaded
 
 
 def tamper(tmp_path: Path, statement: str) -> None:

@@ -105,14 +105,14 @@ def test_lock_that_stays_is_an_error_that_names_it_and_other_readers_go_on(
     monkeypatch.setenv(f"{PREFIX}__LOCK_TIMEOUT", "5")
     change(tags, lock)
     locking.cursor().execute(LOCKS[lock])
-    reading, over = postgres().cursor(), threading.Event()
+    stats, over = postgres().cursor(), threading.Event()
     slowest = 0.0
 
     def read() -> None:
         nonlocal slowest
         while not over.wait(0.1):
             began = time.monotonic()
-            reading.execute(f"SELECT count(*) FROM {API}.tags")
+            stats.execute(f"SELECT count(*) FROM {API}.tags")
             slowest = max(slowest, time.monotonic() - began)
 
     thread = threading.Thread(target=read)
@@ -129,8 +129,8 @@ def test_lock_that_stays_is_an_error_that_names_it_and_other_readers_go_on(
         f"{API}.tags has been locked for 5 s by process {locking.info.backend_pid} (application a notebook, "
     )
     assert slowest < 4
-    reading.execute(WAITING)
-    assert reading.fetchall() == [(0,)]
+    stats.execute(WAITING)
+    assert stats.fetchall() == [(0,)]
     assert sync(API, "tags")["tags"].status == "complete"
 
 

@@ -68,7 +68,7 @@ def test_warehouse_is_opened_once_with_few_queries_and_no_package(
     assert len(queries) <= MOST_QUERIES < len(APIS[API].endpoints)
     assert packages(tmp_path, API) == before
     for name, result in again.items():
-        assert (result.status, result.reading and result.reading.rows_loaded) == ("complete", 0)
+        assert (result.status, result.stats and result.stats.rows_loaded) == ("complete", 0)
         # the counts and checks are those of the first sync's tables
         assert (result.table_rows, result.rows_live) == (first[name].table_rows, first[name].rows_live)
         assert [each.name for each in result.checks if not each.passed] == []
@@ -88,7 +88,7 @@ def test_large_tables_are_read_when_they_are_needed(
             assert (result.status, result.rows_live) == ("complete", len(sandbox.world.expected(api, name))), name
             if APIS[api].by_name[name].primary_key:
                 assert live_keys(tmp_path, api, name) == expected_keys(sandbox.world, api, name)
-    assert {result.reading.rows_loaded for result in results.values() if result.reading} == {0}
+    assert {result.stats.rows_loaded for result in results.values() if result.stats} == {0}
 
 
 def test_table_that_cannot_be_read_fails_its_endpoint_alone(

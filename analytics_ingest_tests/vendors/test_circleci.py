@@ -138,7 +138,7 @@ def test_rows_of_an_organisation_that_is_no_longer_named_are_marked(
 def test_a_collaboration_without_an_id_is_kept_under_its_slug(synced: Synced[Circleci], tmp_path: Path) -> None:
     result = synced.results["self_collaborations"]
 
-    assert result.reading.rows_rejected == 0
+    assert result.stats.rows_rejected == 0
     found = query(tmp_path, "SELECT slug, id, vcs_type FROM continuous_integration.self_collaborations")
     assert sorted(found) == [
         ("bb/basalt", make.ident("organisation", "bb/basalt"), "bitbucket"),
@@ -159,7 +159,7 @@ def test_vcs_type_is_one_column_under_either_of_its_names(circleci: Circleci, tm
     rows[0]["vcs_type"] = rows[0].pop("vcs-type")
     result = circleci.sync("self_collaborations")["self_collaborations"]
 
-    assert result.reading.rows_loaded == 0
+    assert result.stats.rows_loaded == 0
     assert [name for name in columns(tmp_path, "self_collaborations") if name.startswith("vcs")] == ["vcs_type"]
 
 
@@ -236,7 +236,7 @@ def test_a_map_by_name_is_one_column(circleci: Circleci, tmp_path: Path) -> None
     circleci.rows(table)[0][column]["https://example.com/one/more"] = {"a": 1}
     result = circleci.sync(table)[table]
 
-    assert result.reading.rows_loaded == 1
+    assert result.stats.rows_loaded == 1
     assert columns(tmp_path, table) == there
     assert {name: kind for name, kind in there.items() if name.startswith(column)} == {column: "JSON"}
     key = circleci.api.by_name[table].primary_key[0]
@@ -247,8 +247,8 @@ def test_a_map_by_name_is_one_column(circleci: Circleci, tmp_path: Path) -> None
 def test_a_project_without_insights_is_counted_and_no_failure(synced: Synced[Circleci], tmp_path: Path) -> None:
     circleci, results = synced.vendor, synced.results
     for name in ("insights_metrics", "insights_branches"):
-        reading = results[name].reading
-        assert (results[name].status, reading.parents, reading.parents_missing) == ("complete", 6, 1)
+        stats = results[name].stats
+        assert (results[name].status, stats.parents, stats.parents_missing) == ("complete", 6, 1)
         assert circleci.requests[name] == 6
         found = query(tmp_path, f"SELECT project_slug, project_id FROM {SCHEMA}.{name}")
         there = {SHOP, SITE, TOOLS, ENGINE, SERVICE}
@@ -267,7 +267,7 @@ def test_no_project_with_insights_is_no_failure_either(connect: Callable[..., Ci
     results = circleci.sync(*lists, "insights_metrics", "insights_branches")
 
     for name in ("insights_metrics", "insights_branches"):
-        assert (results[name].status, results[name].reading.parents_missing) == ("complete", 6)
+        assert (results[name].status, results[name].stats.parents_missing) == ("complete", 6)
         assert results[name].table_rows == 0
 
 
@@ -282,7 +282,7 @@ def test_lists_are_read_by_token_until_it_is_null(synced: Synced[Circleci]) -> N
     assert circleci.tokens(f"/v2/pipeline/{engine['id']}/workflow") == asked[:2]
     for slug, pages in {SHOP: 2, SITE: 2, ENGINE: 1, SERVICE: 1, DOTFILES: 1}.items():
         assert circleci.tokens(f"/v2/project/{slug}/pipeline") == asked[:pages]
-    assert all(each.reading.pages == each.reading.meter.requests - each.reading.parents_missing
+    assert all(each.stats.pages == each.stats.meter.requests - each.stats.parents_missing
                for each in results.values())  # fmt: skip
 
 

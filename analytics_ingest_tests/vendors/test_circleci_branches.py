@@ -15,7 +15,7 @@ from analytics_ingest_tests.vendors import former_warehouse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest.extract.reading import ReadStats
+    from analytics_ingest.extract.stats import ReadStats
     from analytics_ingest_tests.stores import Store
     from analytics_ingest_tests.vendors.former_warehouse import Before
 
@@ -51,7 +51,7 @@ def sync(vendor: Before, **mode: Any) -> tuple[ReadStats, int]:
     result = vendor.sync("projects", **mode)["projects"]
     assert result.status == "complete"
     assert [each for each in result.checks if not each.passed] == []
-    return result.reading, result.rows_deleted
+    return result.stats, result.rows_deleted
 
 
 def expected(vendor: Before) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def test_nothing_is_loaded_of_an_earlier_versions_table(
 
     assert stored == expected(vendor)
     for _ in range(2):
-        reading, deleted = sync(vendor)
-        assert (reading.rows_read, reading.rows_loaded, deleted) == (len(was), 0, 0)
+        stats, deleted = sync(vendor)
+        assert (stats.rows_read, stats.rows_loaded, deleted) == (len(was), 0, 0)
         now = projects(store)
         assert branches(store, now) == stored
         for url, row in now.items():
@@ -92,8 +92,8 @@ def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], s
         vendor.branches = sent  # type: ignore[assignment]
         shop["branches"] = {"main": number}
         shop["default_branch"] = f"trunk-{number}"
-        reading, deleted = sync(vendor)
-        assert (reading.rows_loaded, deleted) == (1, 0)
+        stats, deleted = sync(vendor)
+        assert (stats.rows_loaded, deleted) == (1, 0)
         now = projects(store)
         assert branches(store, now) == stored
         assert now[shop["vcs_url"]]["default_branch"] == f"trunk-{number}"
@@ -108,8 +108,8 @@ def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], stor
 
     for sent in ("null", "never", "always", "unless shallow"):
         vendor.branches = sent  # type: ignore[assignment]
-        reading, deleted = sync(vendor, full_refresh=True)
-        assert (reading.rows_loaded, deleted, branches(store)) == (len(stored), 0, stored)
+        stats, deleted = sync(vendor, full_refresh=True)
+        assert (stats.rows_loaded, deleted, branches(store)) == (len(stored), 0, stored)
     assert sync(vendor)[0].rows_loaded == 0
 
 
@@ -122,8 +122,8 @@ def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before]
     assert sync(vendor)[1] == 1
 
     vendor.rows("projects").append(shop)
-    reading, deleted = sync(vendor)
-    assert (reading.rows_loaded, deleted, branches(store)) == (1, 0, stored)
+    stats, deleted = sync(vendor)
+    assert (stats.rows_loaded, deleted, branches(store)) == (1, 0, stored)
     assert {row["_deleted_at"] for row in projects(store).values()} == {None}
 
 
@@ -168,8 +168,8 @@ def test_a_sync_that_ends_before_the_hashes_are_rewritten_loses_nothing(
         with pytest.raises(KeyboardInterrupt):
             vendor.sync("projects")
     assert branches(store) == stored
-    reading, deleted = sync(vendor)
-    assert (reading.rows_loaded, deleted, branches(store)) == (0, 0, stored)
+    stats, deleted = sync(vendor)
+    assert (stats.rows_loaded, deleted, branches(store)) == (0, 0, stored)
 
 
 def test_more_rows_than_one_statement_takes_are_rewritten() -> None:

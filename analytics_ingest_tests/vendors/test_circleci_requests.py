@@ -46,7 +46,7 @@ def test_a_refusal_is_waited_out_as_long_as_it_says(
     result = circleci.sync("self_ids")["self_ids"]
 
     assert (result.status, result.table_rows) == ("complete", 1)
-    assert (result.reading.meter.requests, result.reading.meter.retries) == (2, 1)
+    assert (result.stats.meter.requests, result.stats.meter.retries) == (2, 1)
     assert clock.slept == [seconds]
 
 

@@ -12,7 +12,7 @@ from analytics_ingest.apis.parents import PartitionName
 from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
-from analytics_ingest.extract.reading import Partition
+from analytics_ingest.extract.stats import Partition
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
@@ -83,7 +83,7 @@ def check(results: Mapping[str, EndpointResult], *, loaded: int | None = None) -
     assert {name: said for name, said in failed.items() if said} == {}
     assert {name: each.rows_deleted for name, each in results.items() if each.rows_deleted} == {}
     if loaded is not None:
-        assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {}
+        assert {name: each.stats.rows_loaded for name, each in results.items() if each.stats.rows_loaded} == {}
 
 
 def check_joins(store: Store, projects: tuple[str, ...] = PROJECTS, tables: tuple[str, ...] = ()) -> None:
@@ -135,7 +135,7 @@ def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
     everyone = asked(vendor)
     assert Counter(map(vendor.canonical, everyone["specific_project"])) == dict.fromkeys((*PROJECTS, *new), 1)
     assert everyone["insights_metrics"] == sorted((*PROJECTS, *new))
-    assert results["specific_project"].reading.rows_loaded == 3
+    assert results["specific_project"].stats.rows_loaded == 3
     check_joins(store, (*PROJECTS, *new))
     check(vendor.sync(), loaded=0)
     assert asked(vendor)["insights_metrics"] == sorted((*PROJECTS, *new))
@@ -183,7 +183,7 @@ def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
     results = vendor.sync()
     check(results)
     # what has changed is loaded, under its slug
-    assert {name: each.reading.rows_loaded for name, each in results.items() if each.reading.rows_loaded} == {
+    assert {name: each.stats.rows_loaded for name, each in results.items() if each.stats.rows_loaded} == {
         "specific_project": 1
     }
     check_joins(store)

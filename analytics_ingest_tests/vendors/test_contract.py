@@ -97,8 +97,8 @@ def test_every_list_has_more_than_one_page(passes_of: Callable[[str], Passes], p
     first = passes_of(profile).first
     single = []
     for endpoint in PROFILED[profile].endpoints:
-        reading = first.results[endpoint.name].reading
-        assert reading is not None
-        if reading.pages <= reading.parents - reading.parents_missing:
+        stats = first.results[endpoint.name].stats
+        assert stats is not None
+        if stats.pages <= stats.parents - stats.parents_missing:
             single.append(endpoint.name)
     assert sorted(single) == sorted(VENDORS[profile].UNPAGED)

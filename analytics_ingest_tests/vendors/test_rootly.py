@@ -92,7 +92,7 @@ def test_incidents_are_asked_for_from_the_look_back_on(
         {"sort": "created_at", SINCE: since, "page[number]": "1", "page[size]": "50"}
     ]
     # as text every one of them would be earlier
-    assert (result.reading.rows_read, result.reading.rows_loaded) == (count, 0)
+    assert (result.stats.rows_read, result.stats.rows_loaded) == (count, 0)
 
 
 def test_an_incident_that_is_gone_is_marked_by_the_full_refresh_and_not_before(rootly: Rootly, tmp_path: Path) -> None:
@@ -104,12 +104,12 @@ def test_an_incident_that_is_gone_is_marked_by_the_full_refresh_and_not_before(r
     assert query(tmp_path, marked.format("incidents")) == []
     # its children answer 404 by now
     events = filtered["incidents_events"]
-    assert (events.status, events.reading.parents_missing, events.rows_deleted) == ("complete", 1, 32 % 3)
+    assert (events.status, events.stats.parents_missing, events.rows_deleted) == ("complete", 1, 32 % 3)
 
     full = rootly.sync("incidents", "incidents_events", full_refresh=True)
     assert full["incidents"].rows_deleted == 1
     assert query(tmp_path, marked.format("incidents")) == [(uid("incidents", 32),)]
-    assert (full["incidents_events"].reading.parents, full["incidents_events"].reading.parents_missing) == (103, 0)
+    assert (full["incidents_events"].stats.parents, full["incidents_events"].stats.parents_missing) == (103, 0)
 
 
 def test_children_of_incidents_that_the_filter_leaves_out_are_asked_for(rootly: Rootly, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_children_of_incidents_that_the_filter_leaves_out_are_asked_for(rootly: 
     rootly.rows("incidents_events", old).append(child("incidents_events", old, 7))
     results = rootly.sync("incidents", "incidents_events")
 
-    assert results["incidents"].reading.rows_read == 11
-    events = results["incidents_events"].reading
+    assert results["incidents"].stats.rows_read == 11
+    events = results["incidents_events"].stats
     assert (events.parents, events.rows_loaded) == (INCIDENTS, 1)
     held = query(tmp_path, f"SELECT event FROM incident_response.incidents_events WHERE incident_id = '{old}'")
     assert sorted(held) == [("event 0",), ("event 7",)]
@@ -146,10 +146,10 @@ def test_incidents_keep_their_pages_while_new_ones_come_and_old_ones_change(
     assert [(each["sort"], each["page[number]"]) for each in rootly.queries("/incidents")] == [
         ("created_at", number) for number in ("1", "2", "3")
     ]
-    assert (result.reading.rows_read, result.reading.doubt) == (INCIDENTS + 1, "")
+    assert (result.stats.rows_read, result.stats.doubt) == (INCIDENTS + 1, "")
     assert query(tmp_path, "SELECT count(DISTINCT id) FROM incident_response.incidents") == [(INCIDENTS + 1,)]
     again = rootly.sync("incidents")["incidents"]
-    assert again.reading.rows_loaded == 1
+    assert again.stats.rows_loaded == 1
     assert query(tmp_path, "SELECT sequential_id FROM incident_response.incidents WHERE title = 'edited'") == [(4,)]
 
 

@@ -121,7 +121,7 @@ def test_a_next_page_of_null_ends_a_list_without_a_further_request(synced: Synce
     assert rootly.pages(f"/incidents/{uid('incidents', 0)}/events") == ["1", "2", "3"]
     # an incident without events
     assert rootly.pages(f"/incidents/{uid('incidents', 3)}/events") == ["1"]
-    assert {name: synced.results[name].reading.rows_read for name in read} == {
+    assert {name: synced.results[name].stats.rows_read for name in read} == {
         name: len(rootly.expected(name)) for name in read
     }
 
@@ -139,7 +139,7 @@ def test_addresses_are_one_object_and_a_snapshot(rootly: Rootly, tmp_path: Path)
     result = rootly.sync("ip_ranges")["ip_ranges"]
 
     assert rootly.queries("/ip_ranges") == [{}, {}]
-    assert result.reading.rows_loaded == 1
+    assert result.stats.rows_loaded == 1
     held = query(tmp_path, "SELECT id, integrations_ipv4, webhooks_ipv6 FROM incident_response.ip_ranges")
     assert held == [(uid("ip_ranges", 0), '["192.0.2.9"]', '["2001:db8::1"]')]
 
@@ -152,7 +152,7 @@ def test_records_without_timestamps_are_told_apart_by_content(rootly: Rootly, tm
     results = rootly.sync(*wanted)
 
     for name in ("workflow_groups", "dashboards_panels"):
-        assert (results[name].reading.rows_loaded, results[name].cursor) == (1, None)
+        assert (results[name].stats.rows_loaded, results[name].cursor) == (1, None)
         assert not {"created_at", "updated_at"} & columns_of(tmp_path, name).keys()
         changed = f"SELECT count(*) FROM incident_response.{name} WHERE name = 'another name'"
         assert query(tmp_path, changed) == [(1,)]

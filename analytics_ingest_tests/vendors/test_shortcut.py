@@ -70,7 +70,7 @@ def test_bare_arrays_come_whole_with_one_request_each_and_no_parameter(synced: S
     assert {result.status for result in results.values()} == {"complete"}
     whole = [name for name in results if name in Shortcut.UNPAGED]
     assert len(whole) == 22
-    assert {name: shortcut.requests[name] for name in whole} == {name: results[name].reading.parents for name in whole}
+    assert {name: shortcut.requests[name] for name in whole} == {name: results[name].stats.parents for name in whole}
     plain = [asked for asked in shortcut.asked if not asked.path.endswith(("/epics", "/stories"))]
     assert [asked.query for asked in plain if asked.query] == []
 
@@ -106,7 +106,7 @@ def test_an_error_object_for_a_parent_is_no_row_and_not_zero_rows(synced: Synced
         "story_history": "skipped",
     }
     read = [name for name in children if after[name].status == "failed"]
-    assert [(after[name].reading.rows_read, after[name].rows_deleted) for name in read] == [(0, 0)] * 9
+    assert [(after[name].stats.rows_read, after[name].rows_deleted) for name in read] == [(0, 0)] * 9
     assert {name: after[name].rows_live for name in read} == {name: before[name].rows_live for name in read}
     assert "the body is no record, it lacks id" in after["groups_stories"].reason
     assert "the body has no 'data'" in after["search_epics"].reason
@@ -151,7 +151,7 @@ def test_of_comments_one_that_changes_is_loaded_alone_and_one_that_goes_takes_it
     result = later.results["epics_comments"]
 
     # not the changed one's parents
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 2)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (1, 2)
     changed = table(later.folder, "id, parent_comment_id", "epics_comments", "text = 'changed my mind'")
     assert changed == [(10013, 10012)]
     assert table(later.folder, "id", "epics_comments", "_deleted_at IS NOT NULL") == [(10022,), (10023,)]
@@ -172,7 +172,7 @@ def test_rows_without_updated_at_are_kept_and_the_cursor_is_that_of_the_others(
 ) -> None:
     shortcut, result = synced.vendor, synced.results[name]
 
-    assert (result.status, result.reading.rows_rejected, result.rows_live) == ("complete", 0, len(shortcut.rows(name)))
+    assert (result.status, result.stats.rows_rejected, result.rows_live) == ("complete", 0, len(shortcut.rows(name)))
     assert table(tmp_path, "id", name, "updated_at IS NULL") == [(id_,) for id_ in unknown]
     created = [] if name == "files" else unknown
     assert table(tmp_path, "id", name, "created_at IS NULL") == [(id_,) for id_ in created]
@@ -243,7 +243,7 @@ def test_changed_at_of_history_is_a_time_in_either_format_and_story_id_is_told(
         (epoch + 120_000, "TIMESTAMP WITH TIME ZONE"),
     ]
     assert table(tmp_path, "id", "story_history", "story_id IS DISTINCT FROM primary_id") == []
-    assert later.results["story_history"].reading.rows_loaded == 0
+    assert later.results["story_history"].stats.rows_loaded == 0
 
 
 def test_epic_workflow_and_member_are_one_row_each(shortcut: Vendor, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
     answered = shortcut.requests.total() - shortcut.limit.refused
     # two minutes' worth, and some
-    assert answered == 3 + sum(results[name].reading.pages for name in ("groups_stories", "search_epics")) + EPICS
+    assert answered == 3 + sum(results[name].stats.pages for name in ("groups_stories", "search_epics")) + EPICS
     assert 40 < answered <= 60
     # 62 s are longer than what is left of the minute, 30 s are not
     assert clock.slept == [2, 4, 8, 16, 32] * 2

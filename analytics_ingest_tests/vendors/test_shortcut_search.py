@@ -70,7 +70,7 @@ def test_the_token_of_the_next_page_is_sent_with_the_same_parameters(
     done(shortcut, 608)
     result = shortcut.sync("search_epics")["search_epics"]
 
-    assert (result.status, result.reading.rows_short, result.reading.meter.requests) == ("complete", 0, 5)
+    assert (result.status, result.stats.rows_short, result.stats.meter.requests) == ("complete", 0, 5)
     common = {"query": "is:done", "page_size": "250", "detail": "full"}
     assert asked(shortcut, "is:done") == [common, {**common, "next": "250"}, {**common, "next": "500"}]
     assert {each.path for each in shortcut.asked} == {"/api/v3/search/epics"}
@@ -83,7 +83,7 @@ def test_a_link_to_another_host_gets_no_request_there(shortcut: Vendor, elsewher
 
     assert elsewhere.asked == []
     # eight matches each, three a page
-    assert (result.status, result.reading.pages, shortcut.requests["search_epics"]) == ("complete", 9, 9)
+    assert (result.status, result.stats.pages, shortcut.requests["search_epics"]) == ("complete", 9, 9)
     assert found(tmp_path) == sorted((QUERIES[n % 3], 1000 + n) for n in range(24))
 
 
@@ -122,7 +122,7 @@ def test_an_epic_that_moves_on_to_another_query_keeps_one_row(synced: Synced[Sho
     shortcut.rows("epics")[0]["state"] = "in progress"
     result = shortcut.sync("search_epics")["search_epics"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 0)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (1, 0)
     assert found(tmp_path, "id = 1000 AND _deleted_at IS NULL") == [("is:started", 1000)]
 
 
@@ -134,7 +134,7 @@ def test_of_more_than_1000_matches_the_rest_is_missed_and_none_is_marked_as_dele
     with caplog.at_level(logging.WARNING, "test"):
         result = shortcut.sync("search_epics")["search_epics"]
 
-    assert (result.status, result.reading.rows_short) == ("complete", 100)
+    assert (result.status, result.stats.rows_short) == ("complete", 100)
     # read twice, to be sure
     assert [each.get("next") for each in asked(shortcut, "is:done")] == [None, "250", "500", "750"] * 2
     assert "project_planning/search_epics: 100 rows fewer came than the API states" in caplog.text
@@ -147,6 +147,6 @@ def test_of_more_than_1000_matches_the_rest_is_missed_and_none_is_marked_as_dele
         shortcut.rows("epics").remove(row)
     result = shortcut.sync("search_epics")["search_epics"]
 
-    assert (result.reading.rows_short, result.reading.rows_loaded, result.rows_deleted) == (99, 1, 1)
+    assert (result.stats.rows_short, result.stats.rows_loaded, result.rows_deleted) == (99, 1, 1)
     assert found(tmp_path, "query = 'is:done' AND _deleted_at IS NULL") == [("is:done", 1100 + n) for n in range(1001)]
     assert found(tmp_path, "_deleted_at IS NOT NULL") == [("is:unstarted", 1000)]

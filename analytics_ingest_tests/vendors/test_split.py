@@ -71,7 +71,7 @@ def test_change_requests_of_every_status_are_read(split: Split, tmp_path: Path) 
 def test_a_change_request_that_moves_on_keeps_one_row(later: Later) -> None:
     result = later.results["change_requests"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 0)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (1, 0)
     found = query(later.folder, "SELECT status, _deleted_at FROM feature_management.change_requests WHERE id = 'cr-0'")
     assert found == [("PUBLISHED", None)]
 
@@ -91,7 +91,7 @@ def test_a_segment_of_more_than_50_keys_is_read_to_its_end(split: Split, tmp_pat
 def test_keys_are_told_apart_by_value_and_not_by_clock(later: Later) -> None:
     result = later.results["segments_keys"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 1)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (1, 1)
     gone = query(later.folder, "SELECT key FROM feature_management.segments_keys WHERE _deleted_at IS NOT NULL")
     assert gone == [("staging-key-3",)]
 
@@ -105,8 +105,8 @@ def test_a_segment_that_is_not_defined_in_an_environment_costs_one_request(synce
     result = synced.results["segments_keys"]
 
     defined = len(synced.vendor.store["segments_keys"])
-    assert (result.status, result.reading.parents_missing) == ("complete", 2 * (53 + 9 + 8) - defined)
-    assert result.reading.meter.retries == 0
+    assert (result.status, result.stats.parents_missing) == ("complete", 2 * (53 + 9 + 8) - defined)
+    assert result.stats.meter.retries == 0
     assert synced.slept == []
 
 

@@ -110,7 +110,7 @@ def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
 def test_a_rule_that_goes_is_marked_in_its_gate_alone(later: Later) -> None:
     result = later.results["gates_rules"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (0, 1)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (0, 1)
     gone = query(later.folder, "SELECT gate_id, id FROM experimentation.gates_rules WHERE _deleted_at IS NOT NULL")
     assert gone == [("gate-4", "rule-0")]
 
@@ -134,7 +134,7 @@ def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(
     assert pages(statsig, "/segments/segment-0/id_list") == ["1", "2", "3"]
     assert pages(statsig, "/segments/segment-3/id_list") == ["1", "2"]
     assert pages(statsig, "/segments/segment-6/id_list") == ["1"]
-    assert result.reading.parents_missing == 0
+    assert result.stats.parents_missing == 0
 
 
 @pytest.mark.extended
@@ -153,7 +153,7 @@ def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(fresh: Stats
 
     gates[3]["lastModifiedTime"] = LATER_MS
     second = statsig.sync("gates")["gates"]
-    assert (second.cursor, second.reading.rows_loaded) == (datetime.fromtimestamp(LATER_MS / 1000, UTC), 1)
+    assert (second.cursor, second.stats.rows_loaded) == (datetime.fromtimestamp(LATER_MS / 1000, UTC), 1)
     changed = "SELECT id, epoch_ms(last_modified_time) FROM experimentation.gates WHERE last_modified_time IS NOT NULL"
     assert query(tmp_path, changed) == [("gate-3", LATER_MS)]
 
@@ -171,7 +171,7 @@ def test_an_experiments_begin_and_end_are_times(statsig: Statsig, tmp_path: Path
 def test_a_list_that_is_not_newest_first_loses_no_change(later: Later, first: Synced[Statsig]) -> None:
     result = later.results["experiments"]
 
-    assert result.reading.rows_loaded == 1
+    assert result.stats.rows_loaded == 1
     last = first.vendor.rows("experiments")[203]
     assert result.cursor > datetime.fromtimestamp(last["createdTime"] / 1000 + 1, UTC)
     assert pages(later, "/experiments") == ["1", "2", "3"]
@@ -183,7 +183,7 @@ def test_a_list_that_is_not_newest_first_loses_no_change(later: Later, first: Sy
 def test_an_envelope_that_names_no_next_page_ends_the_list_though_the_page_is_full(synced: Synced[Statsig]) -> None:
     statsig, result = synced.vendor, synced.results["gates"]
     assert queries(statsig, "/gates") == [{"page": "1", "limit": "10"}, {"page": "2", "limit": "10"}]
-    assert (result.reading.rows_read, result.reading.doubt) == (20, "")
+    assert (result.stats.rows_read, result.stats.doubt) == (20, "")
 
 
 def test_a_list_without_pagination_is_read_to_an_empty_page_whatever_its_pages_hold(statsig: Statsig) -> None:
@@ -203,7 +203,7 @@ def test_a_short_page_that_is_repeated_counts_once(fresh: Statsig, tmp_path: Pat
     statsig.faults["tags"] = [page, page]
     result = statsig.sync("tags")["tags"]
 
-    assert (result.status, result.reading.rows_read, len(queries(statsig, "/tags"))) == ("complete", 2, 2)
+    assert (result.status, result.stats.rows_read, len(queries(statsig, "/tags"))) == ("complete", 2, 2)
     assert query(tmp_path, "SELECT id FROM experimentation.tags ORDER BY 1") == [("a",), ("b",)]
 
 
@@ -239,7 +239,7 @@ def test_runs_of_the_ingestion_are_asked_for_by_page_alone(statsig: Statsig, lat
     assert queries(statsig, "/ingestion/runs") == [{"page": "1"}, {"page": "2"}]
 
     result = later.results["ingestion_runs"]
-    assert (result.reading.rows_loaded, result.table_rows) == (1, 130)
+    assert (result.stats.rows_loaded, result.table_rows) == (1, 130)
     assert result.cursor == datetime(2026, 10, 14, 3, 47, tzinfo=UTC)
     found = query(
         later.folder,
@@ -256,7 +256,7 @@ def test_a_target_app_without_an_id_has_its_name_for_one(statsig: Statsig, tmp_p
 def test_users_are_told_apart_by_email(later: Later) -> None:
     result = later.results["users"]
 
-    assert (result.reading.rows_loaded, result.table_rows) == (1, 230)
+    assert (result.stats.rows_loaded, result.table_rows) == (1, 230)
     assert query(later.folder, "SELECT email FROM experimentation.users WHERE role = 'Admin'") == [("u3@example.com",)]
 
 
@@ -286,7 +286,7 @@ def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[
     # those that were never changed do not say so, and are asked again
     assert asked == {"gate-4"} | {row["id"] for row in gates if row["lastModifiedTime"] is None}
     assert len(asked) == 6
-    assert (result.reading.rows_loaded, result.rows_deleted, result.rows_live) == (1, 0, 41)
+    assert (result.stats.rows_loaded, result.rows_deleted, result.rows_live) == (1, 0, 41)
     assert query(tmp_path, "SELECT gate_id FROM experimentation.gates_rules WHERE id = 'rule-9'") == [("gate-4",)]
 
 

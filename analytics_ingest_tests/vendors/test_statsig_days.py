@@ -83,7 +83,7 @@ def test_a_value_that_is_corrected_or_goes_within_the_window_is_noticed(statsig:
     del values[1]
     result = statsig.sync("metrics_values")["metrics_values"]
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (1, 1)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (1, 1)
     found = query(tmp_path, "SELECT date, numerator FROM experimentation.metrics_values WHERE _deleted_at IS NOT NULL")
     assert found == [(day(statsig, 6), 1)]
 
@@ -98,7 +98,7 @@ def test_values_of_days_that_left_the_window_stay(
     result = statsig.sync("metrics_values")["metrics_values"]
 
     assert days_asked(statsig) == days(statsig, 3)
-    assert (result.status, result.reading.rows_loaded, result.rows_deleted) == ("complete", 0, 0)
+    assert (result.status, result.stats.rows_loaded, result.rows_deleted) == ("complete", 0, 0)
     assert query(tmp_path, VALUES) == [(each, 45, 0) for each in days(statsig, 7)]
 
 
@@ -118,7 +118,7 @@ def test_the_first_sync_reaches_back_to_the_start_date_and_so_does_a_full_refres
         result = statsig.sync("metrics_values", full_refresh=True)["metrics_values"]
         assert days_asked(statsig) == days(statsig, 20)
 
-    assert (result.reading.rows_loaded, result.rows_deleted) == (7 * 45 + 1, 0)
+    assert (result.stats.rows_loaded, result.rows_deleted) == (7 * 45 + 1, 0)
     assert query(tmp_path, VALUES) == [*((each, 45, 0) for each in days(statsig, 7)), (day(statsig, 19), 1, 0)]
 
 
@@ -131,8 +131,8 @@ def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., 
         # the earliest day is the first that is asked for
         statsig.faults["metrics_values"] = [statsig.error(400)]
         first = statsig.sync("metrics_values")["metrics_values"]
-        assert (first.status, len(first.reading.failures)) == ("failed", 1)
-        assert first.reading.failures[0].path == f"/metrics/values?date={day(statsig, 9)}"
+        assert (first.status, len(first.stats.failures)) == ("failed", 1)
+        assert first.stats.failures[0].path == f"/metrics/values?date={day(statsig, 9)}"
         days_asked(statsig)
 
         second = statsig.sync("metrics_values")["metrics_values"]
@@ -162,7 +162,7 @@ def test_a_runs_window_reads_exactly_its_days(statsig: Statsig, tmp_path: Path) 
     result = statsig.sync("metrics_values", **window)["metrics_values"]
 
     assert days_asked(statsig) == [day(statsig, 30), day(statsig, 31)]
-    assert (result.status, result.reading.rows_loaded, result.rows_deleted) == ("complete", 2, 0)
+    assert (result.status, result.stats.rows_loaded, result.rows_deleted) == ("complete", 2, 0)
     recent = [(each, 45, 0) for each in days(statsig, 7)]
     assert query(tmp_path, VALUES) == [*recent, (day(statsig, 30), 1, 0), (day(statsig, 31), 1, 0)]
 
@@ -259,7 +259,7 @@ def test_the_log_is_asked_for_from_a_day_before_the_look_back_and_keeps_what_is_
 
     # an hour before 00:30 is another day, and the day before that is asked for
     assert queries(statsig, "/audit_logs") == [{"page": "1", "limit": "100", "startDate": "2026-09-16"}]
-    assert (result.status, result.reading.rows_loaded, result.rows_deleted) == ("complete", 1, 0)
+    assert (result.status, result.stats.rows_loaded, result.rows_deleted) == ("complete", 1, 0)
     assert (result.rows_live, result.cursor) == (131, datetime(2026, 9, 18, 3, 30, tzinfo=UTC))
     found = query(tmp_path, "SELECT id FROM experimentation.audit_logs WHERE id IN ('entry-0', 'entry-130') ORDER BY 1")
     assert found == [("entry-0",), ("entry-130",)]

@@ -138,11 +138,11 @@ def test_every_pair_of_kinds_on_a_first_sync(store: Store, trial_api: Trial) -> 
     rows = sent((0, 1), 1)
     trial_api.rows = Rows(things=[rows[:3], rows[3:]])
     result = trial_api.sync("things")["things"]
-    assert (result.status, result.reading.rows_rejected) == ("complete", 0)
+    assert (result.status, result.stats.rows_rejected) == ("complete", 0)
     compare(store, rows, postgres=is_postgres(store))
     said = types_said(trial_api, result)
     assert {pair: said[column(*pair)] for pair in PAIRS} == {pair: expected_type(*pair) for pair in PAIRS}
-    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].stats.rows_loaded == 0
 
 
 def test_every_pair_of_kinds_between_two_syncs(store: Store, trial_api: Trial) -> None:
@@ -156,11 +156,11 @@ def test_every_pair_of_kinds_between_two_syncs(store: Store, trial_api: Trial) -
     trial_api.rows = Rows(things=[first, second])
     result = trial_api.sync("things")["things"]
     # the rows that are there are not loaded again
-    assert (result.status, result.reading.rows_loaded) == ("complete", len(second))
+    assert (result.status, result.stats.rows_loaded) == ("complete", len(second))
     compare(store, first + second, postgres=is_postgres(store), former=[row["id"] for row in first])
     said = types_said(trial_api, result)
     assert {pair: said[column(*pair)] for pair in PAIRS} == {pair: expected_type(*pair) for pair in PAIRS}
-    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].stats.rows_loaded == 0
     trial_api.sync("things", full_refresh=True)
     compare(store, first + second, postgres=is_postgres(store))
     assert {each.outcome for each in verify_api(API, selected={"things"}, log=LOG)} == {"same"}
@@ -213,7 +213,7 @@ def test_a_widened_column_is_reported_and_holds_also_what_no_longer_comes(store:
         6: "soon",
         7: "2026-01-02T00:00:00+00:00",
     }
-    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].stats.rows_loaded == 0
 
 
 def test_times_before_year_1_and_after_9999_are_text(store: Store, trial_api: Trial) -> None:
@@ -221,7 +221,7 @@ def test_times_before_year_1_and_after_9999_are_text(store: Store, trial_api: Tr
     trial_api.rows = Rows(
         things=[[{"id": 1, "seen_at": odd[0]}, {"id": 2, "seen_at": odd[1]}, {"id": 3, "seen_at": 0}]]
     )
-    assert trial_api.sync("things")["things"].reading.rows_rejected == 0
+    assert trial_api.sync("things")["things"].stats.rows_rejected == 0
     assert {key: row["seen_at"] for key, row in read(store).rows.items()} == {
         1: odd[0],
         2: odd[1],
@@ -246,7 +246,7 @@ def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, trial_api
         ("7", 2, "b", None),
     ]
     again = trial_api.sync("things", "parts")
-    assert [result.reading.rows_loaded for result in again.values()] == [0, 0]
+    assert [result.stats.rows_loaded for result in again.values()] == [0, 0]
     assert {each.outcome for each in verify_api(API, selected={"things", "parts"}, log=LOG)} == {"same"}
 
 
@@ -283,7 +283,7 @@ def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, tria
     # the fourth is gone upstream: its values are folded in the table
     trial_api.rows = Rows(things=[FORMER[:3]])
     result = trial_api.sync("things", full_refresh=True)["things"]
-    assert (result.status, result.reading.rows_loaded, result.rows_deleted) == ("complete", 3, 1)
+    assert (result.status, result.stats.rows_loaded, result.rows_deleted) == ("complete", 3, 1)
     found = read(store)
     assert [name for name in found.columns if "__v_" in name] == []
     postgres = is_postgres(store)
@@ -299,7 +299,7 @@ def test_the_next_full_refresh_folds_variants_and_found_times(store: Store, tria
     }
     assert {key: row["big"] for key, row in values.items()} == {1: str(2**60), 2: "0.5", 3: "7", 4: None}
     assert {key: row["odd"] for key, row in values.items() if key != 4} == {1: "true", 2: "x", 3: "7"}
-    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].stats.rows_loaded == 0
 
 
 def test_a_stored_type_stays_until_a_value_does_not_fit_and_a_declared_one_until_a_full_refresh(
@@ -333,4 +333,4 @@ def test_a_stored_type_stays_until_a_value_does_not_fit_and_a_declared_one_until
         1: [datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC), "2026-02-01"],
         2: [datetime(2026, 3, 2, 10, tzinfo=UTC), None, "2026-03-01"],
     }
-    assert trial_api.sync("things")["things"].reading.rows_loaded == 0
+    assert trial_api.sync("things")["things"].stats.rows_loaded == 0

@@ -35,7 +35,7 @@ def test_variables_without_a_section_decide_nothing(
     first, second = sync("incident_response"), sync("incident_response")
 
     assert {result.status for result in first.values()} == {"complete"}
-    assert all(result.reading and result.reading.rows_loaded == 0 for result in second.values())
+    assert all(result.stats and result.stats.rows_loaded == 0 for result in second.values())
     schemas = query(tmp_path, "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE '%incident%'")
     assert sorted(schemas) == [("incident_response",), ("incident_response_staging",)]
 

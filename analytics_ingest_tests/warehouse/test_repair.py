@@ -162,7 +162,7 @@ def test_what_is_lost_comes_back(
     gates[0]["description"] = "changed"
     gates[0]["updated_at"] = "2026-06-01T00:00:00Z"
     again = sync(API, *ENDPOINTS)
-    loaded = {name: each.reading.rows_loaded for name, each in again.items() if each.reading}
+    loaded = {name: each.stats.rows_loaded for name, each in again.items() if each.stats}
     assert loaded == {"gates": 1, "gates_rules": 0, "tags": 0, "ingestion_status": 0}
     # without a load there was nothing to store a schema with
     assert ("anew" in caplog.text) is (loss == "version")

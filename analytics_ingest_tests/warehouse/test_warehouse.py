@@ -139,9 +139,9 @@ def test_the_state_comes_from_the_warehouse_when_the_working_folder_is_lost(tmp_
     rows.remove(newest)
     shutil.rmtree(tmp_path / "dlt")
     again = sync(API, "gates")["gates"]
-    assert again.reading.highest < first.cursor
+    assert again.stats.highest < first.cursor
     assert again.cursor == first.cursor
-    assert (again.reading.rows_loaded, again.rows_deleted) == (0, 1)
+    assert (again.stats.rows_loaded, again.rows_deleted) == (0, 1)
     assert live_keys(tmp_path, API, "gates") == expected_keys(sandbox.world, API, "gates")
 
 
@@ -154,7 +154,7 @@ def test_a_row_that_cannot_be_loaded_is_rejected_and_leaves_what_was_there(tmp_p
     gates[0]["description"] = "changed"
     gates[1]["name"] = None
     refused = sync(API, "gates")["gates"]
-    assert (refused.status, refused.reading.rows_loaded, refused.reading.rows_rejected) == ("complete", 1, 1)
+    assert (refused.status, refused.stats.rows_loaded, refused.stats.rows_rejected) == ("complete", 1, 1)
     [(reason,)] = query(tmp_path, f"SELECT reason FROM {API}._rejected_rows")
     assert reason.startswith("the destination does not take it: ")
     assert "NOT NULL" in reason
@@ -163,7 +163,7 @@ def test_a_row_that_cannot_be_loaded_is_rejected_and_leaves_what_was_there(tmp_p
     gates[1]["name"] = "named again"
     result = sync(API, "gates", "tags")
     assert {name: each.status for name, each in result.items()} == {"gates": "complete", "tags": "complete"}
-    assert result["gates"].reading.rows_loaded == 1
+    assert result["gates"].stats.rows_loaded == 1
     names = dict(query(tmp_path, f"SELECT id, name FROM {API}.gates"))
     assert names == {row["id"]: row["name"] for row in gates}
     assert query(tmp_path, f"SELECT * FROM {API}.tags ORDER BY id") == before["tags"]

@@ -70,6 +70,6 @@ def test_damaged_working_folder_is_replaced(tmp_path: Path, restored: SandboxSer
             damage(path.resolve())
             seen.append(path.name)
         result = sync(API, "tags")["tags"]
-        assert (result.status, result.reading and result.reading.rows_loaded) == ("complete", 0), (path, damage)
+        assert (result.status, result.stats and result.stats.rows_loaded) == ("complete", 0), (path, damage)
     assert len(seen) > (8 if every else 4)
     assert live_keys(tmp_path, API, "tags") == keys
