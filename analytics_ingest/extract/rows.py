@@ -42,8 +42,6 @@ DATE = len("2026-01-31")
 """Characters of a date alone, which is no time."""
 PLAIN_TEXT = re.compile(r"-?[0-9][0-9.e+-]*|true|false")
 """Text that may be what a number or a truth value is as text."""
-MAX_PLAIN = 40
-"""Characters of such a text, at most."""
 
 
 class RowRejectedError(ValueError):
@@ -264,9 +262,7 @@ class RowNormalizer:
             self._plain_numbers.add(place)
             if place not in self._forms:
                 return
-        elif kind not in (str, float, bool) or (
-            kind is str and (len(value) > MAX_PLAIN or not PLAIN_TEXT.fullmatch(value))
-        ):
+        elif kind not in (str, float, bool) or (kind is str and not PLAIN_TEXT.fullmatch(value)):
             return
         text = as_text(value)
         if kind is int:

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
+from analytics_ingest.errors import AuthenticationError, FailureKind, IngestError, ReadError
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
 from analytics_ingest_tests.fake_server import KEY, Response
@@ -108,7 +108,7 @@ def test_children_that_are_forbidden_for_every_parent_are_given_up_after_five(sh
     result = sync(API, "events", "events_metrics")["events_metrics"]
     assert shared.requests.count(API, "events_metrics") == 5
     assert result.status == "failed"
-    assert [failure.status for failure in result.stats.failures] == [403] * 5
+    assert [failure.kind for failure in result.stats.failures] == [FailureKind.FORBIDDEN] * 5
     assert result.reason.endswith(" (and 4 more like it); after so many in a row the other parents were not asked")
 
 
