@@ -14,9 +14,9 @@ if __name__ == "__main__":
     # imports are most of what the process takes
     with ExitStack() as holding:
         if kind == "lock":
-            from analytics_ingest.warehouse.locks import held
+            from analytics_ingest.warehouse.locks import file_lock
 
-            holding.enter_context(held(Path(what), what="it", timeout=1, log=LOG))
+            holding.enter_context(file_lock(Path(what), what="it", timeout=1, log=LOG))
         elif kind == "duckdb":
             import duckdb
 
