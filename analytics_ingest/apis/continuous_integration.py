@@ -27,7 +27,7 @@ PROJECT = FromTable("projects", org_id="username", project_id="reponame")
 endpoint = partial(Endpoint, data_selector="$", paginator=PAGES)
 """An endpoint with what most endpoints of this API have in common."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, of rows that tell when they changed."""
+"""The same, for rows with the time of their last change."""
 
 CONTINUOUS_INTEGRATION = Api(
     name="continuous_integration",

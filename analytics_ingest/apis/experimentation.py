@@ -17,7 +17,7 @@ UPDATED = ("updated_at",)
 endpoint = partial(Endpoint, data_selector="data", paginator=PAGES)
 """An endpoint with what most endpoints of this API have in common."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, of rows that tell when they changed."""
+"""The same, for rows with the time of their last change."""
 
 EXPERIMENTATION = Api(
     name="experimentation",

@@ -18,7 +18,7 @@ WORKSPACE = FromTable("workspaces", workspace_id="id")
 endpoint = partial(Endpoint, data_selector="$", paginator=PAGES)
 """An endpoint with what most endpoints of this API have in common."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, of rows that tell when they changed."""
+"""The same, for rows with the time of their last change."""
 
 FEATURE_MANAGEMENT = Api(
     name="feature_management",

@@ -16,7 +16,7 @@ TIMESTAMPS = ("created_at", "updated_at", "attributes.created_at", "attributes.u
 endpoint = partial(Endpoint, data_selector="data", paginator=PAGES)
 """An endpoint with what most endpoints of this API have in common."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, of rows that tell when they changed."""
+"""The same, for rows with the time of their last change."""
 
 INCIDENT_RESPONSE = Api(
     name="incident_response",

@@ -51,8 +51,8 @@ class Endpoint:
         on_404: What a 404 for one parent means: its row is gone, or this child is not defined there.
         retry_status_codes: Status codes retried here beside those of the API.
         secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
-        final_when: A column and its values that mean that a row changes no more. The parents of other rows are asked
-            at each sync, also when they are settled (see ``parents.FromTable``).
+        final_when: A column and the values of it after which a row no longer changes. The parents of all other rows are
+            requested at each sync, even if they are settled (see ``parents.FromTable``).
         retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
             values that the table has in them stay. Of endpoints with a key only.
     """
@@ -121,9 +121,8 @@ class Endpoint:
     @property
     def lookups(self) -> tuple[str, ...]:
         """Names of other resources whose tables tell names for the path; none of them has to be read for it."""
-        return (
-            (self.parents.table,) if isinstance(self.parents, FromRenamed) and self.parents.table != self.name else ()
-        )
+        source = self.parents
+        return (source.table,) if isinstance(source, FromRenamed) and source.table != self.name else ()
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -133,7 +132,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeProbe:
-    """A list that tells of changes: one request each time, or one for each of its first parents.
+    """A list that shows whether an API has changed, by one request, or one for each of its first parents.
 
     Attributes:
         endpoint: The list. Its first page is compared with what it was, and the total that its envelope states.
@@ -214,8 +213,7 @@ class Api:
     probes: tuple[ChangeProbe, ...] = ()
 
     def __post_init__(self) -> None:
-        auth = dict(self.auth)
-        if auth.pop("type", None) not in ("bearer", "api_key") or auth.pop("location", "header") != "header":
+        if self.auth.get("type") not in ("bearer", "api_key") or self.auth.get("location", "header") != "header":
             raise ValueError(f"{self.name}: its auth is not supported: use a bearer token, or an API key in a header")
         seen: set[str] = set()
         for endpoint in self.endpoints:

@@ -53,7 +53,7 @@ class Paginator:
     total_path: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what is not supported.
+        """Rejects a configuration that is not supported.
 
         Raises:
             ValueError: A kind of paginator, an argument of it, or a field that it has no use for.

@@ -29,7 +29,7 @@ STORIES = UnionOf(
 endpoint = partial(Endpoint, data_selector="data", paginator=SINGLE_PAGE)
 """An endpoint with what most endpoints of this API have in common."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, of rows that tell when they changed."""
+"""The same, for rows with the time of their last change."""
 
 PROJECT_PLANNING = Api(
     name="project_planning",

@@ -85,10 +85,9 @@ def load_schedule_settings(api: Api) -> ScheduleSettings:
     Raises:
         ConfigurationError: A value is not valid.
     """
-    declared = {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
     values = {field: value for field in ScheduleSettings.model_fields if (value := lookup(api, field)) is not None}
     try:
-        schedule_settings = ScheduleSettings.model_validate(declared | values)
+        schedule_settings = ScheduleSettings.model_validate(_declared(api) | values)
     except ValidationError as error:
         raise ConfigurationError(explain(api, error)) from None
     warn, fail = schedule_settings.windows
@@ -101,9 +100,11 @@ def load_schedule_settings(api: Api) -> ScheduleSettings:
 
 def declared_schedule_settings(api: Api) -> ScheduleSettings:
     """The cadence that ``api`` declares, whatever is set."""
-    return ScheduleSettings.model_validate(
-        {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
-    )
+    return ScheduleSettings.model_validate(_declared(api))
+
+
+def _declared(api: Api) -> dict[str, str]:
+    return {"cron": api.cron, "full_refresh_cron": api.full_refresh_cron, "docs_url": api.docs_url}
 
 
 def schedule_settings_or_declared(api: Api) -> ScheduleSettings:

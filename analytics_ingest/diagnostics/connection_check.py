@@ -171,7 +171,7 @@ class _Check:
         return f"it is asked for rows of {', '.join(endpoint.upstream)}, and no row for it came first there"
 
     def _failed(self, endpoint: Endpoint, ask: Partition, error: ReadError) -> ConnectionCheckResult:
-        silent = isinstance(error, RetriableError) and error.status is None
+        silent = isinstance(error, RetriableError) and error.kind is FailureKind.NO_STATUS
         if silent and not self._reached:
             raise _UnreachableError(
                 f"{ask.path} got {error}. Is {self._setting('base_url')} right, and can this machine reach it? "

@@ -20,7 +20,7 @@ from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.pending_parents import PendingParentRows
 from analytics_ingest.sync.reader_factory import ReaderFactory, cursor_of
 from analytics_ingest.sync.result import EndpointResult, build_result, failure_reason
-from analytics_ingest.sync.stored_parents import NOTHING_AHEAD
+from analytics_ingest.sync.stored_parents import NOTHING_PENDING
 from analytics_ingest.warehouse.cached_tables import CachedTables
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
@@ -111,7 +111,7 @@ class ApiSync:
             yield from results
 
     def _start(
-        self, tables: CachedTables, pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD
+        self, tables: CachedTables, pending: Mapping[str, PendingParentRows] = NOTHING_PENDING
     ) -> Iterator[EndpointResult]:
         """Has every endpoint read whose parents are loaded; gives a result for each that cannot be.
 

@@ -106,14 +106,14 @@ class ReaderFactory:
             columns=there,
             paths={parent.path for parent in parents},
         )
-        known_ahead = not pending.keys().isdisjoint(endpoint.upstream)
+        before_load = not pending.keys().isdisjoint(endpoint.upstream)
         reader = EndpointReader(
             endpoint,
             self._session,
             limit=page_limit(self._api, endpoint),
             stored=stored,
             state=state,
-            fan_out_plan=self._fan_out_plan(endpoint, parents, tables, there, state, pending=known_ahead),
+            fan_out_plan=self._fan_out_plan(endpoint, parents, tables, there, state, pending=before_load),
             mode=self._mode,
             started=self._started,
             log=self._log,

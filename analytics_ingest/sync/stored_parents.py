@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from analytics_ingest.sync.pending_parents import PendingParentRows
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
-NOTHING_AHEAD: Mapping[str, PendingParentRows] = MappingProxyType({})
+NOTHING_PENDING: Mapping[str, PendingParentRows] = MappingProxyType({})
 
 
 def read_partitions(
@@ -31,7 +31,7 @@ def read_partitions(
     window: DateWindow,
     *,
     columns: Mapping[str, Collection[str]],
-    pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
+    pending: Mapping[str, PendingParentRows] = NOTHING_PENDING,
     log: logging.Logger,
 ) -> list[Partition]:
     """One parent per request to make, each once, by path; one without values if the path has no placeholders.
@@ -91,7 +91,7 @@ def table_reader(
     tables: DatasetTables,
     *,
     columns: Mapping[str, Collection[str]],
-    pending: Mapping[str, PendingParentRows] = NOTHING_AHEAD,
+    pending: Mapping[str, PendingParentRows] = NOTHING_PENDING,
 ) -> ReadTable:
     """Reads what an endpoint's feed needs of other tables, and of those that are not loaded yet."""
 

@@ -223,12 +223,11 @@ def _judge_schema(facts: TableFacts) -> Judgement:
     )
 
 
-KEY_UNIQUE = TableCheck(name="key_unique", is_error=True, describe=_describe_key, judge=_judge_key)
 ROWS_NOT_COLLAPSED = TableCheck(
     name="rows_not_collapsed", is_error=True, describe=_describe_collapse, judge=_judge_collapse
 )
 TABLE_CHECKS = (
-    KEY_UNIQUE,
+    TableCheck(name="key_unique", is_error=True, describe=_describe_key, judge=_judge_key),
     TableCheck(name="parents_exist", describe=_describe_parents, judge=_judge_parents),
     ROWS_NOT_COLLAPSED,
     TableCheck(
