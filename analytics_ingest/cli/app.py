@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from analytics_ingest.cli.check import check
+from analytics_ingest.cli.check_command import check
 from analytics_ingest.cli.lines import complain
-from analytics_ingest.cli.sandbox import Scale, sandbox
-from analytics_ingest.cli.verify import verify
+from analytics_ingest.cli.sandbox_command import Scale, sandbox
+from analytics_ingest.cli.verify_command import verify
 from analytics_ingest.terminal import open_console
 
 app = typer.Typer(

@@ -3,7 +3,7 @@
 It stands in for the real upstreams in the demo and in the tests, and shares no code with what reads them.
 """
 
-from analytics_ingest.sandbox.app import SandboxApp, create_app
+from analytics_ingest.sandbox.asgi import SandboxApp, create_app
 from analytics_ingest.sandbox.journal import Journal, Record
 from analytics_ingest.sandbox.options import Fault, Options
 from analytics_ingest.sandbox.routes import APIS, BASE_PATHS, ROUTES

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import uvicorn
 
-from analytics_ingest.sandbox.app import create_app
+from analytics_ingest.sandbox.asgi import create_app
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.routes import APIS, BASE_PATHS
 from analytics_ingest.sandbox.world import World

@@ -11,21 +11,21 @@ import orjson
 
 from analytics_ingest.sandbox import truth
 from analytics_ingest.sandbox.data import (
-    continuous_integration,
-    experimentation,
-    feature_management,
-    incident_response,
-    project_planning,
+    continuous_integration_data,
+    experimentation_data,
+    feature_management_data,
+    incident_response_data,
+    project_planning_data,
 )
 from analytics_ingest.sandbox.draw import Draw
 from analytics_ingest.sandbox.routes import ROUTES
 
 _GENERATORS = {
-    "experimentation": experimentation,
-    "incident_response": incident_response,
-    "project_planning": project_planning,
-    "continuous_integration": continuous_integration,
-    "feature_management": feature_management,
+    "experimentation": experimentation_data,
+    "incident_response": incident_response_data,
+    "project_planning": project_planning_data,
+    "continuous_integration": continuous_integration_data,
+    "feature_management": feature_management_data,
 }
 
 _NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
