@@ -12,9 +12,8 @@ from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader, PageResult
-from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.partitions import ParentRows, Partition, partitions_from
 from analytics_ingest.extract.rows import ROW_HASH, content_hash, sent_hash
-from analytics_ingest.extract.stats import Partition
 from analytics_ingest.http.session import ApiSession, Meter
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def look(api: Api, *, log: logging.Logger) -> ListFingerprints:
 
 def _fingerprint(api: Api, probe: ChangeProbe, session: ApiSession) -> str:
     endpoint = api.by_name[probe.endpoint]
-    rows = FeedRows(api)
+    rows = ParentRows(api)
     for name in endpoint.upstream:
         parent = api.by_name[name]
         rows.add(name, _first_page(api, parent, session, Partition(path=parent.path, params={})).rows)

@@ -24,7 +24,7 @@ from analytics_ingest.errors import (
 )
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
-from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.partitions import ParentRows, partitions_from
 from analytics_ingest.http.selector import WILDCARD
 from analytics_ingest.http.session import ApiSession, Meter, RetriableError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.api import Settings
     from analytics_ingest.errors import ReadError
-    from analytics_ingest.extract.stats import Partition
+    from analytics_ingest.extract.partitions import Partition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class _Check:
     def __init__(self, api: Api, session: ApiSession) -> None:
         self._api = api
         self._session = session
-        self._rows = FeedRows(api)
+        self._rows = ParentRows(api)
         self._window = build_date_window(session.settings, now=datetime.now(UTC))
         self._unread: set[str] = set()
         self._reached = False

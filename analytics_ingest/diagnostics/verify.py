@@ -18,10 +18,10 @@ from analytics_ingest.errors import ConfigurationError, FailureKind
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
-from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.partitions import ParentRows, partitions_from
 from analytics_ingest.extract.rows import DELETED_AT, sent_hash
 from analytics_ingest.http.session import ApiSession, Meter
-from analytics_ingest.sync.reader_factory import limits_of
+from analytics_ingest.sync.stored_tables import limits_of
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.parents import DateWindow
     from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.extract.stats import Limits, Partition
+    from analytics_ingest.extract.partitions import Partition
+    from analytics_ingest.extract.table_snapshot import Limits
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
 Key = tuple[str, ...]
@@ -100,7 +101,7 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
     warehouse = Warehouse(api.name, log=log, lock_timeout=settings.lock_timeout)
     session = ApiSession(api, settings, log=log.getChild("requests"))
     names = set(api.by_name) if selected is None else selected
-    rows = FeedRows(api)
+    rows = ParentRows(api)
     window = build_date_window(settings, now=datetime.now(UTC))
     unread: dict[str, VerifyResult] = {}
     try:
@@ -164,18 +165,18 @@ class _UpstreamKeys:
         self,
         endpoint: Endpoint,
         session: ApiSession,
-        feeds: FeedRows,
+        parent_rows: ParentRows,
         window: DateWindow,
         columns: Mapping[str, str],
         limits: Limits,
     ) -> None:
         self.endpoint = endpoint
-        self.asks = list(partitions_from(endpoint, feeds.read, window))
+        self.asks = list(partitions_from(endpoint, parent_rows.read, window))
         self.keys: set[Key] = set()
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()
         self.rows = self.short = 0
-        self._feeds = feeds
+        self._feeds = parent_rows
         self._start = session.settings.start_date if endpoint.primary_key else None
         self._reader = ListReader(
             endpoint,
@@ -236,13 +237,13 @@ class _UpstreamKeys:
             if page.failure and page.failure.kind is FailureKind.NOT_FOUND and self.endpoint.parents:
                 self._absent += 1
             elif page.failure:
-                self._failure = self._failure or f"{page.parent.path} {page.failure}"
+                self._failure = self._failure or f"{page.partition.path} {page.failure}"
 
     def _by_age(self, rows: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]:
         """The rows that a sync loads, and those older than ``START_DATE``."""
         if self._start is None:
             return rows, ()
-        cursors = [(row, self._reader.finisher.cursor(row)) for row in rows]
+        cursors = [(row, self._reader.normalizer.cursor(row)) for row in rows]
         old = [row for row, cursor in cursors if cursor is not None and cursor < self._start]
         return [row for row, cursor in cursors if cursor is None or cursor >= self._start], old
 

@@ -100,19 +100,19 @@ def declared_source(api: Api) -> DltSource:
     """The API's resources without data: extracted, they make its tables. Needs no settings and no connection."""
 
     def resource(endpoint: Endpoint) -> DltResource:
-        return build_resource(endpoint, iter([dlt.mark.materialize_table_schema()]), empty_types(endpoint, []))
+        return build_resource(endpoint, iter([dlt.mark.materialize_table_schema()]), empty_types(endpoint))
 
     return build_source(api, [resource(endpoint) for endpoint in api.endpoints])
 
 
-def empty_types(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def empty_types(endpoint: Endpoint, path_params: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The types of the columns that the endpoint's table has without a row, in dlt's terms.
 
     Args:
         endpoint: The endpoint.
-        parents: The path parameters of its requests, of which the first ones tell the types.
+        path_params: The path parameters of one of its partitions, which show the types of these columns.
     """
-    columns = known_columns(endpoint) | first_columns(endpoint, parents[0] if parents else {})
+    columns = known_columns(endpoint) | first_columns(endpoint, path_params or {})
     return {name: str(column["data_type"]) for name, column in columns.items()}
 
 

@@ -237,7 +237,7 @@ def _results(
     log: logging.Logger,
 ) -> Sequence[CheckResult]:
     """What the checks say of a table as it is, compared with what its last materialisation said of it."""
-    from analytics_ingest.sync.stored_parents import read_partitions  # noqa: PLC0415
+    from analytics_ingest.sync.stored_tables import StoredTables  # noqa: PLC0415
 
     name, types = endpoint.name, columns[endpoint.name]
     counts = tables.counts(name, endpoint.primary_key, where_null=DELETED_AT if DELETED_AT in types else None)
@@ -248,7 +248,8 @@ def _results(
 
     def paths() -> set[str]:
         window = DateWindow(options=load_options(api))
-        return {each.path for each in read_partitions(api, endpoint, tables, window, columns=columns, log=log)}
+        stored = StoredTables(api=api, tables=tables, columns=columns)
+        return {each.path for each in stored.partitions(endpoint, window, log=log)}
 
     return check_table(
         TableFacts(

@@ -31,7 +31,7 @@ from analytics_ingest.config.api import lookup
 from analytics_ingest.config.schedule import ScheduleSettings, check_graph_settings
 from analytics_ingest.errors import FailureKind, IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
-from analytics_ingest.extract.sync_options import parse_mode
+from analytics_ingest.extract.sync_options import parse_sync_options
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
 from analytics_ingest.orchestrate.result_order import ResultOrder
@@ -110,8 +110,8 @@ def materialize(
     order = ResultOrder(api, selected.intersection(config.endpoints or selected))
     try:
         check_graph_settings(api)
-        mode = parse_mode(api, **config.model_dump())
-        for result in ApiSync(api, selected=selected, mode=mode, log=context.log).run():
+        options = parse_sync_options(api, **config.model_dump())
+        for result in ApiSync(api, selected=selected, options=options, log=context.log).run():
             for settled in order.add(result):
                 yield from _record(context, api, settled, failed)
     except (IngestError, LockTimeoutError, WarehouseError) as error:

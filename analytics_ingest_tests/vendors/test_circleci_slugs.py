@@ -12,7 +12,7 @@ from analytics_ingest.apis.parents import PartitionName
 from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
-from analytics_ingest.extract.stats import Partition
+from analytics_ingest.extract.partitions import Partition
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
