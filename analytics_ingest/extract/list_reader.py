@@ -194,9 +194,9 @@ class ListReader:
         for sent in (row for element in page.rows for row in normalizer.rows(element)):
             result.read += 1
             try:
-                row = normalizer.finish(sent, self._params(partition, sent))
+                row = normalizer.normalize(sent, self._params(partition, sent))
             except RowRejectedError as error:
-                result.rejected.append((str(error), normalizer.kept_aside(sent)))
+                result.rejected.append((str(error), normalizer.rejected_form(sent)))
                 continue
             key = normalizer.key(row) or len(by_key)
             # if a page has a key twice, the newer row wins, in whatever order they come
