@@ -216,7 +216,7 @@ class _UpstreamKeys:
         for page in self._reader.read(ask):
             self._take(page)
             rows += len(page.rows)
-            if page.again:
+            if page.starts_over:
                 # of a snapshot no key tells rows that come again from others
                 with self._lock:
                     self.rows -= rows

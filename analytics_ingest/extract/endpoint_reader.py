@@ -196,7 +196,7 @@ class EndpointReader:
             AuthenticationError: The API refused the key.
         """
         if partition.naming.late and partition.path in self._lists.named:
-            yield PageResult(partition, over=True)
+            yield PageResult(partition, is_last=True)
             return
         was_undefined = not self._undefined_before.isdisjoint((partition.path, partition.former))
         steps = self._lists.steps(
@@ -211,14 +211,14 @@ class EndpointReader:
                     yield page
                     continue
                 filtered = self._filter.apply(page, self._lists.normalizer)
-                if filtered.over:
+                if filtered.is_last:
                     # here, as the calling thread may be busy with a load
                     self._list_ended(filtered)
                 yield filtered
         except AuthenticationError:
             raise
         except Exception as error:  # noqa: BLE001 - one list fails, the others are read
-            page = PageResult(partition, over=True, failure=self._session.unexpected(error, partition.path))
+            page = PageResult(partition, is_last=True, failure=self._session.unexpected(error, partition.path))
             self._list_ended(page)
             yield page
 
@@ -239,7 +239,7 @@ class EndpointReader:
             self._process_page(page)
         except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are read
             self.fail(self._session.unexpected(error, page.partition.path))
-            if page.over and page.partition.path not in self._ended:
+            if page.is_last and page.partition.path not in self._ended:
                 self._ended.add(page.partition.path)
                 self.stats.parents_done += 1
 
@@ -254,7 +254,7 @@ class EndpointReader:
         # what comes after a load that failed cannot be loaded either
         if not self.has_failed:
             self._keep_rows(page)
-        if page.over:
+        if page.is_last:
             self._process_end(page)
         if self.left:
             self._progress.log_if_due(stats)
@@ -266,7 +266,7 @@ class EndpointReader:
             self._reject(page.rejected)
             self.deletions.reject(page.partition.path)
         if not self.endpoint.primary_key:
-            if page.again:
+            if page.starts_over:
                 self._buffer.snapshot = []
             else:
                 self._buffer.snapshot += page.rows

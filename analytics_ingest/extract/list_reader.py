@@ -32,8 +32,8 @@ class PageResult:
 
     Attributes:
         partition: The partition that the page belongs to.
-        over: Whether no other page of the list follows.
-        again: Whether the list is read once more after this page.
+        is_last: Whether no other page of the list follows.
+        starts_over: Whether the list is read once more, from its first page, after this page.
         pages: 1 for a page that came, 0 for an end without one.
         read: Rows that came.
         size: Bytes of the response that the rows came in, decoded.
@@ -48,8 +48,8 @@ class PageResult:
     """
 
     partition: Partition
-    over: bool = False
-    again: bool = False
+    is_last: bool = False
+    starts_over: bool = False
     pages: int = 0
     read: int = 0
     size: int = 0
@@ -127,9 +127,9 @@ class ListReader:
         known_status: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Generator[PageResult | Pause, None, None]:
-        """Yields the pages of a partition's list, the last one with ``over``, and pauses before some of them.
+        """Yields the pages of a partition's list, the last one with ``is_last``, and pauses before some of them.
 
-        A list that moved while it was read is read once more: after a page with ``again`` all pages come anew. Any
+        A list that moved while it was read is read once more: all pages come anew after a page with ``starts_over``. An
         error is the ``failure`` of the last page, so that it ends this list and no other.
 
         Args:
@@ -146,9 +146,9 @@ class ListReader:
         except AuthenticationError:
             raise
         except ReadError as error:
-            yield PageResult(partition, over=True, failure=error)
+            yield PageResult(partition, is_last=True, failure=error)
         except Exception as error:  # noqa: BLE001 - one list fails, the others are read
-            yield PageResult(partition, over=True, failure=self._session.unexpected(error, partition.path))
+            yield PageResult(partition, is_last=True, failure=self._session.unexpected(error, partition.path))
 
     def _read(
         self, partition: Partition, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
@@ -170,19 +170,19 @@ class ListReader:
             if not paginator.has_next_page or paginator.problem:
                 result.short, result.unsettled = stability.short(paginator), stability.moved(paginator)
                 if not stability.should_reread(paginator):
-                    result.over = True
+                    result.is_last = True
                     if read and not any_stored and not result.failure:
                         result.failure = ReadError(
                             f"answered with {read} rows, none of which can be stored: {first_reason}"
                         )
                     yield result
                     return
-                result.short, result.unsettled, result.again = 0, False, True
+                result.short, result.unsettled, result.starts_over = 0, False, True
                 pages.close()
                 pages = self._client.pages(partition.path, params)
             yield result
         pages.close()
-        yield PageResult(partition, over=True)
+        yield PageResult(partition, is_last=True)
 
     def _normalize(self, page: RawPage, partition: Partition, stability: ListStability) -> PageResult:
         """The page's rows as they go into the table; none if the same page came before."""

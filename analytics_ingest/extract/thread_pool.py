@@ -140,7 +140,7 @@ class ReadPool:
                 self._waiting_rows += len(page.rows)
                 self._waiting_bytes += page.size
             self._inbox.put((reader, page))
-            if page.over and (reader.queue.state is not found.queue_state or reader.queue.has_late):
+            if page.is_last and (reader.queue.state is not found.queue_state or reader.queue.has_late):
                 with self._changed:
                     self._changed.notify_all()
 

@@ -56,7 +56,7 @@ class Lists:
     def read(self, partition: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         assert not stopped()
         self.begun += 1
-        yield PageResult(partition, over=True, rows=[{"n": n} for n in range(5)])
+        yield PageResult(partition, is_last=True, rows=[{"n": n} for n in range(5)])
 
     def process_page(self, page: PageResult) -> None:
         self.pages.append(page)
@@ -116,7 +116,7 @@ class Pausing(Lists):
     def read(self, partition: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         self.begun += 1
         yield self.pause
-        yield PageResult(partition, over=True)
+        yield PageResult(partition, is_last=True)
 
 
 def test_lists_in_a_pause_occupy_no_thread() -> None:
