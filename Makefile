@@ -27,7 +27,7 @@ help:
 	@echo "make check        lint, format, types, layers"
 	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
 	@echo "make format       put the code into shape"
-	@echo "make screenshots  the README's pictures, from the real UI in Chromium (two minutes)"
+	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
 	@echo "make clean        remove the demo's data and Dagster's files"
 
 install: $(READY)
