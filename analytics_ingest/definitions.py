@@ -3,7 +3,7 @@
 from dagster import Definitions
 
 from analytics_ingest.config.api import chosen_apis
-from analytics_ingest.config.deployment import Deployment
+from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import schedule_settings_or_declared
 from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
@@ -14,7 +14,7 @@ from analytics_ingest.orchestrate.schedules import build_schedules
 from analytics_ingest.orchestrate.sensors.changes import build_change_sensor
 from analytics_ingest.orchestrate.sensors.failures import build_failure_sensor
 
-deployment = Deployment()
+deployment = load_deployment_settings()
 apis = list(chosen_apis().values())
 executor, side_by_side = build_executors()
 cadences = {api.name: schedule_settings_or_declared(api) for api in apis}

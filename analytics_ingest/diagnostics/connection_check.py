@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from analytics_ingest.config.api import (
-    environment_name,
     load_settings,
     page_limit,
     retired_settings,
     unprotected_key,
 )
+from analytics_ingest.config.lookup import environment_name
 from analytics_ingest.errors import (
     AuthenticationError,
     ConfigurationError,

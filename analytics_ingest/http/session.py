@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from analytics_ingest.config.api import environment_name
+from analytics_ingest.config.lookup import environment_name
 from analytics_ingest.errors import (
     AuthenticationError,
     FailureKind,

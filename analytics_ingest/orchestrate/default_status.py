@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from dagster import DefaultScheduleStatus, DefaultSensorStatus
 
 if TYPE_CHECKING:
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
 
 
-def schedule_status(deployment: Deployment) -> DefaultScheduleStatus:
+def schedule_status(deployment: DeploymentSettings) -> DefaultScheduleStatus:
     """The status of a schedule that nobody has touched."""
     return DefaultScheduleStatus.RUNNING if deployment.running else DefaultScheduleStatus.STOPPED
 
 
-def sensor_status(deployment: Deployment) -> DefaultSensorStatus:
+def sensor_status(deployment: DeploymentSettings) -> DefaultSensorStatus:
     """The status of a sensor that nobody has touched."""
     return DefaultSensorStatus.RUNNING if deployment.running else DefaultSensorStatus.STOPPED

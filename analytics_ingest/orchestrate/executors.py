@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from dagster import (
 from dagster._core.definitions.executor_definition import check_cross_process_constraints
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.config.deployment import DEFAULT_BACKEND, environment_variable, load_deployment_setting
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from dagster._core.execution.plan.plan import ExecutionPlan
     from dagster._core.execution.retries import RetryMode
 
-EXECUTOR = "ANALYTICS_INGEST_EXECUTOR"
-BROKER = "ANALYTICS_INGEST_CELERY_BROKER"
-BACKEND = "ANALYTICS_INGEST_CELERY_BACKEND"
-DEFAULT_BACKEND = "rpc://"
-"""Celery's results through the broker itself."""
+EXECUTOR = environment_variable("executor")
+BROKER = environment_variable("celery_broker")
+BACKEND = environment_variable("celery_backend")
 CELERY_OPTIONS: dict[str, Any] = {
     # a step is taken off the queue once it is over: that of a worker that dies goes to another one
     "task_acks_late": True,
@@ -127,17 +125,13 @@ def build_executors() -> tuple[ExecutorDefinition, ExecutorDefinition]:
     Raises:
         ConfigurationError: There is no such executor, or a setting or a package that it needs is missing.
     """
-    name = os.environ.get(EXECUTOR, "").strip() or per_api_executor.name
-    if name == per_api_executor.name:
-        return per_api_executor, SIDE_BY_SIDE
-    if name == "in_process":
-        return in_process_executor, SIDE_BY_SIDE
-    if name == "multiprocess":
-        return SIDE_BY_SIDE, SIDE_BY_SIDE
+    name = load_deployment_setting("executor")
     if name == "celery":
         executor = _celery_executor()
         return executor, executor
-    raise ConfigurationError(f"{EXECUTOR} is {name!r}: it must be 'per_api', 'in_process', 'multiprocess' or 'celery'")
+    if name == "multiprocess":
+        return SIDE_BY_SIDE, SIDE_BY_SIDE
+    return in_process_executor if name == "in_process" else per_api_executor, SIDE_BY_SIDE
 
 
 def celery_settings() -> dict[str, str]:
@@ -146,10 +140,10 @@ def celery_settings() -> dict[str, str]:
     Raises:
         ConfigurationError: No broker is set, or a URL cannot work.
     """
-    broker = os.environ.get(BROKER, "").strip()
+    broker = load_deployment_setting("celery_broker").get_secret_value()
     if not broker:
         raise ConfigurationError(f"{BROKER} is not set: the URL of RabbitMQ, amqp://..., or of Redis, redis://...")
-    backend = os.environ.get(BACKEND, "").strip() or DEFAULT_BACKEND
+    backend = load_deployment_setting("celery_backend").get_secret_value()
     try:
         from celery.app.backends import by_url  # noqa: PLC0415 - an extra
         from kombu.connection import Connection  # noqa: PLC0415 - an extra

@@ -28,7 +28,7 @@ from analytics_ingest.orchestrate.schedules import not_configured
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
 
 SENSOR = "freshness_sensor"
@@ -112,7 +112,7 @@ def freshness_condition() -> AutomationCondition[AssetKey]:
     )
 
 
-def build_freshness_sensor(deployment: Deployment) -> AutomationConditionSensorDefinition:
+def build_freshness_sensor(deployment: DeploymentSettings) -> AutomationConditionSensorDefinition:
     """The sensor that evaluates the conditions of all assets, in the code location, as some of them are ours."""
     with warnings.catch_warnings():
         # beta in Dagster 1.13, and the only way to conditions of one's own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.config.deployment import load_deployment_setting
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
@@ -111,7 +111,7 @@ def _is_abandoned(step: str, since: float) -> bool:
     if step not in APIS:
         return False
     # a step may run on another machine, whose lock files are not seen here
-    elsewhere = os.environ.get("ANALYTICS_INGEST_EXECUTOR", "").strip() == "celery"
+    elsewhere = load_deployment_setting("executor") == "celery"
     # here, as in the sync of the assets: definitions load without dlt's destinations
     from analytics_ingest.warehouse.destination import destination_name  # noqa: PLC0415
     from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415

@@ -14,7 +14,7 @@ from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, run
 
 if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
 
 
@@ -29,7 +29,9 @@ def not_configured(api: Api) -> str:
     return ""
 
 
-def build_schedules(api: Api, schedule_settings: ScheduleSettings, deployment: Deployment) -> list[ScheduleDefinition]:
+def build_schedules(
+    api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
+) -> list[ScheduleDefinition]:
     """``<api>_sync_schedule`` and ``<api>_full_refresh_schedule``."""
 
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:

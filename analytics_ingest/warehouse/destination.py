@@ -14,7 +14,8 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
-from analytics_ingest.warehouse.destination_errors import DESTINATION_VARIABLE, WarehouseError
+from analytics_ingest.config.deployment import load_deployment_setting
+from analytics_ingest.warehouse.destination_errors import WarehouseError
 from analytics_ingest.warehouse.dlt_environ import read_sections_only
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
 
 def destination_name() -> str:
     """The name of the dlt destination in use, such as ``duckdb`` or ``postgres``."""
-    return os.environ.get(DESTINATION_VARIABLE, "").strip() or "duckdb"
+    name: str = load_deployment_setting("destination")
+    return name
 
 
 def build_destination() -> AnyDestination:

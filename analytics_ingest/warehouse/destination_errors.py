@@ -22,6 +22,7 @@ from dlt.common.destination.exceptions import (
 from dlt.common.exceptions import MissingDependencyException
 from dlt.load.exceptions import LoadClientJobException
 
+from analytics_ingest.config.deployment import environment_variable
 from analytics_ingest.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.exceptions import PipelineStepFailed
 
-DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
+DESTINATION_VARIABLE = environment_variable("destination")
 WRAPPED = ("exception", "client_exception", "dbapi_exception", "inner_exc", "__cause__")
 """Where dlt's exceptions keep what they were raised for."""
 NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", re.IGNORECASE)

@@ -435,12 +435,12 @@ def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse
 
 def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"sources.{API}.min_rows_share"
-    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {name: 0})
+    monkeypatch.setattr("analytics_ingest.config.lookup.dlt.secrets", {name: 0})
     assert load_setting(APIS[API], "min_rows_share") == 0
-    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {name: "half"})
-    with pytest.raises(ConfigurationError, match="SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE: Input should be a valid"):
+    monkeypatch.setattr("analytics_ingest.config.lookup.dlt.secrets", {name: "half"})
+    with pytest.raises(ConfigurationError, match="SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE must be a valid number"):
         load_setting(APIS[API], "min_rows_share")
-    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {})
+    monkeypatch.setattr("analytics_ingest.config.lookup.dlt.secrets", {})
     assert load_setting(APIS[API], "min_rows_share") == 0.5
 
 

@@ -9,7 +9,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.config.deployment import Deployment
+from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.schedules import build_schedules
@@ -99,7 +99,7 @@ def test_cron_time_zone_and_status_are_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "America/New_York")
     monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "running")
     api = APIS["incident_response"]
-    sync, refresh = build_schedules(api, load_schedule_settings(api), Deployment())
+    sync, refresh = build_schedules(api, load_schedule_settings(api), load_deployment_settings())
 
     assert (sync.cron_schedule, refresh.cron_schedule) == ("7 * * * *", "0 3 1 * *")
     assert {sync.execution_timezone, refresh.execution_timezone} == {"America/New_York"}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
 
 CHANGE_TAG = "analytics_ingest/change"
@@ -80,7 +80,9 @@ def pause(times: int) -> float:
     return backoff(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
 
 
-def build_change_sensor(api: Api, schedule_settings: ScheduleSettings, deployment: Deployment) -> SensorDefinition:
+def build_change_sensor(
+    api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
+) -> SensorDefinition:
     """``<api>_change_sensor``: compares what its probes see with what was synced last.
 
     What it cannot see is said by the probes (``ChangeProbe.blind``) and in the sensor's description. A run is asked for

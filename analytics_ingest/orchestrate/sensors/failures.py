@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from dagster import (
 )
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.config.deployment import environment_variable, load_deployment_setting
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import look_for_dead_runs
 
@@ -31,12 +31,11 @@ if TYPE_CHECKING:
 
     from dagster import DagsterInstance, DagsterRun
 
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
 
 LOG = logging.getLogger(__name__)
 SENSOR = "failure_sensor"
-WEBHOOK = "ANALYTICS_INGEST_WEBHOOK_URL"
-UI = "ANALYTICS_INGEST_UI_URL"
+WEBHOOK = environment_variable("webhook_url")
 MAX_RUNS_PER_MESSAGE = 50
 """Failed runs whose events are read for one message, the newest ones; of earlier ones the message has the number."""
 MAX_BYTES = 8_000
@@ -70,7 +69,7 @@ class FailedRun:
     reason: str
 
 
-def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
+def build_failure_sensor(deployment: DeploymentSettings) -> SensorDefinition:
     """``failure_sensor``: gathers the runs that failed since its last look into one message.
 
     The message goes to ``ANALYTICS_INGEST_WEBHOOK_URL`` as ``{"text": ...}``, which Slack, Mattermost and Teams take,
@@ -91,7 +90,7 @@ def build_failure_sensor(deployment: Deployment) -> SensorDefinition:
             return SkipReason("no run has failed since the last look")
         total = context.instance.get_runs_count(failed) if len(records) == MAX_RUNS_PER_MESSAGE else len(records)
         failures = [_failed_run(context.instance, record.dagster_run) for record in records]
-        if url := os.environ.get(WEBHOOK, "").strip():
+        if url := load_deployment_setting("webhook_url").get_secret_value():
             told = _tell(url, failures, total)
         else:
             # the terminal of `dagster dev`; and the tick, for who looks there
@@ -189,7 +188,7 @@ def _whole(failed: Sequence[FailedRun], total: int) -> str:
 
 
 def _part(run: FailedRun, *, most: int) -> str:
-    ui = os.environ.get(UI, "").strip().rstrip("/")
+    ui = load_deployment_setting("ui_url").rstrip("/")
     link = f"{ui}/runs/{run.run_id}" if ui else f"run {run.run_id}"
     room = most - _size(link) - 60
     title = _fit(_names(run.apis) or run.job, room // 8)
