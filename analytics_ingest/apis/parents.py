@@ -113,6 +113,11 @@ class ParentSource(ABC):
         return ()
 
     @property
+    def settings(self) -> tuple[str, ...]:
+        """Names of the settings whose values it takes from ``DateWindow.options``."""
+        return ()
+
+    @property
     @abstractmethod
     def params(self) -> tuple[str, ...]:
         """Names of the values in each row."""
@@ -390,6 +395,11 @@ class Constants(ParentSource):
     def resources(self) -> tuple[str, ...]:
         """See ``ParentSource.resources``."""
         return self.otherwise.resources if self.otherwise else ()
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """See ``ParentSource.settings``."""
+        return (self.setting,) if self.setting else ()
 
     @property
     def params(self) -> tuple[str, ...]:

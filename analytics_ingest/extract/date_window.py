@@ -6,6 +6,8 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.parents import DateWindow
+from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.vendors import VENDORS
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.extract.sync_options import SyncOptions
 
@@ -15,8 +17,14 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api import Settings
 
-OPTIONS = ("org_slugs", "search_query")
-"""Settings whose values parent sources may take."""
+OPTIONS = frozenset(
+    name
+    for api in (*APIS.values(), *VENDORS)
+    for endpoint in api.endpoints
+    if endpoint.parents
+    for name in endpoint.parents.settings
+)
+"""Settings whose values parent sources take, as these are declared."""
 
 
 def build_date_window(
