@@ -1,7 +1,7 @@
-"""Looks up what is set for an API, through dlt: in the environment, ``.dlt/secrets.toml`` and ``.dlt/config.toml``.
+"""Looks up what is set for an API with dlt's providers: the environment, ``.dlt/secrets.toml``, ``.dlt/config.toml``.
 
 Settings are looked up under ``sources.<api>`` alone. dlt's own resolution falls back to a bare ``api_key``, which would
-send the key of one vendor to another.
+send the key of one vendor to another. Like dlt's, it takes no key from ``.dlt/config.toml``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 from dlt.common.configuration.providers.toml import TomlProviderReadException
+from dlt.common.typing import TSecretValue
 
 from analytics_ingest.errors import ConfigurationError
 
@@ -33,12 +34,18 @@ def lookup(api: Api, field: str) -> Any:
     Raises:
         ConfigurationError: A file of settings cannot be read.
     """
+    *sections, key = f"sources.{api.name}.{field}".split(".")
     try:
-        # dlt.secrets also for what is no secret: values looked up through dlt.config end up in dlt's trace file
-        value: Any = dlt.secrets.get(f"sources.{api.name}.{field}")
+        # not dlt.config.get, as values that it looks up end up in dlt's trace file
+        for provider in dlt.config.config_providers:
+            if field == "api_key" and not provider.supports_secrets:
+                continue
+            value, _ = provider.get_value(key, TSecretValue, None, *sections)
+            if value is not None:
+                return None if isinstance(value, str) and not value.strip() else value
     except TomlProviderReadException as error:
         raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
-    return None if isinstance(value, str) and not value.strip() else value
+    return None
 
 
 def refuse_folders() -> None:

@@ -8,7 +8,7 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import choose_profile, load_settings, missing_settings
-from analytics_ingest.config.lookup import environment_name
+from analytics_ingest.config.lookup import environment_name, lookup
 from analytics_ingest.errors import ConfigurationError
 
 API = APIS["experimentation"]
@@ -90,3 +90,18 @@ def test_a_folder_in_place_of_a_file_of_settings_is_named(fresh_files, name):
     (fresh_files / name).mkdir()
     with pytest.raises(ConfigurationError, match=rf"{name} is a folder: it must be a TOML file$"):
         load_settings(API)
+
+
+def test_the_environment_wins_over_secrets_and_these_over_the_other_file(fresh_files, monkeypatch):
+    table = "[sources.experimentation]\n"
+    (fresh_files / "config.toml").write_text(f"{table}max_pages = 1\nmax_columns = 1\nmax_wait = 1\n")
+    (fresh_files / "secrets.toml").write_text(f"{table}max_columns = 2\nmax_wait = 2\n")
+    monkeypatch.setenv(PREFIX + "MAX_WAIT", "3")
+    assert [lookup(API, name) for name in ("max_pages", "max_columns", "max_wait", "lookback")] == [1, 2, "3", None]
+
+
+def test_a_key_is_not_taken_from_the_file_that_is_not_secret(fresh_files):
+    (fresh_files / "config.toml").write_text(
+        '[sources.experimentation]\napi_key = "k"\nbase_url = "http://127.0.0.1:1"\n'
+    )
+    assert missing_settings(API) == [KEY]

@@ -434,14 +434,13 @@ def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse
 
 
 def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = f"sources.{API}.min_rows_share"
-    monkeypatch.setattr("analytics_ingest.config.lookup.dlt.secrets", {name: 0})
-    assert load_setting(APIS[API], "min_rows_share") == 0
-    monkeypatch.setattr("analytics_ingest.config.lookup.dlt.secrets", {name: "half"})
-    with pytest.raises(ConfigurationError, match="SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE must be a valid number"):
-        load_setting(APIS[API], "min_rows_share")
-    monkeypatch.setattr("analytics_ingest.config.lookup.dlt.secrets", {})
     assert load_setting(APIS[API], "min_rows_share") == 0.5
+    name = f"SOURCES__{API.upper()}__MIN_ROWS_SHARE"
+    monkeypatch.setenv(name, "0")
+    assert load_setting(APIS[API], "min_rows_share") == 0
+    monkeypatch.setenv(name, "half")
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a valid number"):
+        load_setting(APIS[API], "min_rows_share")
 
 
 def test_checks_of_a_table_that_is_not_there_say_so(instance: DagsterInstance) -> None:
