@@ -74,7 +74,9 @@ class OptionalSettings(BaseModel):
         description="Size of all responses in memory at once. The oldest one may be larger; the others wait.",
     )
     max_wait: Seconds = Field(
-        900, description="The longest pause that a server may request. A request that is given a longer one fails."
+        900,
+        description="The longest pause that a server may request. If it requests a longer one, the request fails at "
+        "once.",
     )
     max_pages: Annotated[PositiveInt, Reference("pages")] = Field(
         100_000, description="Pages of one list. Reading a list that has more of them fails."
@@ -94,8 +96,8 @@ class OptionalSettings(BaseModel):
     )
     fan_out: Literal["all", "changed"] = Field(
         "all",
-        description="Parents whose children a sync reads: all, or those that changed since the last complete fan-out, "
-        "new ones, those that failed, and those without `updated_at`.",
+        description="Parents whose children a sync reads: `all`, or `changed`: those that changed since the last "
+        "complete fan-out, new ones, those that failed, and those without `updated_at`.",
     )
     resume_within: Seconds = Field(
         86_400, description="How long after its start an interrupted fan-out is resumed. After that it starts anew."
@@ -118,7 +120,7 @@ class OptionalSettings(BaseModel):
         description="Queries whose results are the table `search_epics` (Shortcut).",
     )
     lookback: Seconds = Field(
-        3_600, description="How far before the highest cursor a sync starts to read from an API that filters by time."
+        3_600, description="How far before the highest cursor a sync starts to read, from an API that filters by time."
     )
     exclude_columns: Words = Field(
         (),
@@ -131,7 +133,7 @@ class OptionalSettings(BaseModel):
         ge=0,
         le=1,
         description="Share of the last sync's rows below which a table counts as collapsed: the check `table_sound` "
-        "fails, and no row is marked as deleted.",
+        "fails, and no row is marked as deleted until the next sync finds the same.",
     )
     sample_rows: Rows = Field(
         0,
@@ -154,7 +156,7 @@ class Settings(OptionalSettings):
         "profile it must be set."
     )
     api_key: Annotated[SecretStr, AfterValidator(_header_value), Reference("secret", default="must be set")] = Field(
-        description="The key. It is sent to this API only; no log, table or message has it."
+        description="The key. It is sent to this API only, and is never logged, loaded or shown."
     )
 
 

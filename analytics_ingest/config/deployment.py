@@ -53,8 +53,8 @@ class DeploymentSettings(BaseModel):
     )
     celery_backend: Annotated[SecretStr, Reference("URL")] = Field(
         SecretStr(DEFAULT_BACKEND),
-        description="Where Celery keeps results: `rpc://` is the broker itself, RabbitMQ; with Redis as the broker "
-        "`redis://...`. Also for the workers.",
+        description="Where Celery keeps results: in the broker itself (`rpc://`), or in Redis (`redis://...`), which a "
+        "broker in Redis needs. Also for the workers.",
     )
     destination: Annotated[str, Reference("name")] = Field(
         "duckdb",
