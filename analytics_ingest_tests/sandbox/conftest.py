@@ -2,7 +2,9 @@ from dataclasses import fields
 
 import pytest
 
-from analytics_ingest.sandbox import Options, SandboxServer, World
+from analytics_ingest.sandbox.options import Options
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.sandbox.reader import Reader
 
 SMALL = 0.05
