@@ -5,8 +5,8 @@ from dagster import Definitions
 from analytics_ingest.config.api import chosen_apis
 from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import schedule_settings_or_declared
-from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.checks_op import build_checks
 from analytics_ingest.orchestrate.executors import build_executors
 from analytics_ingest.orchestrate.freshness import build_freshness_sensor
 from analytics_ingest.orchestrate.jobs import build_jobs

@@ -1,4 +1,4 @@
-"""The status of schedules and sensors that nobody has turned on or off."""
+"""The default status of schedules and sensors: running or stopped until a user turns them on or off."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def schedule_status(deployment: DeploymentSettings) -> DefaultScheduleStatus:
-    """The status of a schedule that nobody has touched."""
+    """The default status of a schedule."""
     return DefaultScheduleStatus.RUNNING if deployment.running else DefaultScheduleStatus.STOPPED
 
 
 def sensor_status(deployment: DeploymentSettings) -> DefaultSensorStatus:
-    """The status of a sensor that nobody has touched."""
+    """The default status of a sensor."""
     return DefaultSensorStatus.RUNNING if deployment.running else DefaultSensorStatus.STOPPED

@@ -80,7 +80,7 @@ def test_a_sync_is_skipped_while_one_is_under_way_and_a_full_refresh_is_queued(
 
     skipped = tick(instance, "experimentation_sync_schedule")
     assert skipped.run_requests == []
-    assert skipped.skip_message == f"run {run_id[:8]} of experimentation is still under way"
+    assert skipped.skip_message == f"run {run_id[:8]} of experimentation is still in progress"
     assert len(tick(instance, "experimentation_full_refresh_schedule").run_requests) == 1
     others = 0 if job == "all_sync" else 1
     assert len(tick(instance, "incident_response_sync_schedule").run_requests) == others

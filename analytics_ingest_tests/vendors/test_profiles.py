@@ -20,8 +20,8 @@ from analytics_ingest.cli.app import app
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest.diagnostics.connection_check import check_api
-from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.checks_op import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
 from analytics_ingest_tests.vendors.registry import VENDORS
