@@ -48,7 +48,7 @@ def instance_in(home: Path, storage: Path) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def start_dagster(tmp_path: Path) -> Iterator[Callable[..., RunningDagster]]:
-    """Starts webservers, with a daemon if asked for, on the test's instance; the settings are those of that moment."""
+    """Starts webservers, with a daemon if wanted, on the test's instance; the settings are those of that moment."""
     running: list[RunningDagster] = []
 
     def start(**options: Any) -> RunningDagster:

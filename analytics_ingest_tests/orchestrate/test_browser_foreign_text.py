@@ -39,12 +39,12 @@ pytestmark = pytest.mark.extended
 
 MARK = "written-upstream"
 FOLDED = "//a[starts-with(normalize-space(), '[Show')] | //button[normalize-space()='View full message']"
-"""What opens a text in place. Links that begin so lead to other pages: *View in graph*, *View Asset*."""
+"""Links and buttons that open a text in place. Others with similar names lead to other pages (*View Asset*)."""
 WIPE = 'mutation{wipeAssets(assetPartitionRanges:[{assetKey:{path:["experimentation","users"]}}]){__typename}}'
 
 
 class Canary:
-    """A server that notes what is requested of it."""
+    """A server that records the paths of its requests."""
 
     def __init__(self) -> None:
         self.requested: list[str] = []
