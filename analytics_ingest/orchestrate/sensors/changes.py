@@ -80,7 +80,9 @@ def backoff_after(failures: int) -> float:
     return backoff(failures, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
 
 
-def build_change_sensor(api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings) -> SensorDefinition:
+def build_change_sensor(
+    api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
+) -> SensorDefinition:
     """``<api>_change_sensor``: polls lists, and requests a run of the assets whose list differs from the last sync.
 
     The changes that a probe cannot detect (``ChangeProbe.blind``) are in the sensor's description. The key of a run is
