@@ -1,4 +1,4 @@
-"""The code location: everything that Dagster finds here."""
+"""The Dagster code location: the assets, checks, jobs, schedules and sensors of every chosen API."""
 
 from dagster import Definitions
 
@@ -17,15 +17,15 @@ from analytics_ingest.orchestrate.sensors.failures import build_failure_sensor
 deployment = load_deployment_settings()
 apis = list(chosen_apis().values())
 executor, side_by_side = build_executors()
-cadences = {api.name: schedule_settings_or_declared(api) for api in apis}
+schedule_settings = {api.name: schedule_settings_or_declared(api) for api in apis}
 
 defs = Definitions(
-    assets=[build_assets(api, cadences[api.name]) for api in apis],
+    assets=[build_assets(api, schedule_settings[api.name]) for api in apis],
     asset_checks=[build_checks(api) for api in apis],
     jobs=build_jobs(apis, side_by_side=side_by_side),
-    schedules=[each for api in apis for each in build_schedules(api, cadences[api.name], deployment)],
+    schedules=[each for api in apis for each in build_schedules(api, schedule_settings[api.name], deployment)],
     sensors=[
-        *(build_change_sensor(api, cadences[api.name], deployment) for api in apis),
+        *(build_change_sensor(api, schedule_settings[api.name], deployment) for api in apis),
         build_freshness_sensor(deployment),
         build_failure_sensor(deployment),
     ],

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.terminal import mark
+from analytics_ingest.terminal import symbol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,8 @@ def name_width(api: Api) -> int:
 
 
 def printable(outcome: Text) -> Text:
-    """The mark, or its ASCII form if the terminal cannot print it."""
-    return Text(mark(outcome.plain), outcome.style)
+    """A symbol that the terminal can print."""
+    return Text(symbol(outcome.plain), outcome.style)
 
 
 def line(outcome: Text, subject: str, message: str, *, width: int = NAME_WIDTH) -> Table:

@@ -21,12 +21,13 @@ from analytics_ingest.errors import (
     FailureKind,
     FinalReadError,
     NotConfiguredError,
+    RetriableError,
 )
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import ParentRows, partitions_from
 from analytics_ingest.http.selector import WILDCARD
-from analytics_ingest.http.session import ApiSession, Meter, RetriableError
+from analytics_ingest.http.session import ApiSession, Meter
 
 if TYPE_CHECKING:
     import logging

@@ -20,6 +20,7 @@ from analytics_ingest.errors import (
     FailureKind,
     FinalReadError,
     ReadError,
+    RetriableError,
     excerpt,
     printable,
     redacted_traceback,
@@ -69,14 +70,6 @@ class Meter:
             self.requests += requests
             self.retries += retries
             self.wait_seconds += wait_seconds
-
-
-class RetriableError(ReadError):
-    """A failure that the next try may not meet. ``after`` is the pause in seconds that the server asked for."""
-
-    def __init__(self, reason: str, *, status: int | None = None, after: float = 0.0) -> None:
-        super().__init__(reason, status=status)
-        self.after = after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +167,7 @@ class ApiSession:
                     if self._is_last(tries, error, ticket):
                         raise
                     failure = error
-                seconds = max(failure.after, self.api.retry.seconds(tries))
+                seconds = max(failure.retry_after, self.api.retry.seconds(tries))
                 meter.add(retries=1, wait_seconds=seconds)
                 expected = failure.status in status_codes
                 self._log_retry(failure, request, tries=tries, seconds=seconds, expected=expected)
@@ -280,7 +273,7 @@ class ApiSession:
                     f"{self._setting('max_wait')} ({self.settings.max_wait:.0f} s) allows",
                     status=status,
                 )
-            raise RetriableError(f"answered {status}: {said}", status=status, after=after)
+            raise RetriableError(f"answered {status}: {said}", status=status, retry_after=after)
         if 200 <= status < 300:
             raise RetriableError(f"answered {status}, which is not the whole answer: {said}", status=status)
         if 300 <= status < 400:

@@ -17,7 +17,7 @@ from requests.utils import get_encoding_from_headers, select_proxy
 from urllib3 import Retry, Timeout
 from urllib3.exceptions import HTTPError, ProxyError
 
-from analytics_ingest.errors import SCANNED, ConfigurationError
+from analytics_ingest.errors import SCANNED_LENGTH, ConfigurationError
 from analytics_ingest.http.byte_budget import ByteBudget, Claim
 from analytics_ingest.http.deadline import Deadline, Watchdog, WatchedHTTPConnection, WatchedHTTPSConnection
 
@@ -118,7 +118,7 @@ class Response:
     @property
     def text(self) -> str:
         """The beginning of the body as text; what is not valid in its encoding is replaced."""
-        beginning = self.content[: 4 * SCANNED]
+        beginning = self.content[: 4 * SCANNED_LENGTH]
         try:
             return beginning.decode(get_encoding_from_headers(self.headers) or "utf-8", "replace")
         except (LookupError, ValueError):
