@@ -171,8 +171,8 @@ class RetryPolicy:
         """The same, without any retry."""
         return replace(self, max_retries=0, limit_retries=None)
 
-    def seconds(self, attempt: int) -> float:
-        """Seconds to wait after the ``attempt``-th try (from 1) has failed."""
+    def backoff_seconds(self, attempt: int) -> float:
+        """Seconds to wait after the failure of an attempt, counted from 1."""
         return self.backoff_factor if self.constant else self.backoff_factor * 2 ** (attempt - 1)
 
 

@@ -14,7 +14,8 @@ from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.partitions import ParentRows, Partition, partitions_from
 from analytics_ingest.extract.rows import ROW_HASH, content_hash, sent_hash
-from analytics_ingest.http.session import ApiSession, Meter
+from analytics_ingest.http.meter import Meter
+from analytics_ingest.http.session import ApiSession
 
 if TYPE_CHECKING:
     import logging

@@ -26,8 +26,9 @@ from analytics_ingest.errors import (
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import ParentRows, partitions_from
+from analytics_ingest.http.meter import Meter
 from analytics_ingest.http.selector import WILDCARD
-from analytics_ingest.http.session import ApiSession, Meter
+from analytics_ingest.http.session import ApiSession
 
 if TYPE_CHECKING:
     import logging

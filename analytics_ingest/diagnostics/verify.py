@@ -20,7 +20,8 @@ from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import ParentRows, partitions_from
 from analytics_ingest.extract.rows import DELETED_AT, sent_hash
-from analytics_ingest.http.session import ApiSession, Meter
+from analytics_ingest.http.meter import Meter
+from analytics_ingest.http.session import ApiSession
 from analytics_ingest.sync.stored_tables import limits_of
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.warehouse import Warehouse

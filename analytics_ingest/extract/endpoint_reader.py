@@ -445,13 +445,13 @@ class EndpointReader:
     @property
     def widened(self) -> Sequence[str]:
         """Which columns became wider, from what, and by which row's value: a sentence for each, without secrets."""
-        return [self._session.foreign(str(each)) for each in self.columns.types.widened]
+        return [self._session.redacted_excerpt(str(each)) for each in self.columns.types.widened]
 
     def masked(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Rows to show, without secrets in their texts."""
         return [
             {
-                name: self._session.foreign(as_text(value)) if isinstance(value, str | dict | list) else value
+                name: self._session.redacted_excerpt(as_text(value)) if isinstance(value, str | dict | list) else value
                 for name, value in row.items()
             }
             for row in rows

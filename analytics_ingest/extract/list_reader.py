@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.extract.partitions import Partition
     from analytics_ingest.http.client import RawPage
-    from analytics_ingest.http.session import ApiSession, Meter
+    from analytics_ingest.http.meter import Meter
+    from analytics_ingest.http.session import ApiSession
 
 
 @dataclass

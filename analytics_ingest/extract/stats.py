@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analytics_ingest.http.session import Meter
+from analytics_ingest.http.meter import Meter
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -216,7 +216,7 @@ def test_only_segments_keys_retries_404_and_takes_it_for_not_defined():
 def test_the_retry_policy_of_each_api(api, codes, waits):
     retry = APIS[api].retry
     assert retry.status_codes == codes
-    assert [retry.seconds(attempt) for attempt in range(1, 1 + retry.max_retries)] == waits
+    assert [retry.backoff_seconds(attempt) for attempt in range(1, 1 + retry.max_retries)] == waits
 
 
 def test_the_auth_of_each_api():

@@ -300,7 +300,7 @@ def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatc
     found = check()
 
     assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
-    assert found["settings"].said.startswith("HTTPS_PROXY is no URL of a proxy: write http://host:port")
+    assert found["settings"].said.startswith("HTTPS_PROXY is not the URL of a proxy: write http://host:port")
     assert "s3cret" not in found["settings"].said
 
 

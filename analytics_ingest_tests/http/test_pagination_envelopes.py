@@ -11,7 +11,7 @@ from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_number
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.client import EndpointClient
-from analytics_ingest.http.session import Meter
+from analytics_ingest.http.meter import Meter
 from analytics_ingest_tests.fake_server import Response
 
 if TYPE_CHECKING:
