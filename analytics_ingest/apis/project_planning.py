@@ -11,7 +11,7 @@ from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor
 from analytics_ingest.apis.parents import FromTable, UnionOf
 
-SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
+SEARCH = cursor(cursor_param="next", cursor_path="response.next", fallback_cursor_path="next", limit=1)
 UPDATED = ("updated_at",)
 COURSE = (
     *("started_at", "started_at_override", "completed_at", "completed_at_override"),

@@ -167,8 +167,8 @@ class ListReader:
             result = self._normalize(page, partition, stability)
             read, any_stored = read + result.read, any_stored or bool(result.rows)
             first_reason = first_reason or (result.rejected[0][0] if result.rejected else "")
-            result.failure = paginator.problem
-            if not paginator.has_next_page or paginator.problem:
+            result.failure = paginator.error
+            if not paginator.has_next_page or paginator.error:
                 result.short, result.unsettled = stability.short(paginator), stability.moved(paginator)
                 if not stability.should_reread(paginator):
                     result.is_last = True

@@ -42,14 +42,14 @@ class ListStability:
 
     def should_reread(self, paginator: GuardedPaginator) -> bool:
         """Whether to read the list once more, after a first reading that ended and left a doubt."""
-        if self._is_reread or paginator.problem or not (self.short(paginator) or self.moved(paginator)):
+        if self._is_reread or paginator.error or not (self.short(paginator) or self.moved(paginator)):
             return False
         self._is_reread, self._seen_now, self._moved = True, set(), 0
         return True
 
     def moved(self, paginator: GuardedPaginator) -> bool:
         """Whether rows moved during the reading that ended with this page: then some may be missing."""
-        return self._moved > 0 or paginator.sunk
+        return self._moved > 0 or paginator.total_decreased
 
     def short(self, paginator: GuardedPaginator) -> int:
         """Rows that the envelope stated and that came in none of the readings, at the end of this one."""

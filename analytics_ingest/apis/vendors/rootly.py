@@ -22,7 +22,7 @@ PAGES = page_number(
     page_param="page[number]",
     limit_param="page[size]",
     limit=50,
-    next_path="meta.next_page",
+    has_more_path="meta.next_page",
     total_path="meta.total_count",
 )
 UPDATED = ("updated_at",)

@@ -28,7 +28,7 @@ WHOLE: EndpointChanges = {"paginator": SINGLE_PAGE}
 
 def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Paginator:
     """Pages by number; the envelope may say whether one follows."""
-    return page_number(limit=limit, next_path="pagination.nextPage", total_path=total_path)
+    return page_number(limit=limit, has_more_path="pagination.nextPage", total_path=total_path)
 
 
 def dated(entry: Any) -> Iterator[Any]:
