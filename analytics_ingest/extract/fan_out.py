@@ -140,7 +140,7 @@ def plan_fan_out(
     keep_time: Literal["always", "once", "never"] = "never"
     if source is not None and not windowed:
         # saving the time costs a load package
-        keep_time = "always" if mode == "changed" or source.settles else "once" if source.open_ended else "never"
+        keep_time = "always" if mode == "changed" or source.can_settle else "once" if source.open_ended else "never"
     return FanOutPlan(
         mode=mode,
         began=began,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.parents import DateWindow, ParentVersion, PartitionName
+from analytics_ingest.apis.parents import NO_VERSION, DateWindow, ParentVersion, PartitionName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 UNADDRESSABLE = {"", ".", ".."}
 """Segments that no path can carry: clients, proxies and servers resolve them away."""
-NO_VERSION = ParentVersion(None, 0.0, settled=False)
 NO_NAMING = PartitionName()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.parents import MARK, NAMING, FromRenamed
+from analytics_ingest.apis.parents import NAMING, VERSION, FromRenamed
 from analytics_ingest.errors import IngestError, MissingParentError
 from analytics_ingest.extract.former_rows import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import NO_NAMING, Partition, addressable_path
@@ -69,7 +69,7 @@ class StoredTables:
         by_path: dict[str, Partition] = {}
         left_out = 0
         for row in endpoint.parents.rows(self.reader_for(endpoint), window):
-            version, naming = row.pop(MARK), row.pop(NAMING, NO_NAMING)
+            version, naming = row.pop(VERSION), row.pop(NAMING, NO_NAMING)
             path = addressable_path(endpoint, row)
             if path is None:
                 left_out += 1
