@@ -76,7 +76,7 @@ def test_check_of_an_endpoint_that_fails(sandbox: SandboxServer) -> None:
         "✗ gates                     /v1/gates answered 403: 403, application/json, '[\"[b]no[/b]\"]'. The key"
         in output
     )
-    assert f"{NEITHER} gates_rules               not tried: it is asked for rows of gates, which gave none" in output
+    assert f"{NEITHER} gates_rules               not tried: it needs rows of gates, which could not be read" in output
     assert output.endswith("21 fine, 1 not tried, 1 failed, 0 not configured")
 
 

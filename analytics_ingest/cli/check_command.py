@@ -39,6 +39,6 @@ def check(apis: Names = None) -> None:
         for checked in check_api(api, log=log):
             counts[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"
             counts["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
-            console.print(line(marks[checked.outcome], checked.subject, checked.said, width=name_width(api)))
+            console.print(line(marks[checked.outcome], checked.subject, checked.message, width=name_width(api)))
     console.print(", ".join(f"{counts[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
     raise typer.Exit(1 if counts["failed"] else 0)

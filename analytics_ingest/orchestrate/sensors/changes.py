@@ -134,16 +134,16 @@ def _evaluate(api: Api, context: SensorEvaluationContext, state: ChangeSensorSta
     if (seconds := state.rests_until - time.time()) > 0:
         return f"backs off for another {seconds:.0f} s after a failure", []
     # here, as in the sync of the assets: definitions load without an HTTP client
-    from analytics_ingest.diagnostics.change_probe import look  # noqa: PLC0415
+    from analytics_ingest.diagnostics.change_probe import fingerprint_lists  # noqa: PLC0415
 
     try:
-        seen = look(api, log=context.log)
+        seen = fingerprint_lists(api, log=context.log)
     except IngestError as error:
         return _back_off(state, str(error)), []
-    changed = {name: value for name, value in seen.found.items() if state.seen.get(name) != value}
+    changed = {name: value for name, value in seen.fingerprints.items() if state.seen.get(name) != value}
     failed = ". ".join(seen.failures.values())
     if not changed:
-        return (_back_off(state, failed) if failed else _unchanged(state, seen.found)), []
+        return (_back_off(state, failed) if failed else _unchanged(state, seen.fingerprints)), []
     if failed:
         context.log.warning(failed)
     state.failures = 0
