@@ -49,8 +49,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     # dlt takes a second to import: not for --help
     from analytics_ingest.diagnostics.verify import verify_api  # noqa: PLC0415
     from analytics_ingest.errors import IngestError, NotConfiguredError  # noqa: PLC0415
-    from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415
-    from analytics_ingest.warehouse.locks import LockTimeoutError  # noqa: PLC0415
+    from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError  # noqa: PLC0415
 
     console, progress = open_console(highlight=False), open_console(stderr=True)
     log = console_log("verify", progress)

@@ -35,8 +35,8 @@ from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.redaction import Redactor
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.destination import build_destination, describing_pipeline
-from analytics_ingest.warehouse.destination_errors import WarehouseError, secrets_of
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.destination_errors import secrets_of
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 
 
 class SyncConfig(Config):

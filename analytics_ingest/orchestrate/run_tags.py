@@ -114,7 +114,7 @@ def _is_abandoned(step: str, since: float) -> bool:
     elsewhere = load_deployment_setting("executor") == "celery"
     # here, as in the sync of the assets: definitions load without dlt's destinations
     from analytics_ingest.warehouse.destination import destination_name  # noqa: PLC0415
-    from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415
+    from analytics_ingest.warehouse.exceptions import WarehouseError  # noqa: PLC0415
     from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
 
     try:

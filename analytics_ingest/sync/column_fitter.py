@@ -10,7 +10,7 @@ from analytics_ingest.errors import IngestError, ReadError
 from analytics_ingest.extract.column_types import NONE, STORED, Kind, column_type
 from analytics_ingest.timestamps import MICROSECONDS, MILLISECONDS, to_utc
 from analytics_ingest.warehouse.column_changes import ColumnChanges
-from analytics_ingest.warehouse.destination_errors import WarehouseError
+from analytics_ingest.warehouse.exceptions import WarehouseError
 
 if TYPE_CHECKING:
     import logging

@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
 from analytics_ingest.extract.dlt_source import REJECTED, build_source, rejected_resource
 from analytics_ingest.warehouse.destination import pipelines_folder
-from analytics_ingest.warehouse.destination_errors import (
-    WarehouseError,
-    chain_of,
-    describe,
-    is_about_rows,
-    is_out_of_memory,
-    is_transient,
-)
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.destination_errors import describe, is_about_rows, is_out_of_memory, is_transient
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
 from analytics_ingest.warehouse.warehouse import DATA_DIR
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 
 from analytics_ingest.warehouse.destination import LAKE, build_destination
-from analytics_ingest.warehouse.destination_errors import WarehouseError
+from analytics_ingest.warehouse.exceptions import WarehouseError
 
 NO_FILE = "DESTINATION__DUCKDB__CREDENTIALS is {}: it must be the path of a file"
 DUCKDB_MAGIC = slice(8, 12)

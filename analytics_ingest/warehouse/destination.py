@@ -15,8 +15,8 @@ from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
 from analytics_ingest.config.deployment import load_deployment_setting
-from analytics_ingest.warehouse.destination_errors import WarehouseError
 from analytics_ingest.warehouse.dlt_environ import read_sections_only
+from analytics_ingest.warehouse.exceptions import WarehouseError
 
 if TYPE_CHECKING:
     from dlt.common.destination import AnyDestination

@@ -24,6 +24,7 @@ from dlt.load.exceptions import LoadClientJobException
 
 from analytics_ingest.config.deployment import environment_variable
 from analytics_ingest.redaction import Redactor
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from dlt.pipeline.exceptions import PipelineStepFailed
 
 DESTINATION_VARIABLE = environment_variable("destination")
-WRAPPED = ("exception", "client_exception", "dbapi_exception", "inner_exc", "__cause__")
-"""Where dlt's exceptions keep what they were raised for."""
 NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", re.IGNORECASE)
 NO_PRIVILEGE = re.compile(
     r"permission denied for|must be (owner|member) of|insufficient.privilege|access denied", re.IGNORECASE
@@ -57,28 +56,6 @@ TRANSIENT_TYPES = {
 PROGRAM_LIMIT = "54"
 """PostgreSQL's class of errors for rows and statements beyond its limits: the data, though an ``OperationalError``."""
 LOCKED = re.compile(r"could not set lock on file|database is locked", re.IGNORECASE)
-
-
-class LockTimeoutError(TimeoutError):
-    """Another process holds what is needed. The message says which one, and since when."""
-
-
-class WarehouseError(RuntimeError):
-    """The warehouse cannot be used as it is. The message says what is in the way.
-
-    Attributes:
-        transient: Whether the destination failed, and not the data: another package would fail as well.
-    """
-
-    def __init__(self, message: str, *, transient: bool = True) -> None:
-        """Takes what happened.
-
-        Args:
-            message: The message, without secrets.
-            transient: Whether the destination failed, and not the data.
-        """
-        super().__init__(message)
-        self.transient = transient
 
 
 @contextmanager
@@ -281,14 +258,3 @@ def secrets_of(credentials: Any) -> set[str]:
         elif value and is_secret_hint(hint):
             values.add(str(value))
     return values
-
-
-def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised for, and so on to the innermost."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        inner = (getattr(current, name, None) for name in WRAPPED)
-        current = next((each for each in inner if isinstance(each, BaseException)), None)

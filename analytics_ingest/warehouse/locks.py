@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock, Timeout
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.destination_errors import LockTimeoutError, chain_of
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, chain_of
 
 if TYPE_CHECKING:
     import logging
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dlt.destinations.sql_client import SqlClientBase
-
-__all__ = ["LockTimeoutError", "TableLocks", "advisory_lock", "file_lock", "is_lock_refusal"]
 
 T = TypeVar("T")
 

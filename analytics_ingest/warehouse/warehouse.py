@@ -23,7 +23,6 @@ from analytics_ingest.warehouse.destination import (
     remove,
 )
 from analytics_ingest.warehouse.destination_errors import (
-    WarehouseError,
     describe,
     explained,
     explained_folder,
@@ -34,14 +33,8 @@ from analytics_ingest.warehouse.destination_errors import (
     remedy,
     secrets_of,
 )
-from analytics_ingest.warehouse.locks import (
-    LockTimeoutError,
-    TableLocks,
-    advisory_lock,
-    file_lock,
-    is_advisory_lock_held,
-    was_released,
-)
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+from analytics_ingest.warehouse.locks import TableLocks, advisory_lock, file_lock, is_advisory_lock_held, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables

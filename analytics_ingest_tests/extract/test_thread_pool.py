@@ -15,7 +15,7 @@ from analytics_ingest.extract.partitions import Partition
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import FakeClock, sync
 
 if TYPE_CHECKING:

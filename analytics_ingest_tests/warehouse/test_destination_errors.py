@@ -11,7 +11,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from analytics_ingest.warehouse.destination_errors import WarehouseError, describe, secrets_of
+from analytics_ingest.warehouse.destination_errors import describe, secrets_of
+from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
