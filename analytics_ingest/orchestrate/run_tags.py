@@ -113,12 +113,12 @@ def _is_abandoned(step: str, since: float) -> bool:
     # a step may run on another machine, whose lock files are not seen here
     elsewhere = load_deployment_setting("executor") == "celery"
     # here, as in the sync of the assets: definitions load without dlt's destinations
-    from analytics_ingest.warehouse.destination import destination_name  # noqa: PLC0415
+    from analytics_ingest.warehouse.destination import configured_destination  # noqa: PLC0415
     from analytics_ingest.warehouse.exceptions import WarehouseError  # noqa: PLC0415
     from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
 
     try:
-        if elsewhere and destination_name() != "postgres":
+        if elsewhere and not configured_destination().locks_all_machines:
             return False
         warehouse = Warehouse(step, log=LOG, lock_timeout=1)
         return warehouse.was_abandoned(since=datetime.fromtimestamp(since, tz=UTC))

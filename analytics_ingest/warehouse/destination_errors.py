@@ -1,4 +1,4 @@
-"""What went wrong with the destination, in a line for the person who must act."""
+"""Explains errors of dlt and of database drivers: one line with the reason, without secrets, and what to do."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from dlt.load.exceptions import LoadClientJobException
 
 from analytics_ingest.config.deployment import environment_variable
 from analytics_ingest.redaction import Redactor
+from analytics_ingest.warehouse.destinations import Destination, destination_behind
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
 
 if TYPE_CHECKING:
@@ -36,48 +37,33 @@ NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", 
 NO_PRIVILEGE = re.compile(
     r"permission denied for|must be (owner|member) of|insufficient.privilege|access denied", re.IGNORECASE
 )
-"""What databases say of a user who may not do what was asked for."""
-PRIVILEGE_CODES = {"42501", "42P07"}
-"""PostgreSQL's codes for it, and for a table that is there already: one without privileges is not listed."""
-ROW_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
-"""Kinds of database errors that concern values (PEP 249, DuckDB)."""
-ROW_ERROR_CODES = {"22", "23", "54"}
-"""Classes of PostgreSQL's error codes that concern values: data, constraints, limits of a row (its Appendix A)."""
+"""Messages of databases for a user who lacks a privilege."""
 MAX_MESSAGE = 400
 """Characters of a database's message that are shown: some repeat the whole statement."""
 
-
-TRANSIENT_TYPES = {
-    "duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
-    "_duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
-    "psycopg2": {"OperationalError", "InterfaceError"},
-}
-"""Drivers' exceptions that report a failed destination. By name: no driver is imported for it."""
-PROGRAM_LIMIT = "54"
-"""PostgreSQL's class of errors for rows and statements beyond its limits: the data, though an ``OperationalError``."""
 LOCKED = re.compile(r"could not set lock on file|database is locked", re.IGNORECASE)
 
 
 @contextmanager
-def explained(destination: str) -> Iterator[None]:
-    """Turns what dlt says of settings that cannot work into one line.
+def explained(destination: Destination) -> Iterator[None]:
+    """Turns dlt's errors about settings that cannot work into one line.
 
     Args:
-        destination: The destination's name.
+        destination: The destination that is configured.
 
     Raises:
         WarehouseError: Within, dlt found a setting missing or wrong.
     """
-    setting = f"DESTINATION__{destination.upper()}__CREDENTIALS"
+    name, setting = destination.name, destination.setting
     try:
         yield
     except UnknownDestinationModule:
-        raise WarehouseError(f"{DESTINATION_VARIABLE} is {destination}, which is no dlt destination") from None
+        raise WarehouseError(f"{DESTINATION_VARIABLE} is {name}, which is no dlt destination") from None
     except ConfigFieldMissingException as error:
         nested = [trace for traces in error.traces.values() for trace in traces]
         fields = sorted({name for trace in nested for name in getattr(trace, "traces", {})} or error.fields)
         raise WarehouseError(
-            f"{DESTINATION_VARIABLE} is {destination}, and its settings lack {', '.join(fields)}: "
+            f"{DESTINATION_VARIABLE} is {name}, and its settings lack {', '.join(fields)}: "
             f"set {setting}, or {setting}__{fields[0].upper()} and so on"
         ) from None
     except InvalidNativeValue as error:
@@ -94,7 +80,7 @@ def explained(destination: str) -> Iterator[None]:
     except MissingDependencyException as error:
         packages = " ".join(f"'{each}'" for each in error.dependencies)
         raise WarehouseError(
-            f"{DESTINATION_VARIABLE} is {destination}, which needs a package more: pip install {packages}"
+            f"{DESTINATION_VARIABLE} is {name}, which needs a package more: pip install {packages}"
         ) from None
     except OSError as error:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
@@ -156,7 +142,9 @@ def remedy(error: BaseException, *, api: str, setting: str) -> str:
         setting: The setting of the destination's credentials.
     """
     chain = list(chain_of(error))
-    if any(getattr(each, "pgcode", None) in PRIVILEGE_CODES for each in chain) or NO_PRIVILEGE.search(str(chain[-1])):
+    drivers = [destination_behind(each) for each in chain]
+    by_code = any(driver and driver.lacks_privilege(each) for driver, each in zip(drivers, chain, strict=True))
+    if by_code or NO_PRIVILEGE.search(str(chain[-1])):
         return (
             f"As an administrator of the database, grant the user of {setting} what it lacks: CREATE on the database; "
             f"USAGE and CREATE on the schemas {api} and {api}_staging; SELECT, INSERT, UPDATE, DELETE and TRUNCATE "
@@ -164,12 +152,8 @@ def remedy(error: BaseException, *, api: str, setting: str) -> str:
         )
     if not is_out_of_memory(error):
         return ""
-    if any(type(each).__module__.partition(".")[0] in ("duckdb", "_duckdb") for each in chain):
-        return (
-            f'Raise DuckDB\'s memory_limit, by default 256MB: {setting}__GLOBAL_CONFIG=\'{{"memory_limit": "1GB"}}\'; '
-            "it also needs room for temporary files on the disk."
-        )
-    return "Give the destination, or this process, more memory."
+    driver = next(filter(None, drivers), Destination)
+    return driver.memory_remedy(setting)
 
 
 def _remedy_for_data(error: BaseException) -> str:
@@ -191,11 +175,9 @@ def is_transient(error: BaseException) -> bool:
     *_, innermost = chain_of(error)
     if isinstance(innermost, (OSError, MemoryError)) or LOCKED.search(str(innermost)):
         return True
-    if str(getattr(innermost, "pgcode", None) or "").startswith(PROGRAM_LIMIT):
-        return False
-    for kind in type(innermost).__mro__:
-        if kind.__name__ in TRANSIENT_TYPES.get(kind.__module__.partition(".")[0], ()):
-            return True
+    driver = destination_behind(innermost)
+    if driver and driver.is_transient(innermost):
+        return True
     # dlt retries anything a few times, so that a job's retries running out says nothing of the reason
     return isinstance(innermost, DestinationTransientException) and not isinstance(innermost, LoadClientJobException)
 
@@ -203,8 +185,7 @@ def is_transient(error: BaseException) -> bool:
 def is_destination_error(error: BaseException) -> bool:
     """Whether the destination is what failed, and not our code. Not each error of a driver's is wrapped by dlt."""
     return any(
-        isinstance(each, DestinationException) or type(each).__module__.partition(".")[0] in TRANSIENT_TYPES
-        for each in chain_of(error)
+        isinstance(each, DestinationException) or destination_behind(each) is not None for each in chain_of(error)
     )
 
 
@@ -224,10 +205,7 @@ def is_about_rows(error: BaseException) -> bool:
     origin = _origin(error)
     if not is_destination_error(origin) or is_out_of_memory(origin):
         return True
-    chain = list(chain_of(origin))
-    kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
-    codes = {str(getattr(each, "pgcode", ""))[:2] for each in chain}
-    return not ROW_ERRORS.isdisjoint(kinds) or not ROW_ERROR_CODES.isdisjoint(codes)
+    return any((destination_behind(each) or Destination).is_about_rows(each) for each in chain_of(origin))
 
 
 def _origin(error: BaseException) -> BaseException:

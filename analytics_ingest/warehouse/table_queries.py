@@ -7,14 +7,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analytics_ingest.warehouse.column_changes import MAX_EXACT
+from analytics_ingest.warehouse.locks import TableLocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from dlt.destinations.job_client_impl import SqlJobClientBase
-
-    from analytics_ingest.warehouse.locks import TableLocks
 
 T = TypeVar("T")
 
@@ -43,16 +42,18 @@ class Counts(NamedTuple):
 class DatasetTables:
     """The tables of one dataset, over an open connection."""
 
-    def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None) -> None:
+    def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None, takes_nul: bool = True) -> None:
         """Takes a connection.
 
         Args:
             client: An open connection to the dataset.
-            locks: How to wait for locks on tables; by default a statement that is refused fails.
+            locks: How statements wait for locks on tables; by default a statement that is refused fails.
+            takes_nul: Whether texts may hold the character NUL.
         """
         self._client = client
         self._sql = client.sql_client
-        self._locks = locks
+        self._locks = locks or TableLocks()
+        self._takes_nul = takes_nul
 
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
         """The columns of each table that is there, with their type in dlt's terms."""
@@ -141,7 +142,7 @@ class DatasetTables:
     @property
     def takes_nul(self) -> bool:
         """Whether texts may hold the character NUL."""
-        return self._client.config.destination_type != "postgres"
+        return self._takes_nul
 
     def holds_large(self, table: str, column: str) -> bool:
         """Whether a column of whole numbers has one that a double cannot hold exactly."""
@@ -219,7 +220,7 @@ class DatasetTables:
         return self._patiently(lambda: self._sql.execute_sql(sql))
 
     def _patiently(self, act: Callable[[], T]) -> T:
-        return self._locks.wait(act) if self._locks else act()
+        return self._locks.wait(act)
 
     def _where(self, null: str | None) -> str:
         return f" WHERE {self._quoted(null)} IS NULL" if null else ""

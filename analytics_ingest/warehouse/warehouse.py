@@ -1,8 +1,7 @@
-"""What a sync needs of the warehouse: one writer at a time, and what the tables hold."""
+"""One API's part of the warehouse: keeps other syncs out, opens connections, loads packages, changes columns."""
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,17 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.column_changes import ColumnChanges, column_changer
-from analytics_ingest.warehouse.database_file import database_file
-from analytics_ingest.warehouse.destination import (
-    DUCKDB_BOUNDS,
-    POSTGRES,
-    build_pipeline,
-    destination_name,
-    pipelines_folder,
-    read_only,
-    remove,
-)
+from analytics_ingest.warehouse.destination import build_pipeline, configured_destination, pipelines_folder, remove
 from analytics_ingest.warehouse.destination_errors import (
     describe,
     explained,
@@ -33,8 +22,9 @@ from analytics_ingest.warehouse.destination_errors import (
     remedy,
     secrets_of,
 )
+from analytics_ingest.warehouse.destinations import column_changer
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
-from analytics_ingest.warehouse.locks import TableLocks, advisory_lock, file_lock, is_advisory_lock_held, was_released
+from analytics_ingest.warehouse.locks import TableLocks, file_lock, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
@@ -48,19 +38,17 @@ if TYPE_CHECKING:
     import dlt
     from dlt.common.destination import TLoaderFileFormat
     from dlt.destinations.job_client_impl import SqlJobClientBase
-    from dlt.destinations.sql_client import SqlClientBase
+
+    from analytics_ingest.warehouse.column_changes import ColumnChanges
 
 T = TypeVar("T")
-LARGE_LOG = 1 << 20
-"""Bytes of DuckDB's log from which it writes so much as it closes that its memory matters."""
 
 FOREIGN_SECONDS = 30
-"""Seconds for which a DuckDB file that a foreign process holds is tried again."""
+"""Seconds for which a connection is tried again while a foreign process holds the database file."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
 DATA_DIR = "DLT_DATA_DIR"
 """The setting of the folder that dlt works in."""
-LOCKED = "Could not set lock on file"
 
 
 class Warehouse:
@@ -80,15 +68,16 @@ class Warehouse:
         self.api = api
         self._log = log
         self._timeout = lock_timeout
-        with explained(destination_name()):
-            self._file = file = database_file(api)
+        self._destination = configured_destination()
+        with explained(self._destination):
+            self._file = file = self._destination.database_file(self._destination.configuration(), api)
             self._locks = file.path.with_name(f".{file.path.name}.locks") if file else pipelines_folder() / ".locks"
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
         self._restored = False
         self._repair: Repair | None = None
-        self._table_locks: TableLocks | None = None
-        self._lock_connection: SqlClientBase[Any] | None = None
+        self._table_locks = TableLocks()
+        self._check_cluster_lock: Callable[[], object] = lambda: None
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -107,7 +96,7 @@ class Warehouse:
         """
         cache_type_hints()
         if self._file:
-            with explained_folder(self._setting):
+            with explained_folder(self._destination.setting):
                 self._file.path.parent.mkdir(parents=True, exist_ok=True)
         with self._file_lock(f"{self.api}.lock", f"the sync of {self.api}"):
             with explained_folder(DATA_DIR):
@@ -115,11 +104,16 @@ class Warehouse:
                 remove(pipelines_folder() / self.api)
                 self._pipeline = build_pipeline(self.api)
                 (pipelines_folder() / self.api).mkdir(parents=True, exist_ok=True)
-            with explained(destination_name()):
+            with explained(self._destination):
                 # made once: resolving its configuration takes as long as opening the connection
                 self._client = self._pipeline.destination_client()
             self._restored = False
-            with self._cluster_lock():
+            with self._destination.cluster_lock(
+                lambda: self._connected(self.pipeline.destination_client()),
+                self.api,
+                timeout=self._timeout,
+                log=self._log,
+            ) as self._check_cluster_lock:
                 yield
 
     @contextmanager
@@ -133,21 +127,16 @@ class Warehouse:
             WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
         """
         with self._writing(), self._connected(self._client) as client:
-            if self._lock_connection:
-                # a lock that went with its connection keeps nobody out: then this fails
-                self._lock_connection.execute_sql("SELECT 1")
-            self._limit_duckdb(client)
-            if client.config.destination_type == POSTGRES:
-                self._table_locks = TableLocks(client.sql_client, timeout=self._timeout, log=self._log)
+            self._check_cluster_lock()
+            self._destination.limit(client)
+            self._table_locks = self._destination.table_locks(client.sql_client, timeout=self._timeout, log=self._log)
             if not self._restored:
                 self._patiently(self.pipeline.sync_destination)
                 self._repair = Repair(self.pipeline, client, log=self._log)
                 self._patiently(self._repair.inspect)
                 self._restored = True
-            yield DatasetTables(client, locks=self._table_locks)
-            if self._file and self._file.logged() > LARGE_LOG:
-                # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
-                self._limit_duckdb(client)
+            yield DatasetTables(client, locks=self._table_locks, takes_nul=self._destination.takes_nul)
+            self._destination.before_close(client, self._file.path if self._file else None)
 
     def restore(self) -> None:
         """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""
@@ -176,15 +165,14 @@ class Warehouse:
                 self._keep_out(stack, "file.lock", f"{self._file.kind} {self._file.path.name}")
             with explained_folder("TMPDIR"):
                 folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
-            with explained(destination_name()):
+            with explained(self._destination):
                 pipeline = build_pipeline(self.api, folder=Path(folder))
                 self._client = pipeline.destination_client()
-            read_only(self._client)
+            self._destination.open_read_only(self._client)
             client = stack.enter_context(self._connected(self._client))
-            if client.config.destination_type == POSTGRES:
-                client.sql_client.execute_sql("SET default_transaction_read_only = on")
-            self._limit_duckdb(client)
-            yield DatasetTables(client)
+            self._destination.forbid_writes(client)
+            self._destination.limit(client)
+            yield DatasetTables(client, takes_nul=self._destination.takes_nul)
 
     def was_abandoned(self, *, since: datetime) -> bool:
         """Whether a sync of this API on this machine began after ``since`` and is gone; False if it cannot be told.
@@ -197,15 +185,8 @@ class Warehouse:
         """
         if not was_released(self._locks / f"{self.api}.lock", since=since):
             return False
-        if destination_name() != POSTGRES:
-            return True
-        # the lock's file is this machine's alone
-        with ExitStack() as stack:
-            folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
-            with explained(destination_name()):
-                self._client = build_pipeline(self.api, folder=Path(folder)).destination_client()
-            client = stack.enter_context(self._connected(self._client))
-            return not is_advisory_lock_held(client.sql_client, f"analytics_ingest {self.api}")
+        # the lock in a file is this machine's alone
+        return not self._destination.is_cluster_locked(self._briefly_connected, self.api)
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
@@ -224,7 +205,7 @@ class Warehouse:
             if not is_destination_error(error):
                 raise
             raise load_error(
-                error, api=self.api, destination=self._destination, setting=self._setting, secrets=self._secrets
+                error, api=self.api, destination=self._place, setting=self._destination.setting, secrets=self._secrets
             ) from None
 
     def change_columns(self, changes: ColumnChanges) -> None:
@@ -238,15 +219,15 @@ class Warehouse:
         if repair is None:
             raise RuntimeError("columns change within sync() only")
         try:
-            self._patiently(lambda: column_changer(self._client).apply(changes))
+            self._patiently(lambda: column_changer(self._destination, self._client).apply(changes))
             self._patiently(lambda: repair.follow(changes))
         except WarehouseError:
             raise
         except Exception as error:
             if not is_destination_error(error):
                 raise
-            said, cure = describe(error, self._secrets), remedy(error, api=self.api, setting=self._setting)
-            what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._destination}"
+            said, cure = describe(error, self._secrets), remedy(error, api=self.api, setting=self._destination.setting)
+            what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._place}"
             raise WarehouseError(
                 f"{what}: {said}. {cure}".rstrip(),
                 transient=is_transient(error),
@@ -254,39 +235,11 @@ class Warehouse:
 
     @property
     def file_format(self) -> TLoaderFileFormat:
-        """The file format in which every value arrives as it is.
-
-        For PostgreSQL dlt would take CSV, of which it loads an empty text as null.
-        """
-        return "insert_values" if self._client.config.destination_type == POSTGRES else "parquet"
+        """The file format in which the destination loads every value unchanged."""
+        return self._destination.loader_file_format
 
     def _patiently(self, act: Callable[[], T]) -> T:
-        return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()
-
-    def _limit_duckdb(self, client: SqlJobClientBase) -> None:
-        """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
-        if client.config.destination_type != "duckdb":
-            return
-        credentials: Any = client.config.credentials
-        configured = f"{credentials.global_config} {credentials.local_config} {credentials.pragmas}"
-        for name, value in DUCKDB_BOUNDS.items():
-            if name not in configured:
-                client.sql_client.execute_sql(f"SET {name} = '{value}'")
-
-    @contextmanager
-    def _cluster_lock(self) -> Iterator[None]:
-        """Keeps syncs of this API on other machines out, where the destination has locks for that."""
-        if self._client.config.destination_type != POSTGRES:
-            yield
-            return
-        with self._connected(self.pipeline.destination_client()) as client:
-            keeper, name = client.sql_client, f"analytics_ingest {self.api}"
-            with advisory_lock(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
-                self._lock_connection = keeper
-                try:
-                    yield
-                finally:
-                    self._lock_connection = None
+        return self._table_locks.wait(act, is_ddl=is_schema_change)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -294,7 +247,7 @@ class Warehouse:
             yield
             return
         with self._file_lock("file.lock", f"{self._file.kind} {self._file.path.name}"):
-            with explained_folder(self._setting):
+            with explained_folder(self._destination.setting):
                 self._file.remove_if_empty()
             yield
 
@@ -302,7 +255,7 @@ class Warehouse:
     def _file_lock(self, name: str, what: str) -> Iterator[None]:
         with ExitStack() as stack:
             # what fails within is not the lock's
-            with explained_folder(self._setting if self._file else DATA_DIR):
+            with explained_folder(self._destination.setting if self._file else DATA_DIR):
                 stack.enter_context(file_lock(self._locks / name, what=what, timeout=self._timeout, log=self._log))
             yield
 
@@ -321,9 +274,18 @@ class Warehouse:
             )
 
     @contextmanager
+    def _briefly_connected(self) -> Iterator[SqlJobClientBase]:
+        """A connection outside of ``sync``."""
+        with TemporaryDirectory(prefix="analytics_ingest-") as folder:
+            with explained(self._destination):
+                self._client = build_pipeline(self.api, folder=Path(folder)).destination_client()
+            with self._connected(self._client) as client:
+                yield client
+
+    @contextmanager
     def _connected(self, client: Any) -> Iterator[SqlJobClientBase]:
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: LOCKED in str(error)),
+            retry=retry_if_exception(lambda error: self._destination.file_holder(error) is not None),
             stop=stop_after_delay(FOREIGN_SECONDS),
             wait=wait_fixed(0.5),
             reraise=True,
@@ -331,8 +293,11 @@ class Warehouse:
         try:
             retrying(client.__enter__)
         except Exception as error:  # noqa: BLE001 - whatever the driver raises
-            if LOCKED in str(error):
-                raise WarehouseError(self._held_by(str(error))) from None
+            if holder := self._destination.file_holder(error):
+                raise WarehouseError(
+                    f"{self._file} has been held by {holder} for {FOREIGN_SECONDS} s: "
+                    "close it there, or open it read-only between syncs"
+                ) from None
             raise self._error("cannot be opened", error) from None
         try:
             yield client
@@ -344,12 +309,9 @@ class Warehouse:
             client.__exit__(None, None, None)
 
     @property
-    def _setting(self) -> str:
-        return f"DESTINATION__{destination_name().upper()}__CREDENTIALS"
-
-    @property
-    def _destination(self) -> str:
-        return str(self._file or f"the destination {destination_name()}")
+    def _place(self) -> str:
+        """Where the rows go, for a message."""
+        return str(self._file or f"the destination {self._destination.name}")
 
     @property
     def _secrets(self) -> set[str]:
@@ -357,14 +319,6 @@ class Warehouse:
 
     def _error(self, what: str, error: Exception) -> WarehouseError:
         said = describe(error, self._secrets)
-        cure = remedy(error, api=self.api, setting=self._setting)
-        end = f". {cure.rstrip('.')}" if cure else f" (the setting is {self._setting})"
-        return WarehouseError(f"{self.api}: {self._destination} {what}: {said}{end}")
-
-    def _held_by(self, message: str) -> str:
-        holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
-        who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
-        return (
-            f"{self._file} has been held by {who} for {FOREIGN_SECONDS} s: "
-            "close it there, or open it read-only between syncs"
-        )
+        cure = remedy(error, api=self.api, setting=self._destination.setting)
+        end = f". {cure.rstrip('.')}" if cure else f" (the setting is {self._destination.setting})"
+        return WarehouseError(f"{self.api}: {self._place} {what}: {said}{end}")
