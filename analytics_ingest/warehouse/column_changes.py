@@ -1,4 +1,4 @@
-"""Changes the columns of a table in place, with the values that it holds: one class per destination."""
+"""Changes the columns of a table in place and converts their values: the base class, in SQL that databases share."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
 
 OWN_VIEW = "analytics_ingest"
-"""Begins the comment on a view that the product has made: only such a view is dropped and made anew."""
+"""The beginning of the comment on the product's own views: only such a view is dropped and created again."""
 MAX_EXACT = 2**53
-"""The largest whole number below which a double holds every whole number."""
+"""Up to this number a double can hold every whole number."""
 NEW = "__new"
-"""Ends the name of a column, or of a table, that takes the place of another within a transaction."""
+"""The end of the name of a column, or of a table, that replaces another one within a transaction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnChanges:
-    """What is to change about the columns of a table, in this order.
+    """Changes to make to the columns of a table, in this order.
 
     Attributes:
         table: The table.
-        renamed: By the name of a column its new name.
-        types: By column its type, in dlt's terms, and the one that it gets.
-        folded: By column the variants that dlt made beside it, whose values it gets: the type of each. They are
-            dropped.
+        renamed: New names, by the name of the column.
+        types: Old and new types, as dlt names them, by the column's new name.
+        folded: Columns that dlt has added for values of another type, with their types, by the column that gets their
+            values. They are dropped.
     """
 
     table: str
@@ -42,9 +42,9 @@ class ColumnChanges:
 
 
 class ColumnChanger:
-    """Changes columns by ``ALTER TABLE``, as DuckDB, PostgreSQL and DuckLake have it in common.
+    """Changes columns by ``ALTER TABLE``, in SQL that DuckDB, PostgreSQL and DuckLake have in common.
 
-    Each class has the destination's SQL, with ``{0}`` for a value.
+    A subclass has the SQL of its destination, with ``{0}`` for a value.
 
     Attributes:
         time_text: A timestamp as text, ISO 8601 in UTC with microseconds.
@@ -67,7 +67,7 @@ class ColumnChanger:
         """Makes the changes, all or none.
 
         Raises:
-            WarehouseError: Something of a user's stands in the way.
+            WarehouseError: An object that a user has created prevents them.
         """
         with self._sql.begin_transaction():
             self._apply(changes)
@@ -96,12 +96,12 @@ class ColumnChanger:
         )
 
     def converted(self, value: str, was: str, now: str) -> str:
-        """SQL of a value of one type as another, in the form in which a sync writes it.
+        """SQL that converts a value to another type, with the same result as a sync that writes it anew.
 
         Args:
             value: SQL of the value.
-            was: Its type, in dlt's terms.
-            now: The type that it gets.
+            was: Its type, as dlt names it.
+            now: The new type.
         """
         if was == now:
             return value

@@ -16,7 +16,7 @@ class DatabaseFile:
 
     Attributes:
         path: The file.
-        kind: What it is, for a person.
+        kind: What it is, in a message: ``the DuckDB file``.
     """
 
     path: Path
@@ -26,11 +26,11 @@ class DatabaseFile:
         return f"{self.kind} {self.path}"
 
     def is_there(self) -> bool:
-        """Whether there is anything in it: an empty file counts as none."""
+        """Whether the file exists and has content."""
         return self.path.exists() and not self._is_empty()
 
     def remove_if_empty(self) -> None:
-        """Removes an empty file, which DuckDB does not open; only for the one process that may write.
+        """Removes an empty file, which DuckDB does not open. Only the process that may write calls this.
 
         Raises:
             OSError: It cannot be removed.
@@ -39,7 +39,7 @@ class DatabaseFile:
             return
         with self.path.open("r+b") as file:
             try:
-                # DuckDB locks a file in this way from the moment that it makes it
+                # DuckDB locks a file in the same way from the moment that it creates it
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return

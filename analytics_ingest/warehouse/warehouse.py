@@ -52,14 +52,14 @@ DATA_DIR = "DLT_DATA_DIR"
 
 
 class Warehouse:
-    """One API's pipeline and its part of the warehouse."""
+    """One API's pipeline, and its dataset in the destination."""
 
     def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
-        """Finds out where the locks are; opens no connection.
+        """Reads the destination's settings. Opens no connection.
 
         Args:
-            api: The API's name, which is the pipeline's and the dataset's too.
-            log: Gets waits for locks.
+            api: The API's name, which is also that of the pipeline and the dataset.
+            log: Where waits for locks are logged.
             lock_timeout: Seconds to wait for a lock.
 
         Raises:
@@ -83,12 +83,12 @@ class Warehouse:
     def pipeline(self) -> dlt.Pipeline:
         """The API's pipeline, within ``sync``."""
         if self._pipeline is None:
-            raise RuntimeError("the pipeline is there within sync() only: another process may be using its folder")
+            raise RuntimeError("the pipeline exists within sync() only: another process may be using its folder")
         return self._pipeline
 
     @contextmanager
     def sync(self) -> Iterator[None]:
-        """Keeps every other sync of this API out: of this machine, and for PostgreSQL of all machines.
+        """Keeps out all other syncs of this API on this machine, and on all machines if the destination can do that.
 
         Raises:
             LockTimeoutError: Another sync of the API did not end in time.
@@ -100,12 +100,12 @@ class Warehouse:
                 self._file.path.parent.mkdir(parents=True, exist_ok=True)
         with self._file_lock(f"{self.api}.lock", f"the sync of {self.api}"):
             with explained_folder(DATA_DIR):
-                # worth nothing, as the warehouse has the state; and dlt reads it before it would drop it
+                # the warehouse has the state, so nothing is lost; a damaged folder would make dlt fail
                 remove(pipelines_folder() / self.api)
                 self._pipeline = build_pipeline(self.api)
                 (pipelines_folder() / self.api).mkdir(parents=True, exist_ok=True)
             with explained(self._destination):
-                # made once: resolving its configuration takes as long as opening the connection
+                # once for all connections: to resolve the configuration takes as long as to connect
                 self._client = self._pipeline.destination_client()
             self._restored = False
             with self._destination.cluster_lock(
@@ -118,42 +118,42 @@ class Warehouse:
 
     @contextmanager
     def open(self) -> Iterator[DatasetTables]:
-        """The tables, over a connection that stays open; for DuckDB as the file's only writer.
+        """The tables, over one connection; if there is a database file, as its only writer.
 
-        The first one within ``sync`` brings the pipeline what the warehouse holds of its state.
+        The first call within ``sync`` restores the pipeline's state from the warehouse.
 
         Raises:
-            LockTimeoutError: Another sync writes for too long, or somebody has locked a table.
-            WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
+            LockTimeoutError: Another sync writes for too long, or another session has locked a table.
+            WarehouseError: A foreign process holds the database file, or the destination fails.
         """
         with self._writing(), self._connected(self._client) as client:
             self._check_cluster_lock()
             self._destination.limit(client)
             self._table_locks = self._destination.table_locks(client.sql_client, timeout=self._timeout, log=self._log)
             if not self._restored:
-                self._patiently(self.pipeline.sync_destination)
+                self._retry_while_locked(self.pipeline.sync_destination)
                 self._repair = Repair(self.pipeline, client, log=self._log)
-                self._patiently(self._repair.inspect)
+                self._retry_while_locked(self._repair.inspect)
                 self._restored = True
             yield DatasetTables(client, locks=self._table_locks, takes_nul=self._destination.takes_nul)
             self._destination.before_close(client, self._file.path if self._file else None)
 
     def restore(self) -> None:
-        """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""
+        """Resets the pipeline to the state in the warehouse, within ``open``. Drops packages that are not loaded."""
         self._pipeline = pipeline = self.pipeline.drop()
-        self._patiently(pipeline.sync_destination)
+        self._retry_while_locked(pipeline.sync_destination)
         if self._repair:
             self._repair.pipeline = pipeline
 
     @contextmanager
     def read(self) -> Iterator[DatasetTables]:
-        """The tables, over a connection that cannot write; outside of ``sync``. Makes no file beside the warehouse.
+        """The tables, over a connection that cannot write; outside of ``sync``. Creates no file beside the warehouse.
 
-        Where there is no warehouse yet there are tables without columns. A lock that cannot be had, as its folder
-        cannot be written, is done without.
+        If there is no warehouse yet, no table has columns. If the folder of the locks cannot be written, the tables are
+        read without a lock.
 
         Raises:
-            LockTimeoutError: A sync does not end.
+            LockTimeoutError: A sync does not end in time.
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
         with ExitStack() as stack:
@@ -175,7 +175,9 @@ class Warehouse:
             yield DatasetTables(client, takes_nul=self._destination.takes_nul)
 
     def was_abandoned(self, *, since: datetime) -> bool:
-        """Whether a sync of this API on this machine began after ``since`` and is gone; False if it cannot be told.
+        """Whether a sync of this API on this machine started after ``since`` and its process is gone.
+
+        False also if that is not certain.
 
         Args:
             since: A time, with its zone.
@@ -185,22 +187,22 @@ class Warehouse:
         """
         if not was_released(self._locks / f"{self.api}.lock", since=since):
             return False
-        # the lock in a file is this machine's alone
+        # the lock in a file is known on this machine only
         return not self._destination.is_cluster_locked(self._briefly_connected, self.api)
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
 
         Raises:
-            LockTimeoutError: Somebody has locked a table for too long.
-            WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
-                so the state, and with it every cursor, is still that of the package before.
+            LockTimeoutError: Another session has locked a table for too long.
+            WarehouseError: The package cannot be loaded. dlt counts a package only when all of it is loaded, so the
+                state, and every cursor in it, is still that of the package before.
         """
         release_arrow_memory()
         try:
             if self._repair:
-                self._patiently(self._repair.before_load)
-            self._patiently(lambda: self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs())
+                self._retry_while_locked(self._repair.before_load)
+            self._retry_while_locked(lambda: self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs())
         except PipelineStepFailed as error:
             if not is_destination_error(error):
                 raise
@@ -212,33 +214,31 @@ class Warehouse:
         """Changes columns of a table in place, with dlt's schema and staging tables, within ``open``.
 
         Raises:
-            LockTimeoutError: Somebody has locked the table for too long.
-            WarehouseError: Something of a user's stands in the way, or the destination fails.
+            LockTimeoutError: Another session has locked the table for too long.
+            WarehouseError: An object that a user has created prevents the change, or the destination fails.
         """
         repair = self._repair
         if repair is None:
             raise RuntimeError("columns change within sync() only")
         try:
-            self._patiently(lambda: column_changer(self._destination, self._client).apply(changes))
-            self._patiently(lambda: repair.follow(changes))
+            self._retry_while_locked(lambda: column_changer(self._destination, self._client).apply(changes))
+            self._retry_while_locked(lambda: repair.follow(changes))
         except WarehouseError:
             raise
         except Exception as error:
             if not is_destination_error(error):
                 raise
-            said, cure = describe(error, self._secrets), remedy(error, api=self.api, setting=self._destination.setting)
+            reason = describe(error, self._secrets)
+            advice = remedy(error, api=self.api, setting=self._destination.setting)
             what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._place}"
-            raise WarehouseError(
-                f"{what}: {said}. {cure}".rstrip(),
-                transient=is_transient(error),
-            ) from None
+            raise WarehouseError(f"{what}: {reason}. {advice}".rstrip(), transient=is_transient(error)) from None
 
     @property
     def file_format(self) -> TLoaderFileFormat:
         """The file format in which the destination loads every value unchanged."""
         return self._destination.loader_file_format
 
-    def _patiently(self, act: Callable[[], T]) -> T:
+    def _retry_while_locked(self, act: Callable[[], T]) -> T:
         return self._table_locks.wait(act, is_ddl=is_schema_change)
 
     @contextmanager
@@ -254,13 +254,13 @@ class Warehouse:
     @contextmanager
     def _file_lock(self, name: str, what: str) -> Iterator[None]:
         with ExitStack() as stack:
-            # what fails within is not the lock's
+            # an error of the body is not about the lock
             with explained_folder(self._destination.setting if self._file else DATA_DIR):
                 stack.enter_context(file_lock(self._locks / name, what=what, timeout=self._timeout, log=self._log))
             yield
 
     def _keep_out(self, stack: ExitStack, name: str, what: str) -> None:
-        """Holds a lock if a sync has made it and it can be had; else there is nobody to keep out, or no way to."""
+        """Holds a lock. If its file does not exist, no sync has run; if it cannot be locked, a warning is logged."""
         path = self._locks / name
         if not path.exists():
             return
@@ -270,7 +270,7 @@ class Warehouse:
             raise
         except OSError as error:
             self._log.warning(
-                f"{self.api}: {path}: {error.strerror}: read without a lock, so that a sync may change tables meanwhile"
+                f"{self.api}: {path}: {error.strerror}: read without a lock: a sync may change tables meanwhile"
             )
 
     @contextmanager
@@ -292,7 +292,7 @@ class Warehouse:
         )
         try:
             retrying(client.__enter__)
-        except Exception as error:  # noqa: BLE001 - whatever the driver raises
+        except Exception as error:  # noqa: BLE001 - each driver has its own exceptions
             if holder := self._destination.file_holder(error):
                 raise WarehouseError(
                     f"{self._file} has been held by {holder} for {FOREIGN_SECONDS} s: "
@@ -318,7 +318,7 @@ class Warehouse:
         return secrets_of(self._client.config.credentials)
 
     def _error(self, what: str, error: Exception) -> WarehouseError:
-        said = describe(error, self._secrets)
-        cure = remedy(error, api=self.api, setting=self._destination.setting)
-        end = f". {cure.rstrip('.')}" if cure else f" (the setting is {self._destination.setting})"
-        return WarehouseError(f"{self.api}: {self._place} {what}: {said}{end}")
+        reason = describe(error, self._secrets)
+        advice = remedy(error, api=self.api, setting=self._destination.setting)
+        end = f". {advice.rstrip('.')}" if advice else f" (the setting is {self._destination.setting})"
+        return WarehouseError(f"{self.api}: {self._place} {what}: {reason}{end}")

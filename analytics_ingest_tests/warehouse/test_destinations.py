@@ -133,7 +133,7 @@ def test_destination_whose_columns_no_class_changes(abacus: type[Abacus], name: 
         column_changer(find_destination(name), None)
 
     assert str(error.value).endswith(
-        f"on the destination {name} no sync can do that: it can on duckdb, ducklake, postgres"
+        f"which no sync can do on the destination {name}: only on duckdb, ducklake, postgres"
     )
     assert not error.value.transient
 

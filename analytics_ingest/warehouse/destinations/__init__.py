@@ -53,8 +53,8 @@ def column_changer(destination: Destination, client: SqlJobClientBase) -> Column
     if destination.columns is None:
         able = ", ".join(name for name, each in DESTINATIONS.items() if each.columns)
         raise WarehouseError(
-            f"the type of a column has to change, and on the destination {destination.name} no sync can do that: "
-            f"it can on {able}",
+            f"the type of a column has to change, which no sync can do on the destination {destination.name}: "
+            f"only on {able}",
             transient=False,
         )
     return destination.columns(client)

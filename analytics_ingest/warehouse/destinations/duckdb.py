@@ -28,9 +28,9 @@ LIMITS = {"memory_limit": "256MB", "threads": 1}
 """What DuckDB may use unless its own settings say otherwise. Its default is most of the machine's memory, and it takes
 more with each thread. Beyond the limit it writes temporary files beside the database."""
 LARGE_LOG = 1 << 20
-"""Bytes in the write-ahead log from which the memory matters that DuckDB takes to move them to the file."""
+"""Bytes of the write-ahead log above which memory is freed before DuckDB moves them to the file."""
 LOCKED = "Could not set lock on file"
-"""In DuckDB's error for a file that another process has open."""
+"""Part of DuckDB's error for a file that another process has open."""
 MAGIC = slice(8, 12)
 """Where a DuckDB file has the letters ``DUCK`` (DuckDB's documentation of its storage format)."""
 OTHER_FORMATS = {b"SQLite format 3\0": "an SQLite database", b"PAR1": "a Parquet file"}
@@ -38,7 +38,7 @@ OTHER_FORMATS = {b"SQLite format 3\0": "an SQLite database", b"PAR1": "a Parquet
 
 
 class DuckDBColumns(ColumnChanger):
-    """DuckDB: in place; for variants, and where a key, a constraint or an index stands in the way, by a copy."""
+    """Changes columns in place; a table with a key, a constraint, an index or variants of a column is copied."""
 
     time_text = "strftime(make_timestamp(epoch_us({0})), '%Y-%m-%dT%H:%M:%S.%f+00:00')"
     number_text = "CAST({0} AS VARCHAR)"
@@ -52,7 +52,7 @@ class DuckDBColumns(ColumnChanger):
         constraints = [str(row[0]) for row in found]
         found = self._described("sql", "duckdb_indexes()", changes.table, "AND sql IS NOT NULL")
         indexes = [str(row[0]) for row in found]
-        # altered, updated and altered again in one transaction DuckDB refuses as it commits
+        # DuckDB refuses to commit a transaction that alters a table, updates it and alters it again
         if not constraints and not indexes and not changes.folded:
             super().apply(changes)
             return
@@ -60,7 +60,7 @@ class DuckDBColumns(ColumnChanger):
             self._copy(changes, constraints, indexes)
 
     def _described(self, names: str, catalog: str, table: str, rest: str) -> Sequence[Sequence[Any]]:
-        """What one of DuckDB's catalogs says of a table."""
+        """The rows about a table in one of DuckDB's catalogs."""
         return self._rows(
             f"SELECT {names} FROM {catalog} "  # noqa: S608
             f"WHERE schema_name = %s AND table_name = %s AND database_name = current_database() {rest}",
@@ -169,7 +169,7 @@ class DuckDB(Destination):
                 client.sql_client.execute_sql(f"SET {name} = '{value}'")
 
     def before_close(self, client: SqlJobClientBase, file: Path | None) -> None:
-        """Has DuckDB give memory back, which it takes again to move a large log to the file as it closes."""
+        """Frees memory by setting the limits again: DuckDB needs it to move a large log to the file as it closes."""
         if file and log_size(file) > LARGE_LOG:
             self.limit(client)
 

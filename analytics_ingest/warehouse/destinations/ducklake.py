@@ -25,7 +25,7 @@ EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
 
 
 class DuckLakeColumns(DuckDBColumns):
-    """DuckLake: each column is rebuilt beside the old one, as it alters no type to text."""
+    """Builds each column anew beside the old one, as DuckLake cannot change the type of a column to text."""
 
     def apply(self, changes: ColumnChanges) -> None:
         """See ``ColumnChanger.apply``."""

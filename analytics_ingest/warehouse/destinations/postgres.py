@@ -128,7 +128,7 @@ class _View:
 
 
 class PostgresColumns(ColumnChanger):
-    """PostgreSQL: views of the product's are dropped and made anew; a view of a user's is an error that names it."""
+    """Drops the product's own views and creates them again; a user's view is an error that names it."""
 
     time_text = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
     number_text = (
@@ -160,7 +160,7 @@ class PostgresColumns(ColumnChanger):
                 self._sql.execute_sql(f"GRANT {privilege} ON {view.name} TO {grantee}")
 
     def _views(self, table: str, columns: Sequence[str]) -> Iterator[_View]:
-        """The views that read some columns, and those that read these, in an order in which they can be made."""
+        """The views that read some columns, and the views on these, in an order in which they can be created."""
         if not columns:
             return
         found = self._rows(
