@@ -28,8 +28,7 @@ from analytics_ingest.extract.date_window import load_options
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.orchestrate.asset_checks import can_block, check_specs, evaluations
 from analytics_ingest.sync.table_checks import CheckResult, TableFacts, check_table
-from analytics_ingest.warehouse.destination_errors import WarehouseError
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 
 if TYPE_CHECKING:
     from analytics_ingest.warehouse.table_queries import DatasetTables
