@@ -257,5 +257,5 @@ def test_state_with_the_former_path_goes_on() -> None:
     resumed = {parent.path for parent in planned({UNFINISHED: done}).partitions}
     assert max((service, quiet), key=lambda parent: parent.former).path in resumed
     state: dict[str, Any] = {}
-    first.reach(state, late.path)
+    first.record_progress(state, late.path)
     assert state[UNFINISHED]["done"] == ""
