@@ -12,7 +12,7 @@ MIN_ROWS = 10
 
 
 def has_collapsed(before: int, now: int, *, share: float) -> bool:
-    """Whether fewer than ``share`` of the rows are left of a table that is not too small to tell.
+    """Whether fewer than ``share`` of the rows are left of a table that is large enough to judge.
 
     Args:
         before: Rows before the sync, without those marked as deleted.

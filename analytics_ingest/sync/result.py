@@ -82,7 +82,7 @@ def failure_reason(stats: ReadStats) -> str:
     """Why an endpoint was not read completely: its first failure, and how many more there are."""
     first = stats.failures[0]
     more = f" (and {len(stats.failures) - 1} more like it)" if len(stats.failures) > 1 else ""
-    rest = "; after so many in a row the other parents were not asked" if stats.given_up else ""
+    rest = "; after so many in a row the other parents were not requested" if stats.given_up else ""
     return f"{first.path} {first.reason}{more}{rest}"
 
 

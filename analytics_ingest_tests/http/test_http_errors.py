@@ -109,7 +109,7 @@ def test_children_that_are_forbidden_for_every_parent_are_given_up_after_five(sh
     assert shared.requests.count(API, "events_metrics") == 5
     assert result.status == "failed"
     assert [failure.kind for failure in result.stats.failures] == [FailureKind.FORBIDDEN] * 5
-    assert result.reason.endswith(" (and 4 more like it); after so many in a row the other parents were not asked")
+    assert result.reason.endswith(" (and 4 more like it); after so many in a row the other parents were not requested")
 
 
 def test_few_parents_that_are_all_forbidden_are_asked_once_each(shared):
@@ -169,7 +169,7 @@ def test_parents_that_all_fail_are_given_up_after_twenty_in_a_row(shared, monkey
     assert result.stats.parents > 40
     assert (result.status, result.stats.parents_done) == ("failed", 10 + 20)
     assert shared.requests.count("project_planning", "stories_comments") == 10 + 20 * 4
-    assert result.reason.endswith(" (and 19 more like it); after so many in a row the other parents were not asked")
+    assert result.reason.endswith(" (and 19 more like it); after so many in a row the other parents were not requested")
     shared.options.faults = []
     shared.requests.reset()
     result = sync("project_planning", "stories_comments")["stories_comments"]
