@@ -20,21 +20,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Table = tuple[list[str], list[tuple[Any, ...]]]
+Query = Callable[[str], Table]
+"""Executes a query, and gives its columns and rows."""
 Execute = Callable[[str, Sequence[Any]], object]
 """Executes a statement whose parameters are marked with ``?``."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """A destination: the settings that pick it, an API's tables there as columns and rows, and how to write there."""
+    """A destination: the settings that pick it, and how to read and write there, each in a connection of its own."""
 
     settings: dict[str, str]
-    tables: Callable[[str, Iterable[str]], dict[str, Table]]
+    reading: Callable[[], AbstractContextManager[Query]]
     writing: Callable[[], AbstractContextManager[Execute]]
+
+    def tables(self, api: str, names: Iterable[str]) -> dict[str, Table]:
+        """Tables of an API as columns and rows, by name."""
+        with self.reading() as query:
+            return {name: query(f'SELECT * FROM {api}."{name}"') for name in names}
 
     def table(self, api: str, name: str) -> Table:
         """One table."""
         return self.tables(api, [name])[name]
+
+
+def _duckdb_query(connection: duckdb.DuckDBPyConnection) -> Query:
+    def query(sql: str) -> Table:
+        found = connection.sql(sql)
+        return found.columns, found.fetchall()
+
+    return query
 
 
 @contextmanager
@@ -42,17 +57,17 @@ def duckdb_store(folder: Path) -> Iterator[Store]:
     """A DuckDB file."""
     file = folder / "warehouse.duckdb"
 
-    def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
+    @contextmanager
+    def reading() -> Iterator[Query]:
         with duckdb.connect(str(file), read_only=True) as connection:
-            found = {name: connection.sql(f'SELECT * FROM {api}."{name}"') for name in names}
-            return {name: (each.columns, each.fetchall()) for name, each in found.items()}
+            yield _duckdb_query(connection)
 
     @contextmanager
     def writing() -> Iterator[Execute]:
         with duckdb.connect(str(file)) as connection:
             yield connection.execute
 
-    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, tables, writing)
+    yield Store({"DESTINATION__DUCKDB__CREDENTIALS": str(file)}, reading, writing)
 
 
 @contextmanager
@@ -61,13 +76,14 @@ def postgres_store(_: Path) -> Iterator[Store]:
     with postgres_database() as (credentials, connect):
         stats = connect()
 
-        def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
+        def query(sql: str) -> Table:
             cursor = stats.cursor()
-            found = {}
-            for name in names:
-                cursor.execute(f'SELECT * FROM {api}."{name}"')
-                found[name] = [each.name for each in cursor.description or ()], cursor.fetchall()
-            return found
+            cursor.execute(sql)
+            return [each.name for each in cursor.description or ()], cursor.fetchall()
+
+        @contextmanager
+        def reading() -> Iterator[Query]:
+            yield query
 
         @contextmanager
         def writing() -> Iterator[Execute]:
@@ -76,7 +92,7 @@ def postgres_store(_: Path) -> Iterator[Store]:
 
         yield Store(
             {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials},
-            tables,
+            reading,
             writing,
         )
 
@@ -100,10 +116,10 @@ def lake_store(folder: Path) -> Iterator[Store]:
             connection.execute("USE lake")
             yield connection
 
-    def tables(api: str, names: Iterable[str]) -> dict[str, Table]:
+    @contextmanager
+    def reading() -> Iterator[Query]:
         with attached(", READ_ONLY") as connection:
-            found = {name: connection.sql(f'SELECT * FROM lake.{api}."{name}"') for name in names}
-            return {name: (each.columns, each.fetchall()) for name, each in found.items()}
+            yield _duckdb_query(connection)
 
     @contextmanager
     def writing() -> Iterator[Execute]:
@@ -118,7 +134,7 @@ def lake_store(folder: Path) -> Iterator[Store]:
                 "DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG": f"sqlite:///{catalog}",
                 "DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL": storage.as_uri(),
             },
-            tables,
+            reading,
             writing,
         )
 
