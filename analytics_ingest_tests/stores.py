@@ -88,7 +88,7 @@ def postgres_store(_: Path) -> Iterator[Store]:
         @contextmanager
         def writing() -> Iterator[Execute]:
             cursor = stats.cursor()
-            yield lambda sql, values: cursor.execute(sql.replace("?", "%s").replace(" JSON", " JSONB"), values)
+            yield lambda sql, values: cursor.execute(sql.replace("?", "%s"), values)
 
         yield Store(
             {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials},

@@ -9,15 +9,15 @@ import duckdb
 import pytest
 
 from analytics_ingest.warehouse.table_queries import DatasetTables
+from analytics_ingest_tests.former_warehouse import former_warehouse
 from analytics_ingest_tests.stores import DESTINATIONS
-from analytics_ingest_tests.vendors import former_warehouse
+from analytics_ingest_tests.vendors.circleci_before import Before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analytics_ingest.extract.stats import ReadStats
     from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.vendors.former_warehouse import Before
 
 API = "continuous_integration"
 SENT = ("unless shallow", "always", "null", "never")
@@ -30,8 +30,8 @@ everywhere = pytest.mark.parametrize("store", DESTINATIONS, indirect=True)
 
 def before(connect: Callable[..., Before], store: Store) -> Before:
     """The upstream of a warehouse that an earlier version has made."""
-    vendor = connect(former_warehouse.Before())
-    former_warehouse.load_into(store)
+    vendor = connect(Before())
+    former_warehouse("circleci").restore(store)
     return vendor
 
 
@@ -142,7 +142,7 @@ def test_excluded_columns_are_not_carried(
 @on_duckdb
 @pytest.mark.extended
 def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(former_warehouse.Before())
+    vendor = connect(Before())
 
     assert sync(vendor)[0].rows_loaded == len(vendor.rows("projects"))
     for sent in ("always", "null", "never", "unless shallow"):

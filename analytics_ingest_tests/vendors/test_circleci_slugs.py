@@ -14,13 +14,13 @@ from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
 from analytics_ingest.extract.partitions import Partition
 from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.former_warehouse import former_warehouse
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
-from analytics_ingest_tests.vendors import former_warehouse
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
+from analytics_ingest_tests.vendors.circleci_before import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
 from analytics_ingest_tests.vendors.conftest import synced_once
-from analytics_ingest_tests.vendors.former_warehouse import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.test_circleci import LOG
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
     with STORES[kind](tmp_path) as store:
         for name, value in store.settings.items():
             monkeypatch.setenv(name, value)
-        former_warehouse.load_into(store)
+        former_warehouse("circleci").restore(store)
         before = stored(store, vendor.api.by_name)
         was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
         assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
@@ -174,7 +174,7 @@ def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
     connect: Callable[..., Before], store: Store
 ) -> None:
     vendor = connect(Before())
-    former_warehouse.load_into(store)
+    former_warehouse("circleci").restore(store)
     vendor.rows("specific_project", QUIET)[0]["name"] = "renamed"
     with store.writing() as execute:
         execute(f"UPDATE {API}.insights_metrics SET _deleted_at = now()", ())
