@@ -49,6 +49,7 @@ LONGEST_FIRST = (
     *("orchestrate/test_celery.py", "orchestrate/test_retries.py"),
     *("vendors/test_circleci_final_states.py", "warehouse/test_contract_postgres.py"),
     *("test_cli.py", "sync/test_partial_selection.py", "vendors/test_contract.py", "sync/test_contract.py"),
+    "sync/test_upgrade.py",
 )
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
 
@@ -156,14 +157,15 @@ def restored(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.Monke
 
 
 @contextmanager
-def sandbox_in(folder: Path, store: Store | None = None) -> Iterator[SandboxServer]:
+def sandbox_in(folder: Path, store: Store | None = None, world: World | None = None) -> Iterator[SandboxServer]:
     """What ``isolated`` and ``sandbox`` give to a test, for a fixture that several tests share.
 
     Args:
         folder: Where all of it is.
         store: The destination; by default a DuckDB file in the folder.
+        world: What the sandbox serves.
     """
-    with pytest.MonkeyPatch.context() as patch, SandboxServer(World(scale=SCALE)) as server:
+    with pytest.MonkeyPatch.context() as patch, SandboxServer(world or World(scale=SCALE)) as server:
         patch.setattr(session_module, "Clock", FakeClock)
         patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
