@@ -1,13 +1,38 @@
-"""What all tests share: a world of their own in ``tmp_path``, the sandbox over real HTTP, a clock that can be faked."""
+"""What all tests share: settings and files of their own, upstreams over real HTTP, destinations, a clock.
+
+Fixtures, each of which has one name in all of the tests (``test_layout``):
+
+| fixture | gives |
+|---|---|
+| ``isolated`` | nothing: each test has its settings, its warehouse and dlt's state in ``tmp_path`` |
+| ``clock`` | the clock of every session made from now on, which never waits |
+| ``sandbox`` | a sandbox of the test's own, configured as the upstream of all APIs |
+| ``shared_sandbox`` | the same, started once a module; what a test changes in it is undone |
+| ``module_sandbox`` | the server behind ``shared_sandbox``, for fixtures of a module; not configured |
+| ``start_sandbox`` | starts sandboxes with another world or options |
+| ``fake_server`` | starts servers that answer as a test says |
+| ``client`` | makes sessions of an API, as the product does, that send requests to such a server |
+| ``trial_api`` | the server of an API of four endpoints, whose rows a test says |
+| ``filled`` | fills the warehouse from ``shared_sandbox``, as a first sync does |
+| ``store`` | a destination that the settings pick: each of them, or those that a test names |
+| ``postgres`` | a PostgreSQL database as the destination; gives connections to it |
+| ``holder`` | starts processes that hold a lock, a file or a sync |
+
+In the folders beside them: ``http`` has ``raw_server``, which sends bytes; ``orchestrate`` has ``instance`` and
+``start_dagster``; ``sandbox`` has ``reader``; ``sync`` has ``tags`` and ``tags_server``, a list that changes while it
+is read; ``vendors`` has ``vendor_server``, which starts vendors' servers, and ``synced``, a module's first sync.
+"""
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +50,7 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
+from analytics_ingest_tests.fake_server import Client, FakeServer, Response, script
 from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store, postgres_database
 from analytics_ingest_tests.trials import trial
 
@@ -35,6 +61,7 @@ if TYPE_CHECKING:
     import psycopg2
 
     from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.fake_server import Asked
     from analytics_ingest_tests.stores import Store
     from analytics_ingest_tests.trials import Trial
 
@@ -112,7 +139,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServer]]:
+def start_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServer]]:
     """Starts sandboxes: ``serve(world=..., **options)``. The last one started is the configured upstream."""
     servers: list[SandboxServer] = []
 
@@ -130,29 +157,32 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServ
 
 
 @pytest.fixture
-def sandbox(serve: Callable[..., SandboxServer], clock: FakeClock) -> SandboxServer:
+def sandbox(start_sandbox: Callable[..., SandboxServer], clock: FakeClock) -> SandboxServer:
     """A sandbox as it comes, configured as the upstream, with a clock that never waits."""
-    return serve()
+    return start_sandbox()
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[SandboxServer]:
-    """The server behind ``restored``."""
+def module_sandbox() -> Iterator[SandboxServer]:
+    """The server behind ``shared_sandbox``: to start and stop one takes longer than most tests."""
     with SandboxServer(World(scale=SCALE)) as server:
         yield server
 
 
 @pytest.fixture
-def restored(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+def shared_sandbox(
+    module_sandbox: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SandboxServer]:
     """A sandbox as it comes, started once a module; what a test changes in it is undone."""
-    rows = copy.deepcopy(running.world.store)
-    for name, value in running.environment().items():
+    rows = pickle.dumps(module_sandbox.world.store)
+    for name, value in module_sandbox.environment().items():
         monkeypatch.setenv(name, value)
-    yield running
-    running.world.store = rows
-    running.requests.reset()
-    running.options.update(Options().simple())
-    running.options.faults = []
+    yield module_sandbox
+    module_sandbox.world.store = pickle.loads(rows)  # noqa: S301 - pickled above
+    module_sandbox.requests.reset()
+    healthy = Options()
+    for each in fields(Options):
+        setattr(module_sandbox.options, each.name, getattr(healthy, each.name))
 
 
 @contextmanager
@@ -214,6 +244,55 @@ def stored_cursor(api: str, endpoint: str) -> str | None:
         sources: Any = warehouse.pipeline.state.get("sources", {})
     cursor: str | None = sources.get(api, {}).get("resources", {}).get(endpoint, {}).get(CURSOR)
     return cursor
+
+
+@pytest.fixture
+def fake_server() -> Iterator[Callable[..., FakeServer]]:
+    """Starts servers: ``fake_server(answer, ...)`` answers these in turn, ``fake_server(function)`` as it says."""
+    started: list[FakeServer] = []
+
+    def start(*answers: Response | Callable[[Asked], Response]) -> FakeServer:
+        scripted = all(isinstance(each, Response) for each in answers)
+        server = FakeServer(script(*answers) if scripted else answers[0])
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def client(clock: FakeClock) -> Iterator[Callable[..., Client]]:
+    """Makes sessions: ``client(api, url, **settings)``; their clock never waits unless another is given."""
+    made: list[Client] = []
+
+    def make(api: str, url: str, **settings: Any) -> Client:
+        made.append(Client(api, url, **{"clock": clock, **settings}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def filled(
+    tmp_path: Path, shared_sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., SandboxServer]:
+    """``filled(api, *endpoints)``: the warehouse is as after a first sync of them, which is made once and kept."""
+
+    def fill(api: str, *endpoints: str) -> SandboxServer:
+        kept = tmp_path_factory.getbasetemp() / ".".join(("filled", api, *endpoints))
+        if not kept.exists():
+            sync(api, *endpoints)
+            shutil.copy(tmp_path / "warehouse.duckdb", kept)
+            shutil.rmtree(tmp_path / "dlt")
+            shared_sandbox.requests.reset()
+        shutil.copy(kept, tmp_path / "warehouse.duckdb")
+        return shared_sandbox
+
+    return fill
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Asked:
     headers: dict[str, str]
 
 
-class Upstream:
+class FakeServer:
     """The server. ``reply`` gives the answer to a request; ``asked`` are the requests so far."""
 
     def __init__(self, reply: Callable[[Asked], Response]) -> None:

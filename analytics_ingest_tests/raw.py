@@ -51,6 +51,11 @@ class RawServer:
             self._serve(connection, self)
 
 
+def send(data: bytes) -> Callable[[socket.socket, RawServer], None]:
+    """Answers with these bytes, as the ``serve`` of a server."""
+    return lambda connection, _: connection.sendall(data)
+
+
 def drip(connection: socket.socket, server: RawServer, data: bytes, *, seconds: float) -> None:
     """Sends one byte after the other, again from the beginning, until the server stops or nobody reads."""
     while True:

@@ -159,3 +159,5 @@ def postgres_database() -> Iterator[tuple[str, Callable[[], psycopg2.extensions.
 STORES = {"duckdb": duckdb_store, "postgres": postgres_store, "ducklake": lake_store}
 DESTINATIONS = [pytest.param(name, marks=[pytest.mark.extended] if name != "duckdb" else []) for name in STORES]
 """Names of the destinations as parameters of a test: by default a test runs with DuckDB alone."""
+on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)
+"""For a test of the fixture ``store`` that runs with DuckDB alone also with ``make test-all``."""

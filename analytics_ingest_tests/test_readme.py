@@ -133,8 +133,8 @@ def test_what_the_commands_name_is_there() -> None:
 
 
 @pytest.mark.extended
-def test_commands_do_what_they_say_as_they_are_written(serve: Callable[..., SandboxServer]) -> None:
-    define_all_segments(serve().world)
+def test_commands_do_what_they_say_as_they_are_written(start_sandbox: Callable[..., SandboxServer]) -> None:
+    define_all_segments(start_sandbox().world)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for api in APIS.values():
         # some endpoints show it as well as all

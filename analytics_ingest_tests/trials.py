@@ -15,7 +15,7 @@ from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.fake_server import Asked, Response, Upstream
+from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +136,7 @@ class Trial:
 
     def __init__(self) -> None:
         self.rows = Rows()
-        self.server = Upstream(self._answer)
+        self.server = FakeServer(self._answer)
 
     def _answer(self, asked: Asked) -> Response:
         return self.rows.answer(asked)

@@ -21,12 +21,6 @@ API = "experimentation"
 SETTINGS = ["settings", "connection", "key"]
 
 
-@pytest.fixture
-def sandbox(restored: SandboxServer) -> SandboxServer:
-    """A server that is started once: starting and stopping one takes longer than a test."""
-    return restored
-
-
 def check(api: str = API) -> dict[str, ConnectionCheckResult]:
     found = list(check_api(APIS[api], log=logging.getLogger("test")))
     assert len({each.subject for each in found}) == len(found)
@@ -42,22 +36,22 @@ def not_tried(found: dict[str, ConnectionCheckResult]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("api", list(APIS))
-def test_api_that_is_fine_is_asked_once_for_each_endpoint(sandbox: SandboxServer, api: str) -> None:
+def test_api_that_is_fine_is_asked_once_for_each_endpoint(shared_sandbox: SandboxServer, api: str) -> None:
     found = check(api)
 
     names = list(APIS[api].by_name)
     assert [each for each in found if each not in SETTINGS] == names
     assert {each.outcome for each in found.values()} == {"fine"}
-    assert found["settings"].said == sandbox.base_url(api)
-    assert sandbox.requests.counts() == {api: dict.fromkeys(sorted(names), 1)}
+    assert found["settings"].said == shared_sandbox.base_url(api)
+    assert shared_sandbox.requests.counts() == {api: dict.fromkeys(sorted(names), 1)}
 
 
-def test_one_row_is_asked_for_where_that_is_enough(sandbox: SandboxServer) -> None:
+def test_one_row_is_asked_for_where_that_is_enough(shared_sandbox: SandboxServer) -> None:
     for api in APIS:
         check(api)
 
     limits = {}
-    for record in sandbox.requests:
+    for record in shared_sandbox.requests:
         query = parse_qs(record.query)
         limits[record.api, record.endpoint] = query.get("limit", query.get("page[size]"))
     many = {name: limits.pop((API, name)) for name in ("gates_rules", "dynamic_configs_rules")}
@@ -66,14 +60,14 @@ def test_one_row_is_asked_for_where_that_is_enough(sandbox: SandboxServer) -> No
     assert limits == {each: ["1"] if declared[each] else None for each in limits}
 
 
-def test_first_rows_feed_their_children(sandbox: SandboxServer) -> None:
+def test_first_rows_feed_their_children(shared_sandbox: SandboxServer) -> None:
     check()
     check("feature_management")
 
-    asked = {record.endpoint: record.path for record in sandbox.requests}
-    assert asked["gates_rules"].endswith(f"/v1/gates/{sandbox.world.collection(API, 'gates')[0]['id']}/rules")
-    workspace = sandbox.world.collection("feature_management", "workspaces")[0]["id"]
-    environment = sandbox.world.collection("feature_management", "environments")[workspace,][0]["id"]
+    asked = {record.endpoint: record.path for record in shared_sandbox.requests}
+    assert asked["gates_rules"].endswith(f"/v1/gates/{shared_sandbox.world.collection(API, 'gates')[0]['id']}/rules")
+    workspace = shared_sandbox.world.collection("feature_management", "workspaces")[0]["id"]
+    environment = shared_sandbox.world.collection("feature_management", "environments")[workspace,][0]["id"]
     assert f"/v2/segments/{environment}/" in asked["segments_keys"]
 
 
@@ -85,18 +79,18 @@ def test_api_that_is_not_configured_is_a_statement() -> None:
     assert "set SOURCES__EXPERIMENTATION__BASE_URL and SOURCES__EXPERIMENTATION__API_KEY" in found["settings"].said
 
 
-def test_setting_that_is_not_valid(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_that_is_not_valid(shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "none")
     found = check()
 
     assert list(failures(found)) == list(found) == ["settings"]
     assert "SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT" in found["settings"].said
-    assert sandbox.requests.count() == 0
+    assert shared_sandbox.requests.count() == 0
 
 
 @pytest.mark.parametrize("api", list(APIS))
 def test_wrong_key_is_said_once_and_not_shown(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str
+    shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str
 ) -> None:
     monkeypatch.setenv(f"SOURCES__{api.upper()}__API_KEY", "wr0ng/k3y")
     found = check(api)
@@ -108,7 +102,7 @@ def test_wrong_key_is_said_once_and_not_shown(
     }
     assert f"check SOURCES__{api.upper()}__API_KEY" in found["key"].said
     assert not any("wr0ng" in each.said for each in found.values())
-    assert sandbox.requests.count(api) == 1
+    assert shared_sandbox.requests.count(api) == 1
 
 
 def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
@@ -128,42 +122,42 @@ def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPat
     assert clock.slept == []
 
 
-def test_connection_that_breaks_later_concerns_its_endpoint_only(sandbox: SandboxServer) -> None:
-    sandbox.options.faults = [Fault(api=API, path="^/v1/tags", kind="reset")]
+def test_connection_that_breaks_later_concerns_its_endpoint_only(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.faults = [Fault(api=API, path="^/v1/tags", kind="reset")]
 
     assert list(failures(check())) == ["tags"]
 
 
-def test_endpoint_that_the_key_may_not_read(sandbox: SandboxServer) -> None:
-    sandbox.options.faults = [Fault(api=API, path="^/v1/gates$", status=403)]
+def test_endpoint_that_the_key_may_not_read(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.faults = [Fault(api=API, path="^/v1/gates$", status=403)]
     found = check()
 
     assert list(failures(found)) == ["gates"]
     assert found["gates"].said.startswith("/v1/gates answered 403: ")
     assert "put gates on SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS" in found["gates"].said
     assert not_tried(found) == {"gates_rules": "not tried: it is asked for rows of gates, which gave none"}
-    assert sandbox.requests.count(API, "gates") == 1
-    assert sandbox.requests.count(API, "gates_rules") == 0
-    assert sandbox.requests.count() == 20
+    assert shared_sandbox.requests.count(API, "gates") == 1
+    assert shared_sandbox.requests.count(API, "gates_rules") == 0
+    assert shared_sandbox.requests.count() == 20
 
 
 @pytest.mark.parametrize(("status", "advice"), [(429, "REQUESTS_PER_MINUTE"), (500, "try again later")])
 def test_what_a_sync_would_retry_is_tried_once(
-    sandbox: SandboxServer, clock: FakeClock, status: int, advice: str
+    shared_sandbox: SandboxServer, clock: FakeClock, status: int, advice: str
 ) -> None:
-    sandbox.options.faults = [Fault(api=API, path="audit_logs", status=status, headers={"retry-after": "30"})]
+    shared_sandbox.options.faults = [Fault(api=API, path="audit_logs", status=status, headers={"retry-after": "30"})]
     found = check()
 
     assert list(failures(found)) == ["audit_logs"]
     assert f"answered {status}" in found["audit_logs"].said
     assert advice in found["audit_logs"].said
     assert found["key"].outcome == "fine"
-    assert sandbox.requests.count(API, "audit_logs") == 1
+    assert shared_sandbox.requests.count(API, "audit_logs") == 1
     assert clock.slept == []
 
 
-def test_rows_that_are_not_where_they_are_declared(sandbox: SandboxServer) -> None:
-    sandbox.options.faults = [Fault(api=API, path="tags", status=200, body='{"rows": [{"id": "t1"}]}')]
+def test_rows_that_are_not_where_they_are_declared(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.faults = [Fault(api=API, path="tags", status=200, body='{"rows": [{"id": "t1"}]}')]
     found = check()
 
     assert list(failures(found)) == ["tags"]
@@ -171,16 +165,16 @@ def test_rows_that_are_not_where_they_are_declared(sandbox: SandboxServer) -> No
     assert "analytics_ingest/apis/experimentation.py" in found["tags"].said
 
 
-def test_rows_without_their_key(sandbox: SandboxServer) -> None:
-    sandbox.options.faults = [Fault(api=API, path="tags", status=200, body='{"data": [{"name": "t1"}]}')]
+def test_rows_without_their_key(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.faults = [Fault(api=API, path="tags", status=200, body='{"data": [{"name": "t1"}]}')]
     found = check()
 
     assert list(failures(found)) == ["tags"]
     assert "cannot be stored (no value for id)" in found["tags"].said
 
 
-def test_website_in_place_of_the_api(sandbox: SandboxServer) -> None:
-    sandbox.options.faults = [
+def test_website_in_place_of_the_api(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.faults = [
         Fault(api="incident_response", status=200, body="<html>Welcome</html>", content_type="text/html")
     ]
     found = check("incident_response")
@@ -189,11 +183,11 @@ def test_website_in_place_of_the_api(sandbox: SandboxServer) -> None:
     assert "not JSON" in found["dashboards"].said
     assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL the API itself?" in found["dashboards"].said
     assert list(not_tried(found)) == ["key"]
-    assert sandbox.requests.count() == 2
+    assert shared_sandbox.requests.count() == 2
 
 
-def test_base_url_with_a_wrong_path(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__BASE_URL", f"{sandbox.url}/incident_response/v9/")
+def test_base_url_with_a_wrong_path(shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__BASE_URL", f"{shared_sandbox.url}/incident_response/v9/")
     found = check("incident_response")
 
     assert list(failures(found)) == ["dashboards", "incidents"]
@@ -201,17 +195,17 @@ def test_base_url_with_a_wrong_path(sandbox: SandboxServer, monkeypatch: pytest.
     assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL right" in found["incidents"].said
 
 
-def test_redirect(sandbox: SandboxServer) -> None:
+def test_redirect(shared_sandbox: SandboxServer) -> None:
     fault = Fault(api=API, path="tags", status=302, headers={"location": "https://login.example.com/x"})
-    sandbox.options.faults = [fault]
+    shared_sandbox.options.faults = [fault]
     said = failures(check())
 
     assert list(said) == ["tags"]
     assert said["tags"].endswith("check SOURCES__EXPERIMENTATION__BASE_URL.")
 
 
-def test_parents_without_rows_leave_their_children_untried(sandbox: SandboxServer) -> None:
-    sandbox.world.collection("feature_management", "workspaces").clear()
+def test_parents_without_rows_leave_their_children_untried(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.world.collection("feature_management", "workspaces").clear()
     found = check("feature_management")
 
     assert failures(found) == {}
@@ -220,39 +214,39 @@ def test_parents_without_rows_leave_their_children_untried(sandbox: SandboxServe
     assert not_tried(found)["segments"] == (
         "not tried: it is asked for rows of workspaces, and no row for it came first there"
     )
-    assert sandbox.requests.count() == 6
+    assert shared_sandbox.requests.count() == 6
 
 
-def test_child_that_is_fed_by_several_needs_one_of_them(sandbox: SandboxServer) -> None:
-    sandbox.options.faults = [Fault(api="project_planning", path="epics/[^/]+/stories|groups/", status=403)]
+def test_child_that_is_fed_by_several_needs_one_of_them(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.faults = [Fault(api="project_planning", path="epics/[^/]+/stories|groups/", status=403)]
     found = check("project_planning")
 
     assert list(failures(found)) == ["epics_stories", "groups_stories"]
     assert found["stories_comments"].outcome == found["story_history"].outcome == "fine"
 
 
-def test_404_is_fine_where_a_child_need_not_be_defined(sandbox: SandboxServer, clock: FakeClock) -> None:
-    sandbox.options.faults = [
+def test_404_is_fine_where_a_child_need_not_be_defined(shared_sandbox: SandboxServer, clock: FakeClock) -> None:
+    shared_sandbox.options.faults = [
         Fault(api="feature_management", path="/keys$", status=404),
         Fault(api=API, path="/rules$", status=404),
     ]
     assert failures(check("feature_management")) == {}
     assert list(failures(check())) == ["dynamic_configs_rules", "gates_rules"]
-    assert sandbox.requests.count(endpoint="segments_keys") == 1
+    assert shared_sandbox.requests.count(endpoint="segments_keys") == 1
     assert clock.slept == []
 
 
-def test_endpoint_that_a_setting_leaves_out(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_that_a_setting_leaves_out(shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "gates")
     found = check()
 
     assert failures(found) == {}
     assert list(not_tried(found)) == ["gates", "gates_rules"]
     assert found["gates"].said == "left out by SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS"
-    assert sandbox.requests.count(API, "gates") == 0
+    assert shared_sandbox.requests.count(API, "gates") == 0
 
 
-def test_limit_that_is_none_fails_its_endpoint(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limit_that_is_none_fails_its_endpoint(shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__TAGS__LIMIT", "many")
     found = check()
 
@@ -262,7 +256,7 @@ def test_limit_that_is_none_fails_its_endpoint(sandbox: SandboxServer, monkeypat
 
 @pytest.mark.parametrize("value", ["4", "many"])
 def test_a_retired_setting_is_said_and_fails_nothing(
-    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, value: str
+    shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS", value)
     found = list(check_api(APIS[API], log=logging.getLogger("test")))
@@ -275,12 +269,12 @@ def test_a_retired_setting_is_said_and_fails_nothing(
     assert {each.outcome for each in found[2:]} == {"fine"}
 
 
-def test_row_without_a_value_for_the_path_is_not_asked_for(sandbox: SandboxServer) -> None:
-    sandbox.world.collection(API, "segments")[0]["id"] = ".."
+def test_row_without_a_value_for_the_path_is_not_asked_for(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.world.collection(API, "segments")[0]["id"] = ".."
     found = check()
 
     assert list(not_tried(found)) == ["segments_ids"]
-    assert sandbox.requests.count(API, "segments_ids") == 0
+    assert shared_sandbox.requests.count(API, "segments_ids") == 0
 
 
 def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:

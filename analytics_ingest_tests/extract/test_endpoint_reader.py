@@ -18,16 +18,16 @@ from analytics_ingest_tests.fake_server import Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest_tests.fake_server import Client, Upstream
+    from analytics_ingest_tests.fake_server import Client, FakeServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS = APIS["experimentation"].by_name["events_metrics"]
 
 
 def test_late_partitions_are_held_until_every_other_one_has_ended(
-    upstream: Callable[..., Upstream], client: Callable[..., Client]
+    fake_server: Callable[..., FakeServer], client: Callable[..., Client]
 ) -> None:
-    server = upstream(Response(body={"data": []}), Response(body={"data": []}))
+    server = fake_server(Response(body={"data": []}), Response(body={"data": []}))
     session = client("experimentation", server.url).api_session
     early = [Partition(path=f"/v1/events/{name}/metrics", params={"event_name": name}) for name in ("a", "b")]
     late = [replace(each, path=f"{each.path}-late", naming=PartitionName(late=True)) for each in early]

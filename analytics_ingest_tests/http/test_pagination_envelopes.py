@@ -17,7 +17,7 @@ from analytics_ingest_tests.fake_server import Response
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest_tests.fake_server import Client, Upstream
+    from analytics_ingest_tests.fake_server import Client, FakeServer
 
 LINKED = cursor(cursor_param="next", cursor_path="next", cursor_is_link=True, limit=2, limit_param="page_size")
 NUMBERED = page_number(limit=2, next_path="pagination.nextPage")
@@ -26,13 +26,13 @@ COUNTED = offset(limit=2, total_path="count")
 
 @pytest.fixture
 def read(
-    upstream: Callable[..., Upstream], client: Callable[..., Client]
+    fake_server: Callable[..., FakeServer], client: Callable[..., Client]
 ) -> Callable[..., tuple[list[Any], list[dict[str, str]]]]:
     """Reads pages that are given; gives the rows and the queries that were sent."""
 
     def read(paginator: Paginator, *bodies: Any) -> tuple[list[Any], list[dict[str, str]]]:
         left = deque(bodies)
-        server = upstream(lambda _: Response(body=left.popleft()))
+        server = fake_server(lambda _: Response(body=left.popleft()))
         session = client("experimentation", server.url).api_session
         endpoint = Endpoint("rows", "/rows", "data", paginator, description="Rows.")
         asking = EndpointClient(endpoint, session, limit=paginator.limit, meter=Meter())

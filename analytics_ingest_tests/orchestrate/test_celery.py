@@ -118,10 +118,10 @@ def said(folder: Path) -> str:
 
 
 def test_five_apis_by_two_workers_of_which_one_is_killed_half_way(
-    deployment: Store, serve: Callable[..., SandboxServer], tmp_path: Path
+    deployment: Store, start_sandbox: Callable[..., SandboxServer], tmp_path: Path
 ) -> None:
     # slow enough that the worker dies in the middle of its steps
-    sandbox = serve(latency=0.02)
+    sandbox = start_sandbox(latency=0.02)
     with worker(tmp_path, "one") as one, worker(tmp_path, "two"):
         run = all_sync(tmp_path)
         until = time.monotonic() + 120

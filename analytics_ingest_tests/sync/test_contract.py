@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,9 +26,14 @@ every_endpoint = pytest.mark.parametrize(("api", "name"), ENDPOINTS, ids=[f"{a}/
 Ran = tuple["Mapping[str, Passes]", "Changes"]
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return run(tmp_path_factory.mktemp("contract"), duckdb_store)
+def contract_run(destination: Callable[[Path], AbstractContextManager[Store]]) -> Any:
+    """A module's fixture ``ran``: the syncs into a destination."""
+
+    @pytest.fixture(scope="module")
+    def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+        return run(tmp_path_factory.mktemp("contract"), destination)
+
+    return ran
 
 
 def run(folder: Path, destination: Callable[[Path], AbstractContextManager[Store]]) -> Ran:
@@ -52,6 +57,9 @@ def run(folder: Path, destination: Callable[[Path], AbstractContextManager[Store
         changes = server.world.advance(24)
         later = sync_all()
         return {name: Passes(APIS[name], first[name], unchanged[name], later[name]) for name in APIS}, changes
+
+
+ran = contract_run(duckdb_store)
 
 
 @every_endpoint

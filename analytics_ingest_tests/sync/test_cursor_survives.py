@@ -108,28 +108,28 @@ def still_there(tmp_path: Path, server: SandboxServer, event: Callable[[], None]
 
 
 def test_cursor_is_still_there_and_has_not_moved_whatever_happens_to_folders(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
     cursor = stored_cursor(API, "gates")
     assert cursor is not None
-    cursor = still_there(tmp_path, restored, lambda: None, cursor, NEWER)
+    cursor = still_there(tmp_path, shared_sandbox, lambda: None, cursor, NEWER)
     events = (empty_working_folder, other_working_folder, renamed_dagster_home, failed_read)
     for days, event in enumerate(events, start=1):
-        happen = partial(event, tmp_path, restored, monkeypatch)
-        cursor = still_there(tmp_path, restored, happen, cursor, NEWER + timedelta(days=days))
+        happen = partial(event, tmp_path, shared_sandbox, monkeypatch)
+        cursor = still_there(tmp_path, shared_sandbox, happen, cursor, NEWER + timedelta(days=days))
     assert stored_cursor(API, "gates") == cursor
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("event", [failed_load, killed_process])
 def test_cursor_is_still_there_and_has_not_moved_after_a_sync_that_did_not_end(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
 ) -> None:
     # of more rows that cannot be loaded more parts are tried
-    del restored.world.collection(API, "gates")[2:]
+    del shared_sandbox.world.collection(API, "gates")[2:]
     run()
     cursor = stored_cursor(API, "gates")
     assert cursor is not None
-    moved = still_there(tmp_path, restored, partial(event, tmp_path, restored, monkeypatch), cursor, NEWER)
+    moved = still_there(tmp_path, shared_sandbox, partial(event, tmp_path, shared_sandbox, monkeypatch), cursor, NEWER)
     assert stored_cursor(API, "gates") == moved

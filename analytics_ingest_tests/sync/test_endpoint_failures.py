@@ -152,7 +152,7 @@ class Synced:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
+def rounds_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
     folder = tmp_path_factory.mktemp("fails")
     file = folder / "warehouse.duckdb"
     with sandbox_in(folder) as server:
@@ -161,10 +161,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
 
 
 @pytest.fixture
-def synced(shared: Synced, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Synced:
-    for name, value in shared.environment.items():
+def rounds(rounds_of_module: Synced, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Synced:
+    for name, value in rounds_of_module.environment.items():
         monkeypatch.setenv(name, value)
-    return shared
+    return rounds_of_module
 
 
 def pattern(path: str) -> str:
@@ -173,8 +173,8 @@ def pattern(path: str) -> str:
 
 
 @pytest.mark.parametrize(("fault", "api", "name"), CASES)
-def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str) -> None:
-    found, hanging = synced.round(fault, api, name), hanging_on(APIS[api], name)
+def test_one_fails_and_no_other(rounds: Synced, fault: str, api: str, name: str) -> None:
+    found, hanging = rounds.round(fault, api, name), hanging_on(APIS[api], name)
 
     results = found.failed
     assert results[name].status == "failed"
@@ -185,7 +185,7 @@ def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str)
         assert results[each].status == "skipped"
         assert re.fullmatch(rf"its parent {api}/\w+ was not read", results[each].reason)
         assert found.asked[each] == 0
-    assert found.tables == synced.before(api)
+    assert found.tables == rounds.before(api)
 
     parents = results[name].stats.parents if results[name].stats else 0
     asked = found.asked[name]
@@ -197,7 +197,7 @@ def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str)
     else:
         assert OUTAGE * tries <= asked <= parents * tries
     assert {found.healed[each].status for each in (name, *hanging)} == {"complete"}
-    assert found.tables_healed == synced.before(api)
+    assert found.tables_healed == rounds.before(api)
 
 
 @pytest.mark.parametrize("fault", STATUS)

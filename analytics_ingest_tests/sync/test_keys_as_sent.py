@@ -69,7 +69,7 @@ class Twice:
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Twice]:
+def syncs_of_keys(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Twice]:
     """The syncs of all kinds of keys on pages of one kind, made when they are first asked for."""
     return cache(lambda pages: sync_twice(tmp_path_factory.mktemp("keys"), pages))
 
@@ -97,9 +97,9 @@ def pages_of(kind: str, pages: str) -> list[list[Any]]:
 
 @pytest.mark.parametrize("pages", [pytest.param("one page", marks=pytest.mark.extended), "a page each"])
 @pytest.mark.parametrize("kind", KEYS)
-def test_keys_as_sent(twice: Callable[[str], Twice], kind: str, pages: str) -> None:
+def test_keys_as_sent(syncs_of_keys: Callable[[str], Twice], kind: str, pages: str) -> None:
     _, stored, rejected = KEYS[kind]
-    name, found = f"things_{list(KEYS).index(kind)}", twice(pages)
+    name, found = f"things_{list(KEYS).index(kind)}", syncs_of_keys(pages)
     result, again = (results[name] for results in found.syncs)
     assert found.stored[0][name] == found.stored[1][name] == sorted(stored)
     assert sorted(found.rejected.get(name, []), key=repr) == sorted(rejected, key=repr)

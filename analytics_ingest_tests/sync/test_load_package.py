@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from analytics_ingest_tests.fake_server import Upstream
+    from analytics_ingest_tests.fake_server import FakeServer
     from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
 
 
 def test_a_long_list_is_loaded_in_parts(
-    tmp_path: Path, upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tags_server: FakeServer, tags: Tags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package, "MAX_PACKAGE_ROWS", 15)
     del tags.rows[35:]
@@ -33,7 +33,7 @@ def test_a_long_list_is_loaded_in_parts(
 
 
 def test_a_list_that_fails_half_way_leaves_what_came_and_no_cursor(
-    tmp_path: Path, upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tags_server: FakeServer, tags: Tags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package, "MAX_PACKAGE_ROWS", 15)
     tags.refused = {4}

@@ -81,10 +81,11 @@ def test_parents_over_three_pages_whose_children_get_older(
         ),
     ],
 )
-def test_no_page_before_the_first_is_asked_for(restored: SandboxServer, api: str, lists: tuple[str, ...]) -> None:
+def test_no_page_before_the_first_is_asked_for(shared_sandbox: SandboxServer, api: str, lists: tuple[str, ...]) -> None:
     sync(api, *lists)
     parameter = {"experimentation": "page=", "incident_response": "page%5Bnumber%5D="}[api]
-    asked = [part for record in restored.requests for part in record.query.split("&") if part.startswith(parameter)]
+    parts = [part for record in shared_sandbox.requests for part in record.query.split("&")]
+    asked = [part for part in parts if part.startswith(parameter)]
 
     assert asked
     assert f"{parameter}1" in asked

@@ -33,9 +33,9 @@ def assert_exact(tmp_path: Path, server: SandboxServer) -> int:
 
 @pytest.mark.extended
 def test_limit_that_the_server_does_not_state_is_kept_by_a_setting(
-    tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(rate_limit=30, rate_window=2.0, rate_headers="none")
+    server = start_sandbox(rate_limit=30, rate_window=2.0, rate_headers="none")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "32")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__REQUESTS_PER_MINUTE", "900")
 
@@ -43,9 +43,9 @@ def test_limit_that_the_server_does_not_state_is_kept_by_a_setting(
 
 
 def test_limit_that_the_server_states_is_waited_out(
-    tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(rate_limit=30, rate_window=2.0, rate_headers="retry-after")
+    server = start_sandbox(rate_limit=30, rate_window=2.0, rate_headers="retry-after")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "32")
 
     refused = assert_exact(tmp_path, server) - server.requests.count(API, status=200)

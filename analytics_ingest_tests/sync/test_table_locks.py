@@ -20,7 +20,7 @@ from analytics_ingest_tests.conftest import ROOT, sync
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from analytics_ingest_tests.fake_server import Upstream
+    from analytics_ingest_tests.fake_server import FakeServer
     from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
@@ -47,7 +47,7 @@ def change(tags: Tags, lock: str) -> None:
 
 
 @pytest.fixture
-def locking(upstream: Upstream, tags: Tags, postgres: Callable[[], Any]) -> Any:
+def locking(tags_server: FakeServer, tags: Tags, postgres: Callable[[], Any]) -> Any:
     """A session in a transaction, on a warehouse with forty tags."""
     sync(API, "tags")
     session = postgres()

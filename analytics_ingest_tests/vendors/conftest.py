@@ -6,7 +6,7 @@ import pickle
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
@@ -28,8 +28,8 @@ V = TypeVar("V", bound=Vendor)
 
 
 @pytest.fixture
-def connect(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Vendor]]:
-    """Starts vendors' servers and configures them: ``connect(Split(), SETTING="value")``. Complaints fail the test."""
+def vendor_server(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Vendor]]:
+    """Starts vendors' servers as upstreams: ``vendor_server(Split(), SETTING="value")``. Complaints fail the test."""
     started: list[Vendor] = []
 
     def start(vendor: Vendor, **settings: str) -> Vendor:
@@ -73,7 +73,7 @@ class Synced(Generic[V]):
 
 @contextmanager
 def configured(vendor: Vendor, folder: Path) -> Iterator[FakeClock]:
-    """What ``isolated`` and ``connect`` give to a test, with a server that runs, for what several tests share."""
+    """What ``isolated`` and ``vendor_server`` give to a test, with a server that runs, for what several tests share."""
     clock = FakeClock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session_module, "Clock", lambda: clock)
@@ -86,13 +86,23 @@ def configured(vendor: Vendor, folder: Path) -> Iterator[FakeClock]:
     assert vendor.complaints == []
 
 
-@contextmanager
-def synced_once(vendor: V, folder: Path, *endpoints: str) -> Iterator[Synced[V]]:
-    """Starts a vendor's server, and syncs it into a DuckDB file, for a module's fixture ``first``."""
-    with vendor:
-        with configured(vendor, folder) as clock:
-            results = vendor.sync(*endpoints)
-        yield Synced(vendor, results, clock.slept, folder / WAREHOUSE)
+def first_sync(make: Callable[[], V], *endpoints: str) -> Any:
+    """A module's fixture ``first``: a vendor's server after a sync into a DuckDB file.
+
+    Args:
+        make: Makes the server.
+        endpoints: What is synced; everything by default.
+    """
+
+    @pytest.fixture(scope="module")
+    def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[V]]:
+        folder = tmp_path_factory.mktemp("first")
+        with make() as vendor:
+            with configured(vendor, folder) as clock:
+                results = vendor.sync(*endpoints)
+            yield Synced(vendor, results, clock.slept, folder / WAREHOUSE)
+
+    return first
 
 
 @dataclass(frozen=True)
@@ -104,16 +114,27 @@ class Later:
     folder: Path
 
 
-def synced_later(first: Synced[V], folder: Path, change: Callable[[V], None], *endpoints: str) -> Later:
-    """Changes what a vendor has, syncs it into a copy of the warehouse, and undoes the changes."""
-    shutil.copy(first.file, folder / WAREHOUSE)
-    change(first.vendor)
-    first.vendor.asked.clear()
-    with configured(first.vendor, folder):
-        results = first.vendor.sync(*endpoints)
-    found = Later(results, [*first.vendor.asked], folder)
-    first.undo()
-    return found
+def later_sync(change: Callable[[V], None], *endpoints: str) -> Any:
+    """A module's fixture ``later``: a sync after changes, into a copy of the warehouse of ``first``.
+
+    Args:
+        change: Changes what the vendor has; it is undone after the sync.
+        endpoints: What is synced; everything by default.
+    """
+
+    @pytest.fixture(scope="module")
+    def later(first: Synced[V], tmp_path_factory: pytest.TempPathFactory) -> Later:
+        folder = tmp_path_factory.mktemp("later")
+        shutil.copy(first.file, folder / WAREHOUSE)
+        change(first.vendor)
+        first.vendor.asked.clear()
+        with configured(first.vendor, folder):
+            results = first.vendor.sync(*endpoints)
+        found = Later(results, [*first.vendor.asked], folder)
+        first.undo()
+        return found
+
+    return later
 
 
 @pytest.fixture

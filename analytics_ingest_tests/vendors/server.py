@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.fake_server import Asked, Response, Upstream
+from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ class Vendor:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._upstream: Upstream | None = None
+        self._upstream: FakeServer | None = None
         self.fill()
 
     # What a vendor says for itself.
@@ -156,7 +156,7 @@ class Vendor:
         return self._upstream.asked
 
     def __enter__(self) -> Self:
-        self._upstream = Upstream(self.reply)
+        self._upstream = FakeServer(self.reply)
         return self
 
     def __exit__(self, *_: object) -> None:

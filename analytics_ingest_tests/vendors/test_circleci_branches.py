@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.warehouse.table_queries import DatasetTables
-from analytics_ingest_tests.stores import DESTINATIONS
+from analytics_ingest_tests.stores import DESTINATIONS, on_duckdb
 from analytics_ingest_tests.vendors import former_warehouse
 
 if TYPE_CHECKING:
@@ -24,13 +24,12 @@ SENT = ("unless shallow", "always", "null", "never")
 """What becomes of the field: as today with ``shallow=true``, without it, and after the change."""
 
 
-on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)
 everywhere = pytest.mark.parametrize("store", DESTINATIONS, indirect=True)
 
 
-def before(connect: Callable[..., Before], store: Store) -> Before:
+def before(vendor_server: Callable[..., Before], store: Store) -> Before:
     """The upstream of a warehouse that an earlier version has made."""
-    vendor = connect(former_warehouse.Before())
+    vendor = vendor_server(former_warehouse.Before())
     former_warehouse.load_into(store)
     return vendor
 
@@ -64,9 +63,9 @@ def expected(vendor: Before) -> dict[str, Any]:
     [pytest.param("always", marks=pytest.mark.extended), "null", pytest.param("never", marks=pytest.mark.extended)],
 )
 def test_nothing_is_loaded_of_an_earlier_versions_table(
-    connect: Callable[..., Before], store: Store, sent: Any
+    vendor_server: Callable[..., Before], store: Store, sent: Any
 ) -> None:
-    vendor = before(connect, store)
+    vendor = before(vendor_server, store)
     vendor.branches = sent
     was = projects(store)
     stored = branches(store, was)
@@ -83,8 +82,8 @@ def test_nothing_is_loaded_of_an_earlier_versions_table(
 
 
 @everywhere
-def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], store: Store) -> None:
-    vendor = before(connect, store)
+def test_other_changes_carry_the_stored_values(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = before(vendor_server, store)
     stored = branches(store)
     shop, *others = vendor.rows("projects")
 
@@ -102,8 +101,8 @@ def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], s
 
 @on_duckdb
 @pytest.mark.extended
-def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], store: Store) -> None:
-    vendor = before(connect, store)
+def test_a_full_refresh_keeps_stored_values(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = before(vendor_server, store)
     stored = branches(store)
 
     for sent in ("null", "never", "always", "unless shallow"):
@@ -115,8 +114,8 @@ def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], stor
 
 @on_duckdb
 @pytest.mark.extended
-def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before], store: Store) -> None:
-    vendor = before(connect, store)
+def test_a_project_that_comes_back_has_its_values(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = before(vendor_server, store)
     stored = branches(store)
     shop = vendor.rows("projects").pop(0)
     assert sync(vendor)[1] == 1
@@ -129,9 +128,9 @@ def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before]
 
 @on_duckdb
 def test_excluded_columns_are_not_carried(
-    connect: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vendor = before(connect, store)
+    vendor = before(vendor_server, store)
     monkeypatch.setenv("SOURCES__CONTINUOUS_INTEGRATION__EXCLUDE_COLUMNS", "projects.branches")
     vendor.rows("projects")[0]["default_branch"] = "trunk"
 
@@ -141,8 +140,8 @@ def test_excluded_columns_are_not_carried(
 
 @on_duckdb
 @pytest.mark.extended
-def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(former_warehouse.Before())
+def test_a_new_table_has_no_such_column(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = vendor_server(former_warehouse.Before())
 
     assert sync(vendor)[0].rows_loaded == len(vendor.rows("projects"))
     for sent in ("always", "null", "never", "unless shallow"):
@@ -155,9 +154,9 @@ def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: S
 
 @on_duckdb
 def test_a_sync_that_ends_before_the_hashes_are_rewritten_loses_nothing(
-    connect: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vendor = before(connect, store)
+    vendor = before(vendor_server, store)
     stored = branches(store)
 
     def killed(*_: Any, **__: Any) -> None:

@@ -328,9 +328,9 @@ def test_it_is_so_that(failures: dict[str, Exception], name: str) -> None:
 
 @pytest.mark.extended
 def test_what_is_young_is_what_window_days_says(
-    connect: Callable[..., Vendor], monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Vendor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = connect(OneProject())
+    one = vendor_server(OneProject())
     for days in (1, 5, 10, 40):
         one.add_workflow(one.add_pipeline(SHOP, days_ago(days)))
 
@@ -342,8 +342,8 @@ def test_what_is_young_is_what_window_days_says(
 
 
 @pytest.mark.extended
-def test_nothing_is_asked_of_pipelines_before_start_date(connect: Callable[..., Vendor], tmp_path: Path) -> None:
-    one = connect(OneProject(), START_DATE="2026-03-03")
+def test_nothing_is_asked_of_pipelines_before_start_date(vendor_server: Callable[..., Vendor], tmp_path: Path) -> None:
+    one = vendor_server(OneProject(), START_DATE="2026-03-03")
     for day in (0, 1):
         one.add_workflow(one.add_pipeline(SHOP, LONG_AGO + timedelta(days=day)))
 
@@ -353,8 +353,10 @@ def test_nothing_is_asked_of_pipelines_before_start_date(connect: Callable[..., 
 
 
 @pytest.mark.extended
-def test_a_young_pipeline_is_asked_again_also_where_only_changed_parents_are(connect: Callable[..., Vendor]) -> None:
-    one = connect(OneProject(), FAN_OUT="changed")
+def test_a_young_pipeline_is_asked_again_also_where_only_changed_parents_are(
+    vendor_server: Callable[..., Vendor],
+) -> None:
+    one = vendor_server(OneProject(), FAN_OUT="changed")
     pipeline = one.add_pipeline(SHOP, days_ago(1))
     one.add_workflow(pipeline, "failed")
     synced(one)

@@ -14,18 +14,17 @@ from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
 from analytics_ingest.extract.stats import Partition
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
+from analytics_ingest_tests.stores import STORES, on_duckdb
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors import former_warehouse
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import first_sync
 from analytics_ingest_tests.vendors.former_warehouse import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.test_circleci import LOG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest_tests.stores import Store
@@ -37,12 +36,6 @@ SLUGS = (*NAMED, "pipelines", "pipeline_workflows", "workflow", "workflow_jobs",
 SOME = ("self_collaborations", "projects", "pipelines", *NAMED)
 """What it takes to read all that projects' slugs are in the path of."""
 FOLLOWED = {SHOP, ENGINE, SERVICE, QUIET}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with duckdb_store(tmp_path) as found:
-        yield found
 
 
 def stored(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -104,12 +97,10 @@ def test_a_slug_made_of_ids_is_told_from_others() -> None:
         assert project_id(other) is None
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Before]]:
-    with synced_once(Before(), tmp_path_factory.mktemp("first")) as found:
-        yield found
+first = first_sync(Before)
 
 
+@on_duckdb
 def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Before], store: Store) -> None:
     vendor = synced.vendor
     check(synced.results)
@@ -120,6 +111,7 @@ def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Be
 
 
 @pytest.mark.extended
+@on_duckdb
 def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
     synced: Synced[Before], store: Store
 ) -> None:
@@ -143,37 +135,44 @@ def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
         assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
 
 
-@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize(
+    ("store", "wanted"),
+    # on slower destinations without those whose slugs do not move
+    [
+        ("duckdb", ()),
+        pytest.param("postgres", SOME, marks=pytest.mark.extended),
+        pytest.param("ducklake", SOME, marks=pytest.mark.extended),
+    ],
+    indirect=["store"],
+    ids=STORES,
+)
 def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
-    connect: Callable[..., Before], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    vendor_server: Callable[..., Before], store: Store, wanted: tuple[str, ...]
 ) -> None:
-    vendor = connect(Before())
-    with STORES[kind](tmp_path) as store:
-        for name, value in store.settings.items():
-            monkeypatch.setenv(name, value)
-        former_warehouse.load_into(store)
-        before = stored(store, vendor.api.by_name)
-        was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
-        assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
+    vendor = vendor_server(Before())
+    former_warehouse.load_into(store)
+    before = stored(store, vendor.api.by_name)
+    was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
+    assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
 
-        everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
-        for _ in range(2):
-            # elsewhere without those whose slugs do not move
-            check(vendor.sync(*(() if kind == "duckdb" else SOME)), loaded=0)
-            assert asked(vendor) == everyone
-            check_joins(store)
-        for name, rows in stored(store, was).items():
-            for row in rows:
-                same = {"_row_hash": 0} | ({"project_slug": ""} if name in NAMED else {})
-                assert {**row, **same} == {**was[name].pop(row["_dlt_id"]), **same}
-            assert was[name] == {}
+    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
+    for _ in range(2):
+        check(vendor.sync(*wanted), loaded=0)
+        assert asked(vendor) == everyone
+        check_joins(store)
+    for name, rows in stored(store, was).items():
+        for row in rows:
+            same = {"_row_hash": 0} | ({"project_slug": ""} if name in NAMED else {})
+            assert {**row, **same} == {**was[name].pop(row["_dlt_id"]), **same}
+        assert was[name] == {}
 
 
 @pytest.mark.extended
+@on_duckdb
 def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
-    connect: Callable[..., Before], store: Store
+    vendor_server: Callable[..., Before], store: Store
 ) -> None:
-    vendor = connect(Before())
+    vendor = vendor_server(Before())
     former_warehouse.load_into(store)
     vendor.rows("specific_project", QUIET)[0]["name"] = "renamed"
     with store.writing() as execute:
@@ -199,10 +198,11 @@ def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
     ],
     ids=["404", "500"],
 )
+@on_duckdb
 def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_other(
-    connect: Callable[..., Before], store: Store, status: int, wanted: tuple[str, ...]
+    vendor_server: Callable[..., Before], store: Store, status: int, wanted: tuple[str, ...]
 ) -> None:
-    vendor = connect(Before())
+    vendor = vendor_server(Before())
     refused = {make.made_of_ids(SERVICE), make.made_of_ids(QUIET)}
     answer = vendor.answer
 
@@ -225,8 +225,9 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
 
 
 @pytest.mark.extended
-def test_the_others_arrive_without_the_table_of_names(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(Before(), SKIP_ENDPOINTS="specific_project")
+@on_duckdb
+def test_the_others_arrive_without_the_table_of_names(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = vendor_server(Before(), SKIP_ENDPOINTS="specific_project")
 
     results = vendor.sync()
     assert {name for name, each in results.items() if each.status != "complete"} == {"specific_project"}

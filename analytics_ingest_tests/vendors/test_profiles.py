@@ -28,7 +28,7 @@ from analytics_ingest_tests.vendors.registry import VENDORS
 from analytics_ingest_tests.vendors.split import Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest_tests.vendors.server import Vendor
@@ -39,15 +39,9 @@ LOG = logging.getLogger("test")
 every_vendor = pytest.mark.parametrize("profile", VENDORS)
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
-
-
 @every_vendor
-def test_check_asks_once_for_each_endpoint(connect: Callable[..., Vendor], profile: str) -> None:
-    vendor = connect(VENDORS[profile]())
+def test_check_asks_once_for_each_endpoint(vendor_server: Callable[..., Vendor], profile: str) -> None:
+    vendor = vendor_server(VENDORS[profile]())
     found = {each.subject: each for each in check_api(vendor.api, log=LOG)}
 
     assert {each.said for each in found.values() if each.outcome == "failed"} == set()
@@ -72,16 +66,16 @@ def test_the_graph_has_the_endpoints_of_the_profile(profile: str) -> None:
 
 
 @every_vendor
-def test_a_look_that_finds_nothing_new_tells_the_same_twice(connect: Callable[..., Vendor], profile: str) -> None:
-    vendor = connect(VENDORS[profile]())
+def test_a_look_that_finds_nothing_new_tells_the_same_twice(vendor_server: Callable[..., Vendor], profile: str) -> None:
+    vendor = vendor_server(VENDORS[profile]())
     first = look(vendor.api, log=LOG)
 
     assert (first.found.keys(), first.failures) == ({probe.endpoint for probe in vendor.api.probes}, {})
     assert look(vendor.api, log=LOG) == first
 
 
-def test_check_names_the_profile(connect: Callable[..., Vendor]) -> None:
-    connect(Split())
+def test_check_names_the_profile(vendor_server: Callable[..., Vendor]) -> None:
+    vendor_server(Split())
     result = CliRunner().invoke(app, ["check", "feature_management"], env={"COLUMNS": "80"})
 
     lines = result.stdout.splitlines()
@@ -114,9 +108,9 @@ def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytes
 
 @pytest.mark.extended
 def test_a_user_sets_a_profile_and_a_key_and_materialises_though_another_profile_is_unknown(
-    connect: Callable[..., Vendor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Vendor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = connect(Split())
+    split = vendor_server(Split())
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "optimizely")
     done = subprocess.run(
         [
@@ -140,10 +134,8 @@ def test_a_user_sets_a_profile_and_a_key_and_materialises_though_another_profile
 
 
 @pytest.mark.extended
-def test_checks_without_a_sync_know_what_a_setting_asks_for(
-    connect: Callable[..., Vendor], instance: DagsterInstance
-) -> None:
-    split = connect(Split())
+def test_checks_without_a_sync_know_what_a_setting_asks_for(vendor_server: Callable[..., Vendor]) -> None:
+    split = vendor_server(Split())
     lists = ("workspaces", "environments", "change_requests")
     split.sync(*lists)
     defs = Definitions(
@@ -152,18 +144,19 @@ def test_checks_without_a_sync_know_what_a_setting_asks_for(
     wanted = AssetSelection.checks_for_assets(*(AssetKey([split.api.name, name]) for name in lists))
     keys = wanted.resolve_checks(defs.resolve_asset_graph())
     job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
-    found = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    with DagsterInstance.get() as instance:
+        found = job.execute_in_process(instance=instance).get_asset_check_evaluations()
 
     assert [(each.asset_key.path, each.check_name) for each in found if not each.passed] == []
     assert len(found) == 2 * len(lists)
 
 
 def test_a_cursor_of_another_upstream_is_not_used_to_filter(
-    sandbox: SandboxServer, connect: Callable[..., Vendor], tmp_path: Path
+    sandbox: SandboxServer, vendor_server: Callable[..., Vendor], tmp_path: Path
 ) -> None:
     api = "incident_response"
     assert sync(api, "incidents")["incidents"].cursor == datetime.fromisoformat(str(stored_cursor(api, "incidents")))
-    rootly = connect(VENDORS["rootly"]())
+    rootly = vendor_server(VENDORS["rootly"]())
     first = rootly.sync("incidents")["incidents"]
 
     assert first.status == "complete"

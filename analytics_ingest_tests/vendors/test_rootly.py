@@ -12,13 +12,13 @@ import pytest
 
 from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest_tests.conftest import query, stored_cursor
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import first_sync
 from analytics_ingest_tests.vendors.rootly import SINCE, Rootly, selected
 from analytics_ingest_tests.vendors.rootly_rows import INCIDENTS, NEWEST, at, child, edit, found, incident, remove, uid
 from analytics_ingest_tests.vendors.server import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 LATER = NEWEST + timedelta(minutes=10)
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Rootly]]:
-    with synced_once(Rootly(), tmp_path_factory.mktemp("first"), "incidents", "incidents_events") as found:
-        yield found
+first = first_sync(Rootly, "incidents", "incidents_events")
 
 
 @pytest.fixture
@@ -137,9 +134,9 @@ class Busy(Rootly):
 
 
 def test_incidents_keep_their_pages_while_new_ones_come_and_old_ones_change(
-    connect: Callable[..., Rootly], tmp_path: Path
+    vendor_server: Callable[..., Rootly], tmp_path: Path
 ) -> None:
-    rootly = connect(Busy())
+    rootly = vendor_server(Busy())
     result = rootly.sync("incidents")["incidents"]
 
     # read twice if a row were on two pages
@@ -153,8 +150,10 @@ def test_incidents_keep_their_pages_while_new_ones_come_and_old_ones_change(
     assert query(tmp_path, "SELECT sequential_id FROM incident_response.incidents WHERE title = 'edited'") == [(4,)]
 
 
-def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(connect: Callable[..., Rootly]) -> None:
-    rootly = connect(Rootly())
+def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(
+    vendor_server: Callable[..., Rootly],
+) -> None:
+    rootly = vendor_server(Rootly())
     log = logging.getLogger("test")
     first = look(rootly.api, log=log)
     assert look(rootly.api, log=log) == first
@@ -170,8 +169,10 @@ def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(conne
     assert [each.query for each in rootly.asked] == [asked] * 3
 
 
-def test_the_limit_is_ridden_out_until_the_time_of_its_reset(connect: Callable[..., Rootly], clock: FakeClock) -> None:
-    rootly = connect(Rootly())
+def test_the_limit_is_ridden_out_until_the_time_of_its_reset(
+    vendor_server: Callable[..., Rootly], clock: FakeClock
+) -> None:
+    rootly = vendor_server(Rootly())
     clock.moment += 17.25
     rootly.limit = Limit(requests=50, seconds=60, now=clock.now)
     wanted = ("incidents", "incidents_action_items", "users", "users_notification_rules", "services")
@@ -185,10 +186,10 @@ def test_the_limit_is_ridden_out_until_the_time_of_its_reset(connect: Callable[.
     assert len(clock.slept) >= 2
 
 
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Rootly]) -> None:
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(vendor_server: Callable[..., Rootly]) -> None:
     from analytics_ingest.errors import AuthenticationError
 
-    rootly = connect(Rootly(), API_KEY="wrong-and-secret")
+    rootly = vendor_server(Rootly(), API_KEY="wrong-and-secret")
     with pytest.raises(
         AuthenticationError, match=r"incident_response refused the key .* SOURCES__INCIDENT_RESPONSE__API_KEY"
     ) as refused:

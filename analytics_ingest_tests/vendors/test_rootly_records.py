@@ -10,12 +10,11 @@ import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import first_sync
 from analytics_ingest_tests.vendors.rootly import Rootly
 from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, INCIDENTS, NEWEST, edit, listed, remove, uid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from analytics_ingest_tests.vendors.conftest import Synced
@@ -30,14 +29,15 @@ ENDPOINTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Rootly]]:
+def rootly_with_few_incidents() -> Rootly:
     """With fewer incidents, each of which costs three requests."""
     vendor = Rootly()
     for n in range(12, INCIDENTS):
         remove(vendor, "incidents", n)
-    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
-        yield found
+    return vendor
+
+
+first = first_sync(rootly_with_few_incidents)
 
 
 @pytest.fixture

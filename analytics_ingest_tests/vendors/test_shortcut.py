@@ -12,12 +12,12 @@ from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
+from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.shortcut import EPICS, Shortcut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from analytics_ingest_tests.conftest import FakeClock
@@ -28,13 +28,11 @@ LIVE = "_deleted_at IS NULL"
 WRONG = Response(body={"message": "Something went wrong."})
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Shortcut]]:
+def shortcut_with_few_stories() -> Shortcut:
     """With fewer stories, each of which costs two requests."""
     vendor = Shortcut()
     del vendor.rows("stories")[40:]
-    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
-        yield found
+    return vendor
 
 
 def change(shortcut: Shortcut) -> None:
@@ -45,10 +43,8 @@ def change(shortcut: Shortcut) -> None:
     shortcut.rows("story_history", "5002")[0]["changed_at"] = "2026-03-02T09:20:00.000Z"
 
 
-@pytest.fixture(scope="module")
-def later(first: Synced[Shortcut], tmp_path_factory: pytest.TempPathFactory) -> Later:
-    """A second sync, after ``change``."""
-    return synced_later(first, tmp_path_factory.mktemp("later"), change, "epics", "epics_comments", "story_history")
+first = first_sync(shortcut_with_few_stories)
+later = later_sync(change, "epics", "epics_comments", "story_history")
 
 
 @pytest.fixture
@@ -267,9 +263,9 @@ def test_ids_are_text_where_they_are_uuids_and_numbers_elsewhere(shortcut: Vendo
 
 
 def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
-    connect: Callable[..., Vendor], clock: FakeClock
+    vendor_server: Callable[..., Vendor], clock: FakeClock
 ) -> None:
-    shortcut = connect(Shortcut())
+    shortcut = vendor_server(Shortcut())
     shortcut.limit = Limit(requests=20, seconds=60, now=clock.now)
     wanted = ("labels", "groups", "groups_stories", "epics", "epics_comments", "search_epics")
     results = shortcut.sync(*wanted)
@@ -283,8 +279,8 @@ def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
     assert clock.slept == [2, 4, 8, 16, 32] * 2
 
 
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Vendor]) -> None:
-    shortcut = connect(Shortcut(), API_KEY="wrong-and-secret")
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(vendor_server: Callable[..., Vendor]) -> None:
+    shortcut = vendor_server(Shortcut(), API_KEY="wrong-and-secret")
     said = Response(status=401, body={"message": "No such token: wrong-and-secret"})
     shortcut.error = lambda _: said  # type: ignore[method-assign]
     with pytest.raises(AuthenticationError, match=rf"^{API} refused the key .* SOURCES__PROJECT_PLANNING__API") as info:

@@ -47,7 +47,7 @@ def files(folder: Path) -> dict[Path, int]:
     }
 
 
-def test_warehouse_is_read_and_cannot_be_written(store: Store, tmp_path: Path, restored: SandboxServer) -> None:
+def test_warehouse_is_read_and_cannot_be_written(store: Store, tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     sync(API, "tags")
     before = files(tmp_path)
     with Warehouse(API, log=LOG, lock_timeout=5).read() as tables:
@@ -73,7 +73,7 @@ def test_without_a_warehouse_there_are_no_tables_and_no_file(store: Store, tmp_p
 
 @pytest.mark.extended
 @pytest.mark.skipif(os.getuid() != 0, reason="another user is needed whose rights can be taken away")
-def test_another_user_reads_a_warehouse_that_it_cannot_write(tmp_path: Path, restored: SandboxServer) -> None:
+def test_another_user_reads_a_warehouse_that_it_cannot_write(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     sync(API, "tags")
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_mode & 0o055 != 0o055:

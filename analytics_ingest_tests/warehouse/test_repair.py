@@ -77,15 +77,19 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def filled(running: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warehouse_file(module_sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DuckDB file after two syncs, between which a gate has gone."""
     folder = tmp_path_factory.mktemp("filled")
-    rows = copy.deepcopy(running.world.store)
+    rows = copy.deepcopy(module_sandbox.world.store)
     with duckdb_store(folder) as store, pytest.MonkeyPatch.context() as patch:
-        for name, value in {**running.environment(), **store.settings, "DLT_DATA_DIR": str(folder / "dlt")}.items():
+        for name, value in {
+            **module_sandbox.environment(),
+            **store.settings,
+            "DLT_DATA_DIR": str(folder / "dlt"),
+        }.items():
             patch.setenv(name, value)
-        fill(running)
-    running.world.store = rows
+        fill(module_sandbox)
+    module_sandbox.world.store = rows
     return folder / "warehouse.duckdb"
 
 
@@ -130,14 +134,19 @@ def live(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("store", "loss"), CASES, indirect=["store"])
 def test_what_is_lost_comes_back(
-    loss: str, filled: Path, store: Store, tmp_path: Path, restored: SandboxServer, caplog: pytest.LogCaptureFixture
+    loss: str,
+    warehouse_file: Path,
+    store: Store,
+    tmp_path: Path,
+    shared_sandbox: SandboxServer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gates = restored.world.collection(API, "gates")
+    gates = shared_sandbox.world.collection(API, "gates")
     if file := store.settings.get("DESTINATION__DUCKDB__CREDENTIALS"):
-        shutil.copy(filled, file)
+        shutil.copy(warehouse_file, file)
         gates.pop()
     else:
-        fill(restored)
+        fill(shared_sandbox)
     before = stored(store)
     assert [len(live(found)) for found in before.values()] == [5, 128, 100, 7]
     statements = {**LOSSES, **LOSSES_OF_A_LAKE}[loss]
@@ -170,8 +179,8 @@ def test_what_is_lost_comes_back(
 
 
 @pytest.mark.extended
-def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, restored: SandboxServer) -> None:
-    gates = restored.world.collection(API, "gates")
+def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    gates = shared_sandbox.world.collection(API, "gates")
     sync(API, "gates", "tags")
     tags = stored(store, "tags")
     for number, (loss, statements) in enumerate(STAGING_LOSSES.items()):

@@ -48,7 +48,7 @@ def replace_by_broken_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.extended)], ids=["one each", "every"])
-def test_damaged_working_folder_is_replaced(tmp_path: Path, restored: SandboxServer, *, every: bool) -> None:
+def test_damaged_working_folder_is_replaced(tmp_path: Path, shared_sandbox: SandboxServer, *, every: bool) -> None:
     assert sync(API, "tags")["tags"].status == "complete"
     keys = live_keys(tmp_path, API, "tags")
     folder = pipelines_folder() / API
