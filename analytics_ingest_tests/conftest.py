@@ -50,8 +50,9 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.warehouse.warehouse import Warehouse
+from analytics_ingest_tests.environment import set_environment, use_folder
 from analytics_ingest_tests.fake_server import Client, FakeServer, Response, script
-from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store, postgres_database
+from analytics_ingest_tests.stores import DESTINATIONS, STORES, postgres_database, postgres_settings
 from analytics_ingest_tests.trials import trial
 
 if TYPE_CHECKING:
@@ -124,17 +125,19 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "warehouse.duckdb"))
-    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    use_folder(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """The clock of every session made from now on."""
+    return fake_clock(monkeypatch)
+
+
+def fake_clock(patch: pytest.MonkeyPatch) -> FakeClock:
+    """Makes a clock that of every session, as ``clock`` does for a test."""
     fake = FakeClock()
-    monkeypatch.setattr(session_module, "Clock", lambda: fake)
+    patch.setattr(session_module, "Clock", lambda: fake)
     return fake
 
 
@@ -147,8 +150,7 @@ def start_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., San
         server = SandboxServer(world or World(scale=SCALE), Options(**options))
         server.start()
         servers.append(server)
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, server.environment())
         return server
 
     yield start
@@ -175,8 +177,7 @@ def shared_sandbox(
 ) -> Iterator[SandboxServer]:
     """A sandbox as it comes, started once a module; what a test changes in it is undone."""
     rows = pickle.dumps(module_sandbox.world.store)
-    for name, value in module_sandbox.environment().items():
-        monkeypatch.setenv(name, value)
+    set_environment(monkeypatch, module_sandbox.environment())
     yield module_sandbox
     module_sandbox.world.store = pickle.loads(rows)  # noqa: S301 - pickled above
     module_sandbox.requests.reset()
@@ -194,15 +195,11 @@ def sandbox_in(folder: Path, store: Store | None = None) -> Iterator[SandboxServ
         store: The destination; by default a DuckDB file in the folder.
     """
     with pytest.MonkeyPatch.context() as patch, SandboxServer(World(scale=SCALE)) as server:
-        patch.setattr(session_module, "Clock", FakeClock)
-        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+        fake_clock(patch)
         patch.delenv("ANALYTICS_INGEST_DESTINATION", raising=False)
-        with duckdb_store(folder) as default:
-            for name, value in {**server.environment(), **(store or default).settings}.items():
-                patch.setenv(name, value)
-            yield server
+        use_folder(patch, folder)
+        set_environment(patch, {**server.environment(), **(store.settings if store else {})})
+        yield server
 
 
 def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:
@@ -324,8 +321,7 @@ def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A destination that the settings pick: each of them, unless a test names some (``indirect``)."""
     with STORES[request.param](tmp_path) as found:
-        for name, value in found.settings.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, found.settings)
         yield found
 
 
@@ -340,8 +336,7 @@ def trial_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
 def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg2.extensions.connection]]:
     """A PostgreSQL database of the test's own as destination; gives connections to it."""
     with postgres_database() as (credentials, connect):
-        monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
-        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", credentials)
+        set_environment(monkeypatch, postgres_settings(credentials))
         yield connect
 
 

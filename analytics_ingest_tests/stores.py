@@ -74,11 +74,12 @@ def postgres_store(_: Path) -> Iterator[Store]:
             cursor = stats.cursor()
             yield lambda sql, values: cursor.execute(sql.replace("?", "%s").replace(" JSON", " JSONB"), values)
 
-        yield Store(
-            {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials},
-            tables,
-            writing,
-        )
+        yield Store(postgres_settings(credentials), tables, writing)
+
+
+def postgres_settings(credentials: str) -> dict[str, str]:
+    """The settings that pick a PostgreSQL database."""
+    return {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
 
 if TYPE_CHECKING:
@@ -151,8 +152,7 @@ class Trial:
 def trial(patch: pytest.MonkeyPatch, **settings: str) -> Iterator[Trial]:
     """A server, configured as the upstream of the API."""
     found = Trial()
-    for name, value in {"BASE_URL": found.server.url, "API_KEY": KEY, **settings}.items():
-        patch.setenv(f"SOURCES__{NAME.upper()}__{name}", value)
+    configure_api(patch, NAME, **{"BASE_URL": found.server.url, "API_KEY": KEY, **settings})
     try:
         yield found
     finally:

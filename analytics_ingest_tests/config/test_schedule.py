@@ -12,6 +12,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings, longest_interval
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.freshness import freshness_policy
+from analytics_ingest_tests.environment import configure_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +64,7 @@ def test_no_two_apis_are_synced_or_refreshed_at_the_same_minute() -> None:
 def test_settings_override_the_windows(
     monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str], windows: tuple[int, int]
 ) -> None:
-    for name, value in settings.items():
-        monkeypatch.setenv(f"{PREFIX}__{name}", value)
+    configure_api(monkeypatch, "experimentation", **settings)
 
     assert load_schedule_settings(API).windows == tuple(timedelta(hours=each) for each in windows)
 

@@ -12,6 +12,8 @@ import pytest
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult, check_api
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import KEY
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
@@ -109,8 +111,7 @@ def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    configure_api(monkeypatch, API, base_url=f"http://127.0.0.1:{port}", api_key=KEY)
     found = check()
 
     assert list(found) == ["settings", "connection"]
@@ -278,8 +279,7 @@ def test_row_without_a_value_for_the_path_is_not_asked_for(shared_sandbox: Sandb
 
 
 def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://me:s3cret@127.0.0.1:1")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    configure_api(monkeypatch, API, base_url="http://me:s3cret@127.0.0.1:1", api_key=KEY)
     found = check()
 
     assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
@@ -288,8 +288,7 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: p
 
 
 def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "https://upstream.invalid")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    configure_api(monkeypatch, API, base_url="https://upstream.invalid", api_key=KEY)
     monkeypatch.setenv("HTTPS_PROXY", "http://u:s3cret@127.0.0.1:port")
     found = check()
 
@@ -299,8 +298,7 @@ def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_key_in_the_clear_is_said(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://upstream.invalid")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
+    configure_api(monkeypatch, API, base_url="http://upstream.invalid", api_key=KEY)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     said = [each.said for each in check_api(APIS["experimentation"], log=logging.getLogger("test"))]

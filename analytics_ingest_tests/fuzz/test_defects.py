@@ -13,6 +13,7 @@ from analytics_ingest.extract import column_names, column_types, rows
 from analytics_ingest.extract.column_types import Kind
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.http import session, transport
+from analytics_ingest_tests.environment import use_folder
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.fuzz.test_generated_rows import MAX_ANSWER, Warehouse, run_draw
 from analytics_ingest_tests.trials import trial
@@ -147,8 +148,7 @@ def test_a_defect_is_found(
     record_property: Callable[[str, object], None],
 ) -> None:
     warehouse = Warehouse(tmp_path / "draw")
-    monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
+    use_folder(monkeypatch, warehouse.folder)
     defect(monkeypatch)
     drawn = 0
 

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
+from analytics_ingest_tests.environment import use_folder
 from analytics_ingest_tests.fuzz.oracle import Table, check_values, rows_of
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.trials import API, KEY, NAME, OTHERS, Trial, trial
@@ -221,8 +222,7 @@ def _property(draw: Trials, upstream: Trial, warehouse: Warehouse, numbers: rang
 )
 def test_generated_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: range) -> None:
     warehouse = Warehouse(tmp_path / "draw")
-    monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
+    use_folder(monkeypatch, warehouse.folder)
     seen: dict[str, int] = {}
     with trial(monkeypatch, MAX_ANSWER_BYTES=str(MAX_ANSWER)) as upstream:
         _property(upstream=upstream, warehouse=warehouse, numbers=numbers, seen=seen)

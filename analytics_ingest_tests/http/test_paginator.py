@@ -9,6 +9,7 @@ import pytest
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY, Response, script
 
 EXPERIMENTATION = "experimentation"
@@ -35,8 +36,7 @@ def asked_of(fake_server, clock, monkeypatch):
 
     def read(api, reply, *endpoints):
         server = fake_server(reply)
-        monkeypatch.setenv(f"SOURCES__{api.upper()}__BASE_URL", server.url)
-        monkeypatch.setenv(f"SOURCES__{api.upper()}__API_KEY", KEY)
+        configure_api(monkeypatch, api, base_url=server.url, api_key=KEY)
         return sync(api, *endpoints), server
 
     return read

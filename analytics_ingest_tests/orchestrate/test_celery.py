@@ -17,6 +17,7 @@ from dagster import DagsterInstance
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import ROOT, expected_keys
+from analytics_ingest_tests.environment import set_environment
 from analytics_ingest_tests.stores import postgres_database, postgres_store
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def deployment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     home.mkdir()
     shutil.copy(ROOT / "dagster.production.yaml", home / "dagster.yaml")
     with postgres_store(tmp_path) as store, postgres_database() as (storage, _):
-        settings = {
+        variables = {
             **store.settings,
             "DAGSTER_HOME": str(home),
             "DAGSTER_POSTGRES_URL": storage.replace("postgresql:", "postgresql+psycopg2:"),
@@ -64,8 +65,7 @@ def deployment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "ANALYTICS_INGEST_EXECUTOR": "celery",
             "ANALYTICS_INGEST_CELERY_BROKER": broker,
         }
-        for name, value in settings.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, variables)
         yield store
 
 

@@ -19,6 +19,8 @@ from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.conftest import ROOT
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -300,9 +302,7 @@ def _kinds() -> dict[str, str]:
 def test_api_with_a_setting_of_the_graph_that_makes_no_sense_is_not_synced(
     monkeypatch: pytest.MonkeyPatch, instance: DagsterInstance, setting: str, value: str, said: str
 ) -> None:
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", "k3y-of-the-tests")
-    monkeypatch.setenv(f"SOURCES__EXPERIMENTATION__{setting}", value)
+    configure_api(monkeypatch, "experimentation", base_url="http://127.0.0.1:1", api_key=KEY, **{setting: value})
     tick = defs.resolve_schedule_def("experimentation_sync_schedule").evaluate_tick(
         build_schedule_context(instance=instance, scheduled_execution_time=datetime.now(UTC))
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY, Asked, FakeServer, Response
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ def tags() -> Tags:
 @pytest.fixture
 def tags_server(tags: Tags, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     server = FakeServer(tags)
-    monkeypatch.setenv(f"{PREFIX}__BASE_URL", server.url)
-    monkeypatch.setenv(f"{PREFIX}__API_KEY", KEY)
-    monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "10")
+    configure_api(monkeypatch, "experimentation", base_url=server.url, api_key=KEY, tags__limit=10)
     yield server
     server.stop()

@@ -13,6 +13,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.failure_budget import OUTAGE
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import sandbox_in, sync
+from analytics_ingest_tests.environment import WAREHOUSE, set_environment, use_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,14 +99,13 @@ class Synced:
     """APIs, each loaded once, and the rounds that were made with them."""
 
     server: SandboxServer
-    file: Path
-    environment: dict[str, str]
+    folder: Path
     loaded: dict[str, dict[str, Any]] = field(default_factory=dict)
     rounds: dict[tuple[str, str, str], Round] = field(default_factory=dict)
 
     def tables(self, api: str) -> dict[str, Any]:
         """A digest of each table's rows."""
-        with duckdb.connect(str(self.file), read_only=True) as connection:
+        with duckdb.connect(str(self.folder / WAREHOUSE), read_only=True) as connection:
             return {
                 endpoint.name: connection.sql(
                     f'SELECT count(*), bit_xor(hash(t)) FROM {api}."{endpoint.name}" t'
@@ -154,16 +154,14 @@ class Synced:
 @pytest.fixture(scope="module")
 def rounds_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
     folder = tmp_path_factory.mktemp("fails")
-    file = folder / "warehouse.duckdb"
     with sandbox_in(folder) as server:
-        settings = {"DESTINATION__DUCKDB__CREDENTIALS": str(file), "DLT_DATA_DIR": str(folder / "dlt")}
-        yield Synced(server, file, {**server.environment(), **settings})
+        yield Synced(server, folder)
 
 
 @pytest.fixture
 def rounds(rounds_of_module: Synced, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Synced:
-    for name, value in rounds_of_module.environment.items():
-        monkeypatch.setenv(name, value)
+    set_environment(monkeypatch, rounds_of_module.server.environment())
+    use_folder(monkeypatch, rounds_of_module.folder)
     return rounds_of_module
 
 

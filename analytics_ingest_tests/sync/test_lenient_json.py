@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from analytics_ingest_tests.conftest import query, sync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY, FakeServer, Response
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def answers() -> list[Response]:
 @pytest.fixture
 def odd(answers: list[Response], clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
     server = FakeServer(lambda asked: answers[-1] if asked.path.endswith("/tags") else Response())
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", server.url)
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", KEY)
+    configure_api(monkeypatch, "experimentation", base_url=server.url, api_key=KEY)
     yield server
     server.stop()
 

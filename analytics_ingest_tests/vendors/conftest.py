@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
-from analytics_ingest.http import session as session_module
-from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest_tests.conftest import fake_clock
+from analytics_ingest_tests.environment import WAREHOUSE, use_folder
 from analytics_ingest_tests.vendors.server import Vendor
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analytics_ingest.sync.result import EndpointResult
+    from analytics_ingest_tests.conftest import FakeClock
     from analytics_ingest_tests.fake_server import Asked
 
-WAREHOUSE = "warehouse.duckdb"
 STAYS = ("_lock", "_upstream")
 """Attributes of a vendor that are its running server's."""
 V = TypeVar("V", bound=Vendor)
@@ -74,15 +74,10 @@ class Synced(Generic[V]):
 @contextmanager
 def configured(vendor: Vendor, folder: Path) -> Iterator[FakeClock]:
     """What ``isolated`` and ``vendor_server`` give to a test, with a server that runs, for what several tests share."""
-    clock = FakeClock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_module, "Clock", lambda: clock)
-        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / WAREHOUSE))
-        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+        use_folder(patch, folder)
         vendor.configure(patch)
-        yield clock
+        yield fake_clock(patch)
     assert vendor.complaints == []
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
+from analytics_ingest_tests.environment import WAREHOUSE, use_folder
 from analytics_ingest_tests.stores import duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP, Circleci
@@ -77,7 +78,7 @@ def duckdb_file() -> bytes:
     with tempfile.TemporaryDirectory() as folder, duckdb_store(Path(folder)) as store:
         with store.writing() as execute:
             fill(execute)
-        return Path(folder, "warehouse.duckdb").read_bytes()
+        return Path(folder, WAREHOUSE).read_bytes()
 
 
 def fill(execute: Execute) -> None:
@@ -97,16 +98,13 @@ def fill(execute: Execute) -> None:
 def main() -> None:
     """Writes the file."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch, Before() as vendor:
-        file = Path(folder) / "warehouse.duckdb"
-        patch.setenv("DLT_DATA_DIR", folder)
-        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(file))
-        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+        use_folder(patch, Path(folder))
         vendor.configure(patch)
         for _ in range(2):
             results = vendor.sync()
             assert {result.status for result in results.values()} == {"complete"}
         assert vendor.complaints == []
-        FILE.write_bytes(gzip.compress(json.dumps(dump(file)).encode(), mtime=0))
+        FILE.write_bytes(gzip.compress(json.dumps(dump(Path(folder) / WAREHOUSE)).encode(), mtime=0))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
 
 if TYPE_CHECKING:
@@ -167,8 +168,7 @@ class Vendor:
         """Makes this server the upstream of its API; the vendor's rate, which is real time, is not kept."""
         more = {"PROFILE": self.profile, "BASE_URL": self.url, "API_KEY": self.KEY, "REQUESTS_PER_MINUTE": "1000000"}
         more |= {f"{endpoint}__LIMIT": str(limit) for endpoint, limit in self.LIMITS.items()}
-        for name, value in (more | settings).items():
-            patch.setenv(f"SOURCES__{self.api.name}__{name}".upper(), value)
+        configure_api(patch, self.api.name, **(more | settings))
 
     def sync(self, *endpoints: str, **mode: Any) -> dict[str, EndpointResult]:
         """Syncs the API, or some of its endpoints."""

@@ -12,6 +12,7 @@ import pytest
 
 from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest_tests.conftest import query, stored_cursor
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.vendors.conftest import first_sync
 from analytics_ingest_tests.vendors.rootly import SINCE, Rootly, selected
 from analytics_ingest_tests.vendors.rootly_rows import INCIDENTS, NEWEST, at, child, edit, found, incident, remove, uid
@@ -79,8 +80,7 @@ def test_the_cursor_is_the_latest_moment_and_not_the_greatest_text(synced: Synce
 def test_incidents_are_asked_for_from_the_look_back_on(
     rootly: Rootly, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], since: str, count: int
 ) -> None:
-    for name, value in settings.items():
-        monkeypatch.setenv(f"SOURCES__INCIDENT_RESPONSE__{name}", value)
+    configure_api(monkeypatch, "incident_response", **settings)
     assert [each.get(SINCE) for each in rootly.queries("/incidents")] == [None] * 3
     rootly.asked.clear()
     result = rootly.sync("incidents")["incidents"]

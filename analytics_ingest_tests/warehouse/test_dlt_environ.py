@@ -10,6 +10,7 @@ from dlt.common.typing import TSecretStrValue
 
 from analytics_ingest.warehouse.dlt_environ import SectionedEnvironment
 from analytics_ingest_tests.conftest import query, sync
+from analytics_ingest_tests.environment import set_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +31,7 @@ SOMEBODY_ELSES = {
 def test_variables_without_a_section_decide_nothing(
     tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in SOMEBODY_ELSES.items():
-        monkeypatch.setenv(name, value)
+    set_environment(monkeypatch, SOMEBODY_ELSES)
     first, second = sync("incident_response"), sync("incident_response")
 
     assert {result.status for result in first.values()} == {"complete"}

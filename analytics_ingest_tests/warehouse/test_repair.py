@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ import duckdb
 import psycopg2
 import pytest
 
-from analytics_ingest_tests.conftest import sync
-from analytics_ingest_tests.stores import EXTENSIONS, duckdb_store
+from analytics_ingest_tests.conftest import sandbox_in, sync
+from analytics_ingest_tests.stores import EXTENSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,19 +76,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def warehouse_file(module_sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warehouse_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DuckDB file after two syncs, between which a gate has gone."""
     folder = tmp_path_factory.mktemp("filled")
-    rows = copy.deepcopy(module_sandbox.world.store)
-    with duckdb_store(folder) as store, pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            **module_sandbox.environment(),
-            **store.settings,
-            "DLT_DATA_DIR": str(folder / "dlt"),
-        }.items():
-            patch.setenv(name, value)
-        fill(module_sandbox)
-    module_sandbox.world.store = rows
+    with sandbox_in(folder) as server:
+        fill(server)
     return folder / "warehouse.duckdb"
 
 

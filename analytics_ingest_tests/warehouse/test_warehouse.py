@@ -16,6 +16,7 @@ from analytics_ingest.warehouse.destination_errors import WarehouseError
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+from analytics_ingest_tests.environment import set_environment
 from analytics_ingest_tests.stores import duckdb_store, lake_store
 
 API = "experimentation"
@@ -182,8 +183,7 @@ def test_duckdb_keeps_within_bounds_or_within_what_is_configured(
     tmp_path, monkeypatch, destination, configured, memory, threads
 ):
     with destination(tmp_path) as store:
-        for name, value in store.settings.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, store.settings)
         if configured:
             kind = store.settings.get("ANALYTICS_INGEST_DESTINATION", "duckdb")
             monkeypatch.setenv(f"DESTINATION__{kind.upper()}__CREDENTIALS__GLOBAL_CONFIG", configured)
