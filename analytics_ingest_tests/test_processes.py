@@ -6,7 +6,6 @@ import logging
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys, sync
+from analytics_ingest_tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,13 +75,6 @@ def assert_exact(tmp_path: Path, server: SandboxServer, api: str, *names: str) -
             assert found == expected_keys(server.world, api, endpoint.name), endpoint.name
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     "apis",
     [
@@ -98,7 +91,7 @@ def test_apis_each_in_a_process_of_its_own_on_one_file(
 ) -> None:
     *others, last = apis
     processes = [start(api, *apis[api]) for api in others]
-    wait_for(lambda: all(sandbox_without_404.requests.count(api) for api in others))
+    eventually(lambda: all(sandbox_without_404.requests.count(api) for api in others), 120)
     # the last one in this process
     assert {result.status for result in sync(last, *apis[last]).values()} == {"complete"}
     for process in processes:
@@ -117,7 +110,7 @@ def test_same_api_twice_at_the_same_time_the_second_waits(
     caplog.set_level(logging.INFO, logger="test")
     sandbox_without_404.options.faults.append(Fault(api=API, kind="delay", seconds=5, times=1))
     first = start(API)
-    wait_for(lambda: sandbox_without_404.requests.count(API) > 0)
+    eventually(lambda: sandbox_without_404.requests.count(API) > 0, 120)
     second = sync(API)
     finish(first)
 
@@ -131,7 +124,7 @@ def test_same_api_twice_says_who_holds_it_when_the_wait_is_too_long(
 ) -> None:
     sandbox_without_404.options.faults.append(Fault(api=API, kind="delay", seconds=120))
     first = start(API)
-    wait_for(lambda: sandbox_without_404.requests.count(API) > 0)
+    eventually(lambda: sandbox_without_404.requests.count(API) > 0, 120)
     monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__LOCK_TIMEOUT", "1")
     with DagsterInstance.get() as instance:
         run = defs.resolve_job_def(f"{API}_sync").execute_in_process(instance=instance, raise_on_error=False)
@@ -148,7 +141,7 @@ def test_sync_right_after_one_that_was_killed(
 ) -> None:
     sandbox_without_404.options.latency = 0.05
     killed = start("project_planning", *STORIES)
-    wait_for(lambda: sandbox_without_404.requests.count("project_planning", endpoint) > 0)
+    eventually(lambda: sandbox_without_404.requests.count("project_planning", endpoint) > 0, 120)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     sandbox_without_404.options.latency = 0

@@ -16,6 +16,7 @@ from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest_tests.conftest import FakeClock, sync
+from analytics_ingest_tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,20 +65,13 @@ def add(pool: ReadPool, lists: Lists) -> None:
     pool.add(cast("EndpointReader", lists))
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.005)
-    assert condition()
-
-
 def test_no_more_is_read_ahead_than_may_wait_and_all_comes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "READ_AHEAD", 10)
     lists = Lists(100)
     with ReadPool(THREADS, halt=lambda: None, clock=Clock()) as pool:
         add(pool, lists)
         # three pages reach the bound, and each thread holds one more
-        eventually(lambda: lists.begun == 3 + THREADS)
+        eventually(lambda: lists.begun == 3 + THREADS, 10)
         time.sleep(0.05)
         assert lists.begun == 3 + THREADS
         pool.book(until=lambda: len(lists.booked) == 100)
@@ -136,12 +130,12 @@ def test_no_more_lists_are_begun_than_there_are_threads_while_the_api_fails() ->
     failing = Pausing(20, Pause(seconds=5, expected=False))
     with ReadPool(THREADS, halt=lambda: None, clock=clock) as pool:
         add(pool, failing)
-        eventually(lambda: failing.begun == THREADS)
+        eventually(lambda: failing.begun == THREADS, 10)
         time.sleep(0.05)
         assert failing.begun == THREADS
         clock.moment += 5
         add(pool, Lists(0))
-        eventually(lambda: len(failing.booked) == 0 and failing.begun == 2 * THREADS)
+        eventually(lambda: len(failing.booked) == 0 and failing.begun == 2 * THREADS, 10)
         pool.book(until=lambda: len(failing.booked) == THREADS)
 
 
@@ -165,9 +159,9 @@ def test_the_end_stops_the_threads_whatever_is_left(monkeypatch: pytest.MonkeyPa
     lists = Lists(1_000)
     with ReadPool(THREADS, halt=lambda: halted.append(True), clock=Clock()) as pool:
         add(pool, lists)
-        eventually(lambda: lists.begun == 1 + THREADS)
+        eventually(lambda: lists.begun == 1 + THREADS, 10)
     assert halted == [True]
-    eventually(lambda: not any(thread.name.startswith("read-") for thread in threading.enumerate()))
+    eventually(lambda: not any(thread.name.startswith("read-") for thread in threading.enumerate()), 10)
     assert lists.left > 900
 
 
@@ -182,7 +176,5 @@ def test_a_sync_that_cannot_begin_leaves_no_thread(
         sync("experimentation", "gates")
 
     assert sandbox.requests.count() == 0
-    until = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
+    eventually(lambda: threading.active_count() <= before, 10)
     assert threading.active_count() == before

@@ -14,6 +14,7 @@ import pytest
 from analytics_ingest.errors import FinalReadError, ReadError
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.raw import drip
+from analytics_ingest_tests.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 ROWS = {"data": [{"id": 1}]}
@@ -212,8 +213,7 @@ def test_closing_the_session_ends_its_requests_at_once(raw_server, client, clock
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    while not server.requests:
-        time.sleep(0.01)
+    eventually(lambda: server.requests, 10)
     asking.close()
     thread.join(2)
     assert errors == ["the sync has ended"]

@@ -7,11 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import requests
 import yaml
+
+from analytics_ingest_tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,12 +167,7 @@ class RunningDagster:
 
     def wait_for(self, condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
         """Asks until there is an answer that counts as true, and gives it."""
-        until = time.monotonic() + seconds
-        while not (found := condition()):
-            if time.monotonic() > until:
-                raise AssertionError(f"no {what} after {seconds} s\n{self.output()[-6000:]}")
-            time.sleep(0.5)
-        return found
+        return eventually(condition, seconds, interval=0.5, state=lambda: f"{what}\n{self.output()[-6000:]}")
 
     def output(self) -> str:
         """What the parts have printed."""

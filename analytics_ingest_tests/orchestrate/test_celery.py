@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import ROOT, expected_keys
 from analytics_ingest_tests.environment import set_environment
 from analytics_ingest_tests.stores import postgres_database, postgres_store
+from analytics_ingest_tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,9 +124,7 @@ def test_five_apis_by_two_workers_of_which_one_is_killed_half_way(
     sandbox = start_sandbox(latency=0.02)
     with worker(tmp_path, "one") as one, worker(tmp_path, "two"):
         run = all_sync(tmp_path)
-        until = time.monotonic() + 120
-        while sandbox.requests.count() < 150 and run.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
+        eventually(lambda: sandbox.requests.count() >= 150 or run.poll() is not None, 120, state=lambda: said(tmp_path))
         assert run.poll() is None, said(tmp_path)
         kill(one)
         before = sandbox.requests.count()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, stored_cursor, sync
 from analytics_ingest_tests.sync.test_sync_options import filtering
+from analytics_ingest_tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +59,12 @@ def killed_process(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.Mo
     server.options.faults = [Fault(api=API, path="^/v1/tags$", kind="delay", seconds=60)]
     before = server.requests.count(API, "tags")
     process = subprocess.Popen([sys.executable, "-c", SYNC], env=dict(os.environ))
-    until = time.monotonic() + 60
-    while server.requests.count(API, "tags") == before and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        eventually(lambda: server.requests.count(API, "tags") > before, 60)
+    finally:
+        process.kill()
+        process.wait()
     server.options.faults.clear()
-    assert server.requests.count(API, "tags") > before
 
 
 def failed_load(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:

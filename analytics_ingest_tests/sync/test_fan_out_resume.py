@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +23,7 @@ from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, packages, sync
+from analytics_ingest_tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +75,11 @@ def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     server.options.faults = [Fault(api=API, path="/rules$", kind="delay", seconds=100, skip=120)]
     code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
     process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
-    until = time.monotonic() + 100
-    while not (loaded_before := gates_with_rules(tmp_path)) and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        eventually(lambda: gates_with_rules(tmp_path) or process.poll() is not None, 100)
+    finally:
+        process.kill()
+        process.wait()
     server.options.faults = []
     done_before = set(asked(server, "gates_rules"))
     loaded_before = gates_with_rules(tmp_path)

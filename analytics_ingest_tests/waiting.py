@@ -1,0 +1,33 @@
+"""Waits for what another thread or process does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def eventually(
+    condition: Callable[[], T], timeout: float, *, interval: float = 0.02, state: Callable[[], str] = str
+) -> T:
+    """Polls a condition until it holds, and gives what it gave.
+
+    Args:
+        condition: Holds once it gives what counts as true.
+        timeout: Seconds after which it fails.
+        interval: Seconds between two tries.
+        state: Tells what there is to see when it fails.
+
+    Raises:
+        AssertionError: The condition does not hold in time.
+    """
+    until = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {timeout} s: {state() or condition}")
+        time.sleep(interval)
+    return found
