@@ -245,14 +245,12 @@ def stored_cursor(api: str, endpoint: str) -> str | None:
 
 @pytest.fixture
 def fake_server() -> Iterator[Callable[..., FakeServer]]:
-    """Starts servers: ``fake_server(answer, ...)`` answers these in turn, ``fake_server(function)`` as it says."""
+    """Starts servers: ``fake_server(answer, ...)`` gives these in turn, ``fake_server(function)`` what that gives."""
     started: list[FakeServer] = []
 
     def start(*answers: Response | Callable[[Asked], Response]) -> FakeServer:
-        scripted = all(isinstance(each, Response) for each in answers)
-        server = FakeServer(script(*answers) if scripted else answers[0])
-        started.append(server)
-        return server
+        started.append(FakeServer(script(*answers)))
+        return started[-1]
 
     yield start
     for server in started:

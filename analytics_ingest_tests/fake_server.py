@@ -112,10 +112,15 @@ class FakeServer:
             handler.wfile.write(answer.content)
 
 
-def script(*answers: Response) -> Callable[[Asked], Response]:
-    """One answer after the other; the last one for ever."""
+def script(*answers: Response | Callable[[Asked], Response]) -> Callable[[Asked], Response]:
+    """One answer after the other, or what it gives to a request; the last one for ever."""
     left = deque(answers)
-    return lambda _: left.popleft() if len(left) > 1 else left[0]
+
+    def reply(asked: Asked) -> Response:
+        answer = left.popleft() if len(left) > 1 else left[0]
+        return answer if isinstance(answer, Response) else answer(asked)
+
+    return reply
 
 
 class Client:

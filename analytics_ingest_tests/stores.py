@@ -88,9 +88,10 @@ def lake_store(folder: Path) -> Iterator[Store]:
     catalog, storage = folder / "catalog.sqlite", folder / "lake"
     connect = duckdb.connect
 
-    def unsigned(*arguments: Any, config: dict[str, Any] | None = None, **options: Any) -> duckdb.DuckDBPyConnection:
+    def unsigned(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
         # to check the extensions' signatures takes a quarter of a second for each of hundreds of connections
-        return connect(*arguments, config={**(config or {}), "allow_unsigned_extensions": "true"}, **options)
+        options["config"] = {**(options.get("config") or {}), "allow_unsigned_extensions": "true"}
+        return connect(*arguments, **options)
 
     @contextmanager
     def attached(options: str = "") -> Iterator[duckdb.DuckDBPyConnection]:

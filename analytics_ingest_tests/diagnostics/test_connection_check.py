@@ -55,7 +55,7 @@ def test_one_row_is_asked_for_where_that_is_enough(shared_sandbox: SandboxServer
     limits = {}
     for record in shared_sandbox.requests:
         query = parse_qs(record.query)
-        limits[record.api, record.endpoint] = query.get("limit", query.get("page[size]"))
+        limits[record.api, str(record.endpoint)] = query.get("limit", query.get("page[size]"))
     many = {name: limits.pop((API, name)) for name in ("gates_rules", "dynamic_configs_rules")}
     assert many == {"gates_rules": ["100"], "dynamic_configs_rules": ["100"]}
     declared = {(api.name, each.name): each.paginator.limit for api in APIS.values() for each in api.endpoints}

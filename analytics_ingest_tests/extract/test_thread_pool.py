@@ -126,7 +126,12 @@ def test_lists_in_a_pause_occupy_no_thread() -> None:
 def test_no_more_lists_are_begun_than_there_are_threads_while_the_api_fails() -> None:
     clock = FakeClock()
     stopped = threading.Event()
-    clock.wait = lambda changed, _: changed.wait() and stopped.set()  # type: ignore[method-assign]
+
+    def wait(changed: threading.Condition, seconds: float) -> None:
+        if changed.wait():
+            stopped.set()
+
+    clock.wait = wait
     failing = Pausing(20, Pause(seconds=5, expected=False))
     with ReadPool(THREADS, halt=lambda: None, clock=clock) as pool:
         add(pool, failing)

@@ -160,7 +160,7 @@ def check_values(sent: Sequence[Mapping[str, Any]], table: Table, rejected: Sequ
         keyed: Whether rows are told apart by a key.
     """
     stored = {row["marker"]: row for row in table.rows if row["marker"] is not None}
-    shared = Counter(key for row in sent if (key := key_text(row)) is not None) if keyed else Counter()
+    shared = Counter[str | None](key for row in sent if (key := key_text(row)) is not None) if keyed else Counter()
     for row in sent:
         # another row of this key may have taken its place
         gone = row["marker"] not in stored and shared[key_text(row)] < 2

@@ -13,6 +13,7 @@ from analytics_ingest.extract import column_names, column_types, rows
 from analytics_ingest.extract.column_types import Kind
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.http import session, transport
+from analytics_ingest.timestamps import to_utc
 from analytics_ingest_tests.environment import use_folder
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.fuzz.test_generated_rows import MAX_ANSWER, Warehouse, run_draw
@@ -45,7 +46,7 @@ def deep_values_raise(patch: Patch) -> None:
 
 def times_out_of_range_raise(patch: Patch) -> None:
     """FAULTS A: a declared timestamp before year 1 or after year 9999 in UTC."""
-    plain = rows.to_utc
+    plain = to_utc
 
     def raising(value: Any) -> Any:
         if isinstance(value, str) and "T00:00:00+14:00" in value:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def test_nothing_in_the_instance_holds_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assets = build_assets(API, cadence.ScheduleSettings(cron=API.cron, full_refresh_cron=API.full_refresh_cron))
+    crons = {"cron": API.cron, "full_refresh_cron": API.full_refresh_cron}
+    assets = build_assets(API, cadence.ScheduleSettings.model_validate(crons))
     rows = [
         {"id": 1, "share": 3, "name": "x"},
         {"id": "1", "share": 0.375, "name": KEY},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -42,7 +43,7 @@ def asked_of(fake_server, clock, monkeypatch):
     return read
 
 
-PAGES_OF = {
+PAGES_OF: dict[str, list[tuple[dict[str, Any], dict[str, tuple[int, int]]]]] = {
     EXPERIMENTATION: [
         (
             {"totals": "right"},
@@ -191,7 +192,7 @@ def test_a_list_of_more_than_max_pages_fails(shared_sandbox, monkeypatch, most, 
 
 
 def test_a_total_counts_where_it_is_a_whole_number_that_is_not_proven_wrong(asked_of):
-    expected = {
+    expected: dict[str, tuple[dict[str, Any], int]] = {
         "audit_logs": ({"total": 3}, 1),
         "autotunes": ({"totalCount": 3}, 1),
         "dynamic_configs": ({"total_count": 3}, 1),

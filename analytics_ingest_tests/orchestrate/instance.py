@@ -132,14 +132,15 @@ class RunningDagster:
         """
         self.home = home
         self._processes: list[subprocess.Popen[bytes]] = []
-        at = {"host": "127.0.0.1", "port": _free_port(), "location_name": LOCATION}
+        grpc = _free_port()
+        at = {"host": "127.0.0.1", "port": grpc, "location_name": LOCATION}
         workspace = home / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": at}]}))
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         try:
-            self._start("dagster", "api", "grpc", "--host", at["host"], "--port", str(at["port"]), "-m", LOCATION)
-            self.wait_for(lambda: _listens(at["port"]), "the code location")
+            self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", LOCATION)
+            self.wait_for(lambda: _listens(grpc), "the code location")
             self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
             if daemon:
                 self._start("dagster._daemon", "run", "-w", str(workspace))

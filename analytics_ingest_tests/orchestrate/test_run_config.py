@@ -33,7 +33,7 @@ def execute(instance: DagsterInstance, run_config: dict[str, Any], *names: str) 
 
 
 def loaded(instance: DagsterInstance, run_id: str) -> dict[str, int]:
-    found = {}
+    found: dict[str, Any] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
         event = entry.asset_materialization
         assert event is not None

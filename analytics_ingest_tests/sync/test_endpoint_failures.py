@@ -58,7 +58,7 @@ def groups(api: Api, fault: str) -> list[list[str]]:
     """All endpoints, in groups of which none hangs on another one of its group; other groups for each fault."""
     hanging = {name: hanging_on(api, name) for name in api.by_name}
     found: list[list[str]] = []
-    for name in list(api.by_name) if fault == "403" else reversed(api.by_name):
+    for name in list(api.by_name)[:: 1 if fault == "403" else -1]:
         for group in found:
             related = any(name in hanging[other] or other in hanging[name] for other in group)
             if len(group) < MOST and not related and bystander(api, [*group, name]):

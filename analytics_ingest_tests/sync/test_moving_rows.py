@@ -37,7 +37,6 @@ def test_row_that_is_updated_while_the_list_is_read(
     result = sync(API, "tags")["tags"]
 
     assert result.status == "complete"
-    assert result.stats is not None
     assert (result.stats.rows_loaded, result.rows_deleted, result.stats.doubt) == (1, 0, "")
     assert [asked.query["page"] for asked in tags_server.asked] == ["1", "2", "3", "4", "5"] * 2
     names = dict(query(tmp_path, f"SELECT id, name FROM {API}.tags WHERE _deleted_at IS NULL"))
@@ -85,7 +84,6 @@ def test_order_that_never_rests(
 
     assert result.status == "complete"
     assert result.rows_deleted == 0
-    assert result.stats is not None
     assert result.stats.lists_unsettled == 1
     assert server.requests.count(API, "tags") == 2 * (100 / 20 + 1)
     assert "experimentation/tags: " in caplog.text
@@ -99,7 +97,6 @@ def test_rows_of_an_order_that_never_rests_come_in_the_end(
     monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "20")
     server = start_sandbox(order="restless")
     first = sync(API, "tags")["tags"]
-    assert first.stats is not None
     assert first.table_rows is not None
     assert first.stats.rows_short == 100 - first.table_rows > 0
 

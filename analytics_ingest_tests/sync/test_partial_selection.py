@@ -89,7 +89,7 @@ def make_round(order: str, api: str, folder: Path, kept: Path) -> Round:
         found = Round()
         for names in steps(api)[:: 1 if order == "parents first" else -1]:
             found.results |= sync(api, *names)
-        found.requests.update(r.endpoint for r in server.requests)
+        found.requests.update(str(r.endpoint) for r in server.requests)
         if order == "children first":
             # children of new parents come with the sync after that of their parents
             sync(api, *(name for name in RELATED[api] if APIS[api].by_name[name].upstream))

@@ -34,7 +34,6 @@ def run(mode: SyncOptions, *endpoints: str, api: Api = APIS[API]) -> dict[str, E
 
 
 def loaded(result: EndpointResult) -> int:
-    assert result.stats is not None
     return result.stats.rows_loaded
 
 

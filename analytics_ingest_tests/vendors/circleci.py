@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from analytics_ingest_tests.fake_server import Response
@@ -91,7 +92,7 @@ class Circleci(Vendor):
         ):
             self.add_organisation(slug, known=known, hyphen=hyphen)
         for org, count in (("gh/acme", 23), ("bb/basalt", 3), (CLOUD, 1)):
-            self.rows("context", org).extend(numbered(count, lambda n, org=org: make.context(org, n)))
+            self.rows("context", org).extend(numbered(count, partial(make.context, org)))
         for slug in (SHOP, SITE, ENGINE, SERVICE, DOTFILES):
             self.add_project(slug, insights=slug != DOTFILES)
         self.add_project(TOOLS, followed=False)

@@ -77,7 +77,7 @@ class Shortcut(Vendor):
     def fill(self) -> None:
         self.rows("categories").extend(numbered(3, rows_of.category))
         first, second, third = self.rows("categories")
-        under = ([first], [first, second], [second], [first, second, third], [], [third])
+        under: tuple[Rows, ...] = ([first], [first, second], [second], [first, second, third], [], [third])
         self.rows("objectives").extend(rows_of.objective(n, each) for n, each in enumerate(under))
         self.rows("custom_fields").extend(numbered(2, rows_of.custom_field))
         self.rows("epic_workflow").append(rows_of.epic_workflow())

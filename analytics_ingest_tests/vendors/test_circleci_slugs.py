@@ -206,12 +206,12 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
     refused = {make.made_of_ids(SERVICE), make.made_of_ids(QUIET)}
     answer = vendor.answer
 
-    def refuse(route: Any, parts: tuple[str, ...], request: Any) -> Response:
+    def refuse(route: Any, parts: tuple[str, ...], asked: Any) -> Response:
         if refused.intersection(parts):
             return Response(status=status, body={"message": "no"})
-        return answer(route, parts, request)
+        return answer(route, parts, asked)
 
-    vendor.answer = refuse  # type: ignore[method-assign]
+    vendor.answer = refuse
     results = vendor.sync(*wanted)
 
     assert results["specific_project"].status == ("complete" if status == 404 else "failed")
@@ -219,7 +219,7 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
     # what version 2 does not answer for has no name yet; all else arrives
     assert slugs(store, "specific_project").keys() == set(PROJECTS) - {QUIET}
     assert slugs(store, "insights_metrics").keys() == set(PROJECTS) - {QUIET}
-    vendor.answer = answer  # type: ignore[method-assign]
+    vendor.answer = answer
     check(vendor.sync(*wanted))
     check_joins(store, tables=wanted and (*NAMED, "pipelines"))
 

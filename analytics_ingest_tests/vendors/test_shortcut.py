@@ -198,7 +198,7 @@ def test_milestones_and_objectives_under_several_categories_are_a_row_for_each_p
 
 
 def test_epics_under_several_objectives_are_a_row_for_each_pair(shortcut: Vendor, tmp_path: Path) -> None:
-    under = ([], [200], [201, 202], [203, 200, 205])
+    under: tuple[list[int], ...] = ([], [200], [201, 202], [203, 200, 205])
     pairs = sorted((objective, 1000 + n) for n in range(24) for objective in under[n % 4])
     assert len(pairs) == 36
     assert table(tmp_path, "objective_id, id", "objectives_epics") == pairs
@@ -272,8 +272,9 @@ def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
 
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
     answered = shortcut.requests.total() - shortcut.limit.refused
+    pages = [results[name].stats.pages for name in ("groups_stories", "search_epics")]
     # two minutes' worth, and some
-    assert answered == 3 + sum(results[name].stats.pages for name in ("groups_stories", "search_epics")) + EPICS
+    assert answered == 3 + sum(pages) + EPICS
     assert 40 < answered <= 60
     # 62 s are longer than what is left of the minute, 30 s are not
     assert clock.slept == [2, 4, 8, 16, 32] * 2
@@ -282,7 +283,7 @@ def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
 def test_a_wrong_key_ends_the_sync_and_is_not_shown(vendor_server: Callable[..., Vendor]) -> None:
     shortcut = vendor_server(Shortcut(), API_KEY="wrong-and-secret")
     said = Response(status=401, body={"message": "No such token: wrong-and-secret"})
-    shortcut.error = lambda _: said  # type: ignore[method-assign]
+    shortcut.error = lambda status: said
     with pytest.raises(AuthenticationError, match=rf"^{API} refused the key .* SOURCES__PROJECT_PLANNING__API") as info:
         shortcut.sync("labels", "epics")
     assert "No such token: ***" in str(info.value)

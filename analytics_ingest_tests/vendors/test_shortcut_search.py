@@ -29,7 +29,7 @@ first = first_sync(Shortcut, "search_epics")
 
 
 @pytest.fixture
-def fresh_shortcut(vendor_server: Callable[..., Vendor]) -> Vendor:
+def fresh_shortcut(vendor_server: Callable[..., Shortcut]) -> Shortcut:
     return vendor_server(Shortcut())
 
 
@@ -61,7 +61,7 @@ def done(shortcut: Vendor, count: int) -> None:
 
 
 def test_the_token_of_the_next_page_is_sent_with_the_same_parameters(
-    fresh_shortcut: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_shortcut: Shortcut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(LIMIT)
     done(fresh_shortcut, 608)
@@ -75,7 +75,7 @@ def test_the_token_of_the_next_page_is_sent_with_the_same_parameters(
 
 
 def test_a_link_to_another_host_gets_no_request_there(
-    fresh_shortcut: Vendor, other_host: FakeServer, tmp_path: Path
+    fresh_shortcut: Shortcut, other_host: FakeServer, tmp_path: Path
 ) -> None:
     fresh_shortcut.link_base = other_host.url
     result = fresh_shortcut.sync("search_epics")["search_epics"]
@@ -126,7 +126,7 @@ def test_an_epic_that_moves_on_to_another_query_keeps_one_row(synced: Synced[Sho
 
 
 def test_of_more_than_1000_matches_the_rest_is_missed_and_none_is_marked_as_deleted(
-    fresh_shortcut: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fresh_shortcut: Shortcut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv(LIMIT)
     done(fresh_shortcut, 1100)

@@ -168,6 +168,7 @@ def test_a_list_that_is_not_newest_first_loses_no_change(later: Later, first: Sy
 
     assert result.stats.rows_loaded == 1
     last = first.vendor.rows("experiments")[203]
+    assert result.cursor
     assert result.cursor > datetime.fromtimestamp(last["createdTime"] / 1000 + 1, UTC)
     assert pages(later, "/experiments") == ["1", "2", "3"]
     assert query(later.folder, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [

@@ -9,8 +9,8 @@ import duckdb
 import psycopg2
 import pytest
 
+from analytics_ingest.warehouse.destination import EXTENSIONS
 from analytics_ingest_tests.conftest import sandbox_in, sync
-from analytics_ingest_tests.stores import EXTENSIONS
 
 if TYPE_CHECKING:
     from pathlib import Path

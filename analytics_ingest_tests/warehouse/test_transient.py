@@ -87,8 +87,10 @@ def test_connections_that_fail(postgres: Callable[[], Any]) -> None:
 
 
 def test_duckdb_without_memory() -> None:
-    bounds = {"memory_limit": "10MB", "max_temp_directory_size": "0B"}
-    with duckdb.connect(config=bounds) as connection, pytest.raises(duckdb.OutOfMemoryException) as error:
+    with (
+        duckdb.connect(config={"memory_limit": "10MB", "max_temp_directory_size": "0B"}) as connection,
+        pytest.raises(duckdb.OutOfMemoryException) as error,
+    ):
         connection.execute("CREATE TABLE t AS SELECT random() AS a FROM range(10_000_000) ORDER BY a")
 
     assert [is_transient(each) for each in wrapped(error.value)] == [True] * 5

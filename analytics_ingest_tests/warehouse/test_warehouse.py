@@ -140,6 +140,8 @@ def test_the_state_comes_from_the_warehouse_when_the_working_folder_is_lost(tmp_
     rows.remove(newest)
     shutil.rmtree(tmp_path / "dlt")
     again = sync(API, "gates")["gates"]
+    assert again.stats.highest
+    assert first.cursor
     assert again.stats.highest < first.cursor
     assert again.cursor == first.cursor
     assert (again.stats.rows_loaded, again.rows_deleted) == (0, 1)
