@@ -16,7 +16,7 @@ import pytest
 from dagster import AssetSelection
 from dagster._config import validate_config
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.api import Settings
 from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.definitions import defs
@@ -73,6 +73,14 @@ def test_every_setting_is_listed_with_its_default() -> None:
     of_the_graph |= {"PROFILE": "none"}
     assert set(of_the_graph) - {"PROFILE"} == {name.upper() for name in ScheduleSettings.model_fields}
     assert listed == expected | of_the_graph | of_the_deployment
+
+
+def test_every_profile_is_listed_with_the_number_of_its_endpoints() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", README, flags=re.MULTILINE)
+
+    profiles = [(name, api) for found in PROFILES.values() for name, api in found.items()]
+    assert listed == [(api.name, name, str(len(api.endpoints))) for name, api in profiles]
+    assert f"Each of their {sum(len(api.endpoints) for api in APIS.values())} endpoints" in README
 
 
 def test_every_check_is_listed() -> None:

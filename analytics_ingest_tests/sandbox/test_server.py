@@ -122,7 +122,7 @@ def test_edited_rows_are_served(sandbox):
 
 def test_the_environment_configures_all_apis(shared_sandbox):
     environment = shared_sandbox.environment()
-    assert len(environment) == 15
+    assert len(environment) == 3 * len(APIS)
     url = f"{shared_sandbox.url}/incident_response/v1/"
     assert environment["SOURCES__INCIDENT_RESPONSE__BASE_URL"] == url
     assert environment["SOURCES__INCIDENT_RESPONSE__API_KEY"] == "sandbox-incident_response-key"
