@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest_tests.raw import RawServer
+from analytics_ingest_tests.raw_server import RawServer
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
+
+    from analytics_ingest_tests.raw_server import Serve
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def raw_server() -> Iterator[Callable[..., RawServer]]:
     """Starts servers of bytes: ``raw_server(serve, **options)``."""
     started: list[RawServer] = []
 
-    def start(serve: Callable[[socket.socket, RawServer], None], **options: Any) -> RawServer:
+    def start(serve: Serve, **options: Any) -> RawServer:
         started.append(RawServer(serve, **options))
         return started[-1]
 

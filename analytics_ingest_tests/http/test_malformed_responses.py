@@ -15,7 +15,7 @@ import requests
 
 from analytics_ingest.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
 from analytics_ingest_tests.fake_server import KEY, Response
-from analytics_ingest_tests.raw import send
+from analytics_ingest_tests.raw_server import send
 
 ROWS = {"data": [{"id": 1}]}
 GOOD = Response(body=ROWS)

@@ -7,13 +7,13 @@ import resource
 import threading
 import time
 import zlib
-from functools import cache, partial
+from functools import cache
 
 import pytest
 
 from analytics_ingest.errors import FinalReadError, ReadError
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.raw import drip
+from analytics_ingest_tests.raw_server import send_for_ever, singly
 from analytics_ingest_tests.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -25,12 +25,6 @@ TOO_LARGE = (
 TOO_LATE = (
     "no answer: it was not complete after 0.5 s, which is all that SOURCES__EXPERIMENTATION__ANSWER_TIMEOUT allows"
 )
-
-
-def endless(connection, server, *, head, part):
-    connection.sendall(head)
-    while not server.over.is_set():
-        connection.sendall(part)
 
 
 @cache
@@ -53,7 +47,7 @@ def blanks_in(coding):
     ids=["chunked", "length", "no length", "one text", "identity"],
 )
 def test_a_body_without_an_end_is_refused_at_a_size_and_not_requested_again(raw_server, client, clock, head, part):
-    server = raw_server(partial(endless, head=head, part=part))
+    server = raw_server(send_for_ever(head, [part]))
     with pytest.raises(FinalReadError) as error:
         client("experimentation", server.url, max_answer_bytes=1_000_000).get()
     assert str(error.value) == TOO_LARGE
@@ -96,7 +90,7 @@ def test_a_bound_below_a_step_holds_too(fake_server, client):
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
 def test_of_an_error_only_the_beginning_is_read(raw_server, client, clock, status):
     head = OK.replace(b"200", str(status).encode()) + b"Content-Type: text/plain\r\n\r\n"
-    server = raw_server(partial(endless, head=head, part=b"no " * 10_000))
+    server = raw_server(send_for_ever(head, [b"no " * 10_000]))
     with pytest.raises(Exception, match="no no no") as error:
         client("experimentation", server.url, max_answer_bytes=1_000_000).get()
     assert len(str(error.value)) < 500
@@ -110,69 +104,46 @@ def test_a_coding_that_was_not_asked_for_is_no_answer(fake_server, client, codin
     assert len(server.asked) == 2
 
 
-def head_drips(connection, server):
-    drip(connection, server, OK + b"X-Padding: " + b"x" * 60_000, seconds=0.05)
+SLOW = {
+    "head": (b"", singly(OK + b"X-Padding: " + b"x" * 60_000), 0.05),
+    "body": (OK + b"Content-Length: 100000\r\n\r\n", [b" "], 0.05),
+    "body without length": (OK + b"\r\n" + b'{"data": []}', [b" "], 0.05),
+    "chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", singly(b"1\r\n \r\n"), 0.02),
+    "trailers": (
+        OK + b"Transfer-Encoding: chunked\r\n\r\nc\r\n" + b'{"data": []}\r\n0\r\n',
+        singly(b"X: y\r\n"),
+        0.02,
+    ),
+    "100 Continue": (b"", [b"HTTP/1.1 100 Continue\r\n\r\n"], 0.01),
+    "empty blocks of deflate": (
+        OK + b"Content-Encoding: deflate\r\n\r\n" + zlib.compressobj().flush(zlib.Z_SYNC_FLUSH),
+        [b"\0\0\0\xff\xff"],
+        0.001,
+    ),
+}
+"""By name what comes at once, the pieces that come then for ever, and the seconds between them."""
 
 
-def body_drips(connection, server):
-    connection.sendall(OK + b"Content-Length: 100000\r\n\r\n")
-    drip(connection, server, b" ", seconds=0.05)
+@pytest.fixture(params=SLOW)
+def slow_server(request, raw_server):
+    """A server whose answers never end."""
+    head, pieces, seconds = SLOW[request.param]
+    return raw_server(send_for_ever(head, pieces, seconds=seconds))
 
 
-def body_without_length_drips(connection, server):
-    connection.sendall(OK + b"\r\n" + b'{"data": []}')
-    drip(connection, server, b" ", seconds=0.05)
-
-
-def chunks_drip(connection, server):
-    connection.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n")
-    drip(connection, server, b"1\r\n \r\n", seconds=0.02)
-
-
-def trailers_drip(connection, server):
-    connection.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\nc\r\n" + b'{"data": []}\r\n0\r\n')
-    drip(connection, server, b"X: y\r\n", seconds=0.02)
-
-
-def continues(connection, server):
-    while not server.over.wait(0.01):
-        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-def empty_blocks_of_deflate(connection, server):
-    connection.sendall(OK + b"Content-Encoding: deflate\r\n\r\n" + zlib.compressobj().flush(zlib.Z_SYNC_FLUSH))
-    while not server.over.wait(0.001):
-        connection.sendall(b"\0\0\0\xff\xff")
-
-
-SLOW = [
-    head_drips,
-    body_drips,
-    body_without_length_drips,
-    chunks_drip,
-    trailers_drip,
-    continues,
-    empty_blocks_of_deflate,
-]
-
-
-@pytest.mark.parametrize("serve", SLOW)
-def test_an_answer_that_never_ends_is_ended_and_requested_again_by_the_policy(raw_server, client, clock, serve):
-    server = raw_server(serve)
+def test_an_answer_that_never_ends_is_ended_and_requested_again_by_the_policy(slow_server, client, clock):
     started = time.monotonic()
     with pytest.raises(ReadError) as error:
-        client("incident_response", server.url, read_timeout=2, answer_timeout=0.5).get()
+        client("incident_response", slow_server.url, read_timeout=2, answer_timeout=0.5).get()
     assert time.monotonic() - started < 3 * 0.5 + 2
     assert str(error.value) == TOO_LATE.replace("EXPERIMENTATION", "INCIDENT_RESPONSE")
-    assert (len(server.requests), clock.slept, error.value.status) == (3, [5, 5], None)
+    assert (len(slow_server.requests), clock.slept, error.value.status) == (3, [5, 5], None)
 
 
 def test_a_tls_handshake_that_never_ends_is_ended(raw_server, client):
-    def handshake(connection, server):
-        # a record of TLS that is announced and comes byte by byte
-        drip(connection, server, b"\x16\x03\x03\x40\x00" + b"\0" * 16_000, seconds=0.05)
-
-    server = raw_server(handshake, read_head=False)
+    # a record of TLS that is announced and comes byte by byte
+    record = singly(b"\x16\x03\x03\x40\x00" + b"\0" * 16_000)
+    server = raw_server(send_for_ever(b"", record, seconds=0.05), read_head=False)
     started = time.monotonic()
     asking = client("experimentation", server.url.replace("http", "https"), read_timeout=2, answer_timeout=0.5)
     with pytest.raises(ReadError) as error:
@@ -183,8 +154,8 @@ def test_a_tls_handshake_that_never_ends_is_ended(raw_server, client):
 
 def test_a_slow_answer_that_ends_in_time_is_one(raw_server, client):
     def serve(connection, server):
-        for byte in OK + b"Content-Length: 12\r\n\r\n" + b'{"data": []}':
-            connection.sendall(bytes([byte]))
+        for byte in singly(OK + b"Content-Length: 12\r\n\r\n" + b'{"data": []}'):
+            connection.sendall(byte)
             server.over.wait(0.002)
         server.over.wait(5)
 
@@ -199,10 +170,9 @@ def test_a_connection_serves_again_after_its_answer(fake_server, client):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("serve", SLOW[:2])
-def test_closing_the_session_ends_its_requests_at_once(raw_server, client, clock, serve):
-    server = raw_server(serve)
-    asking = client("experimentation", server.url)
+@pytest.mark.parametrize("slow_server", ["head", "body"], indirect=True)
+def test_closing_the_session_ends_its_requests_at_once(slow_server, client, clock):
+    asking = client("experimentation", slow_server.url)
     errors = []
 
     def ask():
@@ -213,7 +183,7 @@ def test_closing_the_session_ends_its_requests_at_once(raw_server, client, clock
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    eventually(lambda: server.requests, 10)
+    eventually(lambda: slow_server.requests, 10)
     asking.close()
     thread.join(2)
     assert errors == ["the sync has ended"]
