@@ -25,7 +25,7 @@ pytestmark = pytest.mark.extended
 
 
 def test_asset_page_shows_the_rows_of_the_sandbox_and_pictures_are_made(tmp_path: Path) -> None:
-    from analytics_ingest_tests.screenshots import API, ASSET, DENSITY, HOURS, WIDTH, take_screenshots
+    from analytics_ingest_tests.tools.screenshots import API, ASSET, DENSITY, HOURS, WIDTH, take_screenshots
 
     out, folder = tmp_path / "images", tmp_path / "work"
     folder.mkdir()

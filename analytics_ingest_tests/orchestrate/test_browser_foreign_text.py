@@ -33,7 +33,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
-from analytics_ingest_tests.screenshots import _browser  # noqa: E402
+from analytics_ingest_tests.tools.screenshots import _browser  # noqa: E402
 
 pytestmark = pytest.mark.extended
 

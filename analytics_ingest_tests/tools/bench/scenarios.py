@@ -9,8 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest_tests.bench.measure import IN_FLIGHT, Cost, Place, incidents, median, sandbox, table
 from analytics_ingest_tests.stores import duckdb_store, postgres_store
+from analytics_ingest_tests.tools.bench.measure import IN_FLIGHT, Cost, Place, incidents, median, sandbox, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from analytics_ingest_tests.bench.measure import Sandbox
     from analytics_ingest_tests.stores import Store
+    from analytics_ingest_tests.tools.bench.measure import Sandbox
 
 API = "project_planning"
 LIMITED = "continuous_integration"
