@@ -73,10 +73,18 @@ pytest.register_assert_rewrite("analytics_ingest_tests.contract")
 
 
 LONGEST_FIRST = (
-    *("warehouse/test_contract_lake.py", "orchestrate/test_running.py", "test_readme.py", "test_processes.py"),
-    *("orchestrate/test_celery.py", "orchestrate/test_retries.py"),
-    *("vendors/test_circleci_final_states.py", "warehouse/test_contract_postgres.py"),
-    *("test_cli.py", "sync/test_partial_selection.py", "vendors/test_contract.py", "sync/test_contract.py"),
+    "warehouse/test_contract_lake.py",
+    "orchestrate/test_webserver_and_daemon.py",
+    "test_readme.py",
+    "test_processes.py",
+    "orchestrate/test_celery.py",
+    "orchestrate/test_retries.py",
+    "vendors/test_circleci_final_states.py",
+    "warehouse/test_contract_postgres.py",
+    "cli/test_demo_and_sandbox.py",
+    "sync/test_partial_selection.py",
+    "vendors/test_contract.py",
+    "sync/test_contract.py",
 )
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
 

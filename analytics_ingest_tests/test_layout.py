@@ -50,3 +50,7 @@ def test_fixtures_that_all_tests_share_are_listed() -> None:
 
     assert len(named) > 10
     assert [name for name in named if f"| ``{name}`` |" not in conftest.__doc__] == []
+
+
+def test_modules_that_begin_first_are_there() -> None:
+    assert [name for name in conftest.LONGEST_FIRST if not (TESTS / name).exists()] == []

@@ -1,4 +1,4 @@
-"""Feeds: which parents a child is asked for, as exact rows."""
+"""Parent sources: which parents a child is requested for, as exact rows."""
 
 from __future__ import annotations
 

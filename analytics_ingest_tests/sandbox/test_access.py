@@ -1,3 +1,5 @@
+"""Keys, paths and methods that the sandbox refuses, and how values in a path are decoded."""
+
 import pytest
 import requests
 

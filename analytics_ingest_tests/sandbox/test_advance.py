@@ -1,3 +1,5 @@
+"""Time that passes in the sandbox: which rows are new, changed and gone afterwards."""
+
 from datetime import timedelta
 
 import orjson

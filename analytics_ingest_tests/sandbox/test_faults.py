@@ -1,3 +1,5 @@
+"""Faults that the sandbox puts in on request: wrong, late, broken and missing answers."""
+
 import concurrent.futures
 
 import pytest

@@ -1,3 +1,5 @@
+"""The sandbox's pages: their sizes, totals, cursors and order, and the options that falsify them."""
+
 import base64
 from datetime import datetime
 

@@ -1,3 +1,5 @@
+"""The sandbox as a server: its control paths, its record of requests, how it starts and stops."""
+
 import os
 import signal
 import socket

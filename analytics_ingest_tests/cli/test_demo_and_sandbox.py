@@ -1,4 +1,4 @@
-"""The command line as a user meets it."""
+"""``demo`` and ``sandbox`` as a user meets them, and the help of every command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from analytics_ingest.cli.app import app
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ANALYTICS_INGEST = [sys.executable, "-m", "analytics_ingest"]
 
 

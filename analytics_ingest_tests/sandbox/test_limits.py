@@ -1,3 +1,5 @@
+"""The sandbox's limit on requests, and the headers in which a refusal says how long to wait."""
+
 import time
 from email.utils import parsedate_to_datetime
 

@@ -22,7 +22,7 @@ from analytics_ingest_tests.conftest import sync
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())
 
 
