@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,13 @@ import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.world import World
+from analytics_ingest_tests.browser import require_browser
 from analytics_ingest_tests.conftest import SCALE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest.importorskip("selenium", reason="selenium is missing: install the extra screenshots")
-for program in ("chromium", "chromedriver"):
-    if not shutil.which(program):
-        pytest.skip(f"{program} is missing: apt-get install chromium chromium-driver", allow_module_level=True)
-
-
+require_browser()
 pytestmark = pytest.mark.extended
 
 

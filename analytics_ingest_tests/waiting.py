@@ -1,12 +1,14 @@
-"""Waits for what another thread or process does."""
+"""Waits for what another thread or process does, and does something beside it."""
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
@@ -31,3 +33,21 @@ def eventually(
             raise AssertionError(f"not within {timeout} s: {state() or condition}")
         time.sleep(interval)
     return found
+
+
+@contextmanager
+def meanwhile(act: Callable[[], object], *, every: float) -> Iterator[None]:
+    """Does something in another thread, over and over with so many seconds between, until the block ends."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(every):
+            act()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

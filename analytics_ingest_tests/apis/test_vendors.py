@@ -42,12 +42,6 @@ def test_a_profile_has_all_that_the_api_has(api):
 
 
 @every_profile
-def test_every_description_is_one_sentence(api):
-    sentence = re.compile(r"[A-Z](?!.*[.!?] [A-Z])[^\n]*[^.\n]\.")
-    assert [each.name for each in api.endpoints if not sentence.fullmatch(each.description)] == []
-
-
-@every_profile
 def test_every_key_and_cursor_is_named_as_its_column(api):
     for endpoint in api.endpoints:
         for name in (*endpoint.primary_key, *endpoint.cursor_path, *endpoint.timestamps):

@@ -6,7 +6,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from analytics_ingest.warehouse import warehouse as warehouse_module
 from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.destination_errors import WarehouseError
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
+from analytics_ingest_tests.waiting import meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,26 +141,17 @@ def test_connection_to_the_database_is_lost_while_it_loads(
     rename(tags)
     blocking, ending = postgres(), postgres()
     blocking.autocommit = False
-    over = threading.Event()
-
-    def end_whoever_waits() -> None:
-        waiting = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        while not over.wait(0.05):
-            ending.cursor().execute(waiting)
-
+    end_whoever_waits = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     tags.then = lambda: blocking.cursor().execute(f"LOCK TABLE {API}.tags IN SHARE MODE")
-    thread = threading.Thread(target=end_whoever_waits)
-    thread.start()
-    try:
-        with pytest.raises(WarehouseError) as error:
-            sync(API, "tags")
-    finally:
-        over.set()
-        thread.join()
-        blocking.rollback()
+    with (
+        meanwhile(lambda: ending.cursor().execute(end_whoever_waits), every=0.05),
+        pytest.raises(WarehouseError) as error,
+    ):
+        sync(API, "tags")
+    blocking.rollback()
 
     assert str(error.value).startswith(f"{API}/tags: loading into the destination postgres failed: ")
     lost = ("terminating connection due to administrator command", "server closed the connection unexpectedly")

@@ -16,6 +16,7 @@ import pytest
 
 from analytics_ingest.warehouse.locks import LockTimeoutError
 from analytics_ingest_tests.conftest import ROOT, sync
+from analytics_ingest_tests.waiting import meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,25 +106,18 @@ def test_lock_that_stays_is_an_error_that_names_it_and_other_readers_go_on(
     monkeypatch.setenv(f"{PREFIX}__LOCK_TIMEOUT", "5")
     change(tags, lock)
     locking.cursor().execute(LOCKS[lock])
-    stats, over = postgres().cursor(), threading.Event()
+    stats = postgres().cursor()
     slowest = 0.0
 
     def read() -> None:
         nonlocal slowest
-        while not over.wait(0.1):
-            began = time.monotonic()
-            stats.execute(f"SELECT count(*) FROM {API}.tags")
-            slowest = max(slowest, time.monotonic() - began)
+        began = time.monotonic()
+        stats.execute(f"SELECT count(*) FROM {API}.tags")
+        slowest = max(slowest, time.monotonic() - began)
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        with pytest.raises(LockTimeoutError) as error:
-            sync(API, "tags")
-    finally:
-        over.set()
-        thread.join()
-        locking.rollback()
+    with meanwhile(read, every=0.1), pytest.raises(LockTimeoutError) as error:
+        sync(API, "tags")
+    locking.rollback()
 
     assert str(error.value).startswith(
         f"{API}.tags has been locked for 5 s by process {locking.info.backend_pid} (application a notebook, "

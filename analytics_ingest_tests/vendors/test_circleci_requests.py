@@ -1,4 +1,4 @@
-"""CircleCI: its limits on requests, its probe and its key."""
+"""CircleCI: its limits on requests, and its probe."""
 
 from __future__ import annotations
 
@@ -99,15 +99,3 @@ def test_the_probe_passes_over_an_organisation_that_cannot_be_asked_for(fresh_ci
     seen = look(fresh_circleci.api, log=LOG)
     assert (seen.found.keys(), seen.failures) == ({"pipelines"}, {})
     assert fresh_circleci.requests == {"self_collaborations": 1, "pipelines": 3}
-
-
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(vendor_server: Callable[..., Circleci]) -> None:
-    from analytics_ingest.errors import AuthenticationError
-
-    circleci = vendor_server(Circleci(), API_KEY="wrong-and-secret")
-    with pytest.raises(
-        AuthenticationError, match=r"continuous_integration refused the key .* SOURCES__CONTINUOUS_"
-    ) as refused:
-        circleci.sync("self_ids")
-    assert "wrong-and-secret" not in str(refused.value)
-    assert circleci.requests == {"self_ids": 1}

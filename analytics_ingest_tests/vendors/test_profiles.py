@@ -1,4 +1,4 @@
-"""A profile wherever a user meets it: check and verify, the graph, runs, sensors; and a change of profile."""
+"""A profile wherever a user meets it: a wrong key, check, the graph, runs, sensors; and a change of profile."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from analytics_ingest.cli.app import app
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.change_probe import look
 from analytics_ingest.diagnostics.connection_check import check_api
+from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.freshness import Configured
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.registry import VENDORS
 from analytics_ingest_tests.vendors.split import Split
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LOG = logging.getLogger("test")
+SECRET = "wrong-and-secret"
 every_vendor = pytest.mark.parametrize("profile", VENDORS)
 
 
@@ -72,6 +75,26 @@ def test_a_look_that_finds_nothing_new_tells_the_same_twice(vendor_server: Calla
 
     assert (first.found.keys(), first.failures) == ({probe.endpoint for probe in vendor.api.probes}, {})
     assert look(vendor.api, log=LOG) == first
+
+
+@pytest.mark.parametrize("repeats", [False, True], ids=["", "the answer repeats it"])
+@every_vendor
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(
+    vendor_server: Callable[..., Vendor], profile: str, repeats: bool
+) -> None:
+    vendor = vendor_server(VENDORS[profile](), API_KEY=SECRET)
+    api = vendor.api
+    if repeats:
+        vendor.error = lambda status: Response(status=status, body={"message": f"No such token: {SECRET}"})
+    lists = [each.name for each in api.endpoints if not each.parents][:2]
+    setting = f"SOURCES__{api.name.upper()}__API_KEY"
+    with pytest.raises(AuthenticationError, match=rf"^{api.name} refused the key .* {setting}") as refused:
+        vendor.sync(*lists)
+
+    assert ("No such token: ***" in str(refused.value)) is repeats
+    assert SECRET not in str(refused.value)
+    assert len(vendor.asked) == 1
+    assert vendor.asked[0].headers[api.auth.get("name", "Authorization")].endswith(SECRET)
 
 
 def test_check_names_the_profile(vendor_server: Callable[..., Vendor]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.errors import AuthenticationError
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
@@ -278,14 +277,3 @@ def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
     assert 40 < answered <= 60
     # 62 s are longer than what is left of the minute, 30 s are not
     assert clock.slept == [2, 4, 8, 16, 32] * 2
-
-
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(vendor_server: Callable[..., Vendor]) -> None:
-    shortcut = vendor_server(Shortcut(), API_KEY="wrong-and-secret")
-    said = Response(status=401, body={"message": "No such token: wrong-and-secret"})
-    shortcut.error = lambda status: said
-    with pytest.raises(AuthenticationError, match=rf"^{API} refused the key .* SOURCES__PROJECT_PLANNING__API") as info:
-        shortcut.sync("labels", "epics")
-    assert "No such token: ***" in str(info.value)
-    assert "wrong-and-secret" not in str(info.value)
-    assert len(shortcut.asked) == 1

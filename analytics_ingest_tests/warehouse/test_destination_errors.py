@@ -23,6 +23,7 @@ SECRET = "s3cret-of-the-warehouse"
 
 
 def refused() -> str:
+    """What is said of a warehouse that cannot be opened: one line without its secret."""
     warehouse_log = logging.getLogger("test")
 
     def opened() -> None:
