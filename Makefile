@@ -14,7 +14,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all test-latest fuzz fuzz-defects check bench format screenshots clean
+.PHONY: help install demo dev test test-all test-latest fuzz fuzz-defects check bench format docs screenshots clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
@@ -27,7 +27,8 @@ help:
 	@echo "make check        lint, format, types, layers"
 	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
 	@echo "make format       put the code into shape"
-	@echo "make screenshots  the README's pictures, from the real UI in Chromium (two minutes)"
+	@echo "make docs         write docs/settings.md from the settings' descriptions"
+	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
 	@echo "make clean        remove the demo's data and Dagster's files"
 
 install: $(READY)
@@ -86,6 +87,9 @@ bench: $(READY)
 format: $(READY)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(READY)
+	@$(BIN)/python -m analytics_ingest.config.reference > docs/settings.md
 
 screenshots: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \

@@ -1,4 +1,4 @@
-"""The Celery app of a worker that executes steps of runs: ``celery -A analytics_ingest.celery_app worker``."""
+"""The Celery app of the workers that execute steps of runs: ``celery -A analytics_ingest.celery_app worker``."""
 
 from dagster_celery.config import DEFAULT_CONFIG, dict_wrapper
 from dagster_celery.make_app import make_app

@@ -1,4 +1,4 @@
-"""JSON text of values that orjson does not write: nested deeper than 254 levels, or with numbers beyond 64 bits."""
+"""Writes values as JSON that orjson cannot write: nested deeper than 254 levels, or with integers beyond 64 bits."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ REPLACEMENT = "\ufffd"
 
 
 def json_text(value: Any) -> str:
-    """``value`` as JSON text with sorted keys, however deep it is nested: no call for each level, unlike orjson's."""
+    """``value`` as JSON text with sorted keys, nested to any depth. Iterative, unlike orjson."""
     parts: list[str] = []
-    # what is still to be written, the next one last; text that stands between values is marked as such
-    left: list[tuple[bool, Any]] = [(False, value)]
-    while left:
-        written, item = left.pop()
-        if written:
+    # a stack of values and of the text between them; the first field is True for text
+    pending: list[tuple[bool, Any]] = [(False, value)]
+    while pending:
+        is_text, item = pending.pop()
+        if is_text:
             parts.append(item)
         elif isinstance(item, dict):
-            left.append((True, "}"))
+            pending.append((True, "}"))
             for number, name in reversed(list(enumerate(sorted(item)))):
-                left += [(False, item[name]), (True, f"{',' if number else ''}{_scalar_text(name)}:")]
-            left.append((True, "{"))
+                pending += [(False, item[name]), (True, f"{',' if number else ''}{_scalar_text(name)}:")]
+            pending.append((True, "{"))
         elif isinstance(item, list):
-            left.append((True, "]"))
+            pending.append((True, "]"))
             for number, element in reversed(list(enumerate(item))):
-                left += [(False, element), (True, "," if number else "")]
-            left.append((True, "["))
+                pending += [(False, element), (True, "," if number else "")]
+            pending.append((True, "["))
         else:
             parts.append(_scalar_text(item))
     return "".join(parts)
@@ -43,5 +43,5 @@ def _scalar_text(value: Any) -> str:
 
 
 def without_nul(text: str) -> str:
-    """JSON text with U+FFFD in place of the character NUL, which PostgreSQL cannot hold."""
+    """JSON text with U+FFFD in place of the character NUL, which PostgreSQL cannot store."""
     return ESCAPE.sub(lambda match: REPLACEMENT if match[1] == "u0000" else match[0], text)

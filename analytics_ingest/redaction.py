@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 MASK = "***"
 RUN = 8
-"""Characters of a secret that are masked wherever they stand in a row; of a shorter secret, all."""
-DEPTH = 3
-"""How often a text may be encoded: a URL in JSON in HTML."""
-LONGEST_NAME = 256
+"""Any run of this many characters of a secret is masked; a shorter secret is masked as a whole."""
+MAX_ENCODINGS = 3
+"""Encodings inside each other that are decoded, such as a URL in JSON in HTML."""
+MAX_NAME_LENGTH = 256
 UNIT = re.compile(
     r"""
       (?P<percent> %[0-7][0-9a-f] | %[cd][0-9a-f]%[89ab][0-9a-f] | %e[0-9a-f](?:%[89ab][0-9a-f]){2}
@@ -28,37 +28,36 @@ UNIT = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""One encoded character: percent-encoded UTF-8, an escape of JSON or Python, an entity of HTML."""
-SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+"""One encoded character: percent-encoded UTF-8, an escape of JSON or Python, or an entity of HTML."""
+SHORT_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 ENCODED = re.compile(r"[%\\&]")
 HEX = re.compile(r"[0-9a-f]{2,}")
 FOLD = str.maketrans(
     {chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)} | {" ": "+", "-": "+", "_": "/"}
 )
-"""Makes alike what differs by case, a form's plus for a space, or base64's two alphabets."""
+"""Maps upper case to lower case, a space to a form's plus, and one alphabet of base64 to the other."""
 MEMBER = re.compile(
-    rf"""(?<!\\)(?P<quote>\\{{0,16}}["']|&quot;|&\#34;)(?P<name>[^"'&:]{{1,{LONGEST_NAME}}}?)(?P=quote)\s*:\s*"""
+    rf"""(?<!\\)(?P<quote>\\{{0,16}}["']|&quot;|&\#34;)(?P<name>[^"'&:]{{1,{MAX_NAME_LENGTH}}}?)(?P=quote)\s*:\s*"""
 )
-"""The name of a JSON object's member, also where the JSON stands in a JSON text or in HTML."""
+"""The name of a JSON object's member, also in JSON that is encoded in JSON or HTML."""
 QUOTE = re.compile(r"""\\{0,16}["']|&quot;|&\#34;""")
 SCALAR = re.compile(r"[^,}\]\r\n]*")
 
 
 class Redactor:
-    r"""Masks runs of secrets, in any form in which they are echoed, and the values of excluded fields.
+    r"""Masks secrets, however they are encoded, and the values of excluded fields.
 
     ``Redactor(["ab/cd-s3cret"]).redact("no such key: ab\\u002fcd-s3cret")`` is ``no such key: ***``.
 
-    Only foreign text goes through it: a secret may hold a word that our own messages use.
+    It is for foreign text only: a secret may contain a word that this package's own messages use.
     """
 
     def __init__(self, secrets: Iterable[str], *, fields: Iterable[str] = ()) -> None:
         """Prepares the masks.
 
         Args:
-            secrets: Texts that must not be shown. Empty ones are ignored.
-            fields: Names of JSON members, as sent or as columns, whose values must not be shown. Of a path, the
-                last part counts.
+            secrets: Texts to mask. Empty ones are ignored.
+            fields: Names of JSON members, as sent or as columns, whose values to mask; the last part of a dotted path.
         """
         self._secrets = tuple({secret for secret in secrets if secret})
         self._fields = tuple({name.rpartition(".")[2] for name in fields if name.strip()})
@@ -72,11 +71,11 @@ class Redactor:
     def _without_secrets(self, text: str) -> str:
         hidden = bytearray(len(text))
         level = _Level(text, range(len(text)), range(1, len(text) + 1))
-        for depth in range(DEPTH + 1):
+        for depth in range(MAX_ENCODINGS + 1):
             for start, end in self._patterns.find(level.text.translate(FOLD)):
                 first, last = level.starts[start], level.ends[end - 1]
                 hidden[first:last] = b"\1" * (last - first)
-            if depth == DEPTH or not ENCODED.search(level.text):
+            if depth == MAX_ENCODINGS or not ENCODED.search(level.text):
                 break
             level = _decode(level)
         return _masked(text, hidden)
@@ -105,7 +104,7 @@ class Redactor:
 
 
 class _Level(NamedTuple):
-    """A text, decoded so many times: each character with its place in the text as it came."""
+    """A text after a number of decodings: each character with its start and end in the original text."""
 
     text: str
     starts: Sequence[int]
@@ -113,14 +112,14 @@ class _Level(NamedTuple):
 
 
 class _Patterns:
-    """What is looked for: runs of fixed length, and whole texts that are shorter."""
+    """The patterns to mask: runs of fixed length, and shorter secrets as a whole."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._runs: set[str] = set()
         self._whole: set[str] = set()
         self._hex_runs: set[str] = set()
         for secret in secrets:
-            # a secret that itself looks encoded may come decoded
+            # a secret that contains encoded characters may be echoed decoded
             for form in dict.fromkeys((secret, _plain(secret))):
                 self._add(form)
 
@@ -134,7 +133,7 @@ class _Patterns:
         octets = secret.encode(errors="surrogatepass")
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + octets).decode().rstrip("=")
-            # the characters that the secret alone decides
+            # the characters of base64 that depend on the secret alone
             inner = coded[-(-shift * 8 // 6) : (shift + len(octets)) * 8 // 6].translate(FOLD)
             if len(inner) >= RUN:
                 self._runs |= {inner[at : at + RUN] for at in range(len(inner) - RUN + 1)}
@@ -147,7 +146,7 @@ class _Patterns:
             self._whole.add(digits)
 
     def find(self, folded: str) -> Iterator[tuple[int, int]]:
-        """Where something stands that must not be shown; the places may overlap."""
+        """Start and end of each match in a folded text; matches may overlap."""
         runs = self._runs
         if runs:
             for at in range(len(folded) - RUN + 1):
@@ -166,7 +165,7 @@ class _Patterns:
 
 
 def _decode(level: _Level) -> _Level:
-    """The text with each encoded character in it decoded once."""
+    """The text with each encoded character decoded once."""
     starts: list[int] = []
     ends: list[int] = []
     parts: list[str] = []
@@ -186,7 +185,7 @@ def _decode(level: _Level) -> _Level:
 
 
 def _character(unit: re.Match[str]) -> str | None:
-    """What one encoded character stands for; ``None`` if for none, or for several."""
+    """The character that an encoded one stands for; ``None`` for none or several."""
     if unit["percent"]:
         text = bytes.fromhex(unit["percent"].replace("%", "")).decode("utf-8", "ignore")
     elif unit["pair"]:
@@ -195,16 +194,16 @@ def _character(unit: re.Match[str]) -> str | None:
     elif unit["code"]:
         text = chr(int.from_bytes(bytes.fromhex(unit["code"][2:])))
     elif unit["short"]:
-        text = SHORT.get(unit["short"], unit["short"])
+        text = SHORT_ESCAPES.get(unit["short"], unit["short"])
     else:
         text = html.unescape(unit["entity"])
     return text if len(text) == 1 else None
 
 
 def _plain(text: str) -> str:
-    """``text``, decoded as far as it goes."""
+    """``text``, decoded up to ``MAX_ENCODINGS`` times."""
     level = _Level(text, range(len(text)), range(len(text)))
-    for _ in range(DEPTH):
+    for _ in range(MAX_ENCODINGS):
         if not ENCODED.search(level.text):
             break
         level = _decode(level)
@@ -212,7 +211,7 @@ def _plain(text: str) -> str:
 
 
 def _masked(text: str, hidden: bytearray) -> str:
-    """``text`` with a mask in place of each run of characters that are marked in ``hidden``."""
+    """``text`` with a mask in place of each run of characters whose byte in ``hidden`` is 1."""
     parts = []
     done = 0
     for run in re.finditer(b"\x01+", hidden):
@@ -222,7 +221,7 @@ def _masked(text: str, hidden: bytearray) -> str:
 
 
 def _end_of_value(text: str, start: int) -> int:
-    """Where the JSON value at ``start`` ends: the end of the text if it is cut."""
+    """The end of the JSON value at ``start``; the end of the text if the value is cut off."""
     depth = 0
     at = start
     while at < len(text):
@@ -253,7 +252,7 @@ def _quote_at(text: str, at: int) -> str:
 
 
 def _end_of_string(text: str, start: int, quote: str) -> int:
-    r"""Where the string that ``quote`` opened ends.
+    r"""The end of the string that ``quote`` opened.
 
     JSON within JSON doubles the backslashes: a string opened by ``\"`` ends at ``\"``, not at ``\\\"``.
     """
@@ -273,8 +272,8 @@ def _end_of_string(text: str, start: int, quote: str) -> int:
 
 @cache
 def _column(name: str) -> str:
-    """The column that dlt makes of a field."""
-    # dlt takes a second to import, and most texts need none of it
+    """The name of the column that dlt stores a field in."""
+    # dlt takes a second to import, and most texts do not need it
     from dlt.common.normalizers.naming.snake_case import NamingConvention  # noqa: PLC0415
 
     return NamingConvention().normalize_identifier(name) if name.strip() else ""

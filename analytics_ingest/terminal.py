@@ -1,4 +1,4 @@
-"""Consoles that show what the terminal can show, whatever its encoding is."""
+"""Consoles that replace the characters a terminal's encoding lacks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PLAIN: Mapping[str, str] = {"✓": "+", "✗": "x", "–": "-", "…": "...", "→": "->"}  # noqa: RUF001 - a dash
-"""Our own marks for a terminal that lacks them. Rich draws its boxes in ASCII there by itself."""
+ASCII_SYMBOLS: Mapping[str, str] = {"✓": "+", "✗": "x", "–": "-", "…": "...", "→": "->"}  # noqa: RUF001 - a dash
+"""The commands' symbols on a terminal whose encoding lacks them. Rich draws its boxes in ASCII there by itself."""
 
 
 def open_console(*, stderr: bool = False, **options: Any) -> Console:
     """A console on standard output or standard error.
 
-    Characters that its encoding lacks come as a question mark, and not as a ``UnicodeEncodeError``.
+    Characters that its encoding lacks are printed as question marks; Python raises ``UnicodeEncodeError`` by default.
 
     Args:
-        stderr: Whether it is standard error.
+        stderr: True for standard error.
         **options: Options of ``rich.console.Console``.
     """
     stream = sys.stderr if stderr else sys.stdout
@@ -29,19 +29,19 @@ def open_console(*, stderr: bool = False, **options: Any) -> Console:
 
 
 def replace_unknown(stream: TextIO) -> None:
-    """Has a stream write a question mark for each character that its encoding lacks."""
+    """Makes a stream write a question mark for each character that its encoding lacks."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure and not _is_unicode(stream):
         reconfigure(errors="replace")
 
 
-def mark(character: str, *, stream: TextIO | None = None) -> str:
-    """One of our marks, or what stands for it where the encoding of standard output lacks it."""
+def symbol(character: str, *, stream: TextIO | None = None) -> str:
+    """A symbol of ``ASCII_SYMBOLS``, in ASCII if the encoding of standard output lacks it."""
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     try:
         character.encode(encoding)
     except (LookupError, UnicodeError):
-        return PLAIN[character]
+        return ASCII_SYMBOLS[character]
     return character
 
 

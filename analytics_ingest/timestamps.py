@@ -1,4 +1,4 @@
-"""Times as APIs write them, turned into UTC timestamps."""
+"""Parses the forms in which APIs write times into UTC timestamps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NANOSECONDS = 100_000_000_000_000_000
 DIGITS = re.compile(
     r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:[01][0-9]|2[0-3])(?:[0-5][0-9]){2}"
 )
-"""A date and a time without anything between: ``20260131123000``. Nothing else has these 14 digits nowadays: as epoch
-milliseconds they are later than the year 2600.
+"""A date and a time in digits alone: ``20260131123000``. As epoch milliseconds these 14 digits would be later than the
+year 2600.
 """
 ISO_TIME = re.compile(
     r"(?P<date>[0-9]{4}-?[0-9]{2}-?[0-9]{2})[tT ]"
@@ -28,15 +28,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_utc(value: Any) -> Any:
-    """``value`` as a UTC timestamp: ISO 8601 with any offset (none: UTC), epoch seconds to nanoseconds.
+    """``value`` as a UTC timestamp.
 
-    What is none of these, or outside the years that Python knows, comes back as it was.
+    Takes ISO 8601 with any offset (UTC if it has none), and epoch seconds, milliseconds, microseconds or nanoseconds.
+    Any other value, and a time outside the years that Python supports, is returned unchanged.
     """
     if not isinstance(value, str) and not _may_be_epoch(value):
         return value
     text = str(value).strip()
     if text[4:5] == "-":
-        # nearly all of them: digits alone have none there
+        # nearly all times: a text of digits alone has no hyphen there
         return _from_iso(text, value)
     if DIGITS.fullmatch(digits := text.removesuffix(".0")):
         return _from_digits(digits, value)
@@ -48,11 +49,11 @@ def to_utc(value: Any) -> Any:
 
 
 def iso_to_utc(text: str) -> datetime | str:
-    """A date and a time in ISO 8601 as a UTC timestamp (without an offset: UTC); any other text as it was."""
+    """A date and a time in ISO 8601 as a UTC timestamp (UTC if it has no offset); any other text unchanged."""
     if text[4:5] != "-" or text[10:11] not in ("T", "t", " "):
         return text
-    found: datetime | str = _from_iso(text, text)
-    return found
+    timestamp: datetime | str = _from_iso(text, text)
+    return timestamp
 
 
 def _may_be_epoch(value: Any) -> bool:
@@ -63,7 +64,7 @@ def _from_digits(text: str, value: Any) -> Any:
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
-        # 30 February
+        # for example 30 February
         return value
 
 
@@ -79,7 +80,7 @@ def _from_iso(text: str, value: Any) -> Any:
 
 
 def _from_rare_iso(text: str, value: Any) -> Any:
-    """A time in the forms that Python does not read: 24:00, a leap second."""
+    """A time in a form that Python does not parse: 24:00, a leap second."""
     match = ISO_TIME.fullmatch(text)
     if not match:
         return value
@@ -89,7 +90,7 @@ def _from_rare_iso(text: str, value: Any) -> Any:
     if time == "240000" and not int(fraction):
         time, extra = "000000", timedelta(days=1)
     elif time[4:] == "60":
-        # the clocks that matter show it as the first second of the next minute
+        # POSIX time counts a leap second as the first second of the next minute
         time, fraction, extra = f"{time[:4]}59", "000000", timedelta(seconds=1)
     zone = (match["zone"] or "Z").upper()
     try:
@@ -102,15 +103,15 @@ def _from_rare_iso(text: str, value: Any) -> Any:
 def _from_epoch(number: float, value: Any) -> Any:
     if not _may_be_epoch(number):
         return value
-    size, scale = abs(number), 1
-    for least, units in ((NANOSECONDS, 10**9), (MICROSECONDS, 10**6), (MILLISECONDS, 10**3)):
-        if size >= least:
-            scale = units
+    size, units = abs(number), 1
+    for minimum, units_per_second in ((NANOSECONDS, 10**9), (MICROSECONDS, 10**6), (MILLISECONDS, 10**3)):
+        if size >= minimum:
+            units = units_per_second
             break
     try:
-        # whole microseconds, as a float of nanoseconds has not enough digits
+        # whole microseconds: a float of nanoseconds has too few digits
         return EPOCH + timedelta(
-            microseconds=number * 10**6 // scale if isinstance(number, int) else number * 1e6 / scale
+            microseconds=number * 10**6 // units if isinstance(number, int) else number * 1e6 / units
         )
     except (OverflowError, OSError, ValueError):
         return value

@@ -1,4 +1,4 @@
-"""The name by which running deployments start ``celery_app``: ``celery -A analytics_ingest.worker worker``."""
+"""The former name of ``celery_app``, for deployments that start ``celery -A analytics_ingest.worker worker``."""
 
 from analytics_ingest.celery_app import app, execute_plan
 

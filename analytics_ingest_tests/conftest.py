@@ -41,8 +41,8 @@ import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import choose_profile
+from analytics_ingest.extract.resource_state import CURSOR
 from analytics_ingest.extract.rows import DELETED_AT
-from analytics_ingest.extract.stats import CURSOR
 from analytics_ingest.http import session as session_module
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.sandbox.options import Options

@@ -16,8 +16,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import Settings
+from analytics_ingest.http.meter import Meter
 from analytics_ingest.http.selector import RowSelector
-from analytics_ingest.http.session import ApiSession, Meter
+from analytics_ingest.http.session import ApiSession
 from analytics_ingest.http.transport import Request
 
 if TYPE_CHECKING:

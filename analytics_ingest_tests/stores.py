@@ -13,7 +13,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from analytics_ingest.warehouse.destination import EXTENSIONS
+from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The README says what the code does."""
+"""The README says what the code does, and its commands and those of docs/running.md work."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from dagster import AssetSelection
 from dagster._config import validate_config
 
 from analytics_ingest.apis.registry import APIS, PROFILES
-from analytics_ingest.config.api import Settings
-from analytics_ingest.config.schedule import ScheduleSettings
+from analytics_ingest.config.reference import build_page
 from analytics_ingest.definitions import defs
-from analytics_ingest.orchestrate.asset_checks import ASSET_CHECKS
-from analytics_ingest.sync.table_checks import TABLE_CHECKS
 from analytics_ingest_tests.conftest import define_all_segments
 
 if TYPE_CHECKING:
@@ -31,48 +28,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RUNNING = (ROOT / "docs" / "running.md").read_text()
 KEPT = {"incidents", "gates", "gates_rules", "epics", "epics_stories", "projects", "specific_project", "workspaces"}
 """Endpoints of each API that the commands sync."""
 COMMANDS = [
     line.removeprefix("$ ").partition("    #")[0].strip()
-    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", README + RUNNING, flags=re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
     if re.match(r"\$ (dagster|dg|analytics-ingest) ", line) and "dagster dev" not in line
 ]
 
 
-def test_every_setting_is_listed_with_its_default() -> None:
-    listed = dict(re.findall(r"^\| `([A-Z_]+)` \| ?(.*?) ?\|", README, flags=re.MULTILINE))
-    shown = {True: "true", (): "none", None: "none"}
-    expected = {
-        name.upper(): ""
-        if field.is_required()
-        else ", ".join(field.default)
-        if field.default and isinstance(field.default, tuple)
-        else shown.get(field.default, str(field.default))
-        for name, field in Settings.model_fields.items()
-    }
-    of_the_graph = {
-        "CRON": "by the API",
-        "FULL_REFRESH_CRON": "Sundays",
-        "WARN_AFTER": "two syncs",
-        "FAIL_AFTER": "four syncs",
-        "CHANGE_INTERVAL": str(ScheduleSettings.model_fields["change_interval"].default),
-        "OWNERS": "none",
-        "DOCS_URL": "none",
-    }
-    of_the_deployment = {
-        "ANALYTICS_INGEST_AUTOMATION": "stopped",
-        "ANALYTICS_INGEST_TIMEZONE": "UTC",
-        "ANALYTICS_INGEST_WEBHOOK_URL": "none",
-        "ANALYTICS_INGEST_UI_URL": "none",
-        "ANALYTICS_INGEST_DESTINATION": "duckdb",
-        "ANALYTICS_INGEST_EXECUTOR": "per_api",
-    }
+def test_settings_have_the_defaults_of_the_reference_page() -> None:
+    listed = _settings(README.partition("\n## Settings\n")[2].partition("\n## ")[0], default=1)
+    reference = _settings(build_page(), default=2)
 
-    of_the_graph |= {"PROFILE": "none"}
-    assert set(of_the_graph) - {"PROFILE"} == {name.upper() for name in ScheduleSettings.model_fields}
-    assert listed == expected | of_the_graph | of_the_deployment
+    assert len(listed) == 10
+    assert listed == {name: reference[name] for name in listed}
 
 
 def test_every_profile_is_listed_with_the_number_of_its_endpoints() -> None:
@@ -83,19 +55,18 @@ def test_every_profile_is_listed_with_the_number_of_its_endpoints() -> None:
     assert f"Each of their {sum(len(api.endpoints) for api in APIS.values())} endpoints" in README
 
 
-def test_every_check_is_listed() -> None:
-    names = {*ASSET_CHECKS, *(check.name for check in TABLE_CHECKS)}
-    assert names <= set(re.findall(r"^\| `([a-z_]+)` \|", README, flags=re.MULTILINE))
+def _settings(page: str, *, default: int) -> dict[str, str]:
+    """By name of a setting the text in the column of its default."""
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| `[A-Z_]+` \|", line)]
+    return {row[0]: row[default] for row in rows}
 
 
-def test_every_file_that_is_named_is_there() -> None:
-    named = re.findall(r"\]\((?!http)([^)]+)\)", README) + re.findall(
-        r"^  (\w+(?:\.py|/)) ", README, flags=re.MULTILINE
-    )
+def test_every_part_of_the_tree_is_there() -> None:
+    named = re.findall(r"^  (\w+(?:\.py|/)) ", README, flags=re.MULTILINE)
 
     assert named
     for name in named:
-        assert (ROOT / name).exists() or (ROOT / "analytics_ingest" / name).exists(), name
+        assert (ROOT / "analytics_ingest" / name).exists(), name
 
 
 def test_the_commands_are_found() -> None:
@@ -156,8 +127,3 @@ def test_commands_do_what_they_say_as_they_are_written(start_sandbox: Callable[.
         if done.returncode:
             failed[command] = (done.returncode, done.stdout[-1500:] + done.stderr[-1500:])
     assert failed == {}
-
-
-def test_settings_are_described() -> None:
-    for model in (Settings, ScheduleSettings):
-        assert all(field.description for field in model.model_fields.values())

@@ -1,4 +1,4 @@
-"""``check`` and ``verify`` on terminals whose encoding lacks our marks, boxes and an upstream's characters."""
+"""``check`` and ``verify`` on terminals whose encoding lacks the symbols, boxes and an upstream's characters."""
 
 from __future__ import annotations
 

@@ -144,7 +144,9 @@ class Trial:
 
     def sync(self, *endpoints: str, full_refresh: bool = False, log: logging.Logger = LOG) -> dict[str, EndpointResult]:
         """Syncs the API, or some of its endpoints; the results by endpoint."""
-        run = ApiSync(API, selected=set(endpoints) or None, mode=SyncOptions(full_refresh=full_refresh), log=log).run()
+        run = ApiSync(
+            API, selected=set(endpoints) or None, options=SyncOptions(full_refresh=full_refresh), log=log
+        ).run()
         return {result.endpoint.name: result for result in run}
 
 

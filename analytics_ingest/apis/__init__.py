@@ -1,1 +1,1 @@
-"""What to read: one module per API, nearly pure data."""
+"""Declares what to read: one module per API, as data."""

@@ -1,8 +1,8 @@
 """The continuous integration API: pipelines, their workflows and jobs, projects and insights.
 
-Lists sit at ``items``, single records and some lists are the whole body. A body names the next page in
-``next_page_token``. Nothing lists all workflows, so they are read pipeline by pipeline; a job's number is unique
-only within its project.
+Lists are at ``items``; single records and some lists are the whole body. ``next_page_token`` is the cursor of the next
+page. There is no list of all workflows, so they are read for each pipeline. A job's number is unique only within its
+project.
 """
 
 from functools import partial
@@ -25,9 +25,9 @@ def org_and_project(row: Row) -> Row:
 PROJECT = FromTable("projects", org_id="username", project_id="reponame")
 
 endpoint = partial(Endpoint, data_selector="$", paginator=PAGES)
-"""An endpoint with what most endpoints of this API have in common."""
+"""An endpoint with the defaults of this API."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, for rows with the time of their last change."""
+"""An endpoint whose rows have the time of their last change."""
 
 CONTINUOUS_INTEGRATION = Api(
     name="continuous_integration",
@@ -54,7 +54,7 @@ CONTINUOUS_INTEGRATION = Api(
         endpoint(
             "self_ids",
             "/v2/me",
-            description="The user whom the API key belongs to, as version 2 of the API tells it.",
+            description="The user whom the API key belongs to, from version 2 of the API.",
         ),
         endpoint(
             "self_collaborations",
@@ -65,7 +65,7 @@ CONTINUOUS_INTEGRATION = Api(
             "me",
             "/v1.1/me",
             primary_key=("analytics_id",),
-            description="The user whom the API key belongs to, as version 1.1 of the API tells it.",
+            description="The user whom the API key belongs to, from version 1.1 of the API.",
         ),
         endpoint(
             "projects",

@@ -1,8 +1,7 @@
-"""The experimentation API: feature gates, experiments, dynamic configs, metrics and what they are made of.
+"""The experimentation API: feature gates, experiments, dynamic configs, metrics and their parts.
 
-Every list sits at ``data`` and pages by number from 1, 100 rows a page. Rules sit in lists within the elements
-of ``data``. Ids of rules are unique only within their gate or config, and a config's versions all carry the
-config's id.
+Lists are at ``data`` and page by number from 1, with 100 rows a page. Rules are in lists within the elements of
+``data``. A rule's id is unique only within its gate or config, and all versions of a config have the config's id.
 """
 
 from functools import partial
@@ -15,9 +14,9 @@ PAGES = page_number(page_param="page", limit_param="limit", limit=100)
 UPDATED = ("updated_at",)
 
 endpoint = partial(Endpoint, data_selector="data", paginator=PAGES)
-"""An endpoint with what most endpoints of this API have in common."""
+"""An endpoint with the defaults of this API."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, for rows with the time of their last change."""
+"""An endpoint whose rows have the time of their last change."""
 
 EXPERIMENTATION = Api(
     name="experimentation",

@@ -1,8 +1,8 @@
 """The feature management API: workspaces, environments, feature flags, segments and their keys.
 
-Lists sit at ``objects`` or ``data`` or are the whole body, and page by offset, 50 rows a page. A segment's name is
-unique only within its workspace; its keys are asked for in each environment of that workspace, and a 404 there
-means that the segment is not defined in the environment.
+Lists are at ``objects`` or ``data``, or are the whole body, and page by offset, with 50 rows a page. A segment's name
+is unique only within its workspace. Its keys are requested for each environment of the workspace, where a 404 means
+that the segment is not defined in the environment.
 """
 
 from functools import partial
@@ -16,9 +16,9 @@ UPDATED = ("updated_at",)
 WORKSPACE = FromTable("workspaces", workspace_id="id")
 
 endpoint = partial(Endpoint, data_selector="$", paginator=PAGES)
-"""An endpoint with what most endpoints of this API have in common."""
+"""An endpoint with the defaults of this API."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, for rows with the time of their last change."""
+"""An endpoint whose rows have the time of their last change."""
 
 FEATURE_MANAGEMENT = Api(
     name="feature_management",

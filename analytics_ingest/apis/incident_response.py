@@ -1,7 +1,7 @@
-"""The incident response API: incidents and the dashboards that are kept over them.
+"""The incident response API: incidents, and dashboards over them.
 
-Lists sit at ``data`` and page by ``page[number]`` from 1, 50 rows a page. Records may carry their fields under
-``attributes``, the cursor too.
+Lists are at ``data`` and page by ``page[number]`` from 1, with 50 rows a page. A record's fields, including the cursor,
+may be in ``attributes``.
 """
 
 from functools import partial
@@ -14,9 +14,9 @@ UPDATED = ("updated_at", "attributes.updated_at")
 TIMESTAMPS = ("created_at", "updated_at", "attributes.created_at", "attributes.updated_at")
 
 endpoint = partial(Endpoint, data_selector="data", paginator=PAGES)
-"""An endpoint with what most endpoints of this API have in common."""
+"""An endpoint with the defaults of this API."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, for rows with the time of their last change."""
+"""An endpoint whose rows have the time of their last change."""
 
 INCIDENT_RESPONSE = Api(
     name="incident_response",

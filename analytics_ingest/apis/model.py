@@ -1,8 +1,8 @@
-"""The terms in which an API is declared: what to read, and nothing about how.
+"""The classes that declare an API: ``Api``, ``Endpoint``, ``RetryPolicy`` and ``ChangeProbe``.
 
-Names are those of dlt's ``RESTAPIConfig`` (``path``, ``data_selector``, ``paginator``, ``params``,
-``primary_key``, ``write_disposition``, ``cursor_path``) wherever dlt has the term. What dlt has no term for
-(the parents that feed a child, an API's retry policy) is declared beside them.
+Fields have the names of dlt's ``RESTAPIConfig`` where dlt has the term: ``path``, ``data_selector``, ``paginator``,
+``params``, ``primary_key``, ``write_disposition``, ``cursor_path``. The other fields, such as ``parents``, have no
+counterpart in dlt.
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ class Endpoint:
     """One endpoint: one dlt resource, one table, one asset.
 
     Attributes:
-        name: Name of the resource, the table and the last part of the asset key.
-        path: Path below the API's base URL, with a query if need be; ``{placeholders}`` are bound to ``parents``
-            and percent-encoded, ``{name:path}`` without its slashes.
-        data_selector: JSONPath to the rows in the body. ``$`` is the whole body: an array is its rows, an
-            object is one row. The part before the first wildcard must be there.
-        fallback_selector: Where the rows are in bodies that do not have the first; ``$`` there fits arrays only.
-        yield_map: Turns an element of a page, as sent, into its rows: one with more or other fields, or several.
+        name: The name of the resource, of the table, and of the last part of the asset key.
+        path: The path below the API's base URL, which may have a query. The values of ``{placeholders}`` come from
+            ``parents`` and are percent-encoded; those of ``{name:path}`` keep their slashes.
+        data_selector: JSONPath to the rows in the body. The part before the first wildcard must be in the body. ``$``
+            selects the whole body: the elements of an array, or an object as one row.
+        fallback_selector: JSONPath to the rows in bodies that ``data_selector`` does not match; here ``$`` matches
+            arrays only.
+        yield_map: Maps an element of a page, as sent, to its rows, for example to rename fields or to flatten lists.
         paginator: How the endpoint pages.
         description: One sentence for people, shown as the asset's description.
-        primary_key: Columns that identify a row; empty for a snapshot, whose table is replaced.
-        parents: Where the path's placeholders get their values; ``None`` for an endpoint without any.
-        cursor_path: Dotted paths of the field that moves when a row changes, the first that has a value
-            counts; empty if there is none.
-        timestamps: Dotted paths of fields that are turned into UTC timestamps.
-        timestamps_as_sent: Columns of times that are compared as sent: the same time written otherwise is a change. For
-            times that are declared later than the endpoint, so that no row is loaded again for it. A date alone stays
-            text.
+        primary_key: The columns that identify a row. Empty for a snapshot, whose table is replaced.
+        parents: The source of the values in the path; ``None`` for a path without placeholders.
+        cursor_path: Dotted paths of the field that changes with the row; the first with a value wins. Empty if there is
+            no such field.
+        timestamps: Dotted paths of the fields to parse into UTC timestamps.
+        timestamps_as_sent: Columns of times that are compared as sent, so that the same time in another form is a
+            change. It is for times that are declared after rows were loaded: no row is loaded again for them. A date
+            without a time stays text.
         params: Query parameters sent with every request.
-        start_param: Query parameter by which the API itself filters on the cursor; ``None`` if it cannot.
-        convert: Turns a UTC time into what ``start_param`` takes; ISO 8601 by default.
-        on_404: What a 404 for one parent means: its row is gone, or this child is not defined there.
-        retry_status_codes: Status codes retried here beside those of the API.
-        secrets: Names of fields that hold secrets: left out of every row at any depth, and masked in errors.
-        final_when: A column and the values of it after which a row no longer changes. The parents of all other rows are
-            requested at each sync, even if they are settled (see ``parents.FromTable``).
-        retired: Columns that the API no longer serves, or soon will not: they are neither compared nor loaded, and
-            values that the table has in them stay. Of endpoints with a key only.
+        start_param: The query parameter by which the API filters on the cursor; ``None`` if it cannot.
+        convert: Formats a UTC time for ``start_param``; ISO 8601 by default.
+        on_404: The meaning of a 404 for one parent: the parent is gone, or the child is not defined for it.
+        retry_status_codes: Status codes to retry for this endpoint beside those of the API.
+        secrets: Names of fields that contain secrets: removed from rows at any depth, and masked in errors.
+        final_when: A column, and its values after which a row changes no more. While a parent has rows with other
+            values, its list is requested at each sync, even if it is settled (see ``parents.FromTable``).
+        retired: Columns that the API does not serve any more, or soon will not. They are neither compared nor loaded,
+            and stored values stay. Only for endpoints with a key.
     """
 
     name: str
@@ -80,30 +81,30 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
-            raise ValueError(f"{self.name}: {self.retired} cannot be retired: stored values are kept by the key")
+            raise ValueError(f"{self.name}: {self.retired} cannot be retired: there is no key, or it contains them")
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:
-        """``merge`` by key, so that a fetch that fails half-way keeps what was there; else ``replace``."""
+        """``merge`` for endpoints with a key, so that an incomplete read deletes no row; ``replace`` for snapshots."""
         return "merge" if self.primary_key else "replace"
 
     @cached_property
     def times(self) -> frozenset[str]:
-        """The columns that are declared to hold times."""
+        """The columns that are declared as times."""
         return frozenset((*(path for path in self.timestamps if "." not in path), *self.timestamps_as_sent))
 
     @cached_property
     def path_params(self) -> tuple[str, ...]:
-        """Names of the placeholders in the path, in order."""
+        """The names of the placeholders in the path, in order."""
         return tuple(name for _, name, _, _ in self._parts if name)
 
     @cached_property
     def slashed_params(self) -> frozenset[str]:
-        """Names of the placeholders whose values keep their slashes, so that they are several segments of the path."""
+        """The names of the placeholders whose values keep their slashes, and so may be several segments of the path."""
         return frozenset(name for _, name, kind, _ in self._parts if name and kind == "path")
 
     def path_for(self, values: Mapping[str, Any]) -> str:
-        """The path with ``values`` in place of its placeholders, percent-encoded: also ``/``, ``?`` and ``#``."""
+        """The path with ``values`` in place of its placeholders, percent-encoded, including ``/``, ``?`` and ``#``."""
         return "".join(
             text + (quote(str(values[name]), safe="/" if kind == "path" else "") if name else "")
             for text, name, kind, _ in self._parts
@@ -115,30 +116,30 @@ class Endpoint:
 
     @property
     def upstream(self) -> tuple[str, ...]:
-        """Names of the resources whose tables feed this one, in the order of their declaration."""
+        """The names of the parents, in the order of their declaration."""
         return self.parents.resources if self.parents else ()
 
     @property
     def lookups(self) -> tuple[str, ...]:
-        """Names of other resources whose tables tell names for the path; none of them has to be read for it."""
+        """The names of other resources whose tables map names in the path; they need not be read first."""
         source = self.parents
         return (source.table,) if isinstance(source, FromRenamed) and source.table != self.name else ()
 
     @property
     def after(self) -> tuple[str, ...]:
-        """Names of the resources that are read before it, if they are read."""
+        """The names of the resources that are read before this one, if a sync reads them."""
         return (*self.upstream, *self.lookups)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeProbe:
-    """A list that shows whether an API has changed, by one request, or one for each of its first parents.
+    """A list whose first page indicates whether an API has changed; one request, or one for each of its first parents.
 
     Attributes:
-        endpoint: The list. Its first page is compared with what it was, and the total that its envelope states.
-        concerns: The endpoints to sync when it has changed.
-        blind: What happens at the API without showing there, for people.
-        params: Query parameters of this look that differ from the endpoint's, such as an order with the newest first.
+        endpoint: The list. Its first page, and the total that its envelope states, are compared with the last ones.
+        concerns: The endpoints to sync when they differ.
+        blind: The changes that do not show there, for people.
+        params: Query parameters of the probe that differ from the endpoint's, such as a descending order.
     """
 
     endpoint: str
@@ -149,15 +150,15 @@ class ChangeProbe:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """When and how often a request is sent again.
+    """Which failures of a request are retried, how often, and after which back-off.
 
     Attributes:
-        status_codes: Codes that are retried. 5xx, connection errors and time-outs are retried as well.
-        max_retries: Tries after the first.
-        limit_retries: Tries after a 429, counted by themselves, for an API that does not say how long its limit holds;
-            ``None``: a 429 counts like any other failure.
+        status_codes: The status codes to retry. 5xx, connection errors and time-outs are always retried.
+        max_retries: Attempts after the first.
+        limit_retries: Attempts after a 429, counted separately, for an API that does not state how long its limit
+            lasts; ``None`` counts a 429 like any other failure.
         backoff_factor: Seconds before the first retry.
-        constant: True waits ``backoff_factor`` each time; else each wait is twice the one before.
+        constant: Whether each back-off is ``backoff_factor``; else each is twice the one before.
     """
 
     status_codes: tuple[int, ...] = (429,)
@@ -168,11 +169,11 @@ class RetryPolicy:
 
     @property
     def without_retries(self) -> RetryPolicy:
-        """The same, without any retry."""
+        """The policy without retries."""
         return replace(self, max_retries=0, limit_retries=None)
 
-    def seconds(self, attempt: int) -> float:
-        """Seconds to wait after the ``attempt``-th try (from 1) has failed."""
+    def backoff_seconds(self, attempt: int) -> float:
+        """Seconds to wait after the failure of an attempt, counted from 1."""
         return self.backoff_factor if self.constant else self.backoff_factor * 2 ** (attempt - 1)
 
 
@@ -181,20 +182,20 @@ class Api:
     """One API: one pipeline, one dataset, one asset group, one op.
 
     Attributes:
-        name: Name of the group, the dataset, the op and the settings' section.
-        title: Name for people.
-        auth: dlt's ``AuthConfig`` without the secret, which comes from the settings in the run.
-        retry: The API's retry policy.
+        name: The name of the asset group, the dataset, the op and the settings' section.
+        title: The name for people.
+        auth: dlt's ``AuthConfig`` without the secret, which comes from the settings at run time.
+        retry: The retry policy.
         endpoints: Every endpoint, parents before their children.
         headers: Headers sent with every request.
-        cron: When it is synced unless a setting says otherwise: often enough for its kind of data.
-        full_refresh_cron: When every row is loaded again, at a time of its own.
-        docs_url: Where it is documented; empty if that is not known.
-        profile: The vendor's name if it is declared as that vendor serves it; else empty.
-        base_url: Where the vendor serves it; empty if only a setting can say.
-        versions: Endings of a base URL, as vendors document it, that its paths begin with.
-        requests_per_minute: What the vendor permits; a setting can say otherwise.
-        probes: The lists in which changes show first; for one or two requests in all.
+        cron: The cron expression of syncs; a setting overrides it.
+        full_refresh_cron: The cron expression of full refreshes.
+        docs_url: The URL of the API's documentation; empty if unknown.
+        profile: The vendor's name; empty for the neutral declaration.
+        base_url: The vendor's base URL; empty if only a setting can give it.
+        versions: Endings of a documented base URL with which the endpoints' paths start.
+        requests_per_minute: The vendor's limit; a setting overrides it.
+        probes: The lists in which changes show first, for one or two requests in all.
     """
 
     name: str
@@ -225,14 +226,14 @@ class Api:
             given = set(endpoint.parents.params) if endpoint.parents else set()
             if not set(endpoint.path_params) <= given:
                 raise ValueError(
-                    f"{self.name}/{endpoint.name}: the path asks for {endpoint.path_params}, "
+                    f"{self.name}/{endpoint.name}: the path needs {endpoint.path_params}, "
                     f"the parents give {sorted(given)}"
                 )
             seen.add(endpoint.name)
         for probe in self.probes:
             if unknown := {probe.endpoint, *probe.concerns} - seen:
                 raise ValueError(
-                    f"{self.name}: the probe of {probe.endpoint} names {sorted(unknown)}, which is not there"
+                    f"{self.name}: the probe of {probe.endpoint} names {sorted(unknown)}, which is not declared"
                 )
 
     @cached_property
@@ -241,9 +242,12 @@ class Api:
         return {endpoint.name: endpoint for endpoint in self.endpoints}
 
     def levels(self, selected: set[str] | None = None) -> list[list[Endpoint]]:
-        """The selected endpoints (default: all) in groups: parents in an earlier group than their children.
+        """The endpoints in groups, each parent in an earlier group than its children.
 
-        A child's level is one more than the highest of its parents, selected or not.
+        A child's level is one more than the highest level of its parents, selected or not. Empty groups are left out.
+
+        Args:
+            selected: The names of the endpoints; all by default.
         """
         level: dict[str, int] = {}
         for endpoint in self.endpoints:

@@ -1,4 +1,4 @@
-"""How endpoints page: dlt's paginators by their names and arguments, and what dlt has no argument for."""
+"""Declares how endpoints page: dlt's paginators by name and arguments, and arguments that dlt lacks."""
 
 from __future__ import annotations
 
@@ -15,55 +15,54 @@ TOTAL_PATHS = (
     "meta.total_count",
     "pagination.totalItems",
 )
-"""Where envelopes state how many rows there are in all; the first that holds a whole number counts."""
-
-
+"""Fields, joined by dots, in which envelopes state the total number of rows; the first that holds an integer wins."""
 SUPPORTED = {
     "single_page": {"type"},
     "page_number": {"type", "base_page", "page_param", "total_path"},
     "offset": {"type", "limit", "offset_param", "limit_param", "total_path"},
     "cursor": {"type", "cursor_param", "cursor_path"},
 }
-"""dlt's paginators that ``http/paginator.py`` guards, with their arguments. Links in headers are not among them."""
+"""The supported paginators of dlt, with their arguments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paginator:
-    """One of dlt's paginators with its arguments, and the page size that goes with it.
+    """A paginator of dlt with its arguments, and the page size.
 
     Attributes:
-        config: dlt's paginator configuration, its ``type`` included.
-        limit: Rows asked for per page, sent as ``limit_param``; ``None`` if the API has no such parameter.
+        config: dlt's paginator configuration, including ``type``.
+        limit: Rows to request per page, sent as ``limit_param``; ``None`` if the API has no such parameter.
         limit_param: The query parameter that carries ``limit``.
-        cursor_path_else: Where the next page is named if not at the ``cursor_path``: a paginator with this one
-            reads either, and fails if no page has either.
-        cursor_is_link: Whether what stands at the ``cursor_path`` is a link: then its query parameter
-            ``cursor_param`` is the cursor. A link itself is never followed, as the key would go where it leads.
-        next_path: Where the envelope says whether a page follows: null means none, another value one,
-            absent nothing. Names of fields, joined by dots.
-        total_path: Where the envelope states how many rows there are, if not at one of ``TOTAL_PATHS``; fields too.
+        fallback_cursor_path: JSONPath to the cursor in bodies without ``cursor_path``. With it, a list of which no
+            page has either path is an error.
+        cursor_is_link: Whether the value at ``cursor_path`` is a link whose query parameter ``cursor_param`` is the
+            cursor. The link itself is never followed: the key would be sent to its host.
+        has_more_path: The fields, joined by dots, at which the envelope states whether another page follows: null or
+            false for no, any other value for yes. If they are absent, the envelope states nothing.
+        total_path: The fields, joined by dots, at which the envelope states the total number of rows; by default those
+            of ``TOTAL_PATHS``.
     """
 
     config: Mapping[str, Any]
     limit: int | None = None
     limit_param: str = "limit"
-    cursor_path_else: str | None = None
+    fallback_cursor_path: str | None = None
     cursor_is_link: bool = False
-    next_path: str | None = None
+    has_more_path: str | None = None
     total_path: str | None = None
 
     def __post_init__(self) -> None:
         """Rejects a configuration that is not supported.
 
         Raises:
-            ValueError: A kind of paginator, an argument of it, or a field that it has no use for.
+            ValueError: The type or one of its arguments is not supported, or a field has no effect with the type.
         """
         kind = self.config.get("type")
         if kind not in SUPPORTED:
             raise ValueError(f"paginator {kind!r} is not supported: use one of {', '.join(SUPPORTED)}")
         if unknown := sorted(self.config.keys() - SUPPORTED[kind]):
             raise ValueError(f"paginator {kind!r} has no {', '.join(unknown)}")
-        if kind != "cursor" and (self.cursor_path_else or self.cursor_is_link):
+        if kind != "cursor" and (self.fallback_cursor_path or self.cursor_is_link):
             raise ValueError(f"paginator {kind!r} has no cursor")
 
 
@@ -72,18 +71,27 @@ def page_number(
     limit: int | None,
     page_param: str = "page",
     limit_param: str = "limit",
-    next_path: str | None = None,
+    has_more_path: str | None = None,
     total_path: str | None = None,
 ) -> Paginator:
-    """Pages numbered from 1, read until one is empty (dlt counts from 0 and insists on a total)."""
+    """Pages numbered from 1, read until one is empty or the total is reached.
+
+    By default ``?limit=100&page=1`` is followed by ``?limit=100&page=2``. dlt's own defaults start at page 0 and
+    require a total.
+    """
     config = {"type": "page_number", "base_page": 1, "page_param": page_param, "total_path": None}
-    return Paginator(config=config, limit=limit, limit_param=limit_param, next_path=next_path, total_path=total_path)
+    return Paginator(
+        config=config, limit=limit, limit_param=limit_param, has_more_path=has_more_path, total_path=total_path
+    )
 
 
 def offset(
     *, limit: int, offset_param: str = "offset", limit_param: str = "limit", total_path: str | None = None
 ) -> Paginator:
-    """Pages that begin at a row number, read until one is empty."""
+    """Pages that start at a row number, read until one is empty or the total is reached.
+
+    By default ``?limit=50&offset=0`` is followed by ``?limit=50&offset=50`` after a page of 50 rows.
+    """
     config = {
         "type": "offset",
         "limit": limit,
@@ -100,18 +108,22 @@ def cursor(
     cursor_path: str,
     limit: int | None = None,
     limit_param: str = "limit",
-    cursor_path_else: str | None = None,
+    fallback_cursor_path: str | None = None,
     cursor_is_link: bool = False,
 ) -> Paginator:
-    """Pages that name the next one in their body at ``cursor_path`` (JSONPath), read until none is named."""
+    """Pages whose body contains the cursor of the next page at ``cursor_path`` (JSONPath), read until one has none.
+
+    With ``cursor_param="after"`` and ``cursor_path="nextMarker"``, the body ``{"data": [...], "nextMarker": "b2"}`` is
+    followed by the request ``?after=b2``.
+    """
     return Paginator(
         config={"type": "cursor", "cursor_param": cursor_param, "cursor_path": cursor_path},
         limit=limit,
         limit_param=limit_param,
-        cursor_path_else=cursor_path_else,
+        fallback_cursor_path=fallback_cursor_path,
         cursor_is_link=cursor_is_link,
     )
 
 
 SINGLE_PAGE = Paginator(config={"type": "single_page"})
-"""The whole collection in one answer."""
+"""The whole list in one response."""

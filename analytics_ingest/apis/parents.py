@@ -1,7 +1,7 @@
-"""Parents: which rows of which tables an endpoint is requested for, or which constants and days.
+"""Parent sources: where the values in a child's path come from, such as tables, constants or days.
 
-A source of parents gives one row per request to make: the path parameters, and whatever else the child's rows carry
-from their parent. It reads all rows of the parents' tables, so a cursor on a parent hides no child.
+A parent source gives one row per partition: the path parameters, and other values that the child's rows get from their
+parent. It reads all rows of the parents' tables, so a cursor on a parent hides no child.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any
 
 Row = Mapping[str, Any]
 ReadTable = Callable[[str, Sequence[str]], Iterable[tuple[Any, ...]]]
-"""Reads columns of a resource's table: ``read(resource, columns)`` gives tuples in the columns' order."""
-MARK = "_mark"
-"""Key in a row under which its ``ParentVersion`` stands."""
+"""Reads columns of a resource's table: ``read(resource, columns)`` yields tuples in the order of ``columns``."""
+VERSION = "_version"
+"""Key in a parent source's row: its ``ParentVersion``."""
 NAMING = "_naming"
-"""Key in a row under which its ``PartitionName`` stands, if its parent has one."""
+"""Key in a parent source's row: its ``PartitionName``; absent without one."""
 LOAD_ID = "_dlt_load_id"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DateWindow:
-    """The scope of one endpoint in one sync; by default that of a sync without settings.
+    """The days and options for an endpoint in a sync; the defaults are those of a sync without settings.
 
     Attributes:
-        first_day: The first day to ask for, UTC.
-        last_day: The last one, included.
-        recent_day: The first of the days that are read at each sync, whatever else is asked for.
-        today: The day of the sync.
-        settled_before: Rows older than this count as settled, UTC; ``None``: none does.
+        first_day: The first day to request, UTC.
+        last_day: The last day to request, included, UTC.
+        recent_day: The first of the days that every sync requests, UTC.
+        today: The day of the sync, UTC.
+        settled_before: Rows older than this count as settled, UTC; ``None`` if no row does.
         options: Values of settings, by the settings' names.
     """
 
@@ -43,25 +43,25 @@ class DateWindow:
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def days(self) -> Sequence[date]:
-        """The days to ask for, the newest first."""
+        """The days to request, the newest first."""
         count = (self.last_day - self.first_day).days + 1
         return [self.last_day - timedelta(days=back) for back in range(count)]
 
-    def is_before(self, moment: Any) -> bool:
-        """Whether a time, as a table gives it, is older than ``settled_before``."""
-        if self.settled_before is None or not isinstance(moment, datetime):
+    def is_before(self, time: Any) -> bool:
+        """Whether a time from a table is older than ``settled_before``; UTC if it has no zone."""
+        if self.settled_before is None or not isinstance(time, datetime):
             return False
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) < self.settled_before
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)) < self.settled_before
 
 
 @dataclass(frozen=True)
 class ParentVersion:
-    """By which a parent that changed is told from one that did not.
+    """The version of a parent, by which a sync detects whether the parent changed.
 
     Attributes:
-        updated_at: The parent's own; ``None`` if it has none.
-        load_id: dlt's name of the load that wrote the parent's row: the epoch seconds of its beginning.
-        settled: Whether its children change no more, so far as the parent tells.
+        updated_at: The time of the parent's last change; ``None`` if it has none.
+        load_id: dlt's load id of the parent's row: the epoch seconds at which the load started.
+        settled: Whether the parent's columns state that its children change no more.
     """
 
     updated_at: Any
@@ -69,7 +69,7 @@ class ParentVersion:
     settled: bool
 
     def merged_with(self, other: ParentVersion) -> ParentVersion:
-        """The mark of a pair: changed when either did, settled when both are."""
+        """The version of a pair: changed if either changed, settled if both are."""
         known = self.updated_at is not None and other.updated_at is not None
         return ParentVersion(
             max(self.updated_at, other.updated_at) if known else None,
@@ -79,32 +79,35 @@ class ParentVersion:
 
 
 def as_time(value: Any) -> Any:
-    """A time off a column of times, which is one of texts or of JSON if anything else has come; else ``None``."""
+    """The time in a value of a table; ``None`` for any other value.
+
+    A column of times has the type text or JSON if the API ever sent anything else in it.
+    """
     if not isinstance(value, str):
         return value if isinstance(value, datetime) else None
     try:
-        # DuckDB gives JSON as text
-        moment = datetime.fromisoformat(value.strip('"'))
+        # DuckDB returns JSON as text
+        time = datetime.fromisoformat(value.strip('"'))
     except ValueError:
         return None
-    return moment if moment.tzinfo else None
+    return time if time.tzinfo else None
 
 
-UNMARKED = ParentVersion(None, 0.0, settled=False)
-"""The version of what has none: constants and days."""
+NO_VERSION = ParentVersion(None, 0.0, settled=False)
+"""The version of constants and days, which have none."""
 
 
 class ParentSource(ABC):
-    """Where the values in an endpoint's path come from."""
+    """The source of the values in an endpoint's path."""
 
     @property
     def open_ended(self) -> bool:
-        """Whether there are rows to request that this sync's window leaves out, and that stay as they are."""
+        """Whether there are partitions outside the sync's window; their rows stay unchanged."""
         return False
 
     @property
-    def settles(self) -> bool:
-        """Whether parents can be settled, so that their children change no more."""
+    def can_settle(self) -> bool:
+        """Whether parents can be settled: their children change no more."""
         return False
 
     @property
@@ -113,22 +116,30 @@ class ParentSource(ABC):
         return ()
 
     @property
+    def settings(self) -> tuple[str, ...]:
+        """Names of the settings whose values it takes from ``DateWindow.options``."""
+        return ()
+
+    @property
     @abstractmethod
     def params(self) -> tuple[str, ...]:
         """Names of the values in each row."""
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
-        """The params whose value is that of a column of this resource, as it is; by param the column."""
+        """The columns of a resource whose values are path parameters unchanged, by parameter."""
         del resource
         return {}
 
     @abstractmethod
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
-        """One row per request with its ``MARK``, duplicates possible, in no order."""
+        """Yields one row per partition, with its ``VERSION``, in any order; duplicates are possible."""
 
 
 class FromTable(ParentSource):
-    """Rows of one resource's table: ``FromTable("gates", gate_id="id")`` gives ``gate_id`` from column ``id``."""
+    """A parent source that reads the table of one resource.
+
+    ``FromTable("gates", gate_id="id")`` gives a row such as ``{"gate_id": "g1"}`` for each row of the table ``gates``.
+    """
 
     def __init__(
         self,
@@ -143,21 +154,21 @@ class FromTable(ParentSource):
         updated: str | None = "updated_at",
         **columns: str,
     ) -> None:
-        """Declares a feed from one table.
+        """Declares a parent source from one table.
 
         Args:
             resource: The parent.
-            derive: Computes the values named in ``derived`` from a row of the feed.
+            derive: Computes the values named in ``derived`` from a row of the parent source.
             derived: Names that ``derive`` adds.
-            settled: A column of the parent and its values that mean that the children change no more: once
-                asked since, such a parent is not asked again.
-            settled_after: A column of the parent with the time after which, by the setting ``WINDOW_DAYS``, the
-                children change no more.
-            where: A column of the parent and its values of which one must be there.
-            updated: The column that moves when the parent changes, and whenever its children do; ``None`` if there is
-                none: then it is asked also where only those that changed are.
-            columns: Names in the feed's row, and the column that each comes from; names that begin with an underscore
-                are for ``derive`` alone.
+            settled: A column of the parent and the values of it that mean that the children change no more. Once they
+                were requested in that state, they are not requested again.
+            settled_after: A column of the parent with the time after which the children change no more, by the setting
+                ``WINDOW_DAYS``.
+            where: A column of the parent and its values; parents with other values are left out.
+            updated: The column that changes when the parent changes, and whenever its children do. ``None`` if there is
+                none: then the children are requested also by a sync that requests those of changed parents only.
+            columns: By name in the parent source's rows the column of the parent. Names that start with an underscore
+                are for ``derive`` only.
         """
         self._resource = resource
         self._params = (*(name for name in columns if not name.startswith("_")), *derived)
@@ -180,70 +191,73 @@ class FromTable(ParentSource):
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """See ``ParentSource.columns_of``."""
-        given = self._columns if resource == self._resource else {}
-        return {name: column for name, column in given.items() if name in self.params}
+        if resource != self._resource:
+            return {}
+        return {name: column for name, column in self._columns.items() if name in self.params}
 
     @property
-    def settles(self) -> bool:
-        """See ``ParentSource.settles``."""
+    def can_settle(self) -> bool:
+        """See ``ParentSource.can_settle``."""
         return self._settled is not None or self._settled_after is not None
 
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        asked = [pair[0] for pair in (self._settled, self._where) if pair]
-        asked += [name for name in (self._updated, self._settled_after) if name]
-        names = (LOAD_ID, *asked)
+        names = [pair[0] for pair in (self._settled, self._where) if pair]
+        names += [name for name in (self._updated, self._settled_after) if name]
+        names.append(LOAD_ID)
         for values in read(self._resource, (*self._columns.values(), *names)):
             row: dict[str, Any] = dict(zip(self._columns, values, strict=False))
-            told = dict(zip(names, values[len(self._columns) :], strict=True))
-            if self._where and told[self._where[0]] not in self._where[1]:
+            parent = dict(zip(names, values[len(self._columns) :], strict=True))
+            if self._where and parent[self._where[0]] not in self._where[1]:
                 continue
             if self._derive:
                 row = {name: value for name, value in {**row, **self._derive(row)}.items() if name in self.params}
-            updated_at = as_time(told[self._updated]) if self._updated else None
-            row[MARK] = ParentVersion(updated_at, float(told[LOAD_ID] or 0), self._is_settled(told, window))
+            updated_at = as_time(parent[self._updated]) if self._updated else None
+            row[VERSION] = ParentVersion(updated_at, float(parent[LOAD_ID] or 0), self._is_settled(parent, window))
             yield row
 
-    def _is_settled(self, told: Row, window: DateWindow) -> bool:
-        if self._settled and told[self._settled[0]] not in self._settled[1]:
+    def _is_settled(self, parent: Row, window: DateWindow) -> bool:
+        if self._settled and parent[self._settled[0]] not in self._settled[1]:
             return False
-        return self.settles and (self._settled_after is None or window.is_before(as_time(told[self._settled_after])))
+        return self.can_settle and (
+            self._settled_after is None or window.is_before(as_time(parent[self._settled_after]))
+        )
 
 
 @dataclass(frozen=True)
 class UnionOf(ParentSource):
-    """The rows of several feeds that give the same names."""
+    """The rows of several parent sources with the same path parameters."""
 
-    feeds: tuple[FromTable, ...]
+    sources: tuple[FromTable, ...]
 
     @property
     def resources(self) -> tuple[str, ...]:
         """See ``ParentSource.resources``."""
-        return tuple(name for feed in self.feeds for name in feed.resources)
+        return tuple(name for source in self.sources for name in source.resources)
 
     @property
     def params(self) -> tuple[str, ...]:
         """See ``ParentSource.params``."""
-        return self.feeds[0].params
+        return self.sources[0].params
 
     @property
-    def settles(self) -> bool:
-        """See ``ParentSource.settles``."""
-        return any(feed.settles for feed in self.feeds)
+    def can_settle(self) -> bool:
+        """See ``ParentSource.can_settle``."""
+        return any(source.can_settle for source in self.sources)
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """See ``ParentSource.columns_of``."""
-        return {name: column for feed in self.feeds for name, column in feed.columns_of(resource).items()}
+        return {name: column for source in self.sources for name, column in source.columns_of(resource).items()}
 
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        for feed in self.feeds:
-            yield from feed.rows(read, window)
+        for source in self.sources:
+            yield from source.rows(read, window)
 
 
 @dataclass(frozen=True)
 class JoinOf(ParentSource):
-    """Every pair of a row of ``left`` and one of ``right`` whose value ``on`` is the same; ``on`` is dropped."""
+    """Each pair of a row of ``left`` and a row of ``right`` with the same value of ``on``, which is then dropped."""
 
     left: FromTable
     right: FromTable
@@ -260,9 +274,9 @@ class JoinOf(ParentSource):
         return tuple(name for name in (*self.left.params, *self.right.params) if name != self.on)
 
     @property
-    def settles(self) -> bool:
-        """See ``ParentSource.settles``."""
-        return self.left.settles and self.right.settles
+    def can_settle(self) -> bool:
+        """See ``ParentSource.can_settle``."""
+        return self.left.can_settle and self.right.can_settle
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """See ``ParentSource.columns_of``."""
@@ -270,22 +284,22 @@ class JoinOf(ParentSource):
 
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        partners: dict[Any, list[dict[str, Any]]] = {}
+        rights: dict[Any, list[dict[str, Any]]] = {}
         for row in self.right.rows(read, window):
-            partners.setdefault(row.pop(self.on), []).append(row)
-        for row in self.left.rows(read, window):
-            for partner in partners.get(row.pop(self.on), ()):
-                yield row | partner | {MARK: row[MARK].merged_with(partner[MARK])}
+            rights.setdefault(row.pop(self.on), []).append(row)
+        for left in self.left.rows(read, window):
+            for right in rights.get(left.pop(self.on), ()):
+                yield left | right | {VERSION: left[VERSION].merged_with(right[VERSION])}
 
 
 @dataclass(frozen=True)
 class PartitionName:
-    """How the name of a parent in the path relates to the name that the API gives it.
+    """How a parent's name in the path relates to the API's own name for it.
 
     Attributes:
-        former: The path parameters under which earlier syncs requested this parent, if they differ.
-        named_by: By path parameter the field of the answer with the API's name; empty if that is known.
-        late: Whether to request it after all others, and only if no answer had its name.
+        former: The path parameters under which earlier syncs requested this parent; empty if they are the same.
+        named_by: By path parameter the field of the child's rows with the API's name; empty if that name is known.
+        late: Whether to request this parent after all others, and only if no row had its name.
     """
 
     former: Row = field(default_factory=dict)
@@ -295,64 +309,64 @@ class PartitionName:
 
 @dataclass(frozen=True, kw_only=True)
 class FromRenamed(ParentSource):
-    """The rows of a feed under the names that the API itself gives to its parents, as a table holds them.
+    """The rows of a parent source under the API's own names for the parents, which a table holds.
 
-    Some parents are known under a provisional name at first, with an identifier in it. The API's name for the
-    identifier comes from ``table``, also from its rows that are marked as deleted. The table is read if it is there:
-    without it the feed gives the parents that need no name from it.
+    Some parents have a provisional name at first, which contains an identifier. ``table`` maps the identifier to the
+    API's name, also in rows that are marked as deleted. Before the table exists, the parents that need no name from it
+    are given.
 
     Attributes:
-        feed: The parents.
+        source: The parents.
         param: The path parameter that is a name.
-        identify: The identifier in a provisional name; ``None`` for any other name.
-        table: The resource whose table tells names.
-        identifier: Its column with the identifier.
-        name: Its column with the API's name.
-        asks: Whether parents without a known name are requested under their provisional one: for the endpoint that
-            fills the table. Others leave them out.
+        identify: Gives the identifier in a provisional name, or ``None`` for any other name.
+        table: The resource whose table holds the API's names.
+        identifier: The column of ``table`` with the identifier.
+        name: The column of ``table`` with the API's name.
+        includes_unnamed: Whether to give parents without a known name under their provisional one, as the endpoint
+            that fills ``table`` needs; else they are left out.
     """
 
-    feed: FromTable | UnionOf
+    source: FromTable | UnionOf
     param: str
     identify: Callable[[Any], str | None]
     table: str
     identifier: str = "id"
     name: str
-    asks: bool = False
+    includes_unnamed: bool = False
 
     @property
     def resources(self) -> tuple[str, ...]:
         """See ``ParentSource.resources``."""
-        return self.feed.resources
+        return self.source.resources
 
     @property
     def params(self) -> tuple[str, ...]:
         """See ``ParentSource.params``."""
-        return self.feed.params
+        return self.source.params
 
     @property
-    def settles(self) -> bool:
-        """See ``ParentSource.settles``."""
-        return self.feed.settles
+    def can_settle(self) -> bool:
+        """See ``ParentSource.can_settle``."""
+        return self.source.can_settle
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """See ``ParentSource.columns_of``."""
-        return self.feed.columns_of(resource)
+        return self.source.columns_of(resource)
 
     def names(self, read: ReadTable) -> dict[str, str]:
-        """The API's names that the table tells, by identifier."""
+        """The API's names in the table, by identifier."""
         found = read(self.table, (self.identifier, self.name))
         return {str(identifier): str(name) for identifier, name in found if identifier and name}
 
     def current(self, value: Any, names: Mapping[str, str]) -> Any:
-        """The API's name for a parent, if it is known; else the name as it is."""
+        """The API's name for a parent, or the given one if the API's is unknown."""
         return names.get(self.identify(value) or "", value)
 
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
         names = self.names(read)
         known = frozenset(names.values())
-        for row in self.feed.rows(read, window):
+        for row in self.source.rows(read, window):
             value = row[self.param]
             current = self.current(value, names)
             if current != value:
@@ -360,36 +374,43 @@ class FromRenamed(ParentSource):
                 row[self.param] = current
             elif self.identify(value) and value not in known:
                 row[NAMING] = PartitionName(named_by={self.param: self.name})
-                row[self.param] = value if self.asks else None
-            elif self.asks and value not in known:
+                row[self.param] = value if self.includes_unnamed else None
+            elif self.includes_unnamed and value not in known:
                 row[NAMING] = PartitionName(late=True)
             yield row
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in (MARK, NAMING)}
+    return {name: value for name, value in row.items() if name not in (VERSION, NAMING)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constants(ParentSource):
-    """One row for each of some values: ``Constants(name="status", given=("OPEN", "CLOSED"))``.
+    """One row for each of several values.
+
+    ``Constants(name="status", values=("OPEN", "CLOSED"))`` gives ``{"status": "OPEN"}`` and ``{"status": "CLOSED"}``.
 
     Attributes:
-        name: The value's name in the feed's rows.
-        given: The values.
-        setting: Name of a setting whose values come in their place.
-        otherwise: Where the values come from if neither gives any.
+        name: The path parameter.
+        values: The values.
+        setting: The name of a setting whose values replace them.
+        fallback: The parent source that is used if there are no values.
     """
 
     name: str
-    given: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     setting: str = ""
-    otherwise: FromTable | None = None
+    fallback: FromTable | None = None
 
     @property
     def resources(self) -> tuple[str, ...]:
         """See ``ParentSource.resources``."""
-        return self.otherwise.resources if self.otherwise else ()
+        return self.fallback.resources if self.fallback else ()
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """See ``ParentSource.settings``."""
+        return (self.setting,) if self.setting else ()
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -398,20 +419,20 @@ class Constants(ParentSource):
 
     def columns_of(self, resource: str) -> Mapping[str, str]:
         """See ``ParentSource.columns_of``."""
-        return self.otherwise.columns_of(resource) if self.otherwise else {}
+        return self.fallback.columns_of(resource) if self.fallback else {}
 
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        values = window.options.get(self.setting) or self.given
-        if self.otherwise and not values:
-            yield from self.otherwise.rows(read, window)
+        values = window.options.get(self.setting) or self.values
+        if self.fallback and not values:
+            yield from self.fallback.rows(read, window)
         for value in values:
-            yield {self.name: value, MARK: UNMARKED}
+            yield {self.name: value, VERSION: NO_VERSION}
 
 
 @dataclass(frozen=True)
 class EachDay(ParentSource):
-    """One row for each day of the scope, as ``2026-01-31``; rows of other days stay as they are."""
+    """One row for each day of the window, such as ``{"date": "2026-01-31"}``; rows of other days stay unchanged."""
 
     name: str
 
@@ -428,12 +449,12 @@ class EachDay(ParentSource):
     def rows(self, _read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
         for day in window.days():
-            yield {self.name: day.isoformat(), MARK: UNMARKED}
+            yield {self.name: day.isoformat(), VERSION: NO_VERSION}
 
 
 @dataclass(frozen=True)
 class DateRange(ParentSource):
-    """One row with the first of the recent days and today, as ``2026-01-31``."""
+    """One row with the first of the recent days and today: ``{"from": "2026-01-25", "to": "2026-01-31"}``."""
 
     first: str
     last: str
@@ -445,4 +466,4 @@ class DateRange(ParentSource):
 
     def rows(self, _read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        yield {self.first: window.recent_day.isoformat(), self.last: window.today.isoformat(), MARK: UNMARKED}
+        yield {self.first: window.recent_day.isoformat(), self.last: window.today.isoformat(), VERSION: NO_VERSION}

@@ -1,8 +1,8 @@
 """The project planning API: stories, epics, iterations, objectives and the people who work on them.
 
-Every list comes whole, at ``data``; only the search of epics pages, by a token. A story is reached through its
-epic, its group or its iteration: comments and history are read for the stories of all three. One epic can stand
-under several objectives, one objective under several categories.
+Lists are at ``data`` in one page; only the search of epics pages, by cursor. Stories are listed by epic, by group and
+by iteration: comments and history are read for the stories of all three. An epic may belong to several objectives, and
+an objective to several categories.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor
 from analytics_ingest.apis.parents import FromTable, UnionOf
 
-SEARCH = cursor(cursor_param="next", cursor_path="response.next", cursor_path_else="next", limit=1)
+SEARCH = cursor(cursor_param="next", cursor_path="response.next", fallback_cursor_path="next", limit=1)
 UPDATED = ("updated_at",)
 COURSE = (
     *("started_at", "started_at_override", "completed_at", "completed_at_override"),
@@ -27,9 +27,9 @@ STORIES = UnionOf(
 )
 
 endpoint = partial(Endpoint, data_selector="data", paginator=SINGLE_PAGE)
-"""An endpoint with what most endpoints of this API have in common."""
+"""An endpoint with the defaults of this API."""
 with_cursor = partial(endpoint, cursor_path=UPDATED)
-"""The same, for rows with the time of their last change."""
+"""An endpoint whose rows have the time of their last change."""
 
 PROJECT_PLANNING = Api(
     name="project_planning",
@@ -49,12 +49,12 @@ PROJECT_PLANNING = Api(
                 "story_history",
                 "search_epics",
             ),
-            blind="edits of stories and comments that leave their epic as it was",
+            blind="edits of stories and comments that leave their epic unchanged",
         ),
         ChangeProbe(
             endpoint="iterations",
             concerns=("iterations", "iterations_stories", "stories_comments", "story_history"),
-            blind="edits of stories that leave their iteration as it was, and all beside epics and iterations",
+            blind="edits of stories that leave their iteration unchanged, and all beside epics and iterations",
         ),
     ),
     endpoints=(

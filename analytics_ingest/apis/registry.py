@@ -1,4 +1,4 @@
-"""The registry: every API by name, and every vendor that serves it."""
+"""The registry: every API by name, and every vendor profile of each API."""
 
 from collections.abc import Mapping
 
@@ -20,9 +20,9 @@ APIS: Mapping[str, Api] = {
         FEATURE_MANAGEMENT,
     )
 }
-"""Every API by name. Jobs, assets, checks and tests are made from it."""
+"""Every API by name. Jobs, assets, checks and tests are generated from it."""
 
 PROFILES: Mapping[str, Mapping[str, Api]] = {
     name: {profile.profile: profile for profile in VENDORS if profile.name == name} for name in APIS
 }
-"""The same APIs as vendors serve them: by name of the API and of the profile."""
+"""The APIs as vendors serve them, by API and by profile."""

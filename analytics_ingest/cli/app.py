@@ -1,4 +1,4 @@
-"""The command line: the demo, the sandbox, and the commands that look without touching. Syncs are Dagster's."""
+"""The command line ``analytics-ingest``: check, verify, sandbox, demo. Syncs run in Dagster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from analytics_ingest.cli.check_command import check
-from analytics_ingest.cli.lines import complain
+from analytics_ingest.cli.lines import print_error
 from analytics_ingest.cli.sandbox_command import Scale, sandbox
 from analytics_ingest.cli.verify_command import verify
 from analytics_ingest.terminal import open_console
@@ -28,14 +28,14 @@ app.command()(sandbox)
 @app.command()
 def demo(
     scale: Scale = 1.0,
-    folder: Annotated[Path, typer.Option(help="Where the DuckDB file goes.")] = Path("data"),
+    folder: Annotated[Path, typer.Option(help="Folder of the DuckDB file.")] = Path("data"),
 ) -> None:
-    """Syncs all five APIs from the sandbox into DuckDB through Dagster, lets a day pass, syncs again."""
+    """Syncs all five APIs from the sandbox into DuckDB with Dagster, before and after a day of changes."""
     # Dagster takes seconds to import: not for --help
     from analytics_ingest.cli.demo import DemoError, run_demo  # noqa: PLC0415
 
     try:
         run_demo(folder=folder, scale=scale, console=open_console())
     except DemoError as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from None

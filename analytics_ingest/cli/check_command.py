@@ -1,4 +1,4 @@
-"""``analytics-ingest check``: one row of each endpoint, to see that settings, key and permissions are right."""
+"""``analytics-ingest check``: tests settings, key and permissions with a request for one row of each endpoint."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from analytics_ingest.terminal import open_console
 
 
 def check(apis: Names = None) -> None:
-    """Asks each API for one row of each endpoint: settings, key, permissions, shape. Changes nothing.
+    """Requests one row of each endpoint, to test settings, key, permissions and responses. Changes nothing.
 
-    A child is asked for one row of its parent. An API that is not configured is no failure.
+    A child is requested for one row of its parent. An API that is not configured does not count as failed.
 
-    Anything that failed makes the exit code 1, and says what to do.
+    The exit code is 1 if anything failed; each failure is printed with what to do.
     """
     # dlt takes a second to import: not for --help
     from analytics_ingest.diagnostics.connection_check import check_api  # noqa: PLC0415
 
     console, log = open_console(highlight=False), console_log("check", open_console(stderr=True))
     marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for api in declared_apis(apis or list(APIS)).values():
         console.print(title(api))
         for checked in check_api(api, log=log):
-            found[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"
-            found["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
-            console.print(line(marks[checked.outcome], checked.subject, checked.said, width=name_width(api)))
-    console.print(", ".join(f"{found[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
-    raise typer.Exit(1 if found["failed"] else 0)
+            counts[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"
+            counts["not configured"] += checked.subject == "settings" and checked.outcome == "not tried"
+            console.print(line(marks[checked.outcome], checked.subject, checked.message, width=name_width(api)))
+    console.print(", ".join(f"{counts[name]} {name}" for name in ("fine", "not tried", "failed", "not configured")))
+    raise typer.Exit(1 if counts["failed"] else 0)

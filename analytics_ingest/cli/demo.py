@@ -1,4 +1,4 @@
-"""The demo: the main job end to end, on the embedded sandbox and a DuckDB file of its own."""
+"""The demo: two runs of the job ``all_sync`` from the sandbox into a DuckDB file, with a day in between."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ import threading
 import uuid
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
-from dagster import (
-    DagsterEventType,
-    DagsterInstance,
-    DagsterRun,
-    JobDefinition,
-    RunsFilter,
-    execute_job,
-    reconstructable,
-)
-from rich import box
+from dagster import DagsterInstance, DagsterRun, JobDefinition, RunsFilter, execute_job, reconstructable
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -31,9 +21,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.cli.demo_figures import figures_table, materialisations, run_figures
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
@@ -44,10 +34,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from analytics_ingest.cli.demo_figures import ApiFigures
+    from analytics_ingest.sandbox.world import Changes
+
 FILE = "analytics_ingest.duckdb"
 LOG = "demo.log"
-MARK = ".demo"
-"""Beside the DuckDB file: it holds the demo's data and nothing else, so the demo may replace it."""
+MARKER = ".demo"
+"""File beside the DuckDB file that the demo has written, and may replace."""
 TAG = "analytics_ingest/demo"
 POLL_SECONDS = 0.3
 HOURS = 24
@@ -60,31 +53,21 @@ GROUP BY ALL ORDER BY comments DESC LIMIT 5"""
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on. The message says why and what to do."""
-
-
-@dataclass
-class ApiFigures:
-    """What one run did for one API: rows loaded, requests, seconds."""
-
-    loaded: int = 0
-    requests: int = 0
-    seconds: float = 0.0
-    endpoints: set[str] = field(default_factory=set)
+    """The demo failed. The message has the reason and what to do."""
 
 
 def all_sync() -> JobDefinition:
-    """The job ``all_sync``, in a form that its processes can load again."""
+    """The job ``all_sync``; a function, so that the processes of the job's steps can load it again."""
     from analytics_ingest.definitions import defs  # noqa: PLC0415
 
     return defs.resolve_job_def("all_sync")
 
 
 def run_demo(*, folder: Path, scale: float, console: Console) -> None:
-    """Runs the demo: first sync, a day passes, second sync, a table of both.
+    """Runs a sync, advances the sandbox by a day, runs another sync, and prints a table of both.
 
     Raises:
-        DemoError: The file is not the demo's, a run failed, or a table does not hold the sandbox's rows.
+        DemoError: The demo did not write the file, a run failed, or a table differs from the sandbox.
     """
     file = _fresh_file(folder)
     os.environ.setdefault("DAGSTER_HOME", str(Path.cwd()))
@@ -92,20 +75,20 @@ def run_demo(*, folder: Path, scale: float, console: Console) -> None:
     os.environ["DESTINATION__DUCKDB__CREDENTIALS"] = str(file)
     with DagsterInstance.get() as instance, SandboxServer(World(scale=scale)) as server:
         os.environ.update(server.environment())
-        console.print(f"The sandbox serves five APIs at {server.url}; they go into {file}", soft_wrap=True)
+        console.print(f"The sandbox serves five APIs at {server.url}; their rows go into {file}", soft_wrap=True)
         first = _sync(instance, console, "First sync", folder / LOG)
         changes = server.world.advance(HOURS)
-        console.print(f"{HOURS} hours pass in the sandbox: {_told(changes)}")
+        console.print(f"{HOURS} hours pass in the sandbox: {_summary(changes)}")
         second = _sync(instance, console, "Second sync", folder / LOG)
-        live = _check(file, server.world)
-    console.print(_table(first, second, live))
-    shown = os.path.relpath(file)
+        rows = _check(file, server.world)
+    console.print(figures_table(first, second, rows))
+    path = os.path.relpath(file)
     console.print(
-        "Every table holds exactly the rows that the sandbox serves.\n\n"
+        "Every table has exactly the rows that the sandbox serves.\n\n"
         "[bold]What to try next[/bold]\n\n"
         "The same in the Dagster UI, with the graph, the runs and each asset's plots:\n\n  make dev\n\n"
-        "The epics that are talked about most, straight from the file:\n\n"
-        f"  .venv/bin/python -c \"import duckdb; duckdb.connect('{shown}').sql('''\n{QUERY}''').show()\"",
+        "The epics with the most comments, from the DuckDB file:\n\n"
+        f"  .venv/bin/python -c \"import duckdb; duckdb.connect('{path}').sql('''\n{QUERY}''').show()\"",
         soft_wrap=True,
         highlight=False,
     )
@@ -113,33 +96,35 @@ def run_demo(*, folder: Path, scale: float, console: Console) -> None:
 
 @contextmanager
 def _stderr_to(file: Path) -> Iterator[None]:
-    """Sends what this process and its children write to standard error into ``file``: it would tear the bars."""
+    """Redirects standard error of this process and its children into ``file``: it would break the progress bars."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     try:
         with file.open("ab") as log:
             os.dup2(log.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _fresh_file(folder: Path) -> Path:
+    """The path of the DuckDB file, without the file of an earlier demo."""
     file = (folder / FILE).absolute()
-    mark = folder / MARK
-    if file.exists() and not mark.exists():
+    marker = folder / MARKER
+    if file.exists() and not marker.exists():
         raise DemoError(
-            f"{file} holds data that the demo did not write: move it away, or give the demo another --folder"
+            f"{file} contains data that the demo did not write: move it away, or choose another folder with --folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+    marker.touch()
     for path in (file, file.with_name(file.name + ".wal")):
         path.unlink(missing_ok=True)
     return file
 
 
 def _sync(instance: DagsterInstance, console: Console, title: str, log: Path) -> dict[str, ApiFigures]:
+    """Runs ``all_sync`` with a progress bar per API; gives the run's figures."""
     tag = uuid.uuid4().hex
     progress = Progress(
         SpinnerColumn(),
@@ -152,8 +137,8 @@ def _sync(instance: DagsterInstance, console: Console, title: str, log: Path) ->
     )
     done = threading.Event()
     with progress:
-        watcher = threading.Thread(target=_watch, args=(instance, tag, progress, done), daemon=True)
-        watcher.start()
+        updates = threading.Thread(target=_update_progress, args=(instance, tag, progress, done), daemon=True)
+        updates.start()
         console.print(f"[bold]{title}[/bold]")
         with (
             _stderr_to(log),
@@ -161,20 +146,20 @@ def _sync(instance: DagsterInstance, console: Console, title: str, log: Path) ->
                 reconstructable(all_sync),
                 instance=instance,
                 tags={TAG: tag},
-                # the bars tell the progress here; the log is in the Dagster UI
+                # the bars show the progress; the log is in the Dagster UI
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             ) as result,
         ):
             succeeded, run_id = result.success, result.run_id
         done.set()
-        watcher.join()
+        updates.join()
     if not succeeded:
-        raise DemoError(f"run {run_id} failed: `make dev` shows why, and so does {log}")
-    return _figures(instance, run_id)
+        raise DemoError(f"run {run_id} failed: see the run in the Dagster UI (`make dev`), or {log}")
+    return run_figures(instance, run_id)
 
 
-def _watch(instance: DagsterInstance, tag: str, progress: Progress, done: threading.Event) -> None:
-    """Moves the bars by the materialisations in the run's event log."""
+def _update_progress(instance: DagsterInstance, tag: str, progress: Progress, done: threading.Event) -> None:
+    """Updates the progress bars by the materialisations in the run's event log, until ``done`` is set."""
     tasks = {api.name: progress.add_task(api.title, total=len(api.endpoints)) for api in APIS.values()}
     last = False
     while not last:
@@ -182,7 +167,7 @@ def _watch(instance: DagsterInstance, tag: str, progress: Progress, done: thread
         run = _run(instance, tag)
         if run is None:
             continue
-        counts = Counter(str(key[0]) for key, _ in _materialisations(instance, run.run_id))
+        counts = Counter(str(key[0]) for key, _ in materialisations(instance, run.run_id))
         for name, task in tasks.items():
             if counts[name] != progress.tasks[task].completed:
                 progress.update(task, completed=counts[name])
@@ -194,33 +179,11 @@ def _run(instance: DagsterInstance, tag: str) -> DagsterRun | None:
     return next(iter(instance.get_runs(RunsFilter(tags={TAG: tag}), limit=1)), None)
 
 
-def _materialisations(instance: DagsterInstance, run_id: str) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-    found = []
-    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
-        if event := entry.asset_materialization:
-            values = {name: value.value for name, value in event.metadata.items()}
-            found.append((tuple(event.asset_key.path), values))
-    return found
-
-
-def _figures(instance: DagsterInstance, run_id: str) -> dict[str, ApiFigures]:
-    figures = {name: ApiFigures() for name in APIS}
-    for key, values in _materialisations(instance, run_id):
-        figure = figures[key[0]]
-        figure.endpoints.add(key[-1])
-        figure.loaded += int(values["rows_loaded"])
-        figure.requests += int(values["requests"])
-    for step in instance.get_run_step_stats(run_id):
-        if step.start_time and step.end_time:
-            figures[step.step_key].seconds = step.end_time - step.start_time
-    return figures
-
-
 def _check(file: Path, world: World) -> dict[str, int]:
-    """Rows per API that are there upstream.
+    """Compares all tables with the sandbox; gives the rows per API.
 
     Raises:
-        DemoError: A table does not hold exactly the sandbox's rows.
+        DemoError: A table does not have exactly the sandbox's rows.
     """
     rows: Counter[str] = Counter()
     with duckdb.connect(str(file), read_only=True) as connection:
@@ -233,39 +196,12 @@ def _check(file: Path, world: World) -> dict[str, int]:
                 keys = [tuple(row[name] for name in endpoint.primary_key) for row in expected]
                 same = Counter(found) == Counter(keys) if endpoint.primary_key else found == [(len(expected),)]
                 if not same:
-                    raise DemoError(f"{api.name}.{endpoint.name} does not hold the sandbox's rows: this is a bug")
+                    raise DemoError(f"{api.name}.{endpoint.name} does not have the sandbox's rows: this is a bug")
                 rows[api.name] += len(expected)
     return rows
 
 
-def _told(changes: Any) -> str:
-    total: Counter[str] = Counter()
-    for endpoints in changes.as_dict().values():
-        for counts in endpoints.values():
-            total.update(counts)
-    return f"{total['added']} rows appear, {total['changed']} change, {total['removed']} vanish"
-
-
-def _table(first: dict[str, ApiFigures], second: dict[str, ApiFigures], live: dict[str, int]) -> Table:
-    table = Table(title="Two syncs of five APIs", show_footer=True, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("API", footer="all", no_wrap=True)
-    sums = {
-        "endpoints": sum(len(figure.endpoints) for figure in first.values()),
-        "rows": sum(live.values()),
-        "changed by\nsecond sync": sum(figure.loaded for figure in second.values()),
-        "requests": sum(figure.requests for run in (first, second) for figure in run.values()),
-    }
-    for name, value in sums.items():
-        table.add_column(name, footer=f"{value:,}", justify="right", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
-    for name, api in APIS.items():
-        one, two = first[name], second[name]
-        table.add_row(
-            api.title,
-            str(len(one.endpoints)),
-            f"{live[name]:,}",
-            f"{two.loaded:,}",
-            f"{one.requests + two.requests:,}",
-            f"{one.seconds:.0f} + {two.seconds:.0f}",
-        )
-    return table
+def _summary(changes: Changes) -> str:
+    counts = changes.endpoints.values()
+    added, changed, removed = (sum(getattr(each, name) for each in counts) for name in ("added", "changed", "removed"))
+    return f"{added} rows are added, {changed} change, {removed} are removed"

@@ -1,4 +1,4 @@
-"""What the commands that read an API share: their arguments, their log, and the lines that they print."""
+"""Arguments, logging and output lines that the commands ``check`` and ``verify`` share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.terminal import mark
+from analytics_ingest.terminal import symbol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def known_apis(names: list[str] | None) -> list[str]:
-    """The APIs named, each once; all if none is."""
+    """The named APIs, each once; all if ``names`` is empty."""
     if unknown := sorted(set(names or ()) - set(APIS)):
         raise typer.BadParameter(f"there is no API {', '.join(unknown)}; there are {', '.join(APIS)}")
     return list(dict.fromkeys(names or APIS))
@@ -45,47 +45,47 @@ def declared_apis(names: Sequence[str]) -> dict[str, Api]:
     try:
         return {name: choose_profile(APIS[name]) for name in names}
     except ConfigurationError as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from None
 
 
 def title(api: Api) -> Text:
-    """The line above what is printed of an API: its name, and its vendor's."""
+    """The heading of an API: its name, and that of its profile."""
     return Text(f"{api.name} ({api.profile})" if api.profile else api.name, "bold")
 
 
 def console_log(command: str, console: Console) -> logging.Logger:
-    """A logger to the console: waits for locks, and the retries of requests that are warnings."""
+    """A logger that prints waits for locks, and warnings about requests, to the console."""
     log = logging.getLogger(f"analytics_ingest.{command}")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [RichHandler(console=console, show_level=False, show_path=False)]
-    # answers that are likely, such as a 404 where a child may not be defined, are retried as information
+    # retries after a likely response, such as a 404 of a child that may not be defined, are logged as information
     log.getChild("requests").setLevel(logging.WARNING)
     return log
 
 
 def name_width(api: Api) -> int:
-    """Characters that the names of an API's endpoints take, at least as many as those of the neutral APIs."""
+    """Characters of the column of names: enough for this API's endpoints, and for those of the neutral APIs."""
     return max(NAME_WIDTH, *(1 + len(endpoint.name) for endpoint in api.endpoints))
 
 
 def printable(outcome: Text) -> Text:
-    """A mark that the terminal can print."""
-    return Text(mark(outcome.plain), outcome.style)
+    """A symbol that the terminal can print."""
+    return Text(symbol(outcome.plain), outcome.style)
 
 
-def line(outcome: Text, subject: str, said: str, *, width: int = NAME_WIDTH) -> Table:
-    """One line: the mark, the subject, and what is said of it, which is folded into its column."""
+def line(outcome: Text, subject: str, message: str, *, width: int = NAME_WIDTH) -> Table:
+    """One line: the mark, the subject, and the message, which is folded into its column."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_column(width=INDENT + 1, justify="right")
     line.add_column(width=width)
     line.add_column(overflow="fold")
-    # Text: brackets in a message are not markup
-    line.add_row(printable(outcome), subject, Text(said))
+    # as ``Text``, so that brackets in a message are not markup
+    line.add_row(printable(outcome), subject, Text(message))
     return line
 
 
-def complain(problem: str) -> None:
-    """Prints what keeps a command from running."""
-    typer.secho(problem, fg="red", err=True)
+def print_error(message: str) -> None:
+    """Prints why a command cannot run."""
+    typer.secho(message, fg="red", err=True)

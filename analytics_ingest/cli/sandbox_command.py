@@ -1,4 +1,4 @@
-"""``analytics-ingest sandbox``: the five APIs with made-up data, on this machine."""
+"""``analytics-ingest sandbox``: serves the five APIs with made-up data on this machine."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analytics_ingest.cli.lines import complain
+from analytics_ingest.cli.lines import print_error
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
-Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is some 20,000 rows.")]
+Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is about 20,000 rows.")]
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8700,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for a free one.")] = 8700,
     scale: Scale = 1.0,
-    seed: Annotated[int, typer.Option(help="Another seed gives other data.")] = 7,
-    hours: Annotated[float, typer.Option(help="Hours that have passed in the data since its beginning.")] = 0,
-    latency: Annotated[float, typer.Option(help="Seconds before each answer.")] = 0,
-    rate_limit: Annotated[int | None, typer.Option(help="Requests per second and API; more get a 429.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the data.")] = 7,
+    hours: Annotated[float, typer.Option(help="Hours of changes in the data.")] = 0,
+    latency: Annotated[float, typer.Option(help="Seconds before each response.")] = 0,
+    rate_limit: Annotated[int | None, typer.Option(help="Requests per second and API; more are answered 429.")] = None,
     run: Annotated[
         str | None,
-        typer.Option(help="Runs this command with the sandbox configured as its upstream, and ends with it."),
+        typer.Option(help="A command to run with the sandbox as its upstream; the sandbox stops when it ends."),
     ] = None,
 ) -> None:
-    """Serves the five APIs with made-up data, as an upstream to try things on."""
+    """Serves the five APIs with made-up data, as an upstream for trying things out."""
     from analytics_ingest.sandbox.options import Options  # noqa: PLC0415
     from analytics_ingest.sandbox.server import SandboxServer, stop_signals  # noqa: PLC0415
     from analytics_ingest.sandbox.world import World  # noqa: PLC0415
@@ -42,19 +42,19 @@ def sandbox(
     try:
         with server:
             if run is not None:
-                _announce(server)
+                _print_settings(server)
                 sys.exit(_run(run, server))
-            # who has read the announcement may stop it
+            # before the output, as a caller that has read it may stop the sandbox
             with stop_signals() as stopped:
-                _announce(server)
+                _print_settings(server)
                 stopped.wait()
     except OSError as error:
-        complain(f"port {port} cannot be used ({error.strerror}): choose another with --port")
+        print_error(f"port {port} cannot be used ({error.strerror}): choose another with --port")
         raise typer.Exit(1) from None
 
 
-def _announce(server: SandboxServer) -> None:
-    typer.echo(f"The sandbox answers at {server.url}. To use it as the upstream of all five APIs:")
+def _print_settings(server: SandboxServer) -> None:
+    typer.echo(f"The sandbox runs at {server.url}. To use it as the upstream of all five APIs:")
     for name, value in server.environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
@@ -64,8 +64,8 @@ def _run(command: str, server: SandboxServer) -> int:
     from analytics_ingest.config.api import missing_settings  # noqa: PLC0415
 
     if configured := [name for name, api in APIS.items() if len(missing_settings(api)) < 2]:
-        complain(f"{configured[0]} has settings of its own: run `{command}` without the sandbox")
+        print_error(f"{configured[0]} has settings of its own: run `{command}` without the sandbox")
         return 1
-    # the caller's own command line, as a shell would run it
+    # the caller's own command
     environment = {**os.environ, **server.environment()}
     return subprocess.run(shlex.split(command), env=environment, check=False).returncode  # noqa: S603

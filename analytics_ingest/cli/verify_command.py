@@ -1,4 +1,4 @@
-"""``analytics-ingest verify``: every key of an API compared with the tables."""
+"""``analytics-ingest verify``: compares every key of an API with the tables."""
 
 from __future__ import annotations
 
@@ -38,23 +38,22 @@ Endpoints = Annotated[
 
 
 def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
-    """Reads every key afresh from the APIs and compares them with the tables. Changes nothing.
+    """Reads all keys from the APIs and compares them with the tables. Changes nothing.
 
-    All pages of all parents are read, as by a first sync, and it takes as long.
+    All pages of all parents are read, which takes as long as a first sync.
 
-    Syncs are kept out only while tables are read: what one moves meanwhile shows as a difference.
+    Syncs have to wait only while tables are read: changes by a sync in between show as differences.
 
-    Any difference, or an endpoint that could not be read, makes the exit code 1.
+    The exit code is 1 if anything differs, or if an endpoint could not be read.
     """
     # dlt takes a second to import: not for --help
     from analytics_ingest.diagnostics.verify import verify_api  # noqa: PLC0415
     from analytics_ingest.errors import IngestError, NotConfiguredError  # noqa: PLC0415
-    from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415
-    from analytics_ingest.warehouse.locks import LockTimeoutError  # noqa: PLC0415
+    from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError  # noqa: PLC0415
 
     console, progress = open_console(highlight=False), open_console(stderr=True)
     log = console_log("verify", progress)
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     chosen = declared_apis(apis or list(APIS))
     for name, selected in _selected(chosen, endpoint).items():
         api = chosen[name]
@@ -67,30 +66,30 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
                     status.update(f"reading {name}: {len(results)} of {len(selected)} endpoints compared")
         except NotConfiguredError as error:
             problem = line(NEITHER, "settings", str(error))
-            found["not configured"] += 1
+            counts["not configured"] += 1
         except (IngestError, WarehouseError, LockTimeoutError) as error:
             problem = line(FAILED, "stopped", str(error))
-            found["failed"] += 1
+            counts["failed"] += 1
         console.print(title(api))
         results.sort(key=lambda verified: [each.name for each in api.endpoints].index(verified.endpoint.name))
         if results:
             console.print(_table(results))
         for verified in results:
-            found[verified.outcome] += 1
-            for note in _notes(verified, width=name_width(api)):
-                console.print(note)
+            counts[verified.outcome] += 1
+            for detail in _details(verified, width=name_width(api)):
+                console.print(detail)
         if problem:
             console.print(problem)
-    told = [f"{found['same']} the same", f"{found['differs']} different"]
-    told += [f"{found[name]} {name}" for name in ("left out", "failed", "not configured")]
-    console.print(", ".join(told))
-    if found["differs"]:
-        console.print("Sync what differs and verify again: what a sync does not mend is a bug.")
-    raise typer.Exit(1 if found["differs"] or found["failed"] else 0)
+    summary = [f"{counts['same']} the same", f"{counts['differs']} different"]
+    summary += [f"{counts[name]} {name}" for name in ("left out", "failed", "not configured")]
+    console.print(", ".join(summary))
+    if counts["differs"]:
+        console.print("Run a sync and verify again. If a difference remains, please report a bug.")
+    raise typer.Exit(1 if counts["differs"] or counts["failed"] else 0)
 
 
 def _selected(apis: Mapping[str, Api], endpoints: Sequence[str] | None) -> dict[str, set[str]]:
-    """The endpoints to compare, by API; an API that has none of those named is left out."""
+    """The endpoints to compare, by API; an API without any of the named endpoints is left out."""
     if not endpoints:
         return {name: set(api.by_name) for name, api in apis.items()}
     known = {name for api in apis.values() for name in api.by_name}
@@ -117,24 +116,25 @@ def _table(results: Sequence[VerifyResult]) -> Table:
     return table
 
 
-def _notes(verified: VerifyResult, *, width: int) -> Iterator[Table]:
+def _details(verified: VerifyResult, *, width: int) -> Iterator[Table]:
+    """The lines below the table: why an endpoint was not compared, examples of differences, other counts."""
     name = verified.endpoint.name
-    note = partial(line, width=width)
+    detail = partial(line, width=width)
     if verified.reason:
-        yield note(NEITHER if verified.outcome == "left out" else FAILED, name, verified.reason)
+        yield detail(NEITHER if verified.outcome == "left out" else FAILED, name, verified.reason)
     for kind, difference in (("missing", verified.missing), ("extra", verified.extra)):
         if difference.examples:
-            yield note(FAILED, name, f"{kind}: {_shown(verified, difference)}")
+            yield detail(FAILED, name, f"{kind}: {_shown(verified, difference)}")
     if verified.doubled:
-        yield note(FAILED, name, f"rows of the table with the key of another one: {verified.doubled:,}")
-    remarks = {
+        yield detail(FAILED, name, f"rows of the table with the key of another one: {verified.doubled:,}")
+    numbers = {
         "rows without a complete key, which go to _rejected_rows": verified.rejected,
         "rows older than START_DATE, which are not loaded": verified.too_old,
-        "rows that the API states and did not send": verified.short,
+        "rows that the API states but did not send": verified.short,
     }
-    for remark, number in remarks.items():
+    for description, number in numbers.items():
         if number:
-            yield note(NEITHER, name, f"{remark}: {number:,}")
+            yield detail(NEITHER, name, f"{description}: {number:,}")
 
 
 def _shown(verified: VerifyResult, difference: Difference) -> str:

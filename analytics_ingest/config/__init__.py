@@ -1,1 +1,1 @@
-"""Settings: what a user can set, where it is looked up, and what is refused. Knows dlt, not Dagster."""
+"""The settings: their models, their look-up and validation, and the page that lists them. Knows dlt, not Dagster."""

@@ -1,204 +1,173 @@
-"""An API's settings, from dlt's configuration: environment, ``.dlt/secrets.toml``, ``.dlt/config.toml``.
-
-They are looked up when a sync runs, never when definitions load, and only under ``sources.<api>``: dlt's own
-resolution would fall back to a bare ``api_key`` and so send one vendor's key to another.
-"""
+"""The settings of an API, and the profile that it is read with. They are looked up when a sync starts."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-import tomllib
-from datetime import date, datetime
+from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import dlt
-from dlt.common.configuration.providers.toml import TomlProviderReadException
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    HttpUrl,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    SecretStr,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, PositiveInt, SecretStr
 
 from analytics_ingest.apis.registry import APIS, PROFILES
+from analytics_ingest.config.lookup import environment_name, lookup, refuse_folders
+from analytics_ingest.config.validation import Bytes, Reference, Rows, Seconds, UtcTime, Words, load_model
 from analytics_ingest.errors import ConfigurationError, NotConfiguredError
-from analytics_ingest.timestamps import to_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from analytics_ingest.apis.model import Api, Endpoint
 
 LOG = logging.getLogger(__name__)
 NO_PROFILE = "none"
-"""What ``PROFILE`` says for the API as it is declared without a vendor."""
+"""The value of ``PROFILE`` for an API as it is declared without a vendor."""
 RETIRED = ("<endpoint>.shards",)
 """Settings of an API that have no effect any more; ``<endpoint>`` stands for the name of each endpoint."""
-
-
-def _words(value: Any) -> Any:
-    """A list given as text, as an environment variable must: JSON, or names separated by commas."""
-    if isinstance(value, str):
-        text = value.strip()
-        if not text.startswith("["):
-            return [word.strip() for word in text.split(",") if word.strip()]
-        try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            raise ValueError('no list: write a, b or ["a", "b"]') from None
-    return value
 
 
 def _plain_url(value: HttpUrl) -> HttpUrl:
     """A base URL that paths can follow."""
     parts = {"user or password": value.username or value.password, "query": value.query, "fragment": value.fragment}
     if held := [name for name, part in parts.items() if part is not None]:
-        raise ValueError(f"it holds a {held[0]}: write only scheme, host and path; the key goes into API_KEY")
+        raise ValueError(f"holds a {held[0]}: write only scheme, host and path; the key goes into API_KEY")
     return value
 
 
 def _header_value(value: SecretStr) -> SecretStr:
-    """A key without the line break that files of secrets end in."""
+    """A key without the line break at the end of a file of secrets."""
     text = value.get_secret_value().strip()
     if not text.isascii() or not text.isprintable():
-        raise ValueError("the key holds characters that no HTTP header can carry, such as a line break")
+        raise ValueError("holds characters that no HTTP header can carry, such as a line break: write the key alone")
     return SecretStr(text)
 
 
-def _moment(value: Any) -> Any:
-    moment = to_utc(value.isoformat() if isinstance(value, date) else value)
-    if not isinstance(moment, datetime):
-        raise ValueError("no date or time: write 2026-01-31 or 2026-01-31T12:00:00Z")  # noqa: TRY004 - pydantic's way
-    return moment
+class OptionalSettings(BaseModel):
+    """The settings of an API that have a default, ``SOURCES__<API>__<FIELD>``."""
 
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-UtcTime = Annotated[datetime, BeforeValidator(_moment)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-
-
-class Settings(BaseModel):
-    """Everything that can be set for one API under ``SOURCES__<API>__``; counts are whole, times in seconds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    base_url: Annotated[HttpUrl, AfterValidator(_plain_url)] = Field(
-        description="Where the API is, without the endpoints' paths."
+    profile: Annotated[str, Reference("name")] = Field(
+        NO_PROFILE,
+        description="The vendor that serves the API, such as `split`; `none`: the API as it is declared without a "
+        "vendor. Read when the code location loads.",
     )
-    api_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
-        description="The key that is sent with every request."
+    max_in_flight: Annotated[PositiveInt, Reference("requests")] = Field(
+        16, description="Requests that may be in flight at once."
     )
-    max_in_flight: PositiveInt = Field(16, description="Requests that may be under way at once.")
-    requests_per_minute: PositiveInt | None = Field(
-        None, description="Requests sent per minute at most, spread evenly; no limit of ours if not set."
+    requests_per_minute: Annotated[PositiveInt | None, Reference("requests", default="the vendor's")] = Field(
+        None,
+        description="Requests sent per minute at most, spread evenly. A profile has its vendor's limit; without a "
+        "profile there is none.",
     )
-    connect_timeout: PositiveFloat = Field(10, description="Seconds to wait for a connection.")
-    read_timeout: PositiveFloat = Field(60, description="Seconds to wait for the next bytes of an answer.")
-    answer_timeout: PositiveFloat = Field(300, description="Seconds for one whole answer, from the request on.")
-    max_answer_bytes: PositiveInt = Field(
-        67_108_864, description="Bytes that one answer may have, decoded; a larger one fails its endpoint."
+    connect_timeout: Seconds = Field(10, description="How long to wait for a connection.")
+    read_timeout: Seconds = Field(60, description="How long to wait for the next bytes of a response.")
+    answer_timeout: Seconds = Field(
+        300,
+        description="How long one whole response may take, from the request to its last byte, however steadily its "
+        "bytes come.",
     )
-    max_bytes_in_flight: PositiveInt = Field(
-        33_554_432, description="Bytes of all answers in memory at once; the oldest may have more."
+    max_answer_bytes: Bytes = Field(
+        67_108_864,
+        description="Size of one response, decoded. A larger one fails its endpoint without retries.",
     )
-    max_wait: PositiveFloat = Field(
-        900, description="Seconds: a server that asks for a longer pause than this fails the request at once."
+    max_bytes_in_flight: Bytes = Field(
+        33_554_432,
+        description="Size of all responses in memory at once. The oldest one may be larger; the others wait.",
     )
-    max_pages: PositiveInt = Field(100_000, description="Pages of one list after which reading it fails.")
-    max_columns: PositiveInt = Field(
-        1_000, description="Columns that a table may have; an endpoint whose rows need more fails."
+    max_wait: Seconds = Field(
+        900,
+        description="The longest pause that a server may request. If it requests a longer one, the request fails at "
+        "once.",
     )
-    max_package_bytes: PositiveInt = Field(
-        32 * 1024 * 1024, description="Bytes of the answers whose rows go into one load package, about."
+    max_pages: Annotated[PositiveInt, Reference("pages")] = Field(
+        100_000, description="Pages of one list. Reading a list that has more of them fails."
     )
-    fan_out_chunk: PositiveInt = Field(
-        1000,
-        description="Parents asked, of all endpoints, between two load packages (twice as many where they come fast).",
+    max_columns: Annotated[PositiveInt, Reference("columns")] = Field(
+        1_000,
+        description="Columns that a table may have. An endpoint whose rows need more fails: raise it, or use "
+        "`EXCLUDE_COLUMNS`.",
+    )
+    max_package_bytes: Bytes = Field(
+        33_554_432, description="Size of the responses whose rows go into one load package, approximately."
+    )
+    fan_out_chunk: Annotated[PositiveInt, Reference("parents")] = Field(
+        1_000,
+        description="Parents whose children are read between two load packages, over all endpoints; up to twice as "
+        "many if they are read fast.",
     )
     fan_out: Literal["all", "changed"] = Field(
-        "all", description="Which parents a sync asks for their children: every one, or those that changed."
+        "all",
+        description="Parents whose children a sync reads: `all`, or `changed`: those that changed since the last "
+        "complete fan-out, new ones, those that failed, and those without `updated_at`.",
     )
-    resume_within: PositiveFloat = Field(
-        86_400, description="Seconds within which a fan-out that was killed is gone on with."
+    resume_within: Seconds = Field(
+        86_400, description="How long after its start an interrupted fan-out is resumed. After that it starts anew."
     )
-    start_date: UtcTime | None = Field(None, description="Rows whose cursor is earlier are not loaded.")
-    window_days: PositiveInt = Field(
-        7, description="Days, today included, that are read again where an API neither filters nor says what changed."
+    start_date: Annotated[UtcTime | None, Reference("date or time")] = Field(
+        None, description="Rows whose cursor is earlier are not loaded. `2026-01-31`, or with a time."
     )
-    org_slugs: Words = Field((), description="Organisations to read, such as gh/acme; all of the key's by default.")
+    window_days: Annotated[PositiveInt, Reference("days")] = Field(
+        7,
+        description="Days, today included, that each sync reads again from an API that neither filters nor tells what "
+        "changed (Statsig, CircleCI).",
+    )
+    org_slugs: Words = Field(
+        (),
+        description="Organisations to read, such as `gh/acme, circleci/...` (CircleCI). Unless set, all that the key "
+        "may read.",
+    )
     search_query: Words = Field(
-        ("is:unstarted", "is:started", "is:done"), description="Queries of a search whose results are a table."
+        ("is:unstarted", "is:started", "is:done"),
+        description="Queries whose results are the table `search_epics` (Shortcut).",
     )
-    lookback: PositiveFloat = Field(
-        3_600, description="Seconds before the highest cursor from which an API that filters is asked again."
+    lookback: Seconds = Field(
+        3_600, description="How far before the highest cursor a sync starts to read, from an API that filters by time."
     )
-    exclude_columns: Words = Field((), description="Fields that stay out of the warehouse.")
-    mark_deleted: bool = Field(True, description="Whether rows that are gone upstream get a time in _deleted_at.")
-    min_rows_share: float = Field(
-        0.5, ge=0, le=1, description="Share of the last sync's rows below which a table counts as collapsed."
+    exclude_columns: Words = Field(
+        (),
+        description="Fields that are not loaded, such as `users.email, members.profile`, within lists too. Set it "
+        "before the first sync: rows that are gone upstream keep the values that they have.",
     )
-    sample_rows: NonNegativeInt = Field(0, description="Rows of each table that its materialisations show.")
-    lock_timeout: PositiveFloat = Field(3_600, description="Seconds to wait for another sync of the same API to end.")
-    progress_interval: PositiveFloat = Field(5, description="Seconds between two lines of progress in the log.")
-    skip_endpoints: Words = Field((), description="Endpoints that this account may not read.")
+    mark_deleted: bool = Field(True, description="Whether rows that are gone upstream get a time in `_deleted_at`.")
+    min_rows_share: Annotated[float, Reference("0 to 1")] = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of the last sync's rows below which a table counts as collapsed: the check `table_sound` "
+        "fails, and no row is marked as deleted until the next sync finds the same.",
+    )
+    sample_rows: Rows = Field(
+        0,
+        description="Rows of each table that its materialisations show in Dagster, to everybody with access to it.",
+    )
+    lock_timeout: Seconds = Field(
+        3_600, description="How long to wait for another sync of the same API, or for the DuckDB file."
+    )
+    progress_interval: Seconds = Field(5, description="Time between two lines of progress in the run's log.")
+    skip_endpoints: Words = Field(
+        (), description="Endpoints that this account may not read. Their assets are skipped with this reason."
+    )
 
 
-def environment_name(api: str, field: str) -> str:
-    """The environment variable that sets ``field`` of an API."""
-    return f"SOURCES__{api}__{field}".upper()
+class Settings(OptionalSettings):
+    """All settings of an API that can be read, ``SOURCES__<API>__<FIELD>``."""
+
+    base_url: Annotated[HttpUrl, AfterValidator(_plain_url), Reference("URL", default="the vendor's")] = Field(
+        description="Where the API is, without the paths of its endpoints. A profile has its vendor's; without a "
+        "profile it must be set."
+    )
+    api_key: Annotated[SecretStr, AfterValidator(_header_value), Reference("secret", default="must be set")] = Field(
+        description="The key. It is sent to this API only, and is never logged, loaded or shown."
+    )
 
 
-def lookup(api: Api, field: str) -> Any:
-    """What is set for ``sources.<api>.<field>``; ``None`` if nothing is, or blank.
+class EndpointSettings(BaseModel):
+    """The settings of one endpoint, ``SOURCES__<API>__<ENDPOINT>__<FIELD>``."""
 
-    Raises:
-        ConfigurationError: A file of settings cannot be read.
-    """
-    try:
-        # dlt.secrets, also for what is none: values looked up through dlt.config end up in dlt's trace file
-        value: Any = dlt.secrets.get(f"sources.{api.name}.{field}")
-    except TomlProviderReadException as error:
-        raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
-    return None if isinstance(value, str) and not value.strip() else value
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-
-def _file_problem(paths: Sequence[Path]) -> str:
-    """Which file of settings cannot be read, where and why, without anything that is in it."""
-    for path in paths:
-        if not path.exists():
-            continue
-        try:
-            content = path.read_bytes()
-            tomllib.loads(content.decode())
-        except UnicodeDecodeError as error:
-            line = 1 + content.count(b"\n", 0, error.start)
-            return f"{path} cannot be read: line {line} is not UTF-8. Save the file as UTF-8"
-        except tomllib.TOMLDecodeError as error:
-            place = re.search(r"line [0-9]+", str(error))
-            return f"{path} cannot be read: {place[0] if place else 'its end'} is not valid TOML"
-        except OSError as error:
-            return f"{path} cannot be read: {error.strerror}"
-    names = " or ".join(str(path) for path in paths)
-    return f"{names} cannot be read: it is not valid TOML"
-
-
-def _refuse_folders() -> None:
-    """Fails where a folder has the name of a file of settings: dlt passes over it."""
-    for name in ("secrets.toml", "config.toml"):
-        path = Path(dlt.current.run_context().settings_dir) / name
-        if path.is_dir():
-            raise ConfigurationError(f"{path} is a folder: it must be a TOML file")
+    limit: Annotated[PositiveInt | None, Reference("rows", default="as declared")] = Field(
+        None, description="Rows of one page, such as `SEARCH_EPICS__LIMIT=250` (declared: 1)."
+    )
 
 
 def missing_settings(api: Api) -> list[str]:
@@ -208,13 +177,13 @@ def missing_settings(api: Api) -> list[str]:
 
 
 def choose_profile(api: Api) -> Api:
-    """The API as the setting ``PROFILE`` wants it declared; by default as it is.
+    """The API as its vendor serves it, by the setting ``PROFILE``; unless that is set, the API as it is.
 
     Raises:
         ConfigurationError: There is no such profile.
     """
-    name = lookup(api, "profile")
-    if name is None or name == NO_PROFILE:
+    name = load_setting(api, "profile")
+    if name == NO_PROFILE:
         return api
     profiles = PROFILES[api.name]
     if name not in profiles:
@@ -224,7 +193,7 @@ def choose_profile(api: Api) -> Api:
 
 
 def profile_or_neutral(api: Api) -> Api:
-    """The API as ``PROFILE`` wants it declared; as it is, with a warning, if there is no such profile."""
+    """The API as ``choose_profile`` gives it; as it is, with a warning, if there is no such profile."""
     try:
         return choose_profile(api)
     except ConfigurationError as error:
@@ -233,7 +202,7 @@ def profile_or_neutral(api: Api) -> Api:
 
 
 def chosen_apis() -> dict[str, Api]:
-    """Every API in the registry, by name, with the profile that is set."""
+    """Every API in the registry by name, with the profile that is set."""
     return {name: profile_or_neutral(api) for name, api in APIS.items()}
 
 
@@ -244,20 +213,24 @@ def load_settings(api: Api) -> Settings:
         NotConfiguredError: The base URL or the key is missing.
         ConfigurationError: A value is not valid.
     """
-    # first, as a profile says which settings are missing
+    # first, as a wrong profile may be why the base URL is missing
     choose_profile(api)
     if missing := missing_settings(api):
-        _refuse_folders()
+        refuse_folders()
         raise NotConfiguredError(
             f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
-    declared = {"base_url": api.base_url, "requests_per_minute": api.requests_per_minute}
-    values = declared | {field: value for field in Settings.model_fields if (value := lookup(api, field)) is not None}
-    values["base_url"] = _without_version(api, values["base_url"])
-    try:
-        settings = Settings.model_validate(values)
-    except (ValidationError, ValueError) as error:
-        raise ConfigurationError(explain(api, error)) from None
+
+    def find(field: str) -> Any:
+        value = lookup(api, field)
+        return _without_version(api, value) if field == "base_url" and value is not None else value
+
+    settings = load_model(
+        Settings,
+        lookup=find,
+        variable=partial(environment_name, api.name),
+        declared={"base_url": api.base_url, "requests_per_minute": api.requests_per_minute},
+    )
     if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):
         name = environment_name(api.name, "skip_endpoints")
         raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have")
@@ -265,31 +238,41 @@ def load_settings(api: Api) -> Settings:
 
 
 def _without_version(api: Api, base_url: Any) -> Any:
-    """The base URL without the version that it may end in, where the paths begin with theirs."""
+    """The base URL without the version at its end that the paths of the API begin with."""
     text = str(base_url).rstrip("/")
     return next((text.removesuffix(each) for each in api.versions if text.endswith(each)), base_url)
 
 
 def load_setting(api: Api, field: str) -> Any:
-    """One of the settings that have a default, also for an API that is not configured.
+    """One of the ``OptionalSettings``, also of an API that is not configured.
 
     Raises:
         ConfigurationError: The value is not valid.
     """
-    info = Settings.model_fields[field]
-    value = lookup(api, field)
-    if value is None:
-        return info.default
-    declared: Any = Annotated[info.annotation, *info.metadata]
-    try:
-        return TypeAdapter(declared).validate_python(value)
-    except ValidationError as error:
-        name, message = environment_name(api.name, field), error.errors(include_input=False)[0]["msg"]
-        raise ConfigurationError(f"settings of {api.name} are not valid: {name}: {message}") from None
+    settings = load_model(
+        OptionalSettings, lookup=partial(lookup, api), variable=partial(environment_name, api.name), fields=[field]
+    )
+    return getattr(settings, field)
+
+
+def page_limit(api: Api, endpoint: Endpoint) -> int | None:
+    """Rows to request per page, as set or as declared; ``None`` if the endpoint has no such parameter.
+
+    Raises:
+        ConfigurationError: The value is not valid.
+    """
+    if endpoint.paginator.limit is None:
+        return None
+    return load_model(
+        EndpointSettings,
+        lookup=lambda field: lookup(api, f"{endpoint.name}.{field}"),
+        variable=lambda field: environment_name(api.name, f"{endpoint.name}.{field}"),
+        declared={"limit": endpoint.paginator.limit},
+    ).limit
 
 
 def unprotected_key(api: Api, settings: Settings) -> str:
-    """A warning if the key is sent to another machine in the clear; empty if it is not."""
+    """A warning if the key is sent to another machine without encryption; else empty."""
     host = settings.base_url.host or ""
     if settings.base_url.scheme != "http" or _is_this_machine(host):
         return ""
@@ -308,35 +291,7 @@ def _is_this_machine(host: str) -> bool:
 def retired_settings(api: Api) -> str:
     """A warning that names the settings that are set and have no effect any more; empty if there are none."""
     fields = [field.replace("<endpoint>", each.name) for field in RETIRED for each in api.endpoints]
-    # once each, as one without an endpoint's name comes for every endpoint
+    # once each: a setting of the whole API comes for every endpoint
     found = [field for field in dict.fromkeys(fields) if lookup(api, field) is not None]
-    names = ", ".join(environment_name(api.name, field.replace(".", "__")) for field in found)
+    names = ", ".join(environment_name(api.name, field) for field in found)
     return f"{names} {'have' if len(found) > 1 else 'has'} no effect any more and can be removed" if found else ""
-
-
-def page_limit(api: Api, endpoint: Endpoint) -> int | None:
-    """Rows to ask for per page: ``SOURCES__<API>__<ENDPOINT>__LIMIT``, or what the endpoint declares.
-
-    Raises:
-        ConfigurationError: The value is no whole number above zero.
-    """
-    declared = endpoint.paginator.limit
-    value = None if declared is None else lookup(api, f"{endpoint.name}.limit")
-    if value is None:
-        return declared
-    try:
-        return TypeAdapter(PositiveInt).validate_python(value)
-    except ValidationError:
-        name = environment_name(api.name, f"{endpoint.name}__limit")
-        raise ConfigurationError(f"{name} must be a whole number above zero, not {value!r}") from None
-
-
-def explain(api: Api, error: ValueError) -> str:
-    """What is wrong with an API's settings, each by the name of its variable, and without its value."""
-    if not isinstance(error, ValidationError):
-        return f"a setting of {api.name} cannot be read: {error}"
-    lines = []
-    for problem in error.errors(include_input=False, include_url=False):
-        name = environment_name(api.name, str(problem["loc"][0]))
-        lines.append(f"{name}: {problem['msg']}")
-    return f"settings of {api.name} are not valid: " + "; ".join(lines)

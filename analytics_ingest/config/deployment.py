@@ -1,38 +1,104 @@
-"""Settings that hold for all APIs, from the environment; they shape the graph and are read when definitions load."""
+"""The settings of the deployment, which hold for all APIs: variables ``ANALYTICS_INGEST_<FIELD>`` of the environment.
+
+Each is looked up when it is used, some when definitions load and some in each tick or sync. So a value that is not
+valid only stops what uses it.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from analytics_ingest.errors import ConfigurationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-AUTOMATION = "ANALYTICS_INGEST_AUTOMATION"
-TIMEZONE = "ANALYTICS_INGEST_TIMEZONE"
+from analytics_ingest.config.validation import Reference, load_model
+
+DEFAULT_BACKEND = "rpc://"
+"""Celery's results through the broker itself."""
 
 
-class Deployment:
-    """What holds for all APIs, from the environment.
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):
+        raise ValueError(f"is {value!r}, which is no time zone: write Europe/Berlin, or UTC") from None
+    return value
 
-    Attributes:
-        timezone: The time zone of cron expressions, ``ANALYTICS_INGEST_TIMEZONE``; UTC unless set.
-        running: Whether schedules and sensors run without a click, ``ANALYTICS_INGEST_AUTOMATION``.
+
+class DeploymentSettings(BaseModel):
+    """The settings of the deployment, ``ANALYTICS_INGEST_<FIELD>``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    automation: Annotated[Literal["running", "stopped"], BeforeValidator(str.lower)] = Field(
+        "stopped",
+        description="`running`: all schedules and sensors run, unless they are stopped in the UI. Read when the code "
+        "location loads.",
+    )
+    timezone: Annotated[str, AfterValidator(_timezone), Reference("time zone")] = Field(
+        "UTC",
+        description="Time zone of `CRON` and `FULL_REFRESH_CRON`, such as `Europe/Berlin`. Read when the code location "
+        "loads.",
+    )
+    executor: Literal["per_api", "in_process", "multiprocess", "celery"] = Field(
+        "per_api",
+        description="Where the steps of runs are executed ([operations.md](operations.md#which-executor)). Read when "
+        "the code location loads.",
+    )
+    celery_broker: Annotated[SecretStr, Reference("URL")] = Field(
+        SecretStr(""),
+        description="Celery's broker, which the executor `celery` needs: RabbitMQ (`amqp://...`) or Redis "
+        "(`redis://...`). Also for the workers.",
+    )
+    celery_backend: Annotated[SecretStr, Reference("URL")] = Field(
+        SecretStr(DEFAULT_BACKEND),
+        description="Where Celery keeps results: in the broker itself (`rpc://`), or in Redis (`redis://...`), which a "
+        "broker in Redis needs. Also for the workers.",
+    )
+    destination: Annotated[str, Reference("name")] = Field(
+        "duckdb",
+        description="Where rows go: `duckdb`, `postgres`, a data lake (`ducklake`), or another of dlt's destinations "
+        "([destinations.md](destinations.md)).",
+    )
+    webhook_url: Annotated[SecretStr, Reference("URL")] = Field(
+        SecretStr(""),
+        description='Where the failure sensor sends `{"text": ...}` (Slack, Mattermost, Teams). Unless it is set, the '
+        "messages go to the log.",
+    )
+    ui_url: Annotated[str, Reference("URL")] = Field(
+        "", description="Where the Dagster UI is, for the links in these messages."
+    )
+
+    @property
+    def running(self) -> bool:
+        """Whether schedules and sensors run unless they are stopped in the UI."""
+        return self.automation == "running"
+
+
+def environment_variable(field: str) -> str:
+    """The variable of the environment that sets ``field`` of the deployment."""
+    return f"ANALYTICS_INGEST_{field}".upper()
+
+
+def load_deployment_settings() -> DeploymentSettings:
+    """Looks up and validates the settings of the deployment.
+
+    Raises:
+        ConfigurationError: A value is not valid.
     """
+    return load_model(DeploymentSettings, lookup=_lookup, variable=environment_variable)
 
-    def __init__(self) -> None:
-        """Reads the environment.
 
-        Raises:
-            ConfigurationError: A value is not valid.
-        """
-        self.timezone = os.environ.get(TIMEZONE, "").strip() or "UTC"
-        try:
-            ZoneInfo(self.timezone)
-        except (ValueError, OSError, KeyError):
-            raise ConfigurationError(
-                f"{TIMEZONE} is {self.timezone!r}, which is no time zone: write Europe/Berlin, or UTC"
-            ) from None
-        automation = os.environ.get(AUTOMATION, "").strip().lower() or "stopped"
-        if automation not in ("running", "stopped"):
-            raise ConfigurationError(f"{AUTOMATION} is {automation!r}: it must be 'running' or 'stopped'")
-        self.running = automation == "running"
+def load_deployment_setting(field: str) -> Any:
+    """One of the ``DeploymentSettings``, whatever the others are.
+
+    Raises:
+        ConfigurationError: The value is not valid.
+    """
+    return getattr(load_model(DeploymentSettings, lookup=_lookup, variable=environment_variable, fields=[field]), field)
+
+
+def _lookup(field: str) -> str | None:
+    """The value of a variable without the blanks around it; ``None`` if it is not set, or blank."""
+    return os.environ.get(environment_variable(field), "").strip() or None

@@ -1,1 +1,1 @@
-"""Reads of an API that load nothing: connection check, change probe, verification. Knows dlt, not Dagster."""
+"""Reads of an API that load nothing: connection check, change probe, verification. Imports dlt, not Dagster."""

@@ -1,4 +1,4 @@
-"""Whether something has changed at an API, found out with a request or two. Writes nothing."""
+"""Fingerprints a few lists of an API, so that a sensor can detect changes with one or two requests. Writes nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader, PageResult
-from analytics_ingest.extract.partitions import FeedRows, partitions_from
+from analytics_ingest.extract.partitions import ParentRows, Partition, partitions_from
 from analytics_ingest.extract.rows import ROW_HASH, content_hash, sent_hash
-from analytics_ingest.extract.stats import Partition
-from analytics_ingest.http.session import ApiSession, Meter
+from analytics_ingest.http.meter import Meter
+from analytics_ingest.http.session import ApiSession
 
 if TYPE_CHECKING:
     import logging
@@ -23,69 +23,73 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint
 
-LONGEST_ANSWER = 20.0
-"""Seconds to wait for an answer: a sensor's evaluation has to end within a minute."""
+MAX_RESPONSE_SECONDS = 20.0
+"""Seconds that a response may take: Dagster ends a sensor's evaluation after a minute."""
 MAX_PARENTS = 6
-"""Parents for which a probed list is looked at: a look is for a few requests."""
+"""Parents for which a probe requests its list, so that a probe sends few requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListFingerprints:
-    """What the probes of an API saw.
+    """The fingerprints of the lists that an API's probes name.
 
     Attributes:
-        found: By probed list a fingerprint: of the rows on its first page, in any order, and of the total that the
-            envelope states. It is another one if any of these is.
-        failures: By probed list why it could not be read; holds no secret.
+        fingerprints: The fingerprint of each list that was read, by endpoint. It changes with a row on the first page
+            and with the total that the envelope states, and does not depend on the order of rows.
+        failures: Why each other list could not be read, by endpoint; without secrets.
     """
 
-    found: Mapping[str, str]
+    fingerprints: Mapping[str, str]
     failures: Mapping[str, str]
 
 
-def look(api: Api, *, log: logging.Logger) -> ListFingerprints:
-    """Sends one request for each of the API's probes, or for each of its first parents, without retries.
+def fingerprint_lists(api: Api, *, log: logging.Logger) -> ListFingerprints:
+    """Sends one request for each of the API's probes, or one for each of a probe's first parents, without retries.
+
+    Args:
+        api: The API.
+        log: Gets the log lines of the API's session.
 
     Raises:
-        IngestError: Nothing of the API can be read: a setting is missing or wrong, or it refused the key.
+        IngestError: No list can be read: a setting is missing or invalid, or the API refused the key.
     """
     settings = load_settings(api)
-    shorter = {name: min(getattr(settings, name), LONGEST_ANSWER) for name in ("read_timeout", "answer_timeout")}
+    shorter = {name: min(getattr(settings, name), MAX_RESPONSE_SECONDS) for name in ("read_timeout", "answer_timeout")}
     settings = settings.model_copy(update=shorter)
     session = ApiSession(replace(api, retry=api.retry.without_retries), settings, log=log)
-    found: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}
     failures: dict[str, str] = {}
     try:
         for probe in api.probes:
             if probe.endpoint in settings.skip_endpoints:
                 continue
             try:
-                found[probe.endpoint] = _fingerprint(api, probe, session)
+                fingerprints[probe.endpoint] = _fingerprint(api, probe, session)
             except AuthenticationError:
                 raise
             except IngestError as error:
                 failures[probe.endpoint] = str(error)
-            except Exception as error:  # noqa: BLE001 - one list fails, the others are looked at
+            except Exception as error:  # noqa: BLE001 - one list fails, the others are read
                 failures[probe.endpoint] = f"{api.name}: {probe.endpoint} {session.unexpected(error, probe.endpoint)}"
     finally:
         session.close()
-    return ListFingerprints(found=found, failures=failures)
+    return ListFingerprints(fingerprints=fingerprints, failures=failures)
 
 
 def _fingerprint(api: Api, probe: ChangeProbe, session: ApiSession) -> str:
     endpoint = api.by_name[probe.endpoint]
-    rows = FeedRows(api)
+    rows = ParentRows(api)
     for name in endpoint.upstream:
         parent = api.by_name[name]
         rows.add(name, _first_page(api, parent, session, Partition(path=parent.path, params={})).rows)
-    looked = replace(endpoint, params={**endpoint.params, **probe.params})
+    probed = replace(endpoint, params={**endpoint.params, **probe.params})
     window = build_date_window(session.settings, now=datetime.now(UTC))
-    seen = []
+    first_pages = []
     for partition in islice(partitions_from(endpoint, rows.read, window), MAX_PARENTS):
-        page = _first_page(api, looked, session, partition)
+        page = _first_page(api, probed, session, partition)
         hashes = [row[ROW_HASH] for row in page.rows] + [sent_hash(sent) for _, sent in page.rejected]
-        seen.append({"path": partition.path, "total": page.total, "rows": sorted(hashes)})
-    return f"{content_hash({'found': seen}):x}"
+        first_pages.append({"path": partition.path, "total": page.total, "rows": sorted(hashes)})
+    return f"{content_hash({'found': first_pages}):x}"
 
 
 def _first_page(api: Api, endpoint: Endpoint, session: ApiSession, partition: Partition) -> PageResult:

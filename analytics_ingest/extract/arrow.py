@@ -1,7 +1,7 @@
-"""Rows as an Arrow table, whose columns have the types that the warehouse has.
+"""Makes Arrow tables of rows, with the column types of the warehouse.
 
-Why not rows for dlt to normalise: it types a column by its first value and puts other values beside it, reads texts
-that begin with characters of Unicode's private use area as numbers and times, and takes four times as long.
+Why not let dlt normalise the rows: it types a column by its first value and puts other values into columns beside it,
+reads texts that start with characters of Unicode's private use area as numbers and times, and takes four times as long.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ARROW: Mapping[str, pa.DataType] = {
     "timestamp": pa.timestamp("us", "UTC"),
     "json": pa.string(),
 }
-"""By type, in dlt's terms, the type of Arrow."""
+"""By type, in dlt's terms, Arrow's type."""
 
 
 def arrow_table(

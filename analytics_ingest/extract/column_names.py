@@ -1,4 +1,4 @@
-"""The column of each field: one name per field, never one for two."""
+"""Names the column of each field: one name per field, never one name for two fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 ROW_HASH = "_row_hash"
-"""Column with a 64-bit hash of the row's content, by which an unchanged row is told from a changed one."""
+"""Column with a 64-bit hash of the row's content, which tells a changed row from an unchanged one."""
 DELETED_AT = "_deleted_at"
 """Column with the time of the sync that found the row gone upstream; null while it is there."""
 OWN = frozenset({ROW_HASH, DELETED_AT})
@@ -27,9 +27,9 @@ SYSTEM = frozenset({"cmax", "cmin", "ctid", "oid", "rowid", "tableoid", "xmax", 
 """Columns that PostgreSQL or DuckDB has in every table."""
 LAKE_PREFIX = "_ducklake_internal_"
 PLANNED = frozenset({"_changed_at", "_operation", "_seen_at", "_valid_from", "_valid_to"})
-"""Columns that the product keeps for itself in tables and views beside an endpoint's."""
+"""Columns that the product reserves for tables and views beside an endpoint's."""
 SENT = "sent"
-"""What stands before the name of a field that would fill one of these columns: ``sent_row_hash``."""
+"""Prefix of the column of a field that would fill one of these columns: ``sent_row_hash``."""
 UNNAMED = "unnamed"
 """Column of a field whose name is empty or blank."""
 PLURAL = re.compile(r"([A-Z]{2,})s(?![a-z])")
@@ -68,7 +68,7 @@ def column_name(field: str, *, max_length: int | None = None, stored: Collection
 
 
 def sent_name(column: str) -> str:
-    """The column of a field that may not have this one."""
+    """The column of a field that cannot have the column ``column``."""
     return f"{SENT}{column}" if column.startswith("_") else f"{SENT}_{column}"
 
 
@@ -80,17 +80,16 @@ def former_name(field: str, *, max_length: int | None = None) -> str:
 
 
 class ColumnNames:
-    """The columns of the fields of one endpoint's rows, for many threads at once.
+    """The columns of the fields of one endpoint's rows; several threads may use it at once.
 
-    The field that comes first has the plain name; of those that come in one row first, the one that is written like
-    its column. A later one gets a suffix that depends on nothing but its name. What was decided so is remembered from
-    sync to sync.
+    The first field that comes has the plain name; if several come in one row, the field that is spelled like its
+    column. A later field gets a suffix that depends only on its name. These choices are saved from sync to sync.
 
     Attributes:
         columns: The column of each field so far.
-        decided: The fields, by column, for which a rule beside the plain one decided: to be remembered.
+        decided: By field the column that no plain rule gives: to be saved.
         moved: By column the name that earlier versions of the product gave it.
-        apart: Fields that do not have the plain name, and the column that each goes to: for people.
+        apart: Fields that do not have the plain name, and the column that each goes to; for the log.
     """
 
     def __init__(
@@ -101,12 +100,12 @@ class ColumnNames:
         params: Iterable[str] = (),
         max_length: int | None = None,
     ) -> None:
-        """Starts from the names that earlier syncs decided.
+        """Starts from the names that earlier syncs chose.
 
         Args:
             stored: The columns of the table.
             remembered: ``decided`` of earlier syncs.
-            params: Names of the path parameters, each with a column of its own for a row's own field of that name.
+            params: Names of the path parameters. A field of a row with such a name goes to a column of another name.
             max_length: Characters that the destination's names may have.
         """
         self._stored = stored
@@ -117,13 +116,13 @@ class ColumnNames:
         self.apart: dict[str, str] = {}
         self._fields: dict[str, str | None] = {column: field for field, column in self.columns.items()}
         for field, column in self.columns.items():
-            self._note_former(field, column)
+            self._record_former(field, column)
         for name in params:
             self._fields.setdefault(sent_name(name), None)
         self._lock = threading.Lock()
 
     def name(self, fields: Iterable[str]) -> None:
-        """Gives fields that come for the first time their columns."""
+        """Chooses the columns of fields that come for the first time."""
         with self._lock:
             plain = {field: self._plain(field) for field in fields if field not in self.columns}
             for field in sorted(plain, key=lambda each: (plain[each] != each, each)):
@@ -132,7 +131,7 @@ class ColumnNames:
                 self.columns[field] = column
 
     def plain(self, field: str) -> set[str]:
-        """The names that people may know the field's column by: of this version of the product, and of earlier ones."""
+        """The names of the field's column in this version of the product and in earlier ones."""
         return {self._plain(field), former_name(field, max_length=self._max_length)}
 
     def _plain(self, field: str) -> str:
@@ -143,7 +142,7 @@ class ColumnNames:
             former = former_name(field, max_length=self._max_length)
             if is_reserved(former) and former != plain:
                 self.apart[field] = plain
-            self._note_former(field, plain)
+            self._record_former(field, plain)
             return plain
         column = self._suffixed(plain, field)
         self.apart[field] = self.decided[field] = column
@@ -151,13 +150,13 @@ class ColumnNames:
             self.decided[owner] = plain
         return column
 
-    def _note_former(self, field: str, column: str) -> None:
+    def _record_former(self, field: str, column: str) -> None:
         former = former_name(field, max_length=self._max_length)
         if column != former and column == self._plain(field) and not is_own(former):
             self.moved[column] = former
 
     def renamed(self, stored: Collection[str]) -> dict[str, str]:
-        """By column of a table that an earlier version of the product made the name that it has now."""
+        """By column of a table that an earlier version of the product made, its name now."""
         moved = {was: now for now, was in self.moved.items() if was in stored and now not in stored}
         return {was: now for was, now in moved.items() if was not in self._fields}
 

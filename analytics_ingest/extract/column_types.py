@@ -1,7 +1,7 @@
-"""The type of each column: what a value fits, and what a column becomes when a value does not fit.
+"""The type of each column, and the type that it is widened to when a value does not fit.
 
 One field is one column. A column holds one of six types. When a value of another kind comes, the column is widened to
-the next type that holds every value: the kinds seen decide, in no order, so that any order of rows gives the same type.
+the next type that holds every value. Only the set of kinds counts, so that any order of rows gives the same type.
 ``docs/types.md`` has the table.
 """
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 MAX_INTEGER = 2**63 - 1
 """The largest whole number of a ``bigint`` column, on every destination."""
 MAX_DIGITS = 20
-"""Characters of a whole number of 64 bits, with its sign."""
+"""Maximum characters of a whole number of 64 bits, with its sign."""
 MAX_EXACT = 2**53
 """The largest whole number below which a double holds every whole number."""
 WHOLE_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
-"""Text that is a whole number in its only form: ``7``, but neither ``007`` nor ``+7``."""
-SHOWN = 40
-"""Characters of a value that a report of a widened column shows."""
+"""Text that is a whole number in canonical form: ``7``, but neither ``007`` nor ``+7``."""
+MAX_SHOWN = 40
+"""Characters of a value that the report of a widened column shows."""
 
 
 class Kind(IntFlag):
-    """Kinds of values. Those seen in a column decide on its type."""
+    """Kinds of values. The kinds seen in a column determine its type."""
 
     WHOLE = 1
     """A whole number within 2^53."""
@@ -62,7 +62,7 @@ NATIVE: Mapping[str, Kind] = {
     "timestamp": Kind.TIME,
     "json": Kind.JSON,
 }
-"""By type, in dlt's terms, the kinds of values that the column holds as they are."""
+"""By type, in dlt's terms, the kinds of values that the column holds without conversion."""
 STORED: Mapping[str, Kind] = {**NATIVE, "bigint": Kind.WHOLE}
 """Kinds of values that a stored column is assumed to hold, by its type. Only the warehouse knows whether a column holds
 numbers beyond 2^53; it is queried before the column becomes ``double``.
@@ -108,9 +108,9 @@ def key_type(kinds: Kind) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number as text, in the one form that it has on every destination: ``3``, ``0.375``, ``1e+16``.
+    """A number as text, in the same form on every destination: ``3``, ``0.375``, ``1e+16``.
 
-    A whole number within 2^53 has no fraction, also where it came as ``3.0``. It is a JSON number too.
+    A whole number within 2^53 has no fraction, also if it came as ``3.0``. It is a JSON number too.
     """
     if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT:
         return str(int(value))
@@ -155,19 +155,19 @@ CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "timestamp": _as_timestamp,
     "json": as_json,
 }
-"""By type what makes a value fit that may stand in such a column."""
+"""By type the conversion of a value that such a column can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Widened:
-    """A column that has another type since a value came that did not fit.
+    """A column that was widened, as a value came that did not fit.
 
     Attributes:
         column: The column.
         former: Its type before, in dlt's terms.
         type: Its type now.
         key: The key of the row with the value, by column; empty for a snapshot's.
-        value: The value, as text and cut.
+        value: The value as text, shortened.
     """
 
     column: str
@@ -178,18 +178,18 @@ class Widened:
 
     def __str__(self) -> str:
         """The report, for a person."""
-        row = ", ".join(f"{name} {as_text(value)[:SHOWN]}" for name, value in self.key.items())
+        row = ", ".join(f"{name} {as_text(value)[:MAX_SHOWN]}" for name, value in self.key.items())
         return f"{self.column} is {self.type}, was {self.former}: the row {row or 'of the snapshot'} has {self.value}"
 
 
 class ColumnTypes:
     """Tracks the types of one table's columns: the stored types, widened by the rows that are read.
 
-    ``note`` is for many threads, the rest for one.
+    Several threads may call ``add_row`` at once; the rest is for one thread.
 
     Attributes:
         stored: The types of the columns that the table has, in dlt's terms.
-        widened: What has been widened since the sync began, in the order in which it was seen.
+        widened: The columns widened since the sync started, in order.
     """
 
     def __init__(
@@ -212,7 +212,7 @@ class ColumnTypes:
         self.widened: list[Widened] = []
         self._key = tuple(key)
         self._keyed = frozenset((*key, *params))
-        # columns of times that dlt has found to be times, before only declarations decided
+        # timestamp columns that an earlier version made of values alone, without a declaration
         self._found = frozenset(name for name, kind in stored.items() if kind == "timestamp" and name not in times)
         self._kinds: dict[str, Kind] = {}
         self._fits: dict[type, set[str]] = defaultdict(set)
@@ -221,9 +221,9 @@ class ColumnTypes:
         self._converted: set[str] = set(self._found)
         self._lock = threading.Lock()
         for name, kind in stored.items():
-            self._begin(name, kind)
+            self._start_column(name, kind)
 
-    def _begin(self, name: str, stored: str) -> None:
+    def _start_column(self, name: str, stored: str) -> None:
         kinds = STORED.get(stored)
         if kinds is None:
             # a type that no sync makes: widened as soon as a value comes
@@ -233,8 +233,8 @@ class ColumnTypes:
             if kind & kinds:
                 self._fits[python].add(name)
 
-    def note(self, row: Mapping[str, Any]) -> None:
-        """Takes note of the values of a finished row."""
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Adds the values of a normalised row."""
         fits, large = self._fits, self._large
         for name, value in row.items():
             if value is None:
@@ -244,14 +244,14 @@ class ColumnTypes:
                 python is not int or -MAX_EXACT <= value <= MAX_EXACT or (name in large and abs(value) <= MAX_INTEGER)
             ):
                 continue
-            self._note(row, name, value)
+            self._add_value(row, name, value)
 
-    def _note(self, row: Mapping[str, Any], name: str, value: Any) -> None:
+    def _add_value(self, row: Mapping[str, Any], name: str, value: Any) -> None:
         if isinstance(value, str):
             if name in self._found and self._is_time(name, value):
                 return
             if name in self._keyed and self.stored.get(name) == "bigint" and is_whole(value):
-                # the API writes its numbers as texts now: the same keys
+                # the API sends its numbers as texts now: the keys are the same
                 self._converted.add(name)
                 return
         kind = kind_of(value)
@@ -259,18 +259,18 @@ class ColumnTypes:
             before = self._kinds.get(name, NONE)
             self._kinds[name] = now = before | kind
             if before and now != before:
-                self._compare(row, name, value, before, now)
+                self._record_widening(row, name, value, before, now)
         if kind is not Kind.HUGE:
             self._fits[type(value)].add(name)
         if kind is Kind.LARGE:
             self._large.add(name)
 
-    def _compare(self, row: Mapping[str, Any], name: str, value: Any, before: Kind, now: Kind) -> None:
+    def _record_widening(self, row: Mapping[str, Any], name: str, value: Any, before: Kind, now: Kind) -> None:
         former, then = self._type(name, before), self._type(name, now)
         if former != then:
             key = {each: row[each] for each in self._key if row.get(each) is not None}
             shown = as_text(value) if not isinstance(value, dict | list) else as_json(value)
-            shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+            shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
             self.widened.append(Widened(column=name, former=former, type=then, key=key, value=shown))
 
     def _is_time(self, name: str, value: str) -> bool:
@@ -280,28 +280,28 @@ class ColumnTypes:
         return key_type(kinds) if name in self._keyed else column_type(kinds)
 
     def of(self, name: str) -> str | None:
-        """The type that a column needs; ``None`` as long as no value has come, and no table is there."""
+        """The type that a column needs; ``None`` if no value came and there is no table."""
         kinds = self._kinds.get(name)
         return self._type(name, kinds) if kinds else self.stored.get(name)
 
     def now(self) -> dict[str, str]:
-        """The type of each column that has one, by all that has come so far."""
+        """The type of each column that has one, by all values that came so far."""
         with self._lock:
             names = [*self.stored, *(name for name in self._kinds if name not in self.stored)]
         return {name: found for name in names if (found := self.of(name))}
 
     def fit_natively(self, name: str, kind: str) -> bool:
-        """Whether every value of a column, so far, is what a column of this type holds without conversion."""
+        """Whether a column of this type holds every value that came so far without conversion."""
         return kind != "json" and not self._kinds.get(name, NONE) & ~NATIVE[kind] and name not in self._converted
 
     def holds_large(self, name: str) -> None:
-        """Takes note that a stored column holds whole numbers beyond 2^53."""
+        """Records that a stored column holds whole numbers beyond 2^53."""
         with self._lock:
             self._kinds[name] = self._kinds.get(name, NONE) | Kind.LARGE
         self._large.add(name)
 
     def store(self, types: Mapping[str, str]) -> None:
-        """Takes note that columns of the table have these types now."""
+        """Records that columns of the table have these types now."""
         for name, kind in types.items():
             if name not in self._kinds or self.of(name) != kind:
                 with self._lock:
@@ -309,21 +309,21 @@ class ColumnTypes:
             self.stored[name] = kind
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Takes note that columns of the table have other names now."""
+        """Records that columns of the table have other names now."""
         for was, now in names.items():
             kind = self.stored.pop(was)
             self._kinds.pop(was, None)
             self.store({now: kind})
 
     def drop(self, names: Collection[str]) -> None:
-        """Takes note that columns of the table are there no more."""
+        """Records that columns of the table were dropped."""
         for name in names:
             self.stored.pop(name, None)
             self._kinds.pop(name, None)
 
 
 def is_whole(value: str) -> bool:
-    """Whether a text is a whole number of 64 bits, in its only form."""
+    """Whether a text is a whole number of 64 bits in canonical form."""
     return (
         len(value) <= MAX_DIGITS
         and bool(WHOLE_NUMBER.fullmatch(value))

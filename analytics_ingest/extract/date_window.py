@@ -1,4 +1,4 @@
-"""From settings and mode to the scope of one endpoint in one sync."""
+"""The days and option values that one sync of an endpoint covers, from settings and the sync's options."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.parents import DateWindow
+from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.vendors import VENDORS
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.extract.sync_options import SyncOptions
 
@@ -15,34 +17,40 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api import Settings
 
-OPTIONS = ("org_slugs", "search_query")
-"""Settings whose values feeds may ask for."""
+OPTIONS = frozenset(
+    name
+    for api in (*APIS.values(), *VENDORS)
+    for endpoint in api.endpoints
+    if endpoint.parents
+    for name in endpoint.parents.settings
+)
+"""Settings whose values parent sources take, as these are declared."""
 
 
 def build_date_window(
-    settings: Settings, mode: SyncOptions | None = None, *, now: datetime, first: bool = False
+    settings: Settings, options: SyncOptions | None = None, *, now: datetime, first: bool = False
 ) -> DateWindow:
-    """The scope of one endpoint.
+    """The days that one sync of an endpoint covers.
 
-    The days are the last ``WINDOW_DAYS``; those of the mode's window if it has one; and at the first sync and at a full
+    They are the last ``WINDOW_DAYS``; those of the sync's window if it has one; and at the first sync and at a full
     refresh those since ``START_DATE``, if it is set.
 
     Args:
         settings: The API's settings.
-        mode: What the sync is asked to do.
-        now: When it began, UTC.
+        options: The sync's options.
+        now: When it started, UTC.
         first: Whether no sync has read the endpoint to its end yet.
     """
-    mode = mode or SyncOptions()
+    options = options or SyncOptions()
     today = now.date()
     begin = recent = today - timedelta(days=settings.window_days - 1)
-    if settings.start_date and (first or mode.full_refresh):
+    if settings.start_date and (first or options.full_refresh):
         begin = min(begin, settings.start_date.date())
-    settled_before = None if mode.full_refresh else datetime.combine(begin, time(), now.tzinfo)
+    settled_before = None if options.full_refresh else datetime.combine(begin, time(), now.tzinfo)
     last = today
-    if mode.windowed:
-        begin = mode.updated_from.date() if mode.updated_from else begin
-        last = min(mode.updated_to.date(), today) if mode.updated_to else today
+    if options.windowed:
+        begin = options.updated_from.date() if options.updated_from else begin
+        last = min(options.updated_to.date(), today) if options.updated_to else today
     return DateWindow(
         first_day=begin,
         last_day=last,
@@ -54,7 +62,7 @@ def build_date_window(
 
 
 def load_options(api: Api) -> dict[str, Sequence[str]]:
-    """The values that feeds may take from settings, also for an API that is not configured.
+    """The values that parent sources may take from settings, also for an API that is not configured.
 
     Raises:
         ConfigurationError: A value is not valid.

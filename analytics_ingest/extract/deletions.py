@@ -1,4 +1,4 @@
-"""Which stored rows are gone upstream, and the proof that a mark of deletion needs."""
+"""Finds stored rows that are gone upstream, and decides whether there is enough evidence to mark them as deleted."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Deletions:
 
     Attributes:
         before: Rows to compare with, see ``has_collapsed``.
-        unproven: Paths of lists that were read to their end and prove nothing, as a row in them was rejected.
+        unproven: Paths of lists that are no evidence, as a row in them was rejected.
         collapsed: Whether the table would collapse, so that marks are withheld.
-        remaining: Rows that the table would have, without those marked; ``None`` before the first look.
+        remaining: Rows that the table would have, without those marked; ``None`` before the first ``take``.
     """
 
     def __init__(self, *, stored: int, before: int, share: float) -> None:
-        """Prepares the search.
+        """Has no evidence yet.
 
         Args:
             stored: Rows in the table before the sync, without those marked as deleted.
-            before: Rows to compare with: as many, unless an earlier sync has found the table collapsed.
+            before: Rows to compare with: ``stored``, unless an earlier sync found the table collapsed.
             share: The setting ``MIN_ROWS_SHARE``.
         """
         self._stored = stored
@@ -54,12 +54,12 @@ class Deletions:
         self.remaining: int | None = None
 
     def reject(self, path: str) -> None:
-        """Notes that a row of the list at ``path`` was rejected."""
+        """Records that a row of the list at ``path`` was rejected."""
         self.unproven.add(path)
         self._proven.discard(path)
 
     def prove(self, path: str) -> None:
-        """Notes that the list at ``path`` was read completely."""
+        """Records that the list at ``path`` was read completely."""
         if path not in self.unproven:
             self._proven.add(path)
 
@@ -98,6 +98,6 @@ class Deletions:
         return with_parent if self.collapsed else list(gone)
 
     def compare(self, remaining: int) -> None:
-        """Notes how many rows the table would have."""
+        """Records how many rows the table would have."""
         self.remaining = remaining
         self.collapsed = self.collapsed or has_collapsed(self.before, remaining, share=self._share)

@@ -1,4 +1,4 @@
-"""The tables that endpoints are loaded into: columns known beforehand, and resources that carry them."""
+"""dlt resources and sources of endpoints, with the columns that are known before a row comes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_REJECTED = 1_000_000
 
 
 def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
-    """Columns whose type does not depend on what comes: timestamps in UTC, the content hash, the mark of deletion."""
+    """Columns whose type does not depend on the rows: declared timestamps, the content hash, the mark of deletion."""
     columns: dict[str, TColumnSchema] = {
         name: {"data_type": "timestamp"} for name in endpoint.timestamps if "." not in name
     }
@@ -38,7 +38,7 @@ def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
 
 
 def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColumnSchema]:
-    """Types of the key's columns and the path parameters, as ``row`` has them; text where it has none.
+    """Types of the key's columns and the path parameters, as ``row`` has them; text for those that it lacks.
 
     Without them dlt would create no column of the key for a table without rows.
     """
@@ -60,11 +60,11 @@ def build_resource(
 
     Args:
         endpoint: The endpoint.
-        items: Arrow tables, or what makes the table without a row.
+        items: Arrow tables, or dlt's marker that makes the table without a row.
         types: The type of each column of the table that is known, in dlt's terms.
-        replaces: Whether the items take the place of all rows of a snapshot.
+        replaces: Whether the items replace all rows of the table, as a snapshot does.
     """
-    # of two rows with one key in a package, the later one stays
+    # if a package has a key twice, the later row wins
     moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in known_columns(endpoint)), None)
     columns: dict[str, TColumnSchema] = {name: {"data_type": kind} for name, kind in types.items()}  # type: ignore[typeddict-item]
     columns["_dlt_id"] = {"data_type": "text", "nullable": False, "unique": True, "row_key": True}
@@ -74,12 +74,12 @@ def build_resource(
     if moves in columns:
         columns[moves]["dedup_sort"] = "desc"
     resource: DltResource = dlt.resource(
-        # of a generator dlt looks for the module that it is from, among all that are imported
+        # not a generator, whose module dlt searches for among all that are imported
         chain(items),
         name=endpoint.name,
         primary_key=endpoint.primary_key,
-        # a snapshot's table is replaced only by the rows of a complete read: dlt empties the table of a resource
-        # marked so that yields nothing
+        # a snapshot's table is replaced only by the rows of a complete read: with "replace", dlt empties the table of a
+        # resource that yields nothing
         write_disposition="merge" if endpoint.primary_key else "replace" if replaces else "append",
         columns=columns,
     )
@@ -97,27 +97,27 @@ def build_source(api: Api, resources: Iterable[DltResource]) -> DltSource:
 
 
 def declared_source(api: Api) -> DltSource:
-    """The API's resources without data: extracted, they make its tables. Needs no settings and no connection."""
+    """The API's resources without data, which describe its tables. Needs no settings and no connection."""
 
     def resource(endpoint: Endpoint) -> DltResource:
-        return build_resource(endpoint, iter([dlt.mark.materialize_table_schema()]), empty_types(endpoint, []))
+        return build_resource(endpoint, iter([dlt.mark.materialize_table_schema()]), empty_types(endpoint))
 
     return build_source(api, [resource(endpoint) for endpoint in api.endpoints])
 
 
-def empty_types(endpoint: Endpoint, parents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def empty_types(endpoint: Endpoint, path_params: Mapping[str, Any] | None = None) -> dict[str, str]:
     """The types of the columns that the endpoint's table has without a row, in dlt's terms.
 
     Args:
         endpoint: The endpoint.
-        parents: The path parameters of its requests, of which the first ones tell the types.
+        path_params: The path parameters of one of its partitions, which show the types of these columns.
     """
-    columns = known_columns(endpoint) | first_columns(endpoint, parents[0] if parents else {})
+    columns = known_columns(endpoint) | first_columns(endpoint, path_params or {})
     return {name: str(column["data_type"]) for name, column in columns.items()}
 
 
 def _as_json(sent: Any) -> str:
-    """A rejected row as any destination takes it in a JSON column, cut where it is too long."""
+    """A rejected row as JSON text that any destination takes, shortened if it is too long."""
     # PostgreSQL takes no NUL in JSON
     text = without_nul(json_text(sent))
     if len(text) > MAX_REJECTED:
@@ -126,8 +126,8 @@ def _as_json(sent: Any) -> str:
 
 
 def rejected_resource(rejected: Mapping[str, Sequence[tuple[str, Any]]]) -> DltResource:
-    """The rejected rows of a sync by endpoint, each kept once however often it comes."""
-    # here, as definitions load without it
+    """The rejected rows of a sync by endpoint; a row that comes several times is stored once."""
+    # imported here: definitions load without Arrow
     from analytics_ingest.extract.arrow import arrow_table  # noqa: PLC0415
 
     rows = [

@@ -1,4 +1,4 @@
-"""A fan-out is a sweep over the parents in a fixed order; its place is kept, so a killed one goes on from there."""
+"""Plans a fan-out: which partitions of a child are read, in which order, and where an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from analytics_ingest.apis.model import Endpoint
-    from analytics_ingest.extract.stats import Partition
+    from analytics_ingest.extract.partitions import Partition
 
 UNFINISHED = "sweep"
-"""Key in the resource's state: the sweep that did not end, as mode, began and the path it has come to."""
-SWEPT = "swept"
-"""Key in the resource's state: when the last sweep that ended began, or the newest of its parents was loaded if that
-was earlier, ISO 8601 in UTC."""
+"""Key in the resource's state of the fan-out that did not end: its mode, when it began, the path it has come to."""
+LAST_FAN_OUT = "swept"
+"""Key in the resource's state of the start of the last fan-out that ended, or of the time at which the newest of its
+parents was loaded if that was earlier; ISO 8601 in UTC."""
 FAILED = "failed"
-"""Key in the resource's state: paths of the parents that could not be read last time."""
+"""Key in the resource's state of the paths of the partitions that could not be read at the last sync."""
 
 
 @dataclass
 class FanOutPlan:
-    """Which parents one sync asks, and how far it has come.
+    """The partitions that one sync reads of an endpoint, and how far earlier syncs of the same fan-out have come.
 
     Attributes:
-        mode: What decides which parents are asked; another mode begins a sweep anew.
-        began: When the feed was first read, UTC.
+        mode: What decides which partitions are read; another mode starts a fan-out anew.
+        began: When the parents were first read, UTC.
         newest: When the newest of the parents was loaded, in epoch seconds, by the clock of its load.
-        parents: The parents to ask, in order: those that failed last time, then by path.
-        whole: Whether every parent of the feed is among them.
-        paths: The paths of every parent of the feed; ``None`` if there are others that it leaves out.
-        done: The path up to which earlier syncs of this sweep have come.
+        partitions: The partitions to read, in order: those that failed last time, then by path, then late ones.
+        whole: Whether they are all partitions of the endpoint.
+        paths: The paths of all partitions; ``None`` if the endpoint has others outside the sync's window.
+        done: The path up to which earlier syncs of this fan-out have come.
         failed: Paths that failed and were not read since.
-        keep_time: Whether the time of the sweep is of use to the next one; ``once``: whether there was one at all.
-        pending: Whether parents among them were not loaded yet when it began.
+        keep_time: Whether the next fan-out needs the time of this one; ``once``: whether there was one at all.
+        pending: Whether parents among them were not loaded yet when it was planned.
     """
 
     mode: str
     began: datetime
     newest: float
-    parents: Sequence[Partition]
+    partitions: Sequence[Partition]
     whole: bool
     paths: frozenset[str] | None
     done: str = ""
@@ -50,40 +50,39 @@ class FanOutPlan:
     pending: bool = False
 
     def __post_init__(self) -> None:
-        late = {parent.path for parent in self.parents if parent.naming.late}
+        """Notes which partitions are not in the order of their paths."""
+        late = {partition.path for partition in self.partitions if partition.naming.late}
         self._out_of_order = frozenset(self.failed) | late
 
-    def reach(self, state: dict[str, Any], path: str) -> None:
-        """Notes in the resource's state that the sweep has come to ``path``."""
+    def record_progress(self, state: dict[str, Any], path: str) -> None:
+        """Records in the resource's state that every partition up to ``path`` was read."""
         # those that failed last time come first, late ones last
         self.done = self.done if path in self._out_of_order else path
         state[UNFINISHED] = {"mode": self.mode, "began": self.began.isoformat(), "done": self.done}
-        self._note_failed(state)
+        self._record_failed(state)
 
-    def end(self, state: dict[str, Any]) -> bool:
-        """Notes in the resource's state that every parent was asked. False if that changes nothing."""
-        before = dict(state)
+    def record_end(self, state: dict[str, Any]) -> None:
+        """Records in the resource's state that every partition was read, or failed."""
         state.pop(UNFINISHED, None)
-        if self.keep_time == "always" and self.parents:
-            state[SWEPT] = self._time
+        if self.keep_time == "always" and self.partitions:
+            state[LAST_FAN_OUT] = self._time
         elif self.keep_time != "never" and not self.failed:
-            # a first sweep that could not read all of what only the first one asks for does not count as one
-            state.setdefault(SWEPT, self._time)
-        self._note_failed(state)
-        return state != before
+            # a first fan-out that could not read all of what only the first one reads does not count as one
+            state.setdefault(LAST_FAN_OUT, self._time)
+        self._record_failed(state)
 
     @property
     def _time(self) -> str:
-        """When the sweep began, but not later than its newest parent: a clock that was ahead would hide later ones."""
+        """When it began, but not later than its newest parent: a clock that was ahead would hide later ones."""
         newest = datetime.fromtimestamp(self.newest, tz=UTC) if self.newest else self.began
         return min(self.began, newest).isoformat()
 
-    def loaded(self, state: dict[str, Any], now: datetime) -> None:
-        """Notes in the resource's state that all parents are loaded ``now``: by that the next sweep tells new ones."""
-        if self.pending and state.get(SWEPT) == self._time:
-            state[SWEPT] = now.isoformat()
+    def record_load(self, state: dict[str, Any], now: datetime) -> None:
+        """Records that all parents are loaded ``now``, so that the next fan-out detects new ones."""
+        if self.pending and state.get(LAST_FAN_OUT) == self._time:
+            state[LAST_FAN_OUT] = now.isoformat()
 
-    def _note_failed(self, state: dict[str, Any]) -> None:
+    def _record_failed(self, state: dict[str, Any]) -> None:
         if self.failed:
             state[FAILED] = sorted(self.failed)
         else:
@@ -92,7 +91,7 @@ class FanOutPlan:
 
 def plan_fan_out(
     endpoint: Endpoint,
-    parents: Sequence[Partition],
+    partitions: Sequence[Partition],
     state: Mapping[str, Any],
     *,
     mode: str,
@@ -102,53 +101,53 @@ def plan_fan_out(
     windowed: bool = False,
     pending: bool = False,
 ) -> FanOutPlan:
-    """Decides which parents are asked.
+    """Decides which partitions are read.
 
     Args:
-        endpoint: The child.
-        parents: The rows of its feed, by path.
+        endpoint: The endpoint.
+        partitions: All its partitions, by path.
         state: The resource's state, as the last sync left it.
-        mode: ``all``: every parent. ``changed``: those whose row was loaded since the last sweep began, those
-            without ``updated_at``, and those that failed. Anything else counts as ``all`` under a name of its own.
-        now: When the feed was read.
-        resume_within: Seconds after its beginning within which a sweep that did not end is gone on with.
-        changing: Paths of the parents whose rows still change: they are asked whatever their own row says.
-        windowed: Whether the parents are those of a window, which says nothing of the others.
+        mode: ``all``: every partition. ``changed``: those whose parent was loaded since the last fan-out began, whose
+            parent has no ``updated_at``, or that failed. Anything else counts as ``all`` under a name of its own.
+        now: When the parents were read.
+        resume_within: Seconds after its start within which an interrupted fan-out is resumed.
+        changing: Paths of partitions that have rows which still change: they are read whatever their parent's row says.
+        windowed: Whether the partitions are those of a window, and so not evidence of the others.
         pending: Whether parents among them are not loaded yet.
     """
-    before = frozenset(state.get(FAILED, ()))
-    failed = {parent.path for parent in parents if not before.isdisjoint((parent.path, parent.former))}
+    failed_before = frozenset(state.get(FAILED, ()))
+    failed = {each.path for each in partitions if not failed_before.isdisjoint((each.path, each.former))}
     unfinished = state.get(UNFINISHED, {})
     began, done = now, ""
     if unfinished.get("mode") == mode:
         first = datetime.fromisoformat(unfinished["began"])
         if now - first < timedelta(seconds=resume_within):
             began, done = first, unfinished["done"]
-    swept = datetime.fromisoformat(state[SWEPT]) if SWEPT in state else None
-    if swept is not None and swept > now:
-        # a clock was ahead: which parents are new since cannot be told
-        swept = None
-    asked = [
-        parent
-        for parent in parents
-        if parent.path in failed
+    last = datetime.fromisoformat(state[LAST_FAN_OUT]) if LAST_FAN_OUT in state else None
+    if last is not None and last > now:
+        # a clock was ahead: which parents are new since then is unknown
+        last = None
+    due = [
+        each
+        for each in partitions
+        if each.path in failed
         or (
-            (parent.naming.late or max(parent.path, parent.former) > done)
-            and (parent.path in changing or _is_due(parent, swept, mode))
+            (each.naming.late or max(each.path, each.former) > done)
+            and (each.path in changing or _is_due(each, last, mode))
         )
     ]
-    feed = endpoint.parents
+    source = endpoint.parents
     keep_time: Literal["always", "once", "never"] = "never"
-    if feed is not None and not windowed:
-        # a sweep's time costs a load package
-        keep_time = "always" if mode == "changed" or feed.settles else "once" if feed.open_ended else "never"
+    if source is not None and not windowed:
+        # saving the time costs a load package
+        keep_time = "always" if mode == "changed" or source.can_settle else "once" if source.open_ended else "never"
     return FanOutPlan(
         mode=mode,
         began=began,
-        newest=max((parent.mark.load_id for parent in parents), default=0.0),
-        parents=sorted(asked, key=lambda parent: (parent.naming.late, parent.path not in failed, parent.path)),
-        whole=len(asked) == len(parents),
-        paths=None if feed is not None and feed.open_ended else frozenset(parent.path for parent in parents),
+        newest=max((each.version.load_id for each in partitions), default=0.0),
+        partitions=sorted(due, key=lambda each: (each.naming.late, each.path not in failed, each.path)),
+        whole=len(due) == len(partitions),
+        paths=None if source is not None and source.open_ended else frozenset(each.path for each in partitions),
         done=done,
         failed=failed,
         keep_time=keep_time,
@@ -156,11 +155,11 @@ def plan_fan_out(
     )
 
 
-def _is_due(parent: Partition, swept: datetime | None, mode: str) -> bool:
-    if swept is None or mode not in ("all", "changed"):
+def _is_due(partition: Partition, last: datetime | None, mode: str) -> bool:
+    if last is None or mode not in ("all", "changed"):
         return True
     # the state has microseconds, a load's id may have more digits
-    loaded_since = parent.mark.load_id > swept.timestamp() + 0.001
-    if parent.mark.settled:
+    loaded_since = partition.version.load_id > last.timestamp() + 0.001
+    if partition.version.settled:
         return loaded_since
-    return mode == "all" or parent.mark.updated_at is None or loaded_since
+    return mode == "all" or partition.version.updated_at is None or loaded_since

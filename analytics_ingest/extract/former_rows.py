@@ -1,4 +1,4 @@
-"""Recognises rows that the table holds in a former form, so that they are rewritten in place and not loaded again."""
+"""Recognises rows that an earlier version stored in a former form, to rewrite them in place and not load them again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class FormerRow:
-    """What the table holds of a row beyond what a new row is compared by.
+    """What the table holds of a row that a row of today does not have.
 
     Attributes:
         row_hash: The stored content hash; ``None`` if the row is marked as deleted.

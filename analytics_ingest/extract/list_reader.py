@@ -1,4 +1,4 @@
-"""Reads the lists of one endpoint, page by page, into finished rows.
+"""Reads the lists of one endpoint, page by page, into normalised rows.
 
 A sync, ``check``, ``verify`` and the change sensors share this loop and its rules.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.errors import AuthenticationError, ReadError
-from analytics_ingest.extract.list_stability import ListConsistency
+from analytics_ingest.extract.list_stability import ListStability
 from analytics_ingest.extract.rows import NO_COLUMNS, RowNormalizer, RowRejectedError, excluded_fields
-from analytics_ingest.extract.stats import NO_LIMITS, Limits
+from analytics_ingest.extract.table_snapshot import NO_LIMITS, Limits
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.session import Pause
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis.model import Endpoint
-    from analytics_ingest.extract.stats import Partition
+    from analytics_ingest.extract.partitions import Partition
     from analytics_ingest.http.client import RawPage
-    from analytics_ingest.http.session import ApiSession, Meter
+    from analytics_ingest.http.meter import Meter
+    from analytics_ingest.http.session import ApiSession
 
 
 @dataclass
@@ -31,25 +32,25 @@ class PageResult:
     """One page of a list.
 
     Attributes:
-        parent: In whose list the page is.
-        over: Whether no other page of the list follows.
-        again: Whether the list is read once more after this page.
-        pages: 1 for a page that came, 0 where none did.
+        partition: The partition that the page belongs to.
+        is_last: Whether no other page of the list follows.
+        starts_over: Whether the list is read once more, from its first page, after this page.
+        pages: 1 for a page that came, 0 for an end without one.
         read: Rows that came.
-        size: Bytes of the answer that the rows came in, decoded.
+        size: Bytes of the response that the rows came in, decoded.
         total: Rows that the list has, as the envelope states; ``None`` if it does not.
         short: Rows that the envelope states and that did not come; 0 before the last page.
         unsettled: Whether rows moved between the pages while the list was read, also when it was read again.
-        rows: The rows, finished; of one key the newest alone.
+        rows: The rows, normalised; if a key came twice on the page, only the newest row of it.
         rejected: Rows that cannot be stored, as they came, each with the reason.
-        rewrites: Columns to rewrite in place of rows that the table holds in a former form, by their stored hash.
-        highest: The highest cursor value among the rows, no later than the start of the sync.
+        rewrites: By the stored hash of a row that the table holds in a former form, its columns to rewrite in place.
+        highest: The highest cursor value among the rows, UTC, no later than the start of the sync.
         failure: Why the list could not be read to its end.
     """
 
-    parent: Partition
-    over: bool = False
-    again: bool = False
+    partition: Partition
+    is_last: bool = False
+    starts_over: bool = False
     pages: int = 0
     read: int = 0
     size: int = 0
@@ -64,14 +65,14 @@ class PageResult:
 
 
 class ListReader:
-    """Reads an endpoint's lists, one for each parent, from several threads at once if need be.
+    """Reads an endpoint's lists, one for each partition; several threads may do so at once.
 
     Why not ``dlt.sources.rest_api``'s own resources: there the first request that fails ends the whole run, parents
-    and siblings included. Here a failure stays with its list, and the rest goes on.
+    and siblings included. Here a failure concerns its list only.
 
     Attributes:
-        finisher: The rules by which elements of pages become rows.
-        named: Paths of parents by the API's own name that answers to provisional names had.
+        normalizer: Makes rows of a page's elements.
+        named: Paths by the API's own name of partitions that were requested under a provisional name.
     """
 
     def __init__(
@@ -85,15 +86,15 @@ class ListReader:
         remembered: Mapping[str, str] = NO_COLUMNS,
         limits: Limits = NO_LIMITS,
     ) -> None:
-        """Prepares the reading of an endpoint; sends nothing.
+        """Prepares the reading of the lists; sends nothing.
 
         Args:
-            endpoint: What to read.
+            endpoint: The endpoint.
             session: The API's session.
             limit: Rows to request per page; ``None`` if the API has no such parameter.
             meter: Counts requests, retries and seconds waited.
             columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
-            remembered: Columns of fields that earlier syncs decided on, see ``ColumnNames``.
+            remembered: Columns of fields that earlier syncs chose, see ``ColumnNames``.
             limits: What the destination can hold.
 
         Raises:
@@ -104,7 +105,7 @@ class ListReader:
         self._session = session
         self._client = EndpointClient(endpoint, session, limit=limit, meter=meter)
         self.named: set[str] = set()
-        self.finisher = RowNormalizer(
+        self.normalizer = RowNormalizer(
             endpoint,
             exclude=excluded_fields(endpoint, settings.exclude_columns),
             columns=columns,
@@ -114,102 +115,104 @@ class ListReader:
             takes_nul=limits.takes_nul,
         )
 
-    def read(self, parent: Partition) -> Generator[PageResult, None, None]:
-        """What ``steps`` gives, with the pauses slept in the calling thread."""
-        with closing(self.steps(parent)) as steps:
+    def read(self, partition: Partition) -> Generator[PageResult, None, None]:
+        """The pages of ``steps``; the calling thread sleeps through its pauses."""
+        with closing(self.steps(partition)) as steps:
             yield from self._session.sleeping(steps)
 
     def steps(
         self,
-        parent: Partition,
+        partition: Partition,
         *,
         params: Mapping[str, Any] | None = None,
         known_status: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Generator[PageResult | Pause, None, None]:
-        """The pages of a parent's list, the last of which says that the list is over, and pauses before some of them.
+        """Yields the pages of a partition's list, the last one with ``is_last``, and pauses before some of them.
 
-        A list that moved while it was read is read once more; a page with ``again`` tells that all pages come anew.
-        Any error is the ``failure`` of the last page, so that it ends this list and no other.
+        A list that moved while it was read is read once more: all pages come anew after a page with ``starts_over``. An
+        error is the ``failure`` of the last page, so that it ends this list and no other.
 
         Args:
-            parent: The parent.
+            partition: The partition.
             params: Query parameters beside those that the endpoint declares.
-            known_status: The code that the list's first page answered at the last sync, which is not retried.
-            stopped: Whether to leave the pages unread that are left.
+            known_status: The status of the list's first page at the last sync, which is not retried.
+            stopped: Whether to leave the remaining pages unread.
 
         Raises:
             AuthenticationError: The API refused the key.
         """
         try:
-            yield from self._read(parent, {**self._endpoint.params, **(params or {})}, known_status, stopped)
+            yield from self._read(partition, {**self._endpoint.params, **(params or {})}, known_status, stopped)
         except AuthenticationError:
             raise
         except ReadError as error:
-            yield PageResult(parent, over=True, failure=error)
+            yield PageResult(partition, is_last=True, failure=error)
         except Exception as error:  # noqa: BLE001 - one list fails, the others are read
-            yield PageResult(parent, over=True, failure=self._session.unexpected(error, parent.path))
+            yield PageResult(partition, is_last=True, failure=self._session.unexpected(error, partition.path))
 
     def _read(
-        self, parent: Partition, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
+        self, partition: Partition, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
     ) -> Iterator[PageResult | Pause]:
-        attempts = ListConsistency()
-        pages = self._client.pages(parent.path, params, known_status=known_status)
-        read, why = 0, ""
-        stored = False
+        stability = ListStability()
+        pages = self._client.pages(partition.path, params, known_status=known_status)
+        read, first_reason = 0, ""
+        any_stored = False
         while not stopped():
             page = next(pages)
             if isinstance(page, Pause):
                 yield page
                 continue
             paginator = page.paginator
-            result = self._finish(page, parent, attempts)
-            read, stored = read + result.read, stored or bool(result.rows)
-            why = why or (result.rejected[0][0] if result.rejected else "")
-            result.failure = paginator.problem
-            if not paginator.has_next_page or paginator.problem:
-                result.short, result.unsettled = attempts.short(paginator), attempts.moved(paginator)
-                if not attempts.should_reread(paginator):
-                    result.over = True
-                    if read and not stored and not result.failure:
-                        result.failure = ReadError(f"answered with {read} rows, none of which can be stored: {why}")
+            result = self._normalize(page, partition, stability)
+            read, any_stored = read + result.read, any_stored or bool(result.rows)
+            first_reason = first_reason or (result.rejected[0][0] if result.rejected else "")
+            result.failure = paginator.error
+            if not paginator.has_next_page or paginator.error:
+                result.short, result.unsettled = stability.short(paginator), stability.moved(paginator)
+                if not stability.should_reread(paginator):
+                    result.is_last = True
+                    if read and not any_stored and not result.failure:
+                        result.failure = ReadError(
+                            f"answered with {read} rows, none of which can be stored: {first_reason}"
+                        )
                     yield result
                     return
-                result.short, result.unsettled, result.again = 0, False, True
+                result.short, result.unsettled, result.starts_over = 0, False, True
                 pages.close()
-                pages = self._client.pages(parent.path, params)
+                pages = self._client.pages(partition.path, params)
             yield result
         pages.close()
-        yield PageResult(parent, over=True)
+        yield PageResult(partition, is_last=True)
 
-    def _finish(self, page: RawPage, parent: Partition, attempts: ListConsistency) -> PageResult:
-        """The page's rows as they go into the table; of a page that came twice none."""
-        result = PageResult(parent, pages=1, size=page.size, total=page.paginator.total)
+    def _normalize(self, page: RawPage, partition: Partition, stability: ListStability) -> PageResult:
+        """The page's rows as they go into the table; none if the same page came before."""
+        result = PageResult(partition, pages=1, size=page.size, total=page.paginator.total)
         if page.paginator.repeated:
             return result
-        finisher = self.finisher
-        finished: dict[Any, dict[str, Any]] = {}
-        for sent in (row for element in page.rows for row in finisher.rows(element)):
+        normalizer = self.normalizer
+        by_key: dict[Any, dict[str, Any]] = {}
+        for sent in (row for element in page.rows for row in normalizer.rows(element)):
             result.read += 1
             try:
-                row = finisher.finish(sent, self._params(parent, sent))
+                row = normalizer.normalize(sent, self._params(partition, sent))
             except RowRejectedError as error:
-                result.rejected.append((str(error), finisher.kept_aside(sent)))
+                result.rejected.append((str(error), normalizer.rejected_form(sent)))
                 continue
-            key = finisher.key(row) or len(finished)
-            # of two rows of one key on a page the newer one stays, in any order
-            if key not in finished or not finisher.is_older(row, finished[key]):
-                finished[key] = row
+            key = normalizer.key(row) or len(by_key)
+            # if a page has a key twice, the newer row wins, in whatever order they come
+            if key not in by_key or not normalizer.is_older(row, by_key[key]):
+                by_key[key] = row
         if self._endpoint.primary_key:
-            attempts.note(finished.keys(), last=not page.paginator.has_next_page)
-        result.rows = list(finished.values())
+            stability.add_page(by_key.keys(), is_last=not page.paginator.has_next_page)
+        result.rows = list(by_key.values())
         return result
 
-    def _params(self, parent: Partition, sent: Any) -> Mapping[str, Any]:
-        """The path parameters that a row gets: by the API's own name for the parent, if its answer tells it."""
-        given = parent.naming.named_by
+    def _params(self, partition: Partition, sent: Any) -> Mapping[str, Any]:
+        """The path parameters of a row: with the API's own name for the parent, if the row has it."""
+        given = partition.naming.named_by
         if not given or not isinstance(sent, dict):
-            return parent.params
-        params = {**parent.params, **{name: sent[field] for name, field in given.items() if sent.get(field)}}
+            return partition.params
+        params = {**partition.params, **{name: sent[field] for name, field in given.items() if sent.get(field)}}
         self.named.add(self._endpoint.path_for(params))
         return params

@@ -1,4 +1,4 @@
-"""Whether the rows of one list stood still while its pages were read one after the other."""
+"""Detects whether a list changed while it was being paginated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from analytics_ingest.http.paginator import GuardedPaginator
 
 
-class ListConsistency:
+class ListStability:
     """The readings of one list, twice at most.
 
     A row that is inserted, deleted or sorted elsewhere between two requests shifts the others: one comes twice, or
@@ -19,39 +19,40 @@ class ListConsistency:
     """
 
     def __init__(self) -> None:
-        self._again = False
+        """Starts the first reading."""
+        self._is_reread = False
         # digests of keys, as a list may have millions: of all readings, and of this one
         self._seen: set[int] = set()
-        self._now = self._seen
+        self._seen_now = self._seen
         self._moved = 0
 
-    def note(self, keys: Collection[Hashable], *, last: bool) -> None:
-        """Takes note of the keys of a page's rows.
+    def add_page(self, keys: Collection[Hashable], *, is_last: bool) -> None:
+        """Records the keys of a page's rows.
 
         Args:
             keys: Each once.
-            last: Whether no page follows. A list of one page needs no memory.
+            is_last: Whether no page follows. A list of one page needs no memory.
         """
-        if last and not self._seen:
+        if is_last and not self._seen:
             return
         for digest in map(_digest, keys):
-            self._moved += digest in self._now
-            self._now.add(digest)
+            self._moved += digest in self._seen_now
+            self._seen_now.add(digest)
             self._seen.add(digest)
 
     def should_reread(self, paginator: GuardedPaginator) -> bool:
-        """Whether the list is to be read once more, after a first reading that ended and left a doubt."""
-        if self._again or paginator.problem or not (self.short(paginator) or self.moved(paginator)):
+        """Whether to read the list once more, after a first reading that ended and left a doubt."""
+        if self._is_reread or paginator.error or not (self.short(paginator) or self.moved(paginator)):
             return False
-        self._again, self._now, self._moved = True, set(), 0
+        self._is_reread, self._seen_now, self._moved = True, set(), 0
         return True
 
     def moved(self, paginator: GuardedPaginator) -> bool:
         """Whether rows moved during the reading that ended with this page: then some may be missing."""
-        return self._moved > 0 or paginator.sunk
+        return self._moved > 0 or paginator.total_decreased
 
     def short(self, paginator: GuardedPaginator) -> int:
-        """Rows that the envelope stated and that came in none of the readings, once this one is over."""
+        """Rows that the envelope stated and that came in none of the readings, at the end of this one."""
         came = max(paginator.rows - self._moved, len(self._seen))
         return max(0, (paginator.total or 0) - came)
 

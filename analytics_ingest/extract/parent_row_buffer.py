@@ -1,4 +1,4 @@
-"""What children's feeds need of a parent's rows that are read and not loaded yet."""
+"""Buffers the rows of a parent that are read and not loaded yet, so that its children can be read meanwhile."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_BUFFERED_ROWS = 50_000
-"""Rows of one parent that are kept; of more, the children wait for the load."""
+"""Maximum rows of one parent to buffer; above this, its children wait until it is loaded."""
 
 
 class ParentRowBuffer:
-    """The rows of one parent, with the columns that feeds need.
+    """The rows of one parent, with the columns that the partitions of its children need.
 
     Attributes:
-        rows: By their key; ``None`` if nothing is kept: there are no children, too many rows, or two of one key.
+        rows: By their key; ``None`` if nothing is buffered: there are no children, too many rows, or two versions of
+            one row.
     """
 
     def __init__(self, key: Sequence[str], columns: Sequence[str]) -> None:
-        """Keeps nothing yet.
+        """Buffers nothing yet.
 
         Args:
             key: The parent's primary key.
-            columns: The columns that the feeds of its children need; none, if it has none.
+            columns: The columns that the partitions of its children need; none if it has no children.
         """
         self._key = key
         self._columns = (ROW_HASH, *columns)
         self.rows: dict[tuple[Any, ...], dict[str, Any]] | None = {} if key and columns else None
 
-    def note(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keeps what is needed of rows that are to be loaded."""
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows that are to be loaded."""
         if self.rows is None:
             return
         for row in rows:

@@ -1,11 +1,11 @@
-"""Which lists of an endpoint there are: one for each row of its feed, or one in all; and what feeds need of rows."""
+"""Partitions: the lists of an endpoint, one for each row of its parent source, or a single one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.parents import DateWindow
-from analytics_ingest.extract.stats import Partition
+from analytics_ingest.apis.parents import NO_VERSION, DateWindow, ParentVersion, PartitionName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,10 +15,30 @@ if TYPE_CHECKING:
 
 UNADDRESSABLE = {"", ".", ".."}
 """Segments that no path can carry: clients, proxies and servers resolve them away."""
+NO_NAMING = PartitionName()
 
 
-def path_of(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
-    """The path for a row of the feed; ``None`` if a value is missing, or has a segment that no path can carry."""
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """One list to read: the endpoint's path with the values of one parent filled in.
+
+    Attributes:
+        path: The path, percent-encoded.
+        params: The path parameters, and what else the rows carry from the parent.
+        version: The parent's version, by which a change is detected.
+        naming: How the parent's name in the path relates to the API's own.
+        former: The path under which earlier syncs requested it; empty if that is the same.
+    """
+
+    path: str
+    params: Mapping[str, Any]
+    version: ParentVersion = NO_VERSION
+    naming: PartitionName = NO_NAMING
+    former: str = ""
+
+
+def addressable_path(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
+    """The path for a row of the parent source; ``None`` if a value is missing, or has a segment no path can carry."""
     for name in endpoint.path_params:
         value = row[name]
         segments = str(value).split("/") if name in endpoint.slashed_params else [str(value)]
@@ -27,30 +47,31 @@ def path_of(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
     return endpoint.path_for(row)
 
 
-def feed_columns(api: Api) -> dict[str, list[str]]:
-    """The columns of each parent that the feeds of its children read."""
+def columns_for_children(api: Api) -> dict[str, list[str]]:
+    """By table of a parent, the columns that the partitions of its children need."""
     found: dict[str, dict[str, None]] = {}
 
-    def note(resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    def record(resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         found.setdefault(resource, {}).update(dict.fromkeys(columns))
         return ()
 
     for endpoint in api.endpoints:
         if endpoint.parents:
-            # a feed tells the columns that it needs by reading them
-            list(endpoint.parents.rows(note, DateWindow()))
+            # a source shows the columns that it needs by reading them
+            list(endpoint.parents.rows(record, DateWindow()))
     return {name: list(columns) for name, columns in found.items()}
 
 
-class FeedRows:
-    """What the feeds of an API's children need of rows that were just read: these columns, and no more."""
+class ParentRows:
+    """Rows of an API's parents that were just read, with the columns that the partitions of their children need."""
 
     def __init__(self, api: Api) -> None:
-        self._columns = feed_columns(api)
+        """Holds no row yet."""
+        self._columns = columns_for_children(api)
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in self._columns}
 
     def add(self, resource: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keeps what feeds need of finished rows."""
+        """Adds rows of a resource; of one that is no parent, none is kept."""
         if resource in self._rows:
             self._rows[resource] += ({name: row.get(name) for name in self._columns[resource]} for row in rows)
 
@@ -60,14 +81,14 @@ class FeedRows:
 
 
 def partitions_from(endpoint: Endpoint, read: ReadTable, window: DateWindow) -> Iterator[Partition]:
-    """One for each parent that has values for the path, each once; one in all for an endpoint without parents."""
+    """One for each parent that has values for the path, each once; a single one for an endpoint without parents."""
     if endpoint.parents is None:
         yield Partition(path=endpoint.path, params={})
         return
     seen: set[tuple[str, str]] = set()
     for row in endpoint.parents.rows(read, window):
         params = {name: row[name] for name in endpoint.parents.params}
-        path = path_of(endpoint, params)
+        path = addressable_path(endpoint, params)
         if path is not None and (path, str(params)) not in seen:
             seen.add((path, str(params)))
             yield Partition(path=path, params=params)

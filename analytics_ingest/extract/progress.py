@@ -1,4 +1,4 @@
-"""Lines of progress in the log while an endpoint is read."""
+"""Logs lines of progress while an endpoint is read."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Tells how far the reading of one endpoint has come, now and then."""
+    """Logs how far the reading of one endpoint has come, at intervals."""
 
     def __init__(self, name: str, log: logging.Logger, *, interval: float, counts_parents: bool) -> None:
-        """Prepares to tell.
+        """Logs nothing yet.
 
         Args:
             name: The endpoint's name for people.
             log: Gets the lines.
-            interval: Seconds between two of them, at least.
-            counts_parents: Whether the number of parents means anything.
+            interval: Seconds between two lines, at least.
+            counts_parents: Whether the lines have the number of parents.
         """
         self._name = name
         self._log = log
         self._interval = interval
         self._counts_parents = counts_parents
-        self._told = time.monotonic()
+        self._logged = time.monotonic()
 
     def log_if_due(self, stats: ReadStats) -> None:
-        """A line, if it is time for one."""
+        """Logs a line, if the interval since the last one has passed."""
         now = time.monotonic()
-        if now - self._told >= self._interval:
-            self._told = now
+        if now - self._logged >= self._interval:
+            self._logged = now
             self._log.info(self._line(stats))
 
     def end(self, stats: ReadStats, *, complete: bool) -> None:
-        """The last line."""
+        """Logs the last line."""
         self._log.info(f"{self._line(stats)}, done" if complete else self._line(stats))
 
     def _line(self, stats: ReadStats) -> str:

@@ -1,4 +1,4 @@
-"""Which of the rows that come are loaded, and which stored rows have come."""
+"""Decides which rows that came are loaded, and records which stored rows came again."""
 
 from __future__ import annotations
 
@@ -12,95 +12,91 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis.model import Endpoint
-    from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.extract.rows import RowNormalizer
-    from analytics_ingest.extract.stats import TableSnapshot
-    from analytics_ingest.extract.sync_options import SyncOptions
+    from analytics_ingest.extract.sync_context import SyncContext
+    from analytics_ingest.extract.table_snapshot import TableSnapshot
 
 SEEN = ""
-"""In place of the path of a stored row's parent: the row has come again."""
+"""In place of the path of a stored row's partition: the row came again."""
 
 
 class RowFilter:
     """Decides by a row's cursor value, and by whether the table holds the row as it is.
 
     Attributes:
-        since: From when on rows are requested, UTC; ``None`` if the API cannot filter, or is to give all.
+        since: The time from which rows are requested, UTC; ``None`` if all are.
         added: Rows to load whose content the table does not hold.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, mode: SyncOptions, settings: Settings, *, stored: TableSnapshot, started: datetime
-    ) -> None:
-        """Prepares the decision.
+    def __init__(self, endpoint: Endpoint, context: SyncContext, *, stored: TableSnapshot) -> None:
+        """Derives from the sync's options and the stored cursor which rows to request.
 
         Args:
             endpoint: The endpoint.
-            mode: What the sync is asked to do.
-            settings: The API's settings.
+            context: The sync.
             stored: What the warehouse holds of the endpoint.
-            started: When the sync began, UTC: no cursor goes beyond it.
         """
+        options, settings = context.options, context.settings
         self._endpoint = endpoint
-        self._mode = mode
+        self._options = options
         self._stored = stored.hashes
         self._former = stored.former
         self._new: set[int] = set()
-        self._started = started
+        self._started = context.started
         self.added = 0
         self.since: datetime | None = None
-        if endpoint.start_param and not mode.full_refresh:
+        if endpoint.start_param and not options.full_refresh:
             lookback = timedelta(seconds=settings.lookback)
             cursor = stored.cursor
-            self.since = mode.updated_from if mode.windowed else (cursor - lookback if cursor else None)
-        # what comes though it is older than asked for is compared by content, as all the rest: it may be late
+            self.since = options.updated_from if options.windowed else (cursor - lookback if cursor else None)
+        # a row older than requested may be late, and is compared by its content as all others
         self._oldest = settings.start_date
 
     @property
     def is_full_read(self) -> bool:
         """True for a full read: rows that are missing from it were deleted upstream."""
-        return self.since is None and not self._mode.windowed
+        return self.since is None and not self._options.windowed
 
     @property
     def params(self) -> dict[str, Any]:
-        """Query parameters by which the API filters."""
+        """Query parameters that have the API filter."""
         if not (self._endpoint.start_param and self.since):
             return {}
         return {self._endpoint.start_param: self._endpoint.convert(self.since)}
 
     def unseen(self) -> Iterator[tuple[int, str]]:
-        """The hashes of stored rows that have not come so far, each with the path of its parent."""
+        """The hashes of stored rows that did not come so far, each with the path of its partition."""
         return ((value, path) for value, path in self._stored.items() if path != SEEN)
 
-    def apply(self, page: PageResult, finisher: RowNormalizer) -> PageResult:
-        """The page with the rows alone that are to be loaded, and the highest cursor value of all its rows."""
+    def apply(self, page: PageResult, normalizer: RowNormalizer) -> PageResult:
+        """Leaves only the rows to load on the page, and records the highest cursor value of all its rows."""
         rows, page.rows = page.rows, []
         for row in rows:
-            value = finisher.cursor(row)
+            value = normalizer.cursor(row)
             if value is not None and value <= self._started and (not page.highest or value > page.highest):
                 page.highest = value
-            hashed = row[ROW_HASH]
-            stored = hashed in self._stored
-            known = stored or hashed in self._new
-            if not known and self._former and (found := self._former.recognised(finisher.key(row), row)):
+            row_hash = row[ROW_HASH]
+            stored = row_hash in self._stored
+            known = stored or row_hash in self._new
+            if not known and self._former and (found := self._former.recognised(normalizer.key(row), row)):
                 former, rewrite = found
                 page.rewrites[former] = rewrite
                 self._stored[former] = SEEN
                 known = True
             if stored:
-                # in place: a set of its own would have each of millions of hashes twice
-                self._stored[hashed] = SEEN
+                # in place: a set beside it would hold each of millions of hashes twice
+                self._stored[row_hash] = SEEN
             else:
-                self._new.add(hashed)
+                self._new.add(row_hash)
             if self.accepts(value, stored=known):
-                page.rows.append(self._with_retired(row, finisher) if self._former else row)
+                page.rows.append(self._with_retired(row, normalizer) if self._former else row)
                 self.added += not known
         return page
 
-    def _with_retired(self, row: dict[str, Any], finisher: RowNormalizer) -> dict[str, Any]:
+    def _with_retired(self, row: dict[str, Any], normalizer: RowNormalizer) -> dict[str, Any]:
         """A row to load with the stored values of retired columns, as the stored row is replaced."""
-        full: dict[str, Any] = finisher.without_excluded({**row, **self._former.retired(finisher.key(row))})
+        full: dict[str, Any] = normalizer.without_excluded({**row, **self._former.retired(normalizer.key(row))})
         return full
 
     def accepts(self, cursor: datetime | None, *, stored: bool) -> bool:
@@ -112,8 +108,8 @@ class RowFilter:
         """
         if not self._endpoint.primary_key:
             return True
-        if self._mode.windowed and self._endpoint.cursor_path:
-            return self._mode.holds(cursor)
+        if self._options.windowed and self._endpoint.cursor_path:
+            return self._options.holds(cursor)
         if cursor is not None and self._oldest is not None and cursor < self._oldest:
             return False
-        return self._mode.full_refresh or not stored
+        return self._options.full_refresh or not stored

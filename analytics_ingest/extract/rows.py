@@ -1,4 +1,4 @@
-"""From what the API sends to a row of the table: path parameters, UTC timestamps, a hash of the content."""
+"""Normalises what an API sends into rows of a table: column names, path parameters, UTC timestamps, a content hash."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ __all__ = [
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 DATE = len("2026-01-31")
-"""Characters of a date alone, which is no time."""
+"""Characters of a date without a time."""
 PLAIN_TEXT = re.compile(r"-?[0-9][0-9.e+-]*|true|false")
-"""Text that may be what a number or a truth value is as text."""
+"""Text that a number or a boolean may have as text."""
 
 
 class RowRejectedError(ValueError):
@@ -49,7 +49,7 @@ class RowRejectedError(ValueError):
 
 
 def content_hash(row: Mapping[str, Any]) -> int:
-    """A signed 64-bit hash of the row's content, the same for the same content in any order of fields.
+    """A signed 64-bit hash of the row's content; the order of its fields does not matter.
 
     Raises:
         TypeError: The row is nested deeper than orjson writes (254 levels).
@@ -59,7 +59,7 @@ def content_hash(row: Mapping[str, Any]) -> int:
 
 
 def sent_hash(sent: Any) -> int:
-    """A hash like ``content_hash``, of a row as it came, or of what came in place of one."""
+    """A hash like ``content_hash``, of a row as the API sent it, or of anything sent in its place."""
     try:
         return content_hash({"sent": sent})
     except TypeError:
@@ -77,7 +77,7 @@ def _hashable(value: Any) -> Any:
 
 
 class RowNormalizer:
-    """Turns what an endpoint sends into rows of its table. Its rules hold for a sync and for ``verify`` alike.
+    """Turns what an endpoint sends into rows of its table, for a sync and for ``verify`` alike.
 
     Attributes:
         columns: Names of the columns that the table has, or needs for the rows that came.
@@ -97,14 +97,14 @@ class RowNormalizer:
         max_name_length: int | None = None,
         takes_nul: bool = True,
     ) -> None:
-        """Prepares the finishing of an endpoint's rows.
+        """Prepares the normalisation of an endpoint's rows.
 
         Args:
             endpoint: The endpoint.
-            exclude: Paths of fields that are taken out of each row.
+            exclude: Paths of fields to remove from each row.
             columns: The table's columns and their types in dlt's terms; empty if there is no table yet.
             max_columns: Columns that the table may have; any number by default.
-            remembered: Columns of fields that earlier syncs decided on, see ``ColumnNames``.
+            remembered: Columns of fields that earlier syncs chose, see ``ColumnNames``.
             max_name_length: Characters that the destination's names may have; any number by default.
             takes_nul: Whether the destination's texts may hold the character NUL.
         """
@@ -116,7 +116,7 @@ class RowNormalizer:
         self._secrets = frozenset(endpoint.secrets)
         self._excluded = {path[0] for path in exclude if len(path) == 1}
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
-        # a column that is stored as something else stays so until a full refresh
+        # a column that is stored in another type keeps it until a full refresh
         self._as_sent = [name for name in endpoint.timestamps_as_sent if columns.get(name, "timestamp") == "timestamp"]
         self._cursors = [tuple(path.split(".")) for path in endpoint.cursor_path]
         self._times = self._cursors or [("updated_at",)]
@@ -136,7 +136,7 @@ class RowNormalizer:
         self._column_of: dict[str, str] = {}
 
     def rows(self, sent: Any) -> Iterator[Any]:
-        """The rows that an element of a page comes to, with their fields named as columns are.
+        """The rows of a page's element, with their fields named as columns are.
 
         Raises:
             ReadError: The rows have more columns than a table may have.
@@ -153,13 +153,13 @@ class RowNormalizer:
         return {columns[name]: value for name, value in row.items()}
 
     def _name(self, fields: Collection[str]) -> None:
-        """Gives fields that come for the first time their columns."""
+        """Chooses the columns of fields that come for the first time."""
         self.names.name(fields)
         named = {field: self.names.columns[field] for field in fields}
-        # fields with a name of an earlier version first: what is excluded by it is excluded in any spelling
+        # fields with a name of an earlier version first, so that a field excluded by it is excluded in any spelling
         for field in sorted(fields, key=lambda each: -len(self.names.plain(each))):
             column = named[field]
-            # also where another version of the product, or a second field, gave the column a name of its own
+            # also if another version of the product, or a second field, gave the column another name
             known = self.names.plain(field) - {column}
             self._exclude += [(column, *path[1:]) for path in self._exclude if path[0] in known]
         self._excluded = {path[0] for path in self._exclude if len(path) == 1}
@@ -174,19 +174,19 @@ class RowNormalizer:
         self.columns = columns
         self._column_of |= named
 
-    def finish(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with the path parameters of its request and its hash.
+    def normalize(self, sent: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with the path parameters of its partition and its hash.
 
         A field with the name of a parameter and another value goes to a column of another name.
 
         Args:
-            sent: What ``rows`` gave. A bare value becomes the last column of the key.
-            params: The feed's row for this request.
+            sent: A row of ``rows``. A bare value becomes the last column of the key.
+            params: The partition's parameters.
 
         Raises:
             RowRejectedError: The row cannot be stored.
         """
-        # a copy, also for a row of its own: finishing adds to it
+        # a copy, as columns are added to it
         row: dict[str, Any] = dict(sent) if isinstance(sent, dict) else {self._key[-1] if self._key else "value": sent}
         if self._exclude or self._secrets:
             # before a field can be renamed
@@ -197,7 +197,7 @@ class RowNormalizer:
         for name in self._retired:
             row.pop(name, None)
         for path in self._timestamps:
-            _normalise(row, path)
+            _to_utc_at(row, path)
         self._check_key(row)
         hashed = self._hash(row)
         for name in self._as_sent:
@@ -208,13 +208,13 @@ class RowNormalizer:
             if isinstance(row[name], bool | float):
                 # Python takes 1, 1.0 and True for the same key
                 row[name] = as_text(row[name])
-        self.types.note(row)
+        self.types.add_row(row)
         row[ROW_HASH] = hashed
         return row
 
     def _hash(self, row: Mapping[str, Any]) -> int:
         if moved := self.names.moved:
-            # names that an earlier version of the product has hashed, so that an upgrade loads nothing
+            # the names that earlier versions of the product hashed, so that an upgrade loads nothing
             former = {name: moved[name] for name in row if name in moved and moved[name] not in row}
             row = {former.get(name, name): value for name, value in row.items()}
         try:
@@ -223,12 +223,12 @@ class RowNormalizer:
             return content_hash({name: _hashable(value) for name, value in row.items()})
 
     def _put(self, row: dict[str, Any], name: str, value: Any) -> None:
-        """Puts a path parameter into its column; a field of the row with another value goes to a column of its own."""
+        """Puts a path parameter into its column; a field of the row with another value goes to another column."""
         own = row.get(name)
         if own is not None:
             if value is None:
                 return
-            # the parent's spelling is taken: what is 7 here may be "7" there
+            # the parent's spelling wins: 7 in the row may be "7" in the parent
             if str(own) != str(value):
                 column = sent_name(name)
                 row[column] = own
@@ -237,10 +237,10 @@ class RowNormalizer:
         row[name] = value
 
     def _check_key(self, row: Mapping[str, Any]) -> None:
-        """Checks that a row has the whole key, and that its column can tell it from the other keys.
+        """Checks that a row has the whole key, and that the key differs from all others as its column stores it.
 
         Raises:
-            RowRejectedError: It has not, or cannot.
+            RowRejectedError: A part of the key is missing, or the column cannot tell it from another key.
         """
         for name in self._key:
             value = row.get(name)
@@ -253,9 +253,10 @@ class RowNormalizer:
             self._check_form(name, row[name], (name, *window))
 
     def _check_form(self, name: str, value: Any, place: tuple[Any, ...]) -> None:
-        """Keeps 7 and "7" of one parent apart, which one column cannot: the one that comes later is rejected.
+        """Rejects "7" after 7 of the same parent, and 7 after "7": one column cannot hold both.
 
-        Whole numbers are not recorded one by one, as nearly all keys are; a text that is one is rejected among them.
+        Whole numbers are not recorded one by one, as nearly all keys are whole numbers; among them a text that is one
+        is rejected.
         """
         kind = type(value)
         if kind is int:
@@ -278,17 +279,17 @@ class RowNormalizer:
             )
 
     def _key_problem(self, row: Mapping[str, Any]) -> RowRejectedError:
-        """Which columns of the key have no plain value."""
+        """The error that names the columns of the key without a plain value."""
         if lacking := [name for name in self._key if row.get(name) is None]:
             return RowRejectedError(f"no value for {', '.join(lacking)}")
         nested = [name for name in self._key if isinstance(row[name], (dict, list))]
         return RowRejectedError(f"no plain value for {', '.join(nested)}")
 
     def without_excluded(self, row: Any) -> Any:
-        """A row, or what came in place of one, without the fields that no table may hold.
+        """A row, or anything sent in its place, without excluded and secret fields.
 
         Raises:
-            RowRejectedError: It is nested so deep that there is no telling what is in it.
+            RowRejectedError: It is nested too deep to find all fields.
         """
         for path in self._exclude:
             row = _without(row, path)
@@ -299,24 +300,24 @@ class RowNormalizer:
                 raise RowRejectedError("nested too deep to leave out its secrets") from None
         return row
 
-    def kept_aside(self, row: Any) -> Any:
-        """What of a rejected row may be kept."""
+    def rejected_form(self, row: Any) -> Any:
+        """A rejected row without excluded and secret fields; ``None`` if they cannot all be found."""
         try:
             return self.without_excluded(row)
         except RowRejectedError:
             return None
 
     def key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The values of the finished row's key; empty for a snapshot."""
+        """The values of a normalised row's key; empty for a snapshot."""
         return tuple(row[name] for name in self._key)
 
     def is_older(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-        """Whether ``row`` was updated before ``other``, so far as both say when."""
+        """Whether ``row`` was updated before ``other``; false if either has no time."""
         mine, others = _first_time(row, self._times), _first_time(other, self._times)
         return mine is not None and others is not None and mine < others
 
     def cursor(self, row: Mapping[str, Any]) -> datetime | None:
-        """The finished row's cursor value; ``None`` if it has none that is a time."""
+        """A normalised row's cursor value, UTC; ``None`` if it has none that is a time."""
         return _first_time(row, self._cursors)
 
 
@@ -332,7 +333,7 @@ def _first_time(row: Mapping[str, Any], paths: Sequence[tuple[str, ...]]) -> dat
 
 
 def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Paths of the fields of an endpoint that ``names`` keep out: ``email``, ``users.email``, ``attributes.email``.
+    """Paths of the fields of an endpoint that ``names`` exclude: ``email``, ``users.email``, ``attributes.email``.
 
     Raises:
         ConfigurationError: A column of the key is among them.
@@ -349,7 +350,7 @@ def excluded_fields(endpoint: Endpoint, names: Sequence[str]) -> list[tuple[str,
 
 
 def _without(value: Any, path: tuple[str, ...]) -> Any:
-    """``value`` without the field at ``path``, in each element where a list is on the way."""
+    """``value`` without the field at ``path``; lists on the way are searched element by element."""
     if isinstance(value, list):
         return [_without(element, path) for element in value]
     name, *rest = path
@@ -369,8 +370,8 @@ def _without_fields(value: Any, names: frozenset[str]) -> Any:
     return value
 
 
-def _normalise(row: dict[str, Any], path: tuple[str, ...]) -> None:
-    """Turns the time at ``path`` into a UTC timestamp; what is no time stays as it is."""
+def _to_utc_at(row: dict[str, Any], path: tuple[str, ...]) -> None:
+    """Turns the time at ``path`` into a UTC timestamp; any other value stays as it is."""
     for name in path[:-1]:
         inner = row.get(name)
         if not isinstance(inner, dict):

@@ -1,4 +1,4 @@
-"""What one sync is asked to do beyond reading what changed."""
+"""What a run can request of a sync beyond reading what changed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class SyncOptions:
     """How a sync reads.
 
     Attributes:
-        full_refresh: Every row that comes is loaded again, whatever the table holds.
-        updated_from: With ``updated_to``: of endpoints with a cursor, the rows with a value in this window are loaded
-            again, and nothing else of them; no cursor moves and no row is marked as deleted. UTC, included.
-        updated_to: The end of the window, UTC, included; open if ``None``.
-        endpoints: Names of the only endpoints to sync of those selected; empty for all.
+        full_refresh: Loads every row again, whatever the table holds.
+        updated_from: Start of a window, UTC, included; open if ``None``. With a window, endpoints with a cursor load
+            exactly the rows in it again; no cursor moves and no row is marked as deleted.
+        updated_to: End of the window, UTC, included; open if ``None``.
+        endpoints: Names of the endpoints to sync, among those selected; empty for all of them.
     """
 
     full_refresh: bool = False
@@ -46,7 +46,7 @@ class SyncOptions:
         )
 
 
-def parse_mode(
+def parse_sync_options(
     api: Api,
     *,
     full_refresh: bool = False,
@@ -54,24 +54,24 @@ def parse_mode(
     updated_to: str | None = None,
     endpoints: Sequence[str] = (),
 ) -> SyncOptions:
-    """A mode from what a person wrote.
+    """Options from a run's config.
 
     Raises:
-        ConfigurationError: A date is none, the window ends before it begins, or an endpoint is unknown.
+        ConfigurationError: A date cannot be parsed, the window ends before it starts, or an endpoint is unknown.
     """
-    begin, end = _moment("updated_from", updated_from), _moment("updated_to", updated_to)
-    if begin and end and begin > end:
+    start, end = _parse_time("updated_from", updated_from), _parse_time("updated_to", updated_to)
+    if start and end and start > end:
         raise ConfigurationError(f"updated_from ({updated_from}) is later than updated_to ({updated_to})")
-    if full_refresh and (begin or end):
+    if full_refresh and (start or end):
         raise ConfigurationError("full_refresh reads everything: leave updated_from and updated_to out")
     if unknown := sorted(set(endpoints) - set(api.by_name)):
         raise ConfigurationError(
             f"{api.name} has no endpoint {', '.join(unknown)}; there are {', '.join(sorted(api.by_name))}"
         )
-    return SyncOptions(full_refresh=full_refresh, updated_from=begin, updated_to=end, endpoints=frozenset(endpoints))
+    return SyncOptions(full_refresh=full_refresh, updated_from=start, updated_to=end, endpoints=frozenset(endpoints))
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
+def _parse_time(name: str, text: str | None) -> datetime | None:
     if not text:
         return None
     moment = to_utc(text)

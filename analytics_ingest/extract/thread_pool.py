@@ -1,4 +1,4 @@
-"""Threads that read from one API while the calling thread loads what they have read."""
+"""Threads that read the lists of one API while the calling thread loads the rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.extract.list_reader import PageResult
+    from analytics_ingest.extract.partition_queue import QueueState
     from analytics_ingest.http.rate_limit import Clock
 
 READ_AHEAD = 3_000
-"""Rows that may wait for the calling thread; then the threads wait."""
+"""Rows that may wait for the calling thread; above this, the threads wait."""
 READ_AHEAD_BYTES = 16 * 1024 * 1024
-"""Bytes of answers whose rows may wait for the calling thread; then the threads wait."""
+"""Bytes of responses whose rows may wait for the calling thread; above this, the threads wait."""
 GRACE = 5.0
-"""Seconds for which the end of a sync waits for requests that are still under way."""
+"""Seconds that the end of a sync waits for requests under way."""
 
 
 @dataclass(eq=False)
@@ -34,16 +35,16 @@ class _List:
 
     reader: EndpointReader
     steps: Iterator[PageResult | Pause]
-    admitted: bool
+    queue_state: QueueState
 
 
 class ReadPool:
     """Reads the lists of several endpoints at once, the endpoints in turn; each list is read by one thread at a time.
 
-    A list whose request is to be sent again later occupies no thread until then. If the failure may be the API's own
-    and not this list's, no more lists are begun meanwhile than there are threads, as more would fail too.
+    A list that pauses before a retry occupies no thread until then. If the failure may concern the whole API, no more
+    lists are started meanwhile than there are threads, as more would fail too.
 
-    Why not dlt's own extract workers: dlt drives every page of theirs through its pipe in the calling thread, which
+    Why not dlt's own extract workers: dlt moves each of their pages through its pipe in the calling thread, which
     costs more than the request. Here dlt gets batches of rows.
     """
 
@@ -52,8 +53,8 @@ class ReadPool:
 
         Args:
             threads: Lists read at once, at most.
-            halt: Called at the end, so that nothing is asked any more.
-            clock: The session's.
+            halt: Called at the end, so that no request is sent any more.
+            clock: The session's clock.
         """
         self._changed = threading.Condition()
         self._readers: deque[EndpointReader] = deque()
@@ -64,7 +65,7 @@ class ReadPool:
         # lists in a pause: when it is over, their number, whether the failure is the list's own
         self._paused: list[tuple[float, int, bool, _List]] = []
         self._number = count()
-        # those among them whose failure may be the API's, and whether a thread waits for the first
+        # how many of their failures may concern the whole API, and whether a thread waits for the first pause to end
         self._failing = 0
         self._is_watched = False
         self._halt = halt
@@ -81,17 +82,17 @@ class ReadPool:
             self._changed.notify_all()
         self._halt()
         for thread in self._threads:
-            # a thread in a long pause or an unanswered request is no reason to wait: it will find the session closed
+            # do not wait for a thread in a long pause or an unanswered request: it finds the session closed
             thread.join(GRACE / len(self._threads))
 
     def add(self, reader: EndpointReader) -> None:
-        """Has an endpoint read from now on."""
+        """Starts to read an endpoint."""
         with self._changed:
             self._readers.append(reader)
             self._changed.notify_all()
 
-    def book(self, *, until: Callable[[], bool]) -> None:
-        """Gives the readers what has come, in the calling thread, and waits for more, until there is enough.
+    def process_pages(self, *, until: Callable[[], bool]) -> None:
+        """Gives readers the pages that came, in the calling thread, and waits for more, until ``until`` is true.
 
         Raises:
             AuthenticationError: The API refused the key.
@@ -102,7 +103,7 @@ class ReadPool:
                 raise came
             reader, page = came
             rows = len(page.rows)
-            reader.book(page)
+            reader.process_page(page)
             with self._changed:
                 held_up = self._is_full
                 self._waiting_rows -= rows
@@ -112,12 +113,12 @@ class ReadPool:
 
     @property
     def _is_full(self) -> bool:
-        """Whether so much waits for the calling thread that the others wait."""
+        """Whether so much waits for the calling thread that the threads wait."""
         return self._waiting_rows > READ_AHEAD or self._waiting_bytes > READ_AHEAD_BYTES
 
     @property
     def has_more(self) -> bool:
-        """Whether something has come that is not booked yet."""
+        """Whether a page waits for the calling thread."""
         return not self._inbox.empty()
 
     def _work(self) -> None:
@@ -139,7 +140,7 @@ class ReadPool:
                 self._waiting_rows += len(page.rows)
                 self._waiting_bytes += page.size
             self._inbox.put((reader, page))
-            if (reader.admitted and not found.admitted) or (page.over and reader.holds_back):
+            if page.is_last and (reader.queue.state is not found.queue_state or reader.queue.has_late):
                 with self._changed:
                     self._changed.notify_all()
 
@@ -150,10 +151,10 @@ class ReadPool:
             self._changed.notify_all()
 
     def _next(self) -> _List | None:
-        """The list to read next, from its beginning or after a pause; ``None`` once the pool is closed."""
+        """The list to read next, from its start or after a pause; ``None`` once the pool is closed."""
         with self._changed:
             while not self._closed:
-                if found := self._resumed() or self._begun():
+                if found := self._resumed() or self._started():
                     return found
                 if not self._paused or self._is_watched:
                     self._changed.wait()
@@ -173,15 +174,15 @@ class ReadPool:
         self._failing -= not expected
         return found
 
-    def _begun(self) -> _List | None:
-        """A list that is begun now, of the endpoints in turn."""
+    def _started(self) -> _List | None:
+        """The list to start now, of the endpoints in turn."""
         if self._failing >= len(self._threads):
             return None
         for _ in range(len(self._readers)):
             reader = self._readers.popleft()
-            parent = reader.next_parent()
-            if not reader.exhausted:
+            partition = reader.queue.next()
+            if not reader.queue.is_exhausted:
                 self._readers.append(reader)
-            if parent:
-                return _List(reader, reader.read(parent, stopped=lambda: self._closed), reader.admitted)
+            if partition:
+                return _List(reader, reader.read(partition, stopped=lambda: self._closed), reader.queue.state)
         return None

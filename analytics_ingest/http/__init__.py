@@ -1,1 +1,1 @@
-"""One request and one page: session, limits, retries, paginator, selector. Knows dlt, not Dagster."""
+"""Requests pages: session, limits, retries, paginators and selectors. Imports dlt, not Dagster."""

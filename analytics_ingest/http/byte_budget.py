@@ -1,4 +1,4 @@
-"""Bounds the bytes of all answers that are in memory at once."""
+"""Limits the bytes of all responses that are in memory at once."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import threading
 import time
 from itertools import count
 
-STALL = 5.0
-"""Seconds without any change after which the oldest claim that is still reading goes on over the limit."""
+STALL_SECONDS = 5.0
+"""Seconds without any change after which the oldest claim that is still reading may exceed the limit."""
 
 
 class BudgetClosedError(OSError):
-    """The budget was closed while a claim waited for bytes, or before."""
+    """The budget is closed."""
 
 
 class ByteBudget:
-    """A number of bytes that the answers in memory share.
+    """A number of bytes that the responses in memory share.
 
-    The oldest claim never waits, so an answer larger than the whole budget can be read, one at a time. A claim that
-    was read counts until it is released. If whoever must release it waits itself, the oldest claim that is still
-    reading goes on after ``STALL`` seconds.
+    The oldest claim never waits, so that responses larger than the whole budget can be read, one at a time. A claim
+    counts until it is released, also when its body is read. If the threads that must release claims wait for bytes
+    themselves, the oldest claim that is still reading continues after ``STALL_SECONDS``.
     """
 
     def __init__(self, limit: int) -> None:
-        """Opens a budget of ``limit`` bytes."""
+        """Creates a budget of ``limit`` bytes."""
         self._limit = limit
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -37,11 +37,11 @@ class ByteBudget:
 
     @property
     def held(self) -> int:
-        """Bytes that claims hold now."""
+        """Bytes of all claims."""
         return self._held
 
     def claim(self) -> Claim:
-        """A claim of an answer whose body is about to be read.
+        """A claim for a response whose body is about to be read.
 
         Raises:
             BudgetClosedError: The budget is closed.
@@ -51,8 +51,8 @@ class ByteBudget:
             self._reading.add(claim.number)
             return claim
 
-    def claim_now(self, size: int) -> Claim | None:
-        """A claim of an answer of ``size`` bytes whose body was read by now; ``None`` if there is no room for it.
+    def try_claim(self, size: int) -> Claim | None:
+        """A claim for a response whose ``size`` bytes are read already; ``None`` if they exceed the limit.
 
         Raises:
             BudgetClosedError: The budget is closed.
@@ -65,7 +65,7 @@ class ByteBudget:
             return claim
 
     def close(self) -> None:
-        """Ends all waits and releases all claims."""
+        """Releases all claims, and makes those that wait fail."""
         with self._changed:
             self._closed = True
             self._claims.clear()
@@ -73,24 +73,24 @@ class ByteBudget:
             self._held = 0
             self._changed.notify_all()
 
-    def take(self, claim: Claim, size: int, *, wait: bool) -> bool:
-        """Adds bytes to a claim if they are within the limit, or once they are; gives whether it did."""
+    def add(self, claim: Claim, size: int, *, wait: bool) -> bool:
+        """Adds bytes to a claim, and gives whether it did: without ``wait`` only if they are within the limit."""
         with self._lock:
-            if not self._may_take(claim, size):
+            if not self._may_add(claim, size):
                 if not wait:
                     return False
                 self._wait(claim, size)
-            self._refuse_closed()
+            self._check_open()
             self._add(claim, size)
             return True
 
     def end_reading(self, claim: Claim) -> None:
-        """Reports that a claim takes no more bytes."""
+        """Reports that no more bytes will be added to a claim."""
         with self._lock:
             self._reading.discard(claim.number)
 
     def release(self, claim: Claim) -> None:
-        """Gives a claim's bytes back."""
+        """Removes a claim and its bytes."""
         with self._lock:
             if self._claims.pop(claim.number, None) is None:
                 return
@@ -100,12 +100,12 @@ class ByteBudget:
             if self._waiting:
                 self._changed.notify_all()
 
-    def _refuse_closed(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise BudgetClosedError("the sync has ended")
 
     def _new_claim(self) -> Claim:
-        self._refuse_closed()
+        self._check_open()
         claim = Claim(self, next(self._numbers))
         self._claims[claim.number] = claim
         return claim
@@ -124,55 +124,55 @@ class ByteBudget:
 
     def _wait_for(self, claim: Claim, size: int) -> None:
         seen, since = self._changes, time.monotonic()
-        while not self._may_take(claim, size):
+        while not self._may_add(claim, size):
             if self._changes != seen:
                 seen, since = self._changes, time.monotonic()
-            left = since + STALL - time.monotonic()
-            if left <= 0:
+            remaining = since + STALL_SECONDS - time.monotonic()
+            if remaining <= 0:
                 if claim.number == min(self._reading):
                     return
                 since = time.monotonic()
                 continue
-            self._changed.wait(left)
+            self._changed.wait(remaining)
 
-    def _may_take(self, claim: Claim, size: int) -> bool:
+    def _may_add(self, claim: Claim, size: int) -> bool:
         if self._closed or self._held + size <= self._limit:
             return True
-        # claims are numbered and kept in their order
+        # the dictionary keeps claims in the order of their numbers
         return next(iter(self._claims)) == claim.number
 
 
 class Claim:
-    """The bytes of one answer within a ``ByteBudget``."""
+    """The bytes of one response within a ``ByteBudget``."""
 
     __slots__ = ("_budget", "number", "size")
 
     def __init__(self, budget: ByteBudget, number: int) -> None:
-        """Made by ``ByteBudget.claim``."""
+        """Called by ``ByteBudget``."""
         self._budget = budget
         self.number = number
         self.size = 0
 
-    def take_now(self, size: int) -> bool:
-        """Adds ``size`` bytes if there is room for them; gives whether there was.
+    def try_add(self, size: int) -> bool:
+        """Adds ``size`` bytes if they are within the limit, and gives whether it did.
 
         Raises:
-            BudgetClosedError: The budget was closed.
+            BudgetClosedError: The budget is closed.
         """
-        return self._budget.take(self, size, wait=False)
+        return self._budget.add(self, size, wait=False)
 
-    def take(self, size: int) -> None:
-        """Adds ``size`` bytes once there is room for them.
+    def add(self, size: int) -> None:
+        """Adds ``size`` bytes as soon as they are within the limit.
 
         Raises:
-            BudgetClosedError: The budget was closed.
+            BudgetClosedError: The budget is closed.
         """
-        self._budget.take(self, size, wait=True)
+        self._budget.add(self, size, wait=True)
 
     def end_reading(self) -> None:
-        """Reports that the answer was read to its end; its bytes still count."""
+        """Reports that the response was read to its end; its bytes still count."""
         self._budget.end_reading(self)
 
     def release(self) -> None:
-        """Gives the bytes back; more than once does nothing."""
+        """Removes the claim and its bytes. Further calls do nothing."""
         self._budget.release(self)

@@ -1,4 +1,4 @@
-"""Asking one endpoint over the API's session, with dlt's auth and paginator and the selector as declared."""
+"""Requests the pages of one endpoint over the API's session, with dlt's auth and paginators."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from dlt.sources.rest_api.typing import AuthConfig
 
     from analytics_ingest.apis.model import Endpoint
-    from analytics_ingest.http.session import ApiSession, Meter, Pause
+    from analytics_ingest.http.meter import Meter
+    from analytics_ingest.http.session import ApiSession, Pause
 
 
 @dataclass(frozen=True)
 class RawPage:
-    """One page: what the selector gives of it, the bytes of its answer, and the paginator as it stands after it."""
+    """One page as sent.
+
+    Attributes:
+        rows: The selected rows.
+        size: Bytes of the response, decoded.
+        paginator: The paginator, in its state after this page.
+    """
 
     rows: list[Any]
     size: int
@@ -31,18 +38,19 @@ class RawPage:
 
 
 class EndpointClient:
-    """One endpoint, ready to be asked, from several threads at once if need be.
+    """Requests the lists of one endpoint, page by page. Several threads may share it.
 
-    Why not dlt's ``RESTClient``: what it does beside the paginators is a third of our part of a request.
+    Why not dlt's ``RESTClient``: apart from its paginators, which are used here, it does a third of the work of a
+    request.
     """
 
     def __init__(self, endpoint: Endpoint, session: ApiSession, *, limit: int | None, meter: Meter) -> None:
-        """Prepares the asking of an endpoint; sends nothing.
+        """Compiles the selector and signs the headers; sends nothing.
 
         Args:
-            endpoint: What to ask for.
+            endpoint: The endpoint.
             session: The API's session.
-            limit: Rows to ask for per page; ``None`` if the API has no such parameter.
+            limit: Rows to request per page; ``None`` if the API has no such parameter.
             meter: Counts requests, retries and seconds waited.
         """
         self._endpoint = endpoint
@@ -50,11 +58,11 @@ class EndpointClient:
         self._limit = limit
         self._meter = meter
         self._base = str(session.settings.base_url).rstrip("/")
-        given = endpoint.parents.params if endpoint.parents else ()
-        own_key = tuple(name for name in endpoint.primary_key if name not in given)
-        self._selector = RowSelector(endpoint.data_selector, record_key=own_key, otherwise=endpoint.fallback_selector)
-        standard = {**requests.utils.default_headers(), "Accept-Encoding": ACCEPT_ENCODING}
-        signed: Any = Request(self._base, {}, {**standard, **session.api.headers})
+        params = endpoint.parents.params if endpoint.parents else ()
+        own_key = tuple(name for name in endpoint.primary_key if name not in params)
+        self._selector = RowSelector(endpoint.data_selector, record_key=own_key, fallback=endpoint.fallback_selector)
+        defaults = {**requests.utils.default_headers(), "Accept-Encoding": ACCEPT_ENCODING}
+        signed: Any = Request(self._base, {}, {**defaults, **session.api.headers})
         auth = create_auth(auth_config(session))
         if auth:
             auth(signed)
@@ -63,25 +71,25 @@ class EndpointClient:
     def pages(
         self, path: str, params: Mapping[str, Any], *, known_status: int | None = None
     ) -> Generator[RawPage | Pause, None, None]:
-        """The pages at ``path``, one request each, and the pauses before a request is sent again.
+        """Yields the pages of the list at ``path``, one request each, and the pauses before a request is retried.
 
         Args:
-            path: The endpoint's path with the parent's values in it, percent-encoded.
-            params: Query parameters, without those of paging.
-            known_status: The code that the path answered at the last sync, which is not retried.
+            path: The endpoint's path with its values filled in, percent-encoded.
+            params: Query parameters other than those of the paginator.
+            known_status: The code that the path answered at the last sync: it is not retried.
 
         Raises:
             AuthenticationError: The API refused the key.
-            ReadError: A page did not come, or not as declared.
+            ReadError: A page could not be read, or is not as declared.
         """
-        # in dlt's terms, as its paginators change it from page to page
+        # dlt's paginators change a request of requests from page to page
         request = requests.Request("GET", self._base + path, params=dict(params))
         paginator = GuardedPaginator(
             self._endpoint.paginator, limit=self._limit, max_pages=self._session.settings.max_pages
         )
         paginator.init_request(request)
         while True:
-            answer = yield from self._session.send(
+            response = yield from self._session.send(
                 Request(str(request.url), request.params, self._headers),
                 meter=self._meter,
                 select=self._selector.select,
@@ -89,18 +97,18 @@ class EndpointClient:
                 known_status=known_status,
             )
             try:
-                paginator.update_state(answer)
+                paginator.update_state(response)
                 paginator.update_request(request)
-                yield RawPage(answer.rows, answer.size, paginator)
+                yield RawPage(response.rows, response.size, paginator)
             finally:
-                # by now the rows have been handed on, or nobody wants them
-                answer.release()
+                # the caller has processed the page, or stopped reading
+                response.release()
             if not paginator.has_next_page:
                 return
 
 
 def auth_config(session: ApiSession) -> AuthConfig:
-    """The API's auth in dlt's terms, with the key from the settings."""
+    """The API's auth as dlt's ``AuthConfig``, with the key from the settings."""
     declared = session.api.auth
     secret = session.settings.api_key.get_secret_value()
     return cast("AuthConfig", {**declared, "token" if declared["type"] == "bearer" else "api_key": secret})

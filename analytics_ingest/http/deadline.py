@@ -1,4 +1,4 @@
-"""Ends a request whose answer is not complete at its deadline, in whichever phase it is."""
+"""Ends requests whose response is incomplete at its deadline: in the TLS handshake, the head or the body."""
 
 from __future__ import annotations
 
@@ -14,98 +14,98 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_serving = threading.local()
-"""The request that each thread sends."""
+_current = threading.local()
+"""The ``deadline`` of the request that each thread sends."""
 
 
 class Deadline:
-    """The time by which one request must be answered; made by ``Watchdog.watch``."""
+    """The time at which one request is ended if its response is incomplete; created by ``Watchdog.watch``."""
 
-    __slots__ = ("_handle", "_lock", "_orphan", "_over", "at", "expired")
+    __slots__ = ("_deferred", "_handle", "_is_over", "_lock", "at", "expired")
 
     def __init__(self, seconds: float, lock: threading.RLock) -> None:
         self._lock = lock
         self._handle: socket.socket | None = None
-        self._orphan: socket.socket | None = None
-        self._over = False
+        self._deferred: socket.socket | None = None
+        self._is_over = False
         self.at = time.monotonic() + seconds
         self.expired = False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stops the clock while the request waits for something else than the server."""
-        left = self.at - time.monotonic()
+        """Stops the clock while the request waits for something other than the server."""
+        remaining = self.at - time.monotonic()
         self.at = math.inf
         try:
             yield
         finally:
-            self.at = time.monotonic() + left
+            self.at = time.monotonic() + remaining
 
-    def serve(self, handle: socket.socket) -> None:
-        """Notes the connection that the request uses, which ends at once if the deadline has passed."""
+    def attach(self, handle: socket.socket) -> None:
+        """Sets the connection that the request uses, and shuts it down at once if the deadline has passed."""
         with self._lock:
             self._handle = handle
             if self.expired:
                 _shut_down(handle)
 
-    def keep(self, handle: socket.socket) -> bool:
-        """Keeps the handle of a connection that was closed before the body was read, until the request is over.
+    def defer_close(self, handle: socket.socket) -> bool:
+        """Defers the close of a connection, which may happen before its body is read, until the request is over.
 
         Returns:
-            Whether it is the request's: this thread may also close another one's that is garbage.
+            Whether the handle is the request's. The garbage collector may close other connections in this thread.
         """
         with self._lock:
             if handle is not self._handle:
                 return False
-            former, self._orphan = self._orphan, handle
-        if former is not None:
-            former.close()
+            previous, self._deferred = self._deferred, handle
+        if previous is not None:
+            previous.close()
         return True
 
     def expire(self) -> None:
-        """Ends the request: its connection reads and writes no more."""
+        """Ends the request, unless it is over: its connection is shut down."""
         with self._lock:
-            if self._over:
+            if self._is_over:
                 return
             self.expired = True
             if self._handle is not None:
                 _shut_down(self._handle)
 
     def end(self) -> None:
-        """Reports that the request is over. Its connection may serve another one now."""
+        """Reports that the request is over: its connection may serve another one."""
         with self._lock:
-            self._over = True
+            self._is_over = True
             self._handle = None
-        if self._orphan is not None:
-            self._orphan.close()
+        if self._deferred is not None:
+            self._deferred.close()
 
 
 def _shut_down(handle: socket.socket) -> None:
-    """Ends what a connection reads and writes, from any thread."""
-    # closed by now
+    """Ends the reads and writes of a connection in any thread."""
+    # it may be closed already
     with suppress(OSError):
         handle.shutdown(socket.SHUT_RDWR)
 
 
 class _Watched:
-    """What a connection adds: a second handle on its socket, by which another thread can shut it down.
+    """Adds a second handle on a connection's socket, so that another thread can shut it down.
 
-    urllib3 keeps the socket to itself until the TLS handshake is over.
+    urllib3 gives no access to the socket before the TLS handshake is over.
     """
 
     _handle: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
-        made: socket.socket = super()._new_conn()  # type: ignore[misc]
-        self._handle = made.dup()
-        if deadline := getattr(_serving, "deadline", None):
-            deadline.serve(self._handle)
-        return made
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
+        self._handle = connected.dup()
+        if deadline := getattr(_current, "deadline", None):
+            deadline.attach(self._handle)
+        return connected
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        deadline = getattr(_serving, "deadline", None)
+        deadline = getattr(_current, "deadline", None)
         if deadline and self._handle is not None:
-            deadline.serve(self._handle)
+            deadline.attach(self._handle)
         super().request(*args, **kwargs)  # type: ignore[misc]
 
     def close(self) -> None:
@@ -113,9 +113,9 @@ class _Watched:
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        deadline = getattr(_serving, "deadline", None)
-        # http.client closes a connection that serves once as soon as the head is there
-        if not (deadline and deadline.keep(handle)):
+        deadline = getattr(_current, "deadline", None)
+        # http.client closes a connection without keep-alive as soon as it has read the head
+        if not (deadline and deadline.defer_close(handle)):
             handle.close()
 
 
@@ -128,30 +128,30 @@ class WatchedHTTPSConnection(_Watched, HTTPSConnection):
 
 
 class Watchdog:
-    """One thread that ends the requests of a transport that are past their deadline.
+    """A thread that ends the requests of a transport at their deadlines.
 
-    Why not a socket's timeout: that starts anew with each byte, so a server that sends one now and then is never
-    done, in the head, in the body or in the TLS handshake.
+    Why not a socket's timeout: each byte restarts it, so a server that sends a byte now and then would never be timed
+    out.
     """
 
     def __init__(self, seconds: float) -> None:
         """Starts no thread.
 
         Args:
-            seconds: Time for one answer.
+            seconds: Seconds that a response may take.
         """
         self._seconds = seconds
         self._tick = min(1.0, seconds / 10)
         self._deadlines: dict[int, Deadline] = {}
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        # of all deadlines: each holds it for an instant; the garbage collector may close a connection at any of these
+        # shared by all deadlines; reentrant, as the garbage collector may close a connection while it is held
         self._lock = threading.RLock()
 
     def watch(self) -> Deadline:
-        """The deadline of the request that this thread sends next; ``end`` it with the answer."""
+        """Starts the deadline of the request that this thread sends next; call ``end`` when it is over."""
         deadline = Deadline(self._seconds, self._lock)
-        _serving.deadline = self._deadlines[id(deadline)] = deadline
+        _current.deadline = self._deadlines[id(deadline)] = deadline
         if self._thread is None:
             self._start()
         if self._closed.is_set():
@@ -159,18 +159,18 @@ class Watchdog:
         return deadline
 
     def end(self, deadline: Deadline) -> None:
-        """Watches a request no more."""
+        """Stops watching a request."""
         deadline.end()
-        _serving.deadline = None
+        _current.deadline = None
         self._deadlines.pop(id(deadline), None)
 
     @property
     def is_closed(self) -> bool:
-        """Whether requests end at once, as nobody waits for them any more."""
+        """Whether the watchdog is closed, and requests are ended at once."""
         return self._closed.is_set()
 
     def close(self) -> None:
-        """Ends all requests, and the thread."""
+        """Ends all requests and the thread."""
         self._closed.set()
         for deadline in list(self._deadlines.values()):
             deadline.expire()

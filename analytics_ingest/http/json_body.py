@@ -1,4 +1,4 @@
-"""JSON as APIs send it: read strictly, and leniently where that fails."""
+"""Parses JSON bodies: strictly with orjson, and leniently where that fails or would lose digits."""
 
 from __future__ import annotations
 
@@ -10,51 +10,55 @@ from typing import Any
 import orjson
 
 ESCAPE = re.compile(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-"""A backslash, a surrogate pair, or a surrogate without the other one of its pair, whichever comes first."""
-LONE_SURROGATE = len(r"\ud83d")
+"""An escaped backslash, a surrogate pair, or a lone surrogate. The first two are matched so that neither is split."""
+LONE_SURROGATE_LENGTH = len(r"\ud83d")
 REPLACEMENT = r"\ufffd"
 """The escape of U+FFFD, Unicode's replacement character."""
 MAX_DIGITS = 4_300
-"""Digits of a whole number that Python converts by default."""
-LONG = 19
-"""Digits of a whole number that may be beyond 64 bits: orjson reads it as a double, which loses digits."""
-DIGITS = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
-"""Translates every digit to 0, and every other byte to a blank."""
+"""Digits of an integer that Python converts by default."""
+LONG_DIGITS = 19
+"""Digits of the shortest integer that may be beyond 64 bits: orjson reads such an integer as a double."""
+DIGITS_TO_ZERO = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
+"""Translates each digit to 0, and each other byte to a blank."""
 LONG_NUMBER = re.compile(rb"(?:^|[\s:\[,])(?:-[0-9]{19,}|[0-9]{20,})(?=[\s,\]}]|$)")
-"""Such a number in a body. orjson reads whole numbers from -2^63 to 2^64 - 1."""
-AROUND = 40
-"""Characters that an error shows before and after the place."""
+"""An integer that may be outside orjson's range, -2^63 to 2^64 - 1."""
+EXCERPT_RADIUS = 40
+"""Characters that an error shows before and after its position."""
 
 
 class MalformedJSONError(ValueError):
-    """A body that a lenient reader cannot parse either.
+    """A body that is not valid JSON, even for the lenient parser.
 
     Attributes:
-        reason: Why, in Python's words.
-        place: Where, in characters from the beginning.
-        is_complete: Whether the body begins and ends like JSON; if not it was cut off, or is something else.
-        near: The text around the place.
+        reason: The reason, in the words of Python's parser.
+        position: The position of the error, in characters from the start.
+        is_complete: Whether the body starts and ends like JSON. If not, it was cut off or is not JSON at all.
+        near: The text around the position.
     """
 
-    def __init__(self, reason: str, *, place: int, is_complete: bool, near: str) -> None:
+    def __init__(self, reason: str, *, position: int, is_complete: bool, near: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.place = place
+        self.position = position
         self.is_complete = is_complete
         self.near = near
 
 
 def parse_json(content: bytes) -> Any:
-    """The value that a body holds.
+    """The value of a JSON body.
 
-    Bytes that are not valid in its encoding, and surrogates without the other one of their pair, become U+FFFD. A byte
-    order mark, UTF-16 and UTF-32 are read, and so are control characters within text. Whole numbers have all their
-    digits. ``NaN``, ``Infinity``, ``-Infinity``, numbers beyond a double and whole numbers of more than 4,300 digits
-    are taken as text.
+    The lenient parser accepts:
+
+    - invalid bytes and lone surrogates, which become U+FFFD,
+    - a byte order mark, UTF-16 and UTF-32,
+    - control characters within text.
+
+    Integers keep all their digits. ``NaN``, ``Infinity``, ``-Infinity``, numbers outside the range of a double and
+    integers of more than 4,300 digits become text.
 
     Raises:
-        MalformedJSONError: It is not JSON.
-        RecursionError: It is nested too deep to be read.
+        MalformedJSONError: The body is not valid JSON.
+        RecursionError: The body is nested too deep.
     """
     try:
         value = orjson.loads(content)
@@ -64,8 +68,8 @@ def parse_json(content: bytes) -> Any:
 
 
 def _has_long_number(content: bytes) -> bool:
-    # the regular expression alone takes longer than to parse the body
-    return b"0" * LONG in content.translate(DIGITS) and LONG_NUMBER.search(content) is not None
+    # the translation is fast; the regular expression alone takes longer than parsing
+    return b"0" * LONG_DIGITS in content.translate(DIGITS_TO_ZERO) and LONG_NUMBER.search(content) is not None
 
 
 def _parse_leniently(content: bytes) -> Any:
@@ -74,14 +78,14 @@ def _parse_leniently(content: bytes) -> Any:
         return json.loads(text, strict=False, parse_constant=str, parse_int=_integer, parse_float=_float)
     except json.JSONDecodeError as error:
         trimmed = text.strip()
-        begins_and_ends = trimmed.startswith(("{", "[")) and trimmed.endswith(("}", "]"))
-        # a cut behind an inner bracket is found at the end; of an unterminated string Python gives the beginning
+        looks_complete = trimmed.startswith(("{", "[")) and trimmed.endswith(("}", "]"))
+        # Python reports a body that is cut off at its end, but an unterminated string at the string's start
         is_cut_off = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         raise MalformedJSONError(
             error.msg,
-            place=error.pos,
-            is_complete=begins_and_ends and not is_cut_off,
-            near=text[max(0, error.pos - AROUND) : error.pos + AROUND],
+            position=error.pos,
+            is_complete=looks_complete and not is_cut_off,
+            near=text[max(0, error.pos - EXCERPT_RADIUS) : error.pos + EXCERPT_RADIUS],
         ) from None
 
 
@@ -95,4 +99,4 @@ def _float(digits: str) -> float | str:
 
 
 def _replaced(match: re.Match[str]) -> str:
-    return REPLACEMENT if len(match[0]) == LONE_SURROGATE else match[0]
+    return REPLACEMENT if len(match[0]) == LONE_SURROGATE_LENGTH else match[0]

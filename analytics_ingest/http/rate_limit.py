@@ -1,4 +1,4 @@
-"""When a request may leave: slots in flight, requests per minute, and the pauses that a server asks for."""
+"""Limits when a request may be sent: requests in flight, requests per minute, and the pause after a 429."""
 
 from __future__ import annotations
 
@@ -19,67 +19,73 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clock:
-    """Time as the session sees it, so that tests can fake it."""
+    """The clock of a session, so that tests can fake time."""
 
     now: Callable[[], float] = time.time
     """UTC epoch seconds."""
     sleep: Callable[[float], None] = time.sleep
 
     def wait(self, changed: threading.Condition, seconds: float) -> None:
-        """Waits for a condition, which the caller holds, to be notified of; for so many seconds at most."""
+        """Waits until a condition, which the caller holds, is notified; at most so many seconds."""
         changed.wait(seconds)
 
 
 def rate_limiter(requests_per_minute: int) -> Limiter:
-    """A limiter that spreads requests over the minute: a burst of a minute's worth would itself be refused."""
+    """A limiter that spreads requests over the minute: servers refuse a burst of a minute's worth."""
     burst = max(1, requests_per_minute // 60)
     return Limiter(Rate(burst, round(60_000 * burst / requests_per_minute)), buffer_ms=1)
 
 
-@dataclass(eq=False)
 class RequestTicket:
-    """One request's claim on the gate, from its first try to its last; ``limited`` counts its own 429s."""
-
-    limited: int = 0
+    """Identifies one request to the throttle, from its first attempt to its last."""
 
 
 class RequestThrottle:
-    """One API's gate. A 429 closes it for everyone; the request that met it probes, the others wait.
+    """Limits the requests of one API, shared by all threads.
 
-    It is closed at first: the first request shows whether the key is accepted before others follow. A request
-    that waits holds no slot.
+    A request takes a slot while it is in flight; a request that waits holds none. The throttle is in one of three
+    states::
+
+        open      requests are sent as slots and the rate per minute allow
+        on trial  one request, the trial, is being sent or retried; the others wait
+        paused    no request is sent; the next one that is ready becomes the trial
+
+        open      -- a 429 -->                        on trial: that request is the trial
+        on trial  -- the trial gets a response -->    open
+        on trial  -- another 429 -->                  on trial
+        on trial  -- the trial is given up -->        paused
+
+    A throttle starts paused, so that the first request shows whether the key is accepted before others follow.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._changed = threading.Condition()
         self._slots = settings.max_in_flight
-        self._closed = True
-        self._starting = True
+        self._is_open = False
+        self._is_starting = True
         self._pauses = 0
-        self._prober: RequestTicket | None = None
-        self._refused: IngestError | None = None
+        self._trial: RequestTicket | None = None
+        self._shut_by: IngestError | None = None
         limit = settings.requests_per_minute
         self._limiter = rate_limiter(limit) if limit else None
 
     @contextmanager
     def slot(self, ticket: RequestTicket) -> Iterator[int]:
-        """Holds one of the API's slots, once there is one and the gate is open for ``ticket``.
-
-        Gives the number of pauses there have been so far.
+        """Waits until ``ticket`` may be sent, and holds a slot; gives the number of pauses so far.
 
         Raises:
-            IngestError: Nothing is let out any more.
+            IngestError: The throttle is shut.
         """
         if self._limiter:
             with self._changed:
-                self._changed.wait_for(lambda: self._open_for(ticket))
+                self._changed.wait_for(lambda: self._admits(ticket))
             self._limiter.try_acquire("request")
         with self._changed:
-            self._changed.wait_for(lambda: self._refused or (self._slots > 0 and self._open_for(ticket)))
-            if self._refused:
-                raise self._refused
-            if self._closed:
-                self._prober = ticket
+            self._changed.wait_for(lambda: self._shut_by or (self._slots > 0 and self._admits(ticket)))
+            if self._shut_by:
+                raise self._shut_by
+            if not self._is_open:
+                self._trial = ticket
             self._slots -= 1
             pauses = self._pauses
         try:
@@ -89,58 +95,57 @@ class RequestThrottle:
                 self._slots += 1
                 self._changed.notify_all()
 
-    def pause_for(self, ticket: RequestTicket, *, left_after: int) -> bool:
-        """Reports that the server told ``ticket`` to slow down. True if it is this request's turn to probe.
+    def pause(self, ticket: RequestTicket, *, pauses_seen: int) -> bool:
+        """Reports a 429, and gives whether ``ticket`` is the trial from now on.
 
         Args:
-            ticket: The request, which was sent when there had been ``left_after`` pauses. If there was another
-                one since, its 429 tells nothing new.
-            left_after: What ``slot`` gave.
+            ticket: The request. It does not become the trial if another request has paused the throttle since it was
+                sent: then its 429 repeats what is known.
+            pauses_seen: The number that ``slot`` gave.
         """
         with self._changed:
-            if self._prober is not ticket and (self._closed or left_after != self._pauses):
+            if self._trial is not ticket and (not self._is_open or pauses_seen != self._pauses):
                 return False
             self._pauses += 1
-            self._closed = True
-            self._starting = False
-            self._prober = ticket
+            self._is_open = self._is_starting = False
+            self._trial = ticket
             return True
 
     def resume(self, ticket: RequestTicket) -> None:
-        """Reports that the server answered ``ticket``: if it was the probe, everyone may go on."""
+        """Reports a response other than 401 and 429: if ``ticket`` is the trial, all requests may be sent."""
         with self._changed:
-            if self._prober is ticket:
-                self._closed = self._starting = False
-                self._prober = None
+            if self._trial is ticket:
+                self._is_open, self._is_starting = True, False
+                self._trial = None
                 self._changed.notify_all()
 
     def no_response(self, ticket: RequestTicket) -> None:
-        """Reports that ``ticket`` got no answer. As the first request of all, it holds up the others no longer."""
-        if self._starting:
+        """Reports that ``ticket`` got no response. After the first request, the others stop waiting."""
+        if self._is_starting:
             self.resume(ticket)
 
     def shut(self, error: IngestError) -> None:
-        """Lets nothing out any more: the API refused the key, or the sync has ended."""
+        """Makes every request fail with ``error`` from now on: the API refused the key, or the sync has ended."""
         with self._changed:
-            self._refused = error
+            self._shut_by = error
             self._changed.notify_all()
 
-    def waits_for(self, ticket: RequestTicket) -> bool:
-        """Whether every other request waits until ``ticket`` is answered."""
+    def is_trial(self, ticket: RequestTicket) -> bool:
+        """Whether all other requests wait for ``ticket``."""
         with self._changed:
-            return self._prober is ticket
+            return self._trial is ticket
 
-    def give_back(self, ticket: RequestTicket) -> None:
-        """Reports that ``ticket`` is done. If it was the probe, the next request that waits takes its place."""
+    def release(self, ticket: RequestTicket) -> None:
+        """Reports that ``ticket`` is done. If it was the trial, the next waiting request takes its place."""
         with self._changed:
-            if self._prober is ticket:
-                self._prober = None
+            if self._trial is ticket:
+                self._trial = None
                 self._changed.notify_all()
 
-    def dispose(self) -> None:
-        """Ends the limiter's own thread."""
+    def close(self) -> None:
+        """Stops the limiter's thread."""
         if self._limiter:
             self._limiter.close()
 
-    def _open_for(self, ticket: RequestTicket) -> bool:
-        return not self._closed or self._prober is None or self._prober is ticket
+    def _admits(self, ticket: RequestTicket) -> bool:
+        return self._is_open or self._trial is None or self._trial is ticket

@@ -1,1 +1,1 @@
-"""When, and with what guarantees: assets and jobs. The only layer that knows Dagster."""
+"""Dagster's part: assets, checks, jobs, schedules, sensors, executors. The layers below do not import Dagster."""

@@ -1,4 +1,4 @@
-"""Freshness: how old each table may be, and the sensor that syncs those that are too old, and no others."""
+"""Freshness policies, and the sensor that syncs only assets that are late, stale or never materialised."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from dagster import (
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import profile_or_neutral
 from analytics_ingest.orchestrate.default_status import sensor_status
-from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, look_for_dead_runs
+from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, poll_dead_runs
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
 
 SENSOR = "freshness_sensor"
 CAUSE = "freshness"
-FIRST_PAUSE = timedelta(minutes=15)
-"""After a run that failed an asset is not requested for so long; each failure in a row doubles it."""
-LONGEST_PAUSE = timedelta(days=1)
-FAILURES_SEEN = 50
-"""Failed runs of the sensor that are looked at: more in a row would not make the pause longer."""
+FIRST_BACKOFF = timedelta(minutes=15)
+"""The back-off of an asset after a failed run; each failure in a row doubles it."""
+LONGEST_BACKOFF = timedelta(days=1)
+MAX_FAILURES = 50
+"""Failed runs of the sensor that are counted: more in a row would not make the back-off longer."""
 
 
 class Configured(AutomationCondition[AssetKey]):
@@ -45,58 +45,58 @@ class Configured(AutomationCondition[AssetKey]):
 
     @property
     def name(self) -> str:
-        """What the Dagster UI calls the condition."""
+        """The condition's name in the Dagster UI."""
         return "API is configured"
 
     def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
-        """All of the asset, or nothing."""
+        """The asset if the condition holds, else an empty subset."""
         api = APIS[context.key.path[0]]
-        look_for_dead_runs(context.asset_graph_view.instance, api.name)
+        poll_dead_runs(context.asset_graph_view.instance, api.name)
         holds = not not_configured(profile_or_neutral(api))
         return AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
 
 
 class NotFailingAgain(AutomationCondition[AssetKey]):
-    """Whether the asset's last runs did not fail, or long enough ago."""
+    """Whether the asset's back-off after failed runs is over, or there is none."""
 
     @property
     def name(self) -> str:
-        """What the Dagster UI calls the condition."""
+        """The condition's name in the Dagster UI."""
         return "did not fail just now"
 
     def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
-        """All of the asset, or nothing."""
+        """The asset if the condition holds, else an empty subset."""
         if context.candidate_subset.is_empty:
             return AutomationResult(context, context.get_empty_subset())
-        pause = paused_until(context.asset_graph_view.instance, context.key)
-        holds = pause is None or context.evaluation_time >= pause
+        until = backoff_until(context.asset_graph_view.instance, context.key)
+        holds = until is None or context.evaluation_time >= until
         return AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
 
 
-def paused_until(instance: DagsterInstance, key: AssetKey) -> datetime | None:
-    """When the asset may be requested again after its failures since it was last materialised; ``None``: at once."""
+def backoff_until(instance: DagsterInstance, key: AssetKey) -> datetime | None:
+    """End of the back-off after the asset's failures since it was last materialised, UTC; ``None`` without failures."""
     event = instance.get_latest_materialization_event(key)
     since = datetime.fromtimestamp(event.timestamp, tz=UTC) if event else None
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={CAUSE_TAG: CAUSE}, created_after=since)
     ends = [
         record.end_time or record.create_timestamp.timestamp()
-        for record in instance.get_run_records(failed, limit=FAILURES_SEEN)
+        for record in instance.get_run_records(failed, limit=MAX_FAILURES)
         if key in (record.dagster_run.asset_selection or ())
     ]
     if not ends:
         return None
-    pause = backoff(len(ends), first=FIRST_PAUSE.total_seconds(), longest=LONGEST_PAUSE.total_seconds())
-    return datetime.fromtimestamp(max(ends) + pause, tz=UTC)
+    seconds = backoff(len(ends), first=FIRST_BACKOFF.total_seconds(), longest=LONGEST_BACKOFF.total_seconds())
+    return datetime.fromtimestamp(max(ends) + seconds, tz=UTC)
 
 
 def freshness_policy(schedule_settings: ScheduleSettings) -> FreshnessPolicy:
-    """Late after two missed syncs, stale after four, unless a setting says otherwise."""
+    """The policy of an API's assets: late after two missed syncs, stale after four, unless set otherwise."""
     warn, fail = schedule_settings.windows
     return FreshnessPolicy.time_window(fail_window=fail, warn_window=warn if warn < fail else None)
 
 
 def freshness_condition() -> AutomationCondition[AssetKey]:
-    """Late, stale or never materialised; and nothing that speaks against a sync just now."""
+    """True for an asset that is late, stale or never materialised, and that can be synced now."""
     too_old = AutomationCondition.freshness_warned() | AutomationCondition.freshness_failed()
     due = too_old | AutomationCondition.missing()
     # a child cannot be read before its parents have tables
@@ -112,10 +112,10 @@ def freshness_condition() -> AutomationCondition[AssetKey]:
     )
 
 
-def build_freshness_sensor(deployment: Deployment) -> AutomationConditionSensorDefinition:
-    """The sensor that evaluates the conditions of all assets, in the code location, as some of them are ours."""
+def build_freshness_sensor(deployment: DeploymentSettings) -> AutomationConditionSensorDefinition:
+    """The sensor that evaluates the conditions of all assets; in the code location, as two conditions are our own."""
     with warnings.catch_warnings():
-        # beta in Dagster 1.13, and the only way to conditions of one's own
+        # beta in Dagster 1.13, and the only way to use conditions of our own
         warnings.simplefilter("ignore", BetaWarning)
         return AutomationConditionSensorDefinition(
             name=SENSOR,
@@ -123,6 +123,6 @@ def build_freshness_sensor(deployment: Deployment) -> AutomationConditionSensorD
             use_user_code_server=True,
             run_tags={CAUSE_TAG: CAUSE, **RETRY_TAGS},
             default_status=sensor_status(deployment),
-            description="Syncs the assets that are late or stale by their freshness policy, or were never "
-            "materialised, and no others. After a failed run an asset rests for 15 minutes, then 30, up to a day.",
+            description="Syncs only the assets that are late or stale by their freshness policy, or were never "
+            "materialised. After a failed run an asset is retried after 15 minutes, then 30, up to a day.",
         )

@@ -1,4 +1,4 @@
-"""The jobs: one per API, and all five side by side."""
+"""The jobs: a sync and a full refresh per API, and a sync of all APIs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list[Any]:
     """``<api>_sync`` and ``<api>_full_refresh`` for each API, and ``all_sync``.
 
-    Their selections leave out the op of the checks: the sync itself records them, also when it fails half-way.
+    Their selections leave out the op of the checks: the sync itself records the checks, even if it fails half-way.
 
     Args:
         apis: The APIs.
-        side_by_side: What executes ``all_sync``.
+        side_by_side: The executor of ``all_sync``.
     """
     jobs: list[Any] = []
     for api in apis:
@@ -32,12 +32,10 @@ def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list
             "tags": {API_TAG: api.name, **RETRY_TAGS},
         }
         jobs += [
-            define_asset_job(
-                f"{api.name}_sync", description=f"{api.title}: reads what changed and loads it.", **common
-            ),
+            define_asset_job(f"{api.name}_sync", description=f"{api.title}: loads the rows that changed.", **common),
             define_asset_job(
                 f"{api.name}_full_refresh",
-                description=f"{api.title}: reads everything and loads it again.",
+                description=f"{api.title}: loads all rows again.",
                 config={"ops": {api.name: {"config": {"full_refresh": True}}}},
                 **common,
             ),
@@ -47,6 +45,6 @@ def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list
         selection=AssetSelection.all().without_checks(),
         executor_def=side_by_side,
         tags=RETRY_TAGS,
-        description="All APIs side by side, each in a process of its own.",
+        description="All APIs in parallel, each in a process of its own.",
     )
     return [*jobs, everything]

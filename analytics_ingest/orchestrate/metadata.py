@@ -1,4 +1,4 @@
-"""What a materialisation tells: counts that plot over time, the table and its columns."""
+"""The metadata of materialisations: counts that Dagster plots, the table's columns, a sample of its rows."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     from analytics_ingest.sync.result import EndpointResult
 
 DESCRIPTIONS = {
-    DELETED_AT: "When a sync found the row gone upstream; null while it is there.",
-    ROW_HASH: "Hash of the row's content, by which a changed row is told from an unchanged one.",
+    DELETED_AT: "When a sync found that the row was deleted upstream; null while it exists.",
+    ROW_HASH: "Hash of the row's content; it differs if the row has changed.",
     "_dlt_load_id": "The load that wrote the row: see the table _dlt_loads.",
-    "_dlt_id": "dlt's own identity of the row.",
+    "_dlt_id": "dlt's identifier of the row.",
 }
-"""What the columns are that no API sends."""
+"""Descriptions of the columns that no API sends."""
 CELL = 60
 """Characters of a value that a sample shows."""
-INERT = re.compile(r"[\w\s.,;:%+()'/-]*")
+PLAIN = re.compile(r"[\w\s.,;:%+()'/-]*")
+"""Text that markdown renders as it is, unless ``LINK`` occurs in it."""
 LINK = re.compile(r"://|www\.|@", re.IGNORECASE)
-"""What markdown turns into a link without any brackets."""
+"""Parts of a text that markdown turns into a link without any brackets."""
 
 
 def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
-    """The columns that the endpoint's table has whatever comes."""
+    """The columns that the endpoint's table always has."""
     columns = first_columns(endpoint, {}) | known_columns(endpoint)
     return {name: {**column, "name": name} for name, column in columns.items()}
 
 
 def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
-    """Columns in dlt's terms, as Dagster shows them.
+    """The table schema for Dagster of columns in dlt's terms.
 
-    Why not ``DagsterDltResource.extract_resource_metadata``: it takes the properties off the live schema, so
-    that a second run in one process fails (``KeyError: 'name'``), and it has nothing to go by where a sync
-    loaded nothing.
+    ``DagsterDltResource.extract_resource_metadata`` is not used: it removes the properties from the live schema, so
+    that a second run in one process fails (``KeyError: 'name'``), and it has no columns where a sync loaded nothing.
     """
 
-    def place(name: str) -> int:
-        """The key first, then what the API sends, then what is ours and dlt's."""
+    def position(name: str) -> int:
+        """The key first, then the columns that the API sends, then our own and dlt's."""
         return 0 if columns[name].get("primary_key") else 2 if name.startswith("_") else 1
 
     return TableSchema(
@@ -62,7 +62,7 @@ def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
                     other=["primary key"] if column.get("primary_key") else [],
                 ),
             )
-            for name, column in sorted(columns.items(), key=lambda item: place(item[0]))
+            for name, column in sorted(columns.items(), key=lambda item: position(item[0]))
             if column.get("data_type")
         ]
     )
@@ -107,10 +107,10 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
 
 
 def text_table(rows: Sequence[Mapping[str, object]], *, cell: int | None = CELL) -> TableMetadataValue:
-    """Rows as a table of plain text, which Dagster's UI never renders as markdown.
+    """Rows as a table of plain text, which Dagster's UI does not render as markdown.
 
     Args:
-        rows: The rows; the first one names the columns.
+        rows: The rows; the columns are those of the first one.
         cell: Characters of a value that are shown; ``None`` for all of them.
     """
 
@@ -126,12 +126,12 @@ def text_table(rows: Sequence[Mapping[str, object]], *, cell: int | None = CELL)
 
 
 def unrendered(text: str) -> str:
-    """``text`` in a form that Dagster's UI shows as it is, where it renders descriptions as markdown.
+    """``text`` so that Dagster's UI shows it unchanged where it renders markdown.
 
-    The UI does so with the descriptions of events, assets and check evaluations. Text with a character that could
-    begin a link, an image or HTML becomes a code span, within fences that it cannot close.
+    The UI renders the descriptions of events, assets and check evaluations. Text with a character that can start a
+    link, an image or HTML becomes a code span with more backticks than the text has in a row.
     """
-    if INERT.fullmatch(text) and not LINK.search(text):
+    if PLAIN.fullmatch(text) and not LINK.search(text):
         return text
     flat = " ".join(text.split())
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))

@@ -1,9 +1,8 @@
-"""Which runs concern an API, and which of them are under way."""
+"""Runs of an API: their tags, those in progress, those whose process is gone, and the back-off after failed ones."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.config.deployment import load_deployment_setting
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 API_TAG = "analytics_ingest/api"
 """Tag of a run: the API that it syncs."""
 CAUSE_TAG = "analytics_ingest/cause"
-"""Tag of a run: what asked for it."""
+"""Tag of a run: what launched it (``schedule``, ``change``, ``freshness``)."""
 RETRY_TAGS = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
-"""Tags of a run: where runs are retried, what was materialised already is not materialised again."""
+"""Tags of a run: a retry materialises only the assets that the run did not materialise."""
 ALL_SYNC = "all_sync"
 GRACE = 120.0
-"""Seconds without an event after which a run is looked at: a sync logs its progress every few seconds."""
-LOOK_SECONDS = 60.0
-LOOKED: dict[str, float] = {}
-"""When ``look_for_dead_runs`` last looked, by API, in seconds of this process's clock."""
+"""Seconds without an event after which a run may be dead: a sync logs its progress every few seconds."""
+POLL_SECONDS = 60.0
+LAST_POLL: dict[str, float] = {}
+"""When ``poll_dead_runs`` last called ``fail_dead_runs``, by API, in seconds of this process's clock."""
 STEP_EVENTS = {
     DagsterEventType.STEP_START,
     DagsterEventType.STEP_SUCCESS,
@@ -44,49 +44,49 @@ ACTIVE_STATUSES = [
 
 
 def backoff(failures: int, *, first: float, longest: float) -> float:
-    """Seconds to rest after so many failures in a row (from 1): ``first``, then twice as long each time."""
+    """Seconds of the back-off after so many failures in a row (from 1): ``first``, doubled by each failure."""
     return min(first * 2.0 ** min(failures - 1, 50), longest)
 
 
 def run_targets_api(run: DagsterRun, api: str) -> bool:
-    """Whether a run syncs (some of) the API, whoever launched it."""
+    """Whether a run syncs endpoints of the API, also if a user launched it."""
     if run.asset_selection:
         return any(key.path[0] == api for key in run.asset_selection)
     if run.asset_check_selection:
-        # checks alone read no API
+        # a run of checks alone reads no API
         return False
     return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
 
 
 def disable_retry(instance: DagsterInstance, run: DagsterRun, api: str) -> None:
-    """Keeps Dagster from trying a run again that failed of what will not change by itself; not if it has other APIs."""
+    """Disables retries of a run that failed for a permanent reason, unless it also covers other APIs."""
     others = run.job_name == ALL_SYNC or any(key.path[0] != api for key in run.asset_selection or ())
     if not others:
         instance.add_run_tags(run.run_id, {"dagster/retry_on_asset_or_op_failure": "false"})
 
 
 def fail_dead_runs(instance: DagsterInstance, api: str) -> list[str]:
-    """Fails the API's runs whose process is gone, so that they count as under way no longer; gives their ids.
+    """Reports the API's runs whose process is gone as failed, so that they are in progress no longer; gives their ids.
 
-    Where nobody syncs the API its lock is free. A run is dead if its step for the API has begun and not ended, nothing
-    was logged for ``GRACE``, and the lock that was taken since the step began is free. A run on another machine, whose
-    lock cannot be seen, stays as it is.
+    A run is dead if its step for the API has started and not ended, nothing was logged for ``GRACE`` seconds, and the
+    API's lock was taken after the step started and is free. A run on another machine, whose lock files are not visible
+    here, is left alone.
     """
     failed = []
-    for run in runs_under_way(instance, api):
+    for run in runs_in_progress(instance, api):
         if run.status in (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING) and _is_dead(instance, run):
             instance.report_run_failed(
                 run,
-                f"the process of this run is gone: nobody holds the lock of {api}, and nothing was logged for minutes",
+                f"the process of this run is gone: the lock of {api} is free, and nothing was logged for minutes",
             )
             failed.append(run.run_id)
     return failed
 
 
-def look_for_dead_runs(instance: DagsterInstance, api: str) -> None:
-    """``fail_dead_runs``, at most once in ``LOOK_SECONDS``."""
-    if time.monotonic() - LOOKED.get(api, float("-inf")) >= LOOK_SECONDS:
-        LOOKED[api] = time.monotonic()
+def poll_dead_runs(instance: DagsterInstance, api: str) -> None:
+    """Calls ``fail_dead_runs``, at most once in ``POLL_SECONDS``."""
+    if time.monotonic() - LAST_POLL.get(api, float("-inf")) >= POLL_SECONDS:
+        LAST_POLL[api] = time.monotonic()
         fail_dead_runs(instance, api)
 
 
@@ -94,31 +94,31 @@ def _is_dead(instance: DagsterInstance, run: DagsterRun) -> bool:
     last = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     if not last or time.time() - last[0].event_log_entry.timestamp < GRACE:
         return False
-    begun: dict[str, float] = {}
+    started: dict[str, float] = {}
     for entry in instance.all_logs(run.run_id, of_type=STEP_EVENTS):
         event = entry.dagster_event
         if event is None or event.step_key is None:
             continue
         if event.event_type == DagsterEventType.STEP_START:
-            begun[event.step_key] = entry.timestamp
+            started[event.step_key] = entry.timestamp
         else:
-            begun.pop(event.step_key, None)
-    # of a step that is not a sync, or has not begun, there is no telling
-    return bool(begun) and all(_is_abandoned(step, since) for step, since in begun.items())
+            started.pop(event.step_key, None)
+    # only steps that sync an API, and that have started, can be known to be dead
+    return bool(started) and all(_is_abandoned(step, since) for step, since in started.items())
 
 
 def _is_abandoned(step: str, since: float) -> bool:
     if step not in APIS:
         return False
     # a step may run on another machine, whose lock files are not seen here
-    elsewhere = os.environ.get("ANALYTICS_INGEST_EXECUTOR", "").strip() == "celery"
+    elsewhere = load_deployment_setting("executor") == "celery"
     # here, as in the sync of the assets: definitions load without dlt's destinations
-    from analytics_ingest.warehouse.destination import destination_name  # noqa: PLC0415
-    from analytics_ingest.warehouse.destination_errors import WarehouseError  # noqa: PLC0415
+    from analytics_ingest.warehouse.destination import configured_destination  # noqa: PLC0415
+    from analytics_ingest.warehouse.exceptions import WarehouseError  # noqa: PLC0415
     from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
 
     try:
-        if elsewhere and destination_name() != "postgres":
+        if elsewhere and not configured_destination().locks_all_machines:
             return False
         warehouse = Warehouse(step, log=LOG, lock_timeout=1)
         return warehouse.was_abandoned(since=datetime.fromtimestamp(since, tz=UTC))
@@ -126,6 +126,6 @@ def _is_abandoned(step: str, since: float) -> bool:
         return False
 
 
-def runs_under_way(instance: DagsterInstance, api: str) -> list[DagsterRun]:
+def runs_in_progress(instance: DagsterInstance, api: str) -> list[DagsterRun]:
     """The API's runs that are queued, starting, running or being cancelled."""
     return [run for run in instance.get_runs(RunsFilter(statuses=ACTIVE_STATUSES)) if run_targets_api(run, api)]

@@ -1,4 +1,4 @@
-"""The schedules: a sync of each API by its cadence, and a full refresh once a week."""
+"""The schedules: a sync of each API at its cadence, and a weekly full refresh."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from analytics_ingest.config.api import missing_settings
 from analytics_ingest.config.schedule import check_graph_settings
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.default_status import schedule_status
-from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_under_way
+from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_in_progress
 
 if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
 
 
 def not_configured(api: Api) -> str:
-    """Why the API cannot be read at all: a setting is missing, or one of those that shape the graph is wrong."""
+    """Why the API cannot be read at all (a setting is missing or wrong); empty if it can."""
     try:
         check_graph_settings(api)
     except ConfigurationError as error:
@@ -29,19 +29,21 @@ def not_configured(api: Api) -> str:
     return ""
 
 
-def build_schedules(api: Api, schedule_settings: ScheduleSettings, deployment: Deployment) -> list[ScheduleDefinition]:
+def build_schedules(
+    api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
+) -> list[ScheduleDefinition]:
     """``<api>_sync_schedule`` and ``<api>_full_refresh_schedule``."""
 
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         if reason := not_configured(api):
             return SkipReason(reason)
         fail_dead_runs(context.instance, api.name)
-        if under_way := runs_under_way(context.instance, api.name):
-            return SkipReason(f"run {under_way[0].run_id[:8]} of {api.name} is still under way")
+        if in_progress := runs_in_progress(context.instance, api.name):
+            return SkipReason(f"run {in_progress[0].run_id[:8]} of {api.name} is still in progress")
         return RunRequest(tags={CAUSE_TAG: "schedule"})
 
     def full_refresh(_: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-        # also while a sync is under way: the refresh waits for it, at the latest at the API's lock
+        # also while a sync is in progress: the refresh waits for it, at the latest at the API's lock
         if reason := not_configured(api):
             return SkipReason(reason)
         return RunRequest(tags={CAUSE_TAG: "schedule"})
@@ -56,7 +58,7 @@ def build_schedules(api: Api, schedule_settings: ScheduleSettings, deployment: D
             job_name=f"{api.name}_sync",
             cron_schedule=schedule_settings.cron,
             execution_fn=sync,
-            description=f"{api.title}: reads what changed. Skipped while a run of this API is under way.",
+            description=f"{api.title}: loads the rows that changed. Skipped while a run of this API is in progress.",
             **common,
         ),
         ScheduleDefinition(
@@ -64,7 +66,7 @@ def build_schedules(api: Api, schedule_settings: ScheduleSettings, deployment: D
             job_name=f"{api.name}_full_refresh",
             cron_schedule=schedule_settings.full_refresh_cron,
             execution_fn=full_refresh,
-            description=f"{api.title}: loads every row again, which heals what a cursor or a hash cannot see.",
+            description=f"{api.title}: loads all rows again, which repairs what cursors and hashes cannot detect.",
             **common,
         ),
     ]

@@ -1,4 +1,4 @@
-"""From an endpoint to its asset: key, dependencies, group, description, kinds, the table's name."""
+"""Translates an endpoint's dlt resource into an asset spec: key, dependencies, group, metadata, freshness."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class ApiTranslator(DagsterDltTranslator):
-    """The asset of each of an API's resources. The only place where asset specs are made."""
+    """Makes the asset specs of an API's resources."""
 
     api: Api
     schedule_settings: ScheduleSettings
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
-        """The spec: ``<api>/<resource>``, fed by the endpoints whose rows its path is filled from."""
+        """The spec of ``<api>/<resource>``, which depends on the assets of its parents."""
         endpoint = self.api.by_name[data.resource.name]
         return AssetSpec(
             key=AssetKey([self.api.name, endpoint.name]),
@@ -39,7 +39,7 @@ class ApiTranslator(DagsterDltTranslator):
             automation_condition=freshness_condition(),
             owners=list(self.schedule_settings.owners),
             tags={"api": self.api.name, "reads": _reads(endpoint)},
-            # a failed or skipped endpoint gives no result, its siblings do
+            # a failed or skipped endpoint has no materialisation, the others of its op do
             skippable=True,
             metadata={
                 "dagster/table_name": f"{self.api.name}.{endpoint.name}",
@@ -58,7 +58,7 @@ class ApiTranslator(DagsterDltTranslator):
 
 
 def _reads(endpoint: Endpoint) -> str:
-    """How the endpoint is read, as a tag to select by."""
+    """How the endpoint is read (``snapshot``, ``fan-out``, ``list``), as a tag to select assets by."""
     if not endpoint.primary_key:
         return "snapshot"
     return "fan-out" if endpoint.parents else "list"

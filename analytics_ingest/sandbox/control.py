@@ -1,35 +1,37 @@
-"""The control endpoints: what was asked of the APIs, what they hold, how they behave. They need no key."""
+"""The control endpoints: the requests so far, the expected rows, the options, and the clock. They need no key."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.responses import Response
 from starlette.routing import Route
 
+from analytics_ingest.sandbox.responses import json_response
 from analytics_ingest.sandbox.routes import BASE_PATHS, ROUTES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
 
-    from analytics_ingest.sandbox.journal import Journal
     from analytics_ingest.sandbox.options import Options
+    from analytics_ingest.sandbox.request_log import RequestLog
     from analytics_ingest.sandbox.world import World
 
-_MOST_HOURS = 100_000
+MAX_HOURS = 100_000
+"""The most hours of one request to ``/_sandbox/advance``."""
 
 
 class Control:
-    """Answers `/` and what lies below `/_sandbox`, over one world, its options and its record of requests."""
+    """Serves ``/`` and the paths below ``/_sandbox``, for one world, its options and its log of requests."""
 
-    def __init__(self, world: World, options: Options, journal: Journal) -> None:
+    def __init__(self, world: World, options: Options, request_log: RequestLog) -> None:
         self._world = world
         self._options = options
-        self._journal = journal
+        self._request_log = request_log
 
     def routes(self) -> list[Route]:
-        """Give the routes of the control endpoints."""
+        """The routes of the control endpoints."""
         return [
             Route("/", self._about),
             Route("/_sandbox/health", self._health),
@@ -41,7 +43,7 @@ class Control:
 
     async def _about(self, request: Request) -> Response:
         root = str(request.base_url).rstrip("/")
-        return _json(
+        return json_response(
             {
                 "what": "a sandbox of five REST APIs with made-up data",
                 "now": self._world.now.isoformat(),
@@ -50,47 +52,46 @@ class Control:
         )
 
     async def _health(self, _: Request) -> Response:
-        return _json({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def _requests(self, _: Request) -> Response:
-        journal = self._journal
-        return _json(
+        return json_response(
             {
-                "total": len(journal),
-                "endpoints": journal.counts(),
-                "max_in_flight": dict(journal.max_in_flight),
+                "total": len(self._request_log),
+                "endpoints": self._request_log.counts(),
+                "max_in_flight": dict(self._request_log.max_in_flight),
             }
         )
 
     async def _advance(self, request: Request) -> Response:
         try:
-            hours, seed = _step(await _body(request))
+            hours, seed = _advance_parameters(await _body(request))
         except ValueError as error:
-            return _json({"error": str(error)}, 400)
+            return json_response({"error": str(error)}, 400)
         changes = self._world.advance(hours, seed=seed)
-        return _json({"changes": changes.as_dict(), "now": self._world.now.isoformat()})
+        return json_response({"changes": changes.as_dict(), "now": self._world.now.isoformat()})
 
     async def _settings(self, request: Request) -> Response:
         if request.method == "POST":
             try:
                 self._options.update(await _body(request))
             except ValueError as error:
-                return _json({"error": str(error)}, 400)
-        return _json(self._options.simple())
+                return json_response({"error": str(error)}, 400)
+        return json_response(self._options.simple())
 
     async def _expected(self, request: Request) -> Response:
         api, endpoint = request.path_params["api"], request.path_params["endpoint"]
         if (api, endpoint) not in ROUTES:
-            return _json({"error": f"no such endpoint: {api}/{endpoint}"}, 404)
-        return _json(self._world.expected(api, endpoint, slug_prefix=self._options.slug_prefix))
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status_code=status, media_type="application/json")
+            return json_response({"error": f"no such endpoint: {api}/{endpoint}"}, 404)
+        return json_response(self._world.expected(api, endpoint, slug_prefix=self._options.slug_prefix))
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """Read a JSON object; an empty body is an empty one. Raises `ValueError` for anything else."""
+    """The JSON object in a request's body; an empty body is an empty object.
+
+    Raises:
+        ValueError: It is anything else.
+    """
     text = await request.body()
     content = orjson.loads(text) if text else {}
     if not isinstance(content, dict):
@@ -98,9 +99,13 @@ async def _body(request: Request) -> dict[str, Any]:
     return content
 
 
-def _step(body: dict[str, Any]) -> tuple[float, int | None]:
-    """Read by how many hours to advance, and with which seed; raises `ValueError` for wrong values."""
+def _advance_parameters(body: dict[str, Any]) -> tuple[float, int | None]:
+    """The hours to advance by, and the seed.
+
+    Raises:
+        ValueError: A value is wrong.
+    """
     hours, seed = body.get("hours", 24), body.get("seed")
-    if type(hours) in {int, float} and 0 < hours <= _MOST_HOURS and type(seed) in {int, type(None)}:
+    if type(hours) in {int, float} and 0 < hours <= MAX_HOURS and type(seed) in {int, type(None)}:
         return hours, seed
-    raise ValueError(f"hours must be a number above 0 and at most {_MOST_HOURS}, seed a whole number")
+    raise ValueError(f"hours must be a number above 0 and at most {MAX_HOURS}, seed a whole number")

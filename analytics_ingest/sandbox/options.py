@@ -1,6 +1,6 @@
-"""What the server does on purpose: keys, speed, limits, dialects and faults.
+"""How the server behaves on purpose: keys, latency, rate limits, formats and faults.
 
-An `Options` object is read anew at each request, so a test may change it while the server runs.
+``Options`` are read anew at each request, so that a test can change them while the server runs.
 """
 
 from __future__ import annotations
@@ -27,17 +27,25 @@ def _default_keys() -> dict[str, str]:
 
 @dataclass(kw_only=True)
 class Fault:
-    """What goes wrong with the requests of one API whose path matches.
+    """A failure of the requests of one API whose path matches.
 
-    `path` is a regular expression that is searched in the request's path below the API's base URL,
-    percent-encoded as it was sent and with a leading slash (`/v1/gates`, `/incidents`). The first `skip`
-    matching requests are answered rightly, the next `times` (`None`: all) are hit. `hits` counts the
-    requests that were hit.
-
-    Kinds: `status` answers `status` with `body` (`None`: a JSON error; a dict: as JSON) and `headers`;
-    `hang` does the same after `seconds`; `delay` gives the right answer after `seconds`; `reset` closes the
-    connection without an answer; `truncate` announces the whole right answer and closes the connection
-    half-way; `half` gives the first half of the right answer as if it were whole.
+    Attributes:
+        api: The API.
+        path: A regular expression that is searched in the request's path below the API's base URL, percent-encoded
+            as sent and with a leading slash (``/v1/gates``, ``/incidents``).
+        kind: ``status``: the response has ``status``, ``body`` and ``headers``. ``hang``: the same after ``seconds``.
+            ``delay``: the right response after ``seconds``. ``reset``: the connection is closed without a response.
+            ``truncate``: the headers announce the whole right response, and the connection is closed half-way.
+            ``half``: the first half of the right response, as if it were whole.
+        status: The HTTP status.
+        times: How many matching requests fail after those of ``skip``; ``None`` for all.
+        skip: How many matching requests get the right response before the first one fails.
+        body: The body; a dictionary is sent as JSON, ``None`` is a JSON error.
+        content_type: The header ``content-type`` of ``body``.
+        headers: More headers.
+        seconds: Seconds to wait, for ``hang`` and ``delay``.
+        hits: Requests that failed so far.
+        matched: Requests that matched so far.
     """
 
     api: str
@@ -51,14 +59,14 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 1.0
     hits: int = field(default=0, init=False)
-    seen: int = field(default=0, init=False)
+    matched: int = field(default=0, init=False)
 
-    def strikes(self, api: str, path: str) -> bool:
-        """Count a request and tell whether it is hit."""
+    def applies(self, api: str, path: str) -> bool:
+        """Counts a request, and gives whether it fails."""
         if api != self.api or not re.search(self.path, path):
             return False
-        self.seen += 1
-        if self.seen <= self.skip or (self.times is not None and self.hits >= self.times):
+        self.matched += 1
+        if self.matched <= self.skip or (self.times is not None and self.hits >= self.times):
             return False
         self.hits += 1
         return True
@@ -68,15 +76,22 @@ class Fault:
 class Options:
     """How the server behaves; the defaults are those of a healthy server.
 
-    `latency` is in seconds a request. `rate_limit` requests are allowed in each window of `rate_window`
-    seconds, per API; beyond it the answer is 429 with the time to wait in the dialect of `rate_headers`.
-    `order` is the order of rows: as stored, another one at each full read, another one at each
-    request, or newest first. `page_cap` caps
-    the page size below what was asked. `totals` says what the envelopes state as the number of rows.
-    `slug_prefix` puts `gh/` before project slugs. `bare_values` makes the rows of id and key lists bare
-    strings. `ignore_offset` answers each page (by offset or number) with the first one; `repeat_cursor`
-    hands out the first page's cursor for ever. `timestamps` is the form of every timestamp in the rows;
-    epoch seconds have decimals where the row has them.
+    Attributes:
+        api_keys: The key of each API.
+        latency: Seconds before each response.
+        rate_limit: Requests that each API allows in a window; beyond it the response is 429. ``None`` for no limit.
+        rate_window: Seconds of a window.
+        rate_headers: The headers in which a 429 states the time to wait.
+        order: The order of rows: ``stable``: as stored. ``shuffled``: another one at each full read. ``restless``:
+            another one at each request. ``updated_desc``: newest first.
+        page_cap: The largest page size, also if a request has a larger one; ``None`` for the API's own.
+        totals: What the envelopes state as the number of rows.
+        slug_prefix: Whether project slugs start with ``gh/``.
+        bare_values: Whether the rows of lists of ids and of keys are bare strings.
+        ignore_offset: Whether each page (by offset or number) is the first one.
+        repeat_cursor: Whether each page has the first page's cursor as the next one.
+        timestamps: The format of every timestamp in the rows; epoch seconds have decimals where the row has them.
+        faults: Failures; the first one that applies to a request decides its response.
     """
 
     api_keys: dict[str, str] = field(default_factory=_default_keys)
@@ -95,12 +110,16 @@ class Options:
     faults: list[Fault] = field(default_factory=list)
 
     def simple(self) -> dict[str, Any]:
-        """Give the options that are plain values: all but the keys and the faults."""
+        """The options that are plain values: all but the keys and the faults."""
         names = {each.name for each in fields(self)} - {"api_keys", "faults"}
         return {name: getattr(self, name) for name in sorted(names)}
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Set plain options by name, all or none; raises `ValueError` for a wrong name or value."""
+        """Sets plain options by name, all or none.
+
+        Raises:
+            ValueError: A name or a value is wrong.
+        """
         kinds = get_type_hints(Options)
         for name, value in values.items():
             if name not in self.simple():
@@ -110,13 +129,13 @@ class Options:
         for name, value in values.items():
             setattr(self, name, value)
 
-    def strike(self, api: str, path: str) -> Fault | None:
-        """Give the first fault that hits this request, or `None`."""
-        return next((fault for fault in self.faults if fault.strikes(api, path)), None)
+    def fault_for(self, api: str, path: str) -> Fault | None:
+        """The first fault that applies to a request, or ``None``."""
+        return next((fault for fault in self.faults if fault.applies(api, path)), None)
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Tell whether a JSON value suits the annotation of a plain option."""
+    """Whether a JSON value suits the annotation of a plain option."""
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if kind is bool:

@@ -1,4 +1,4 @@
-"""Reading the paging parameters of a request, and putting a page into its API's envelope."""
+"""The paging parameters of a request, and the envelope of a page."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ CURSOR_PAGE_SIZE = 20
 
 
 class BadPagingError(ValueError):
-    """A paging parameter that the API refuses; the text says which."""
+    """A paging parameter that the API refuses; the text names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """Which rows a request asks for: `size` rows from row `start` (from 0); all of them if `size` is `None`.
+class PageRequest:
+    """The rows that a request is for.
 
-    `page` is the page's number for endpoints that count pages, else 1.
+    Attributes:
+        start: Number of the first row, from 0.
+        size: Number of rows; ``None`` for all.
+        page: Number of the page, for endpoints that count pages; else 1.
     """
 
     start: int = 0
@@ -33,21 +36,30 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Dialect:
-    """How one API names its paging parameters, and the page sizes that it takes."""
+class PagingParameters:
+    """How one API names its paging parameters, and the page sizes that it accepts.
 
-    place: str
+    Attributes:
+        position: Name of the parameter for the page's number, offset or cursor.
+        size: Name of the parameter for the page size.
+        default: The page size without that parameter.
+        most: The largest page size.
+    """
+
+    position: str
     size: str
     default: int
     most: int
 
 
-_DIALECTS = {
-    "experimentation": _Dialect(place="page", size="limit", default=10, most=1000),
-    "incident_response": _Dialect(place="page[number]", size="page[size]", default=10, most=200),
-    "project_planning": _Dialect(place="next", size="limit", default=1, most=250),
-    "continuous_integration": _Dialect(place="page-token", size="", default=CURSOR_PAGE_SIZE, most=CURSOR_PAGE_SIZE),
-    "feature_management": _Dialect(place="offset", size="limit", default=20, most=200),
+PARAMETERS = {
+    "experimentation": PagingParameters(position="page", size="limit", default=10, most=1000),
+    "incident_response": PagingParameters(position="page[number]", size="page[size]", default=10, most=200),
+    "project_planning": PagingParameters(position="next", size="limit", default=1, most=250),
+    "continuous_integration": PagingParameters(
+        position="page-token", size="", default=CURSOR_PAGE_SIZE, most=CURSOR_PAGE_SIZE
+    ),
+    "feature_management": PagingParameters(position="offset", size="limit", default=20, most=200),
 }
 
 
@@ -62,7 +74,7 @@ def _number(query: Mapping[str, str], name: str, *, default: int, least: int, mo
 
 
 def cursor(path: str, start: int) -> str:
-    """Give the opaque token of the page that starts at row `start` of the list at `path`."""
+    """The opaque token of the page that starts at row ``start`` of the list at ``path``."""
     return base64.urlsafe_b64encode(f"{start}|{path}".encode()).decode()
 
 
@@ -76,42 +88,55 @@ def _cursor_start(token: str, path: str) -> int:
     raise BadPagingError("unknown cursor")
 
 
-def window(route: Route, query: Mapping[str, str], path: str, options: Options) -> Window:
-    """Read which rows a request asks for; raises `BadPagingError` for values that the API refuses."""
+def parse_page_request(route: Route, query: Mapping[str, str], path: str, options: Options) -> PageRequest:
+    """The rows that the query of a request is for.
+
+    Raises:
+        BadPagingError: The API refuses a value.
+    """
     if route.paging == "single_page":
-        return Window()
-    dialect = _DIALECTS[route.api]
-    size = _number(query, dialect.size, default=dialect.default, least=1, most=dialect.most)
+        return PageRequest()
+    parameters = PARAMETERS[route.api]
+    size = _number(query, parameters.size, default=parameters.default, least=1, most=parameters.most)
     if options.page_cap is not None:
         size = min(size, options.page_cap)
     if route.paging == "cursor":
-        token = query.get(dialect.place)
+        token = query.get(parameters.position)
         if route.rows == "$":
             if token is not None:
                 raise BadPagingError("unknown cursor")
-            return Window()
-        return Window(start=0 if token is None else _cursor_start(token, path), size=size)
+            return PageRequest()
+        return PageRequest(start=0 if token is None else _cursor_start(token, path), size=size)
     if route.paging == "offset":
-        return Window(start=_number(query, dialect.place, default=0, least=0), size=size)
-    page = _number(query, dialect.place, default=1, least=1)
-    return Window(start=(page - 1) * size, size=size, page=page)
+        return PageRequest(start=_number(query, parameters.position, default=0, least=0), size=size)
+    page = _number(query, parameters.position, default=1, least=1)
+    return PageRequest(start=(page - 1) * size, size=size, page=page)
 
 
-def envelope(route: Route, rows: list[Any], *, asked: Window, total: int, path: str, options: Options) -> Any:
-    """Wrap the rows of one page as the route's API does; `total` is the number of rows of the whole list."""
+def envelope(route: Route, rows: list[Any], *, requested: PageRequest, total: int, path: str, options: Options) -> Any:
+    """The body of a page, as the route's API has it.
+
+    Args:
+        route: The route.
+        rows: The rows of the page.
+        requested: The page.
+        total: Number of rows of the whole list.
+        path: The list's path.
+        options: How the server behaves.
+    """
     if route.rows == "$":
         return rows
-    size = asked.size or max(total, 1)
-    following = asked.start + size if asked.start + size < total else None
+    size = requested.size or max(total, 1)
+    following = requested.start + size if requested.start + size < total else None
     body: dict[str, Any] = {route.rows: rows}
     if route.api == "experimentation":
         body = {"message": f"{route.name} listed successfully.", **body}
     if route.paging == "cursor":
         return body | _cursor_fields(route, following, total=total, path=path, options=options)
     if route.paging == "offset":
-        return body | {"offset": asked.start, "limit": size} | _totals(options, totalCount=_stated(total, options))
+        return body | {"offset": requested.start, "limit": size} | _totals(options, totalCount=_stated(total, options))
     if route.paging == "page_number":
-        return body | _page_fields(route, asked, following, total=total, size=size, options=options)
+        return body | _page_fields(route, requested, following, total=total, size=size, options=options)
     return body
 
 
@@ -125,23 +150,23 @@ def _cursor_fields(route: Route, following: int | None, *, total: int, path: str
 
 
 def _page_fields(
-    route: Route, asked: Window, following: int | None, *, total: int, size: int, options: Options
+    route: Route, requested: PageRequest, following: int | None, *, total: int, size: int, options: Options
 ) -> dict[str, Any]:
     stated = _stated(total, options)
     if route.api == "experimentation":
         counted = _totals(options, totalItems=stated)
-        return {"pagination": {"itemsPerPage": size, "pageNumber": asked.page, **counted}}
+        return {"pagination": {"itemsPerPage": size, "pageNumber": requested.page, **counted}}
     pages = None if stated is None else -(-stated // size)
     counted = _totals(options, total_count=stated, total_pages=pages)
-    following_page = None if following is None else asked.page + 1
-    return {"meta": {"current_page": asked.page, "next_page": following_page, **counted}}
+    following_page = None if following is None else requested.page + 1
+    return {"meta": {"current_page": requested.page, "next_page": following_page, **counted}}
 
 
 def _stated(total: int, options: Options) -> int | None:
-    """Give the number of rows that the envelope states."""
+    """The number of rows that the envelope states."""
     return {"right": total, "low": total // 2, "high": total + 10}.get(options.totals)
 
 
 def _totals(options: Options, **stated: int | None) -> dict[str, int | None]:
-    """Give the fields that state a number of rows, none of them if the options leave totals out."""
+    """The fields that state a number of rows; none if the options leave totals out."""
     return {} if options.totals == "absent" else stated

@@ -1,7 +1,7 @@
 """The 71 endpoints of the five APIs as a table: path, envelope, paging.
 
 A path's placeholders name its parameters. A route without placeholders is *top level*: its rows are a list in
-the world's store. A route with placeholders is a *child*: its rows are kept per tuple of path values.
+the world's store. A route with placeholders is a *child*: its rows are stored by tuple of path values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Literal
 Rows = Literal["data", "items", "objects", "$"]
 Paging = Literal["page_number", "offset", "cursor", "single_page"]
 
-#: Path of each API's base URL below the server's root, as the APIs' clients are given it.
 BASE_PATHS: dict[str, str] = {
     "experimentation": "/experimentation",
     "incident_response": "/incident_response/v1/",
@@ -22,24 +21,33 @@ BASE_PATHS: dict[str, str] = {
     "continuous_integration": "/continuous_integration",
     "feature_management": "/feature_management",
 }
-
+"""Path of each API's base URL below the server's root, as the APIs' clients are configured with it."""
 APIS: tuple[str, ...] = tuple(BASE_PATHS)
-
-#: APIs that take the key as a bearer token; the others take it in the header `api_key`.
 BEARER_APIS: frozenset[str] = frozenset({"incident_response", "feature_management"})
-
-_SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_COLUMNS = {"wsId": "workspace_id"}
+"""APIs that take the key as a bearer token; the others take it in the header ``api_key``."""
+WORD_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
+"""Between two words of a name in camel case."""
+OTHER_COLUMNS = {"wsId": "workspace_id"}
+"""By path parameter its column, where that is not the parameter's name in snake case."""
 
 
 def column(parameter: str) -> str:
-    """Give the column that carries a path parameter: `workspaceId` and `wsId` both give `workspace_id`."""
-    return _COLUMNS.get(parameter) or _SNAKE.sub("_", parameter).lower()
+    """The column that has a path parameter's value: ``workspace_id`` for ``workspaceId`` and for ``wsId``."""
+    return OTHER_COLUMNS.get(parameter) or WORD_BOUNDARY.sub("_", parameter).lower()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One endpoint: where it is, where its rows are in the body, how it is paged."""
+    """One endpoint.
+
+    Attributes:
+        api: The API.
+        name: The endpoint's name.
+        path: Its path below the API's base URL, with placeholders for parameters.
+        rows: The key of the rows in the body; ``$`` if the body is the rows.
+        paging: How it is paged.
+        single: Whether the rows are one object instead of a list.
+    """
 
     api: str
     name: str
@@ -50,24 +58,22 @@ class Route:
 
     @cached_property
     def parts(self) -> tuple[str | None, ...]:
-        """The path's segments, `None` for a placeholder."""
+        """The path's segments; ``None`` for a placeholder."""
         return tuple(None if part.startswith("{") else part for part in self.path.strip("/").split("/"))
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns that carry the path's parameters, in the path's order; empty for a top-level route."""
+        """The columns of the path's parameters, in the path's order; empty for a top-level route."""
         return tuple(column(parameter) for parameter in re.findall(r"{(\w+)}", self.path))
 
 
 def _routes(api: str, rows: Rows, paging: Paging, paths: str) -> list[Route]:
-    """Read lines of `name path [single]`."""
-    made = []
-    for line in paths.split("\n"):
-        if not line.strip():
-            continue
-        name, path, *marks = line.split()
-        made.append(Route(api=api, name=name, path=path, rows=rows, paging=paging, single="single" in marks))
-    return made
+    """The routes of lines of ``name path [single]``."""
+    routes = []
+    for line in filter(str.strip, paths.split("\n")):
+        name, path, *flags = line.split()
+        routes.append(Route(api=api, name=name, path=path, rows=rows, paging=paging, single="single" in flags))
+    return routes
 
 
 ROUTES: dict[tuple[str, str], Route] = {
@@ -197,7 +203,7 @@ ROUTES: dict[tuple[str, str], Route] = {
 
 
 class Router:
-    """Finds the route and the path values of one API's request path."""
+    """Finds the route and the path values of a request path of one API."""
 
     def __init__(self, api: str) -> None:
         self._static: dict[tuple[str, ...], Route] = {}
@@ -211,7 +217,7 @@ class Router:
                 self._static[tuple(str(part) for part in route.parts)] = route
 
     def find(self, segments: tuple[str, ...]) -> tuple[Route, tuple[str, ...]] | None:
-        """Give the route of decoded path segments with its path values, or `None` if there is none."""
+        """The route of decoded path segments with its path values; ``None`` if there is none."""
         static = self._static.get(segments)
         if static is not None:
             return static, ()

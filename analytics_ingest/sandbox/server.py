@@ -1,4 +1,4 @@
-"""The sandbox on a port of this machine: in a thread for tests and demos, or as a process of its own."""
+"""The sandbox as a server on a port of this machine, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import uvicorn
 
-from analytics_ingest.sandbox.asgi import create_app
+from analytics_ingest.sandbox.asgi import SandboxApp
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.routes import APIS, BASE_PATHS
 from analytics_ingest.sandbox.world import World
@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from analytics_ingest.sandbox.journal import Journal
+    from analytics_ingest.sandbox.request_log import RequestLog
 
-_START_TIMEOUT = 30.0
+START_TIMEOUT = 30.0
+"""Seconds."""
 
 
 class SandboxServer:
-    """Serves a world on a port, between `start` and `stop` or as a context manager.
+    """Serves a world on a port, between ``start`` and ``stop`` or as a context manager.
 
-    Without a world it makes one with the default seed and scale. Port 0 takes a free port and keeps it over
-    restarts. `url` is the server's root, `requests` the record of all requests, `options` may be changed
-    while it runs.
+    Attributes:
+        world: The rows; by default with the default seed and scale.
+        options: How the server behaves; can be changed while it runs.
+        host: The address.
+        port: The port; 0 becomes a free port at the first start, and stays that port after a restart.
     """
 
     def __init__(
@@ -45,14 +48,14 @@ class SandboxServer:
         self.options = options or Options()
         self.host = host
         self.port = port
-        self._app = create_app(self.world, self.options)
+        self._app = SandboxApp(self.world, self.options)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
-    def requests(self) -> Journal:
-        """The record of every request that reached an API."""
-        return self._app.journal
+    def requests(self) -> RequestLog:
+        """The log of every request that reached an API."""
+        return self._app.request_log
 
     @property
     def url(self) -> str:
@@ -61,11 +64,15 @@ class SandboxServer:
         return f"http://{host}:{self.port}"
 
     def base_url(self, api: str) -> str:
-        """Give the base URL that clients of an API are configured with; raises `KeyError` for no such API."""
+        """The base URL that clients of an API are configured with.
+
+        Raises:
+            KeyError: There is no such API.
+        """
         return self.url + BASE_PATHS[api]
 
     def environment(self) -> dict[str, str]:
-        """Give the environment variables that configure base URL and key of all five APIs, without a profile."""
+        """The environment variables that configure base URL and key of all five APIs, without a profile."""
         settings = {}
         for api in APIS:
             settings[f"SOURCES__{api.upper()}__BASE_URL"] = self.base_url(api)
@@ -74,10 +81,11 @@ class SandboxServer:
         return settings
 
     def start(self) -> None:
-        """Listen, and return once requests are answered.
+        """Listens on the port, and returns once the server accepts requests.
 
-        Raises `OSError` if the port is taken, `RuntimeError` if it runs already or does not come up within
-        30 s.
+        Raises:
+            OSError: The port is in use.
+            RuntimeError: The server runs already, or does not start within 30 seconds.
         """
         if self._thread is not None:
             raise RuntimeError("the sandbox server runs already")
@@ -104,7 +112,7 @@ class SandboxServer:
             target=self._server.run, kwargs={"sockets": [listener]}, name="sandbox-server", daemon=True
         )
         self._thread.start()
-        until = time.monotonic() + _START_TIMEOUT
+        until = time.monotonic() + START_TIMEOUT
         while not self._server.started:
             if time.monotonic() > until or not self._thread.is_alive():
                 self.stop()
@@ -112,7 +120,7 @@ class SandboxServer:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """Close the port and all connections, and wait until the thread has ended; may be called twice."""
+        """Closes the port and all connections, and waits for the end of the thread; can be called twice."""
         if self._server is None or self._thread is None:
             return
         self._server.should_exit = True
@@ -130,18 +138,18 @@ class SandboxServer:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets, from here on until the end of the block, in place of ending the process.
+    """An event that SIGINT or SIGTERM sets within the block, instead of ending the process.
 
-    Must be entered in the main thread, as only that one is given signals.
+    Must be entered in the main thread: Python handles signals there only.
     """
-    over = threading.Event()
+    stopped = threading.Event()
 
-    def leave(_: int, __: FrameType | None) -> None:
-        over.set()
+    def stop(_: int, __: FrameType | None) -> None:
+        stopped.set()
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield over
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Makes the columns of tables fit what is to be loaded into them, before it is loaded."""
+"""Changes the columns of tables so that rows fit into them, before the rows are loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from analytics_ingest.errors import IngestError, ReadError
 from analytics_ingest.extract.column_types import NONE, STORED, Kind, column_type
 from analytics_ingest.timestamps import MICROSECONDS, MILLISECONDS, to_utc
 from analytics_ingest.warehouse.column_changes import ColumnChanges
-from analytics_ingest.warehouse.destination_errors import WarehouseError
+from analytics_ingest.warehouse.exceptions import WarehouseError
 
 if TYPE_CHECKING:
     import logging
@@ -29,10 +29,10 @@ TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]
 
 
 class ColumnFitter:
-    """Changes columns for what is to be loaded, within ``Warehouse.open``; those of children with their parents' keys.
+    """Changes the columns of tables, within ``Warehouse.open``, and those of children with their parents' keys.
 
     Attributes:
-        columns: By table the columns that are there and their types, in dlt's terms.
+        columns: By table its columns and their types, in dlt's terms.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class ColumnFitter:
         *,
         log: logging.Logger,
     ) -> None:
-        """Takes what a sync knows.
+        """Changes nothing yet.
 
         Args:
             api: The API.
             warehouse: Its part of the warehouse.
-            tables: Its tables, which are open where columns are changed.
-            readers: The endpoints under way, by name, at any time.
-            columns: By table its columns and their types, in dlt's terms: kept up to date.
+            tables: Its tables, which are open while columns are changed.
+            readers: The endpoints under way, by name; the sync adds and removes them.
+            columns: By table its columns and their types, in dlt's terms; kept up to date here.
             log: Gets a line for each change.
         """
         self._api = api
@@ -63,14 +63,14 @@ class ColumnFitter:
         self.columns = columns
 
     def fit(self, reader: EndpointReader) -> None:
-        """Changes the columns of an endpoint's table for what is to be loaded next; it fails if that cannot be.
+        """Changes the columns of an endpoint's table for the rows to load next; the endpoint fails if they cannot be.
 
         Raises:
             WarehouseError: The destination fails.
         """
         name = reader.endpoint.name
-        while not reader.broken:
-            types, renamed = reader.fix_types()
+        while not reader.has_failed:
+            types, renamed = reader.columns.fix_types()
             if not (types or renamed):
                 return
             large = [
@@ -80,7 +80,7 @@ class ColumnFitter:
             ]
             if large:
                 for column in large:
-                    reader.types.holds_large(column)
+                    reader.columns.types.holds_large(column)
                 continue
             try:
                 self._change(ColumnChanges(table=name, types=types, renamed=renamed))
@@ -90,13 +90,13 @@ class ColumnFitter:
                 reader.fail(ReadError(f"its rows cannot be loaded: {error}"))
 
     def refresh(self, endpoint: Endpoint) -> None:
-        """Gives the columns of a table that is to be read completely the types that a new table would have.
+        """Gives the columns of a table, at a full refresh, the types that a new table would have.
 
-        The variants that dlt made beside a column are folded into it. A column of times becomes text where only dlt has
-        found it to be one of times; one that is declared since becomes one of times, if it holds nothing else.
+        Variant columns that dlt made beside a column are merged into it. A timestamp column that is not declared as one
+        becomes text. A column that was declared as one since then becomes a timestamp, if it holds nothing else.
 
         Raises:
-            IngestError: Something of a user's stands in the way.
+            IngestError: An object that a user made depends on a column.
             WarehouseError: The destination fails.
         """
         there = self.columns.get(endpoint.name, {})
@@ -147,14 +147,14 @@ class ColumnFitter:
             after = {each.renamed.get(name, name): kind for name, kind in before.items() if name not in dropped}
             self.columns[each.table] = after | types
             if reader := self._readers.get(each.table):
-                reader.changed(types, renamed=each.renamed, dropped=dropped)
-            said = [f"{name} is {now} now, was {was}" for name, (was, now) in each.types.items() if was != now]
-            said += [f"{was} is called {now} now" for was, now in each.renamed.items()]
-            said += [f"{', '.join(variants)} are part of {name} now" for name, variants in each.folded.items()]
-            self._log.warning(f"{self._api.name}/{each.table}: {'; '.join(said)}")
+                reader.columns.changed(types, renamed=each.renamed, dropped=dropped)
+            changed = [f"{name} is {now} now, was {was}" for name, (was, now) in each.types.items() if was != now]
+            changed += [f"{was} is called {now} now" for was, now in each.renamed.items()]
+            changed += [f"{', '.join(variants)} are part of {name} now" for name, variants in each.folded.items()]
+            self._log.warning(f"{self._api.name}/{each.table}: {'; '.join(changed)}")
 
     def _children(self, changes: ColumnChanges) -> Iterator[ColumnChanges]:
-        """The same change in the tables of children, where a column of the parent stands as a path parameter."""
+        """The same change in the tables of children that have a column of the parent as a path parameter."""
         if not changes.types:
             return
         for child in self._api.endpoints:

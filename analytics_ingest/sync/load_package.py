@@ -1,4 +1,4 @@
-"""What is read between two loads: when a load package ends, and whose rows go into it."""
+"""A load package: when it ends, and whose rows go into it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.thread_pool import ReadPool
 
 WORTH_LOADING = 250
-"""Parents left to ask, at least, for what has ended to be loaded meanwhile: a load takes as long as some requests."""
+"""Minimum partitions left to read for which endpoints that have ended are loaded meanwhile: a load takes as long as
+several requests."""
 MAX_PACKAGE_ROWS = 15_000
-"""Rows of a package, about: the destination needs memory for all of them at once."""
+"""Rows of a package, about: the destination holds all of them in memory at once."""
 PACKAGE_GROWTH_DIVISOR = 32
-"""A package may have this part of the rows before it if that is more: to merge it takes longer with each of them."""
+"""A package may have this fraction of the rows loaded before it, if that is more: a merge takes longer with each of
+them."""
 
 
 class LoadPackage:
     """One load package. Reading goes on while it is loaded.
 
-    It is over as soon as the endpoints that others wait for have ended, so that those can begin; it then has no
-    more than these, and what else has ended is loaded next, if others still take a while to read. Else it is over
-    once enough parents were asked, as what is not loaded is read again after a failure; once there are enough rows
-    or bytes, also in the middle of a list; or when all is read.
+    It ends as soon as every endpoint that others wait for has ended, so that the others can start. It then has the
+    rows of these endpoints only; other endpoints that have ended are loaded next, if the rest still takes a while to
+    read. Otherwise it ends once enough partitions were read (rows that are not loaded are read again after a failure),
+    once there are enough rows or bytes, also in the middle of a list, or when everything is read.
+
+    Attributes:
+        readers: The endpoints under way.
+        included: The endpoints whose rows are in the package; empty until it ends.
     """
 
     def __init__(
@@ -34,71 +40,72 @@ class LoadPackage:
         pool: ReadPool,
         waiting: Iterable[Endpoint],
         *,
-        most: int,
-        most_bytes: int,
+        max_partitions: int,
+        max_bytes: int,
     ) -> None:
-        """Begins a package.
+        """Starts a package.
 
         Args:
             readers: The endpoints under way.
-            pool: Where they are read.
+            pool: The threads that read them.
             waiting: The endpoints that wait for their parents.
-            most: Parents whose children go into one package; twice as many where they come faster than they load.
-            most_bytes: Bytes of the answers whose rows go into one package, about.
+            max_partitions: Partitions in one package; twice as many where they come faster than they load.
+            max_bytes: Bytes of the responses whose rows go into one package, about.
         """
         self.readers = list(readers)
         self._pool = pool
         awaited = {name for endpoint in waiting for name in endpoint.after}
         self._awaited = [reader for reader in self.readers if reader.endpoint.name in awaited]
-        self._most = most
-        self._before = self._done()
-        self._rows_before = self._loading()
-        self._most_bytes = most_bytes
-        self._ended = [reader for reader in self.readers if reader.over]
-        self.taken: Sequence[EndpointReader] = []
+        self._max_partitions = max_partitions
+        self._max_bytes = max_bytes
+        self._partitions_before = self._partitions()
+        self._rows_before = self._rows()
+        self._ended_before = [reader for reader in self.readers if reader.is_read]
+        self.included: Sequence[EndpointReader] = []
 
     @property
     def completed_parents(self) -> Sequence[EndpointReader]:
         """The endpoints that others wait for, once all of them have ended."""
-        return self._awaited if all(reader.over for reader in self._awaited) else []
+        return self._awaited if all(reader.is_read for reader in self._awaited) else []
 
     def wait(self) -> None:
-        """Waits until the package is over."""
-        self._pool.book(until=self._is_over)
+        """Waits until the package ends."""
+        self._pool.process_pages(until=self._has_ended)
 
-    def finish_package(self) -> list[EndpointReader]:
-        """The endpoints of a package that is over that have something to load."""
+    def finish(self) -> list[EndpointReader]:
+        """Waits until the package ends, and gives the endpoints that have something to load."""
         self.wait()
-        return [reader for reader in self.taken if reader.finish_package()]
+        return [reader for reader in self.included if reader.finish_package()]
 
-    def _is_over(self) -> bool:
-        """Decides once for all whose rows are in the package, which is nobody's as long as it is not over."""
-        if not self.taken:
-            self.taken = self._ending()
-        return bool(self.taken)
+    def _has_ended(self) -> bool:
+        """Fixes the package's readers once the package ends."""
+        if not self.included:
+            self.included = self._readers_at_end()
+        return bool(self.included)
 
-    def _ending(self) -> Sequence[EndpointReader]:
+    def _readers_at_end(self) -> Sequence[EndpointReader]:
+        """The readers whose rows are in the package, if it ends now; else none."""
         if self.completed_parents:
-            # and those whose children began ahead of the load: no child is loaded before its parents
+            # also parents whose children started before the load: no child is loaded before its parents
             return [
                 reader
                 for reader in self.readers
-                if reader in self._awaited or (reader.over and reader.parent_rows.rows)
+                if reader in self._awaited or (reader.is_read and reader.parent_rows.rows)
             ]
-        if self._loading() - self._rows_before >= max(MAX_PACKAGE_ROWS, self._rows_before // PACKAGE_GROWTH_DIVISOR):
+        if self._rows() - self._rows_before >= max(MAX_PACKAGE_ROWS, self._rows_before // PACKAGE_GROWTH_DIVISOR):
             return self.readers
-        if sum(reader.loading_bytes for reader in self.readers) >= self._most_bytes:
+        if sum(reader.loading_bytes for reader in self.readers) >= self._max_bytes:
             return self.readers
         left = sum(reader.left for reader in self.readers)
-        done = self._done() - self._before
-        # what has come already goes along, up to a point: a package has a cost of its own
-        enough = done >= self._most * (2 if self._pool.has_more else 1)
-        if not left or (enough and left > self._most // 2):
+        done = self._partitions() - self._partitions_before
+        # pages that wait go along, up to a limit: each package has a fixed cost
+        enough = done >= self._max_partitions * (2 if self._pool.has_more else 1)
+        if not left or (enough and left > self._max_partitions // 2):
             return self.readers
-        return self._ended if not self._awaited and left >= WORTH_LOADING else []
+        return self._ended_before if not self._awaited and left >= WORTH_LOADING else []
 
-    def _loading(self) -> int:
+    def _rows(self) -> int:
         return sum(reader.stats.rows_loaded for reader in self.readers)
 
-    def _done(self) -> int:
+    def _partitions(self) -> int:
         return sum(reader.stats.parents_done for reader in self.readers)

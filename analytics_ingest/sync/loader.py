@@ -1,4 +1,4 @@
-"""Loads what was read: package by package, and endpoint by endpoint or row by row where a package cannot be loaded."""
+"""Loads packages; one that cannot be loaded is loaded endpoint by endpoint, then row by row."""
 
 from __future__ import annotations
 
@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError, excerpt, root_cause
 from analytics_ingest.extract.dlt_source import REJECTED, build_source, rejected_resource
 from analytics_ingest.warehouse.destination import pipelines_folder
-from analytics_ingest.warehouse.destination_errors import (
-    WarehouseError,
-    chain_of,
-    describe,
-    is_about_rows,
-    is_out_of_memory,
-    is_transient,
-)
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.destination_errors import describe, is_about_rows, is_out_of_memory, is_transient
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
 from analytics_ingest.warehouse.warehouse import DATA_DIR
 
 if TYPE_CHECKING:
@@ -35,31 +28,29 @@ if TYPE_CHECKING:
 
 MAX_FAILED_LOADS = 40
 """Loads of parts of an endpoint's rows that may fail before the endpoint does: enough to find three rows of 15,000."""
-
-
 MAX_FIRST = 4
-"""Rows that may be rejected before the first one is loaded: then it is not the rows."""
+"""Rows that may be rejected before the first one is loaded: above this, the cause is not the rows."""
 
 
 class Loader:
     """Extracts, normalises and loads packages of one API.
 
-    A package that cannot be loaded is taken apart: each of its endpoints is loaded alone, and the rows of one that
-    cannot be are halved until those are found that the destination does not take. They are rejected, so that one row
-    costs neither its table nor the others.
+    If a package cannot be loaded, each of its endpoints is loaded alone. If an endpoint cannot be, its rows are halved
+    until the rows that the destination refuses are found. They are rejected, so that one row fails neither its table
+    nor the others.
     """
 
     def __init__(
         self, api: Api, warehouse: Warehouse, tables: CachedTables, fitter: ColumnFitter, *, log: logging.Logger
     ) -> None:
-        """Prepares the loading.
+        """Opens no connection.
 
         Args:
             api: The API.
             warehouse: Its part of the warehouse, within ``sync``.
             tables: Its tables.
             fitter: Makes the tables' columns fit what is loaded.
-            log: Gets a line for each package that is taken apart.
+            log: Gets a line for each package that cannot be loaded.
         """
         self._api = api
         self._warehouse = warehouse
@@ -81,20 +72,20 @@ class Loader:
             WarehouseError: There is no room to work in.
         """
         try:
-            giving = package.finish_package()
-            # also where there is no row to load: a column may have another name now
-            changing = [reader for reader in package.taken if reader.has_changes]
+            readers = package.finish()
+            # also if there is no row to load: a column may have another name now
+            changing = [reader for reader in package.included if reader.columns.need_changes]
             if changing:
                 with self._tables.open(at_once=True):
                     for reader in changing:
                         self._fitter.fit(reader)
-            resources = [reader.resource(ends=True) for reader in giving if not reader.broken]
+            resources = [reader.resource(ends=True) for reader in readers if not reader.has_failed]
             return self._extract(resources, package.readers)
         except Exception as error:  # noqa: BLE001 - what fails is found out endpoint by endpoint
             return _problem(error)
 
     def load(self, package: LoadPackage, extracted: bool | Exception) -> None:
-        """Loads a package, within ``Warehouse.open``; what cannot be loaded is noted on its endpoint's reader.
+        """Loads a package, within ``Warehouse.open``; an endpoint that cannot be loaded fails.
 
         Args:
             package: The package.
@@ -108,33 +99,33 @@ class Loader:
             problem = self._attempt(self._warehouse.load)
         if problem is None:
             for reader in package.readers:
-                reader.loaded()
+                reader.mark_loaded()
             return
         self._log.warning(f"{self._api.name}: a package cannot be loaded, so its endpoints are loaded one by one")
-        self._take_back(package.readers)
+        self._restore(package.readers)
         for reader in package.readers:
-            self._load_alone(reader, ends=reader in package.taken)
+            self._load_alone(reader, ends=reader in package.included)
 
     def _load_alone(self, reader: EndpointReader, *, ends: bool) -> None:
-        """Loads what one reader has; ``ends``: with what ends its part of the package, its state included."""
+        """Loads the rows of one reader; ``ends``: with its state, and with what replaces or makes its table."""
         problem = self._attempt(lambda: self._load_reader(reader, ends=ends))
         if problem is None:
             return
-        self._take_back([reader])
+        self._restore([reader])
         if is_about_rows(problem) and (rows := reader.take_rows()):
             problem = self._load_rows(reader, rows)
             if problem is None:
                 problem = self._attempt(lambda: self._load_reader(reader, ends=ends))
             if problem is None:
                 return
-            self._take_back([reader])
+            self._restore([reader])
         reader.fail(self._failure(reader, problem))
 
     def _load_rows(self, reader: EndpointReader, rows: list[dict[str, Any]]) -> Exception | None:
-        """Loads rows in ever smaller parts, and rejects those that cannot be loaded alone.
+        """Loads rows in smaller and smaller parts, and rejects rows that cannot be loaded alone.
 
         Returns:
-            Why the endpoint's rows cannot be loaded, if none of them can, or too many cannot.
+            Why the endpoint's rows cannot be loaded, if none can or too many cannot; ``None`` if they are loaded.
         """
         parts = deque([rows])
         rejected: list[tuple[dict[str, Any], str]] = []
@@ -148,7 +139,7 @@ class Loader:
                 loaded = True
                 continue
             failed += 1
-            self._take_back([reader])
+            self._restore([reader])
             reader.take_rows()
             if len(part) > 1:
                 half = len(part) // 2
@@ -163,20 +154,20 @@ class Loader:
 
     def _load_reader(self, reader: EndpointReader, *, ends: bool) -> None:
         if ends:
-            # again, as it may be what has failed
+            # again, as it may be what failed
             reader.finish_package()
         self._fitter.fit(reader)
-        if reader.broken:
+        if reader.has_failed:
             return
         if self._extract([reader.resource(ends=ends)], [reader]):
             self._warehouse.load()
-        reader.loaded(ends=ends)
+        reader.mark_loaded(ends=ends)
 
     def _extract(self, resources: Sequence[DltResource], readers: Sequence[EndpointReader]) -> bool:
         pipeline = self._warehouse.pipeline
         if resources:
             pipeline.extract(build_source(self._api, resources), loader_file_format=self._warehouse.file_format)
-        rejected = {reader.endpoint.name: rows for reader in readers if (rows := reader.pop_rejected())}
+        rejected = {reader.endpoint.name: rows for reader in readers if (rows := reader.extract_rejected())}
         if rejected:
             names = ", ".join(f"{len(rows)} of {name}" for name, rows in rejected.items())
             self._log.warning(
@@ -202,15 +193,15 @@ class Loader:
             return _problem(error)
         return None
 
-    def _take_back(self, readers: Sequence[EndpointReader]) -> None:
-        """Begins anew with what the warehouse holds; what the readers gave for the failed load is theirs again."""
+    def _restore(self, readers: Sequence[EndpointReader]) -> None:
+        """Goes back to what the warehouse holds; readers take back the rows of the failed load."""
         self._warehouse.restore()
         for reader in readers:
-            reader.take_back()
+            reader.load_failed()
 
     def _failure(self, reader: EndpointReader, problem: Exception) -> ReadError:
         if isinstance(problem, WarehouseError):
-            # bounded and without secrets, and what to do comes last
+            # its text is bounded and without secrets, and ends with what to do
             return ReadError(f"its rows cannot be loaded: {problem}")
         if isinstance(problem, IngestError):
             return ReadError(f"its rows cannot be loaded: {_reason(problem)}")
@@ -218,7 +209,7 @@ class Loader:
 
 
 def _problem(error: Exception) -> Exception:
-    """``error``, or what it was raised for, if a part of the package may be loaded without it.
+    """``error``, if a part of the package may be loaded without what caused it.
 
     Raises:
         AuthenticationError: The API refused the key.
@@ -242,6 +233,6 @@ def _problem(error: Exception) -> Exception:
 
 
 def _reason(error: Exception) -> str:
-    """What the error says, in short."""
+    """The error's text, shortened."""
     cause = root_cause(error)
     return excerpt(str(cause)) or type(cause).__name__

@@ -1,4 +1,4 @@
-"""What a table will hold once what was read is loaded, so that children need not wait for the load."""
+"""The rows that a parent's table will hold once it is loaded, so that its children need not wait for the load."""
 
 from __future__ import annotations
 
@@ -22,30 +22,34 @@ KINDS: dict[str, type] = {"bigint": int, "text": str, "timestamp": datetime, "bo
 
 
 class PendingParentRows:
-    """The rows of a parent that was read and is not loaded yet: those in its table, and what changes about them.
+    """The rows of a parent that is read and not loaded yet: those in its table, with the changes that were read.
 
-    Where the destination could make something else of a value, there is no telling what the table will hold, and
+    Where the destination could store another value than the one read, the table's future content is unknown, and
     children wait.
     """
 
     def __init__(self, reader: EndpointReader, settings: Settings) -> None:
-        """Prepares the look.
+        """Queries nothing yet.
 
         Args:
-            reader: What reads the parent.
+            reader: The parent's reader.
             settings: The API's settings.
         """
         self._reader = reader
         self.name = reader.endpoint.name
         self._key = reader.endpoint.primary_key
         self._columns = reader.stored.columns
-        self._gone = frozenset(reader.vanished())
+        self._gone = frozenset(reader.find_deleted_hashes())
         self._share = settings.min_rows_share
 
     def is_known(self, tables: DatasetTables) -> bool:
-        """Whether it is certain what the table will hold, and that no check of it will stand against its children."""
+        """Whether the table's future content is fully known, and no check of it would block its children."""
         reader = self._reader
-        if not (reader.over and reader.complete and self._key) or reader.stats.doubt or reader.parent_rows.rows is None:
+        if (
+            not (reader.is_read and reader.is_complete and self._key)
+            or reader.stats.doubt
+            or reader.parent_rows.rows is None
+        ):
             return False
         if self._columns and ROW_HASH not in self._columns:
             return False
@@ -79,4 +83,4 @@ class PendingParentRows:
         if not values:
             return True
         # a value of another type than the column's is converted as it is loaded
-        return kinds <= {KINDS.get(self._reader.types.of(name) or "")} and not self._reader.has_changes
+        return kinds <= {KINDS.get(self._reader.columns.types.of(name) or "")} and not self._reader.columns.need_changes

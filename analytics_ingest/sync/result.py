@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TTableSchemaColumns
 
     from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.config.api import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.extract.stats import ReadStats
+    from analytics_ingest.extract.sync_context import SyncContext
     from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
 
@@ -35,19 +35,19 @@ class EndpointResult:
     Attributes:
         endpoint: The endpoint.
         status: ``complete``: read completely and loaded. ``failed``: not read completely; the rows that came
-            are loaded. ``skipped``: not read, as something it needs failed, or as a setting says.
+            are loaded. ``skipped``: not read, because something it needs failed, or a setting leaves it out.
         reason: Why it failed or was skipped.
-        alarming: Whether somebody has to look at the reason, also if it is only skipped.
+        alarming: Whether a person has to act on the reason of a skipped endpoint.
         stats: What came, and what it cost.
-        rows_deleted: Rows found gone upstream by this sync.
+        rows_deleted: Rows that this sync found gone upstream.
         table_rows: Rows in its table now; ``None`` if it was not loaded.
-        rows_live: Those of them that are not marked as deleted.
-        rows_before: How many that were before the sync.
+        rows_live: Rows among them that are not marked as deleted.
+        rows_before: Rows that were not marked as deleted before the sync.
         columns: The table's columns, in dlt's terms.
-        cursor: The highest cursor value seen by any sync.
-        checks: What the checks say of the table; of what is complete only.
-        sample: The first rows of the table, if a setting asks for them.
-        widened: Which columns have become wider for a value, a sentence for each.
+        cursor: The highest cursor value of all syncs, UTC.
+        checks: The results of the table's checks; empty unless the endpoint is complete.
+        sample: The first rows of the table; empty unless ``SAMPLE_ROWS`` is set.
+        widened: Which columns became wider for a value, a sentence for each.
     """
 
     endpoint: Endpoint
@@ -66,7 +66,7 @@ class EndpointResult:
     widened: Sequence[str] = ()
 
     def blocks(self, api: Api) -> str:
-        """Why nothing is to be read for each row of this table; empty if nothing speaks against it."""
+        """Why children of this table are skipped; empty if they can be read."""
         if self.status != "complete":
             return f"its parent {api.name}/{self.endpoint.name} was not read"
         for check in self.checks:
@@ -87,8 +87,8 @@ def failure_reason(stats: ReadStats) -> str:
 
 
 def build_result(
-    api: Api,
     reader: EndpointReader,
+    context: SyncContext,
     tables: DatasetTables,
     *,
     before: TableBefore,
@@ -96,33 +96,32 @@ def build_result(
     cursor: datetime | None,
     deleted: int,
     types: Mapping[str, str],
-    settings: Settings,
 ) -> EndpointResult:
-    """The result of an endpoint that was read, while its table can be looked at.
+    """The result of an endpoint that was read, while its table can be queried.
 
     Args:
-        api: The API.
-        reader: What has read it.
+        reader: The endpoint's reader.
+        context: The sync.
         tables: The API's tables.
         before: What the table was.
         columns: Its columns in dlt's terms; ``None`` if it has no table.
-        cursor: The highest cursor value seen by any sync.
-        deleted: Rows found gone.
+        cursor: The highest cursor value of all syncs, UTC.
+        deleted: Rows that the sync marked as deleted.
         types: Its columns and their types, as they are in the destination.
-        settings: The API's settings.
     """
     name, stats = reader.endpoint.name, reader.stats
-    if reader.named:
-        before = replace(before, paths={*before.paths, *reader.named})
-    reason = "" if reader.complete else failure_reason(stats)
-    checked = reader.complete and columns is not None
+    if reader.provisional_paths_named:
+        before = replace(before, paths={*before.paths, *reader.provisional_paths_named})
+    reason = "" if reader.is_complete else failure_reason(stats)
+    checked = reader.is_complete and columns is not None
+    sample_rows = context.settings.sample_rows
     counts = tables.counts(name, reader.endpoint.primary_key, where_null=DELETED_AT) if columns else None
     if reader.deletions.collapsed and counts and reader.deletions.remaining is not None:
         stats.rows_withheld = max(0, counts.live - reader.deletions.remaining)
     shown = [each for each in dict.fromkeys((*reader.endpoint.primary_key, *types)) if not each.startswith("_")]
     return EndpointResult(
         endpoint=reader.endpoint,
-        status="complete" if reader.complete else "failed",
+        status="complete" if reader.is_complete else "failed",
         reason=reason,
         stats=stats,
         rows_deleted=deleted,
@@ -131,43 +130,40 @@ def build_result(
         rows_before=before.rows,
         columns=columns,
         cursor=cursor,
-        checks=check_table(_facts(api, reader, tables, counts, before=before, types=types, settings=settings))
+        checks=check_table(_facts(reader, context, tables, counts, before=before, types=types))
         if checked and counts
         else (),
         widened=reader.widened,
-        sample=reader.masked(tables.sample(name, shown, settings.sample_rows))
-        if checked and settings.sample_rows
-        else (),
+        sample=reader.masked(tables.sample(name, shown, sample_rows)) if checked and sample_rows else (),
     )
 
 
 def _facts(
-    api: Api,
     reader: EndpointReader,
+    context: SyncContext,
     tables: DatasetTables,
     counts: Counts,
     *,
     before: TableBefore,
     types: Mapping[str, str],
-    settings: Settings,
 ) -> TableFacts:
-    """What the checks judge by, of an endpoint that was read completely and loaded."""
+    """The facts for the checks of an endpoint that was read completely and loaded."""
     stats, deletions = reader.stats, reader.deletions
     return TableFacts(
-        api=api,
+        api=context.api,
         endpoint=reader.endpoint,
         tables=tables,
         counts=counts,
         rows_before=deletions.before,
         rows_now=deletions.remaining if deletions.collapsed and deletions.remaining is not None else counts.live,
-        min_share=settings.min_rows_share,
+        min_share=context.settings.min_rows_share,
         rows_withheld=stats.rows_withheld,
         rows_short=stats.rows_short,
         lists_unsettled=stats.lists_unsettled,
         rows_rejected=stats.rows_rejected,
         rejected_reason=stats.rejected_reason,
         unproven_since=stats.unproven_since,
-        # of a window, or of what an API has filtered, the newest row tells nothing
+        # the newest row of a window, or of a filtered list, is no evidence
         newest_before=before.cursor if reader.reads_everything else None,
         newest=stats.highest,
         columns_before=before.columns,

@@ -1,1 +1,1 @@
-"""Where it goes: the destination, its locks, and what its tables hold. Knows dlt, not Dagster."""
+"""The warehouse: destinations, locks, loading, columns, queries of tables. Imports dlt, not Dagster."""

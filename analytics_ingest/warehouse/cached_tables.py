@@ -1,4 +1,4 @@
-"""Tables whose rows are read once for all, so that a sync without changes connects once."""
+"""Caches the rows and counts of a dataset's tables, so that a sync without changes connects once."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_ROWS = 50_000
-"""Rows of one table that are kept; a larger table is read when its rows are needed."""
+"""Rows up to which a table is cached; a larger one is read when its rows are needed."""
 MAX_ALL_ROWS = 200_000
-"""Rows of all tables that are kept, the smallest tables first."""
+"""Rows of all cached tables together. Smaller tables are cached first."""
 
 
 class CachedTables(DatasetTables):
-    """The tables of one dataset, as the sync found them, until it changes them; over a connection where need be.
+    """The tables of one dataset, from a cache that is valid until the sync changes a table.
 
-    A table that is not kept is read from the warehouse, which is opened for it.
+    What is not cached is read from the warehouse, which is opened for it.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[DatasetTables]]) -> None:
-        """Keeps nothing yet.
+        """Starts with an empty cache.
 
         Args:
             connect: Opens the warehouse.
@@ -40,7 +40,7 @@ class CachedTables(DatasetTables):
 
     @contextmanager
     def open(self, *, at_once: bool = False) -> Iterator[Self]:
-        """The tables: the warehouse is opened ``at_once``, or as soon as something is needed that is not kept.
+        """The tables: the warehouse is opened ``at_once``, or when something is needed that is not cached.
 
         Raises:
             LockTimeoutError: Another sync writes for too long, or a table stays locked.
@@ -56,7 +56,7 @@ class CachedTables(DatasetTables):
                 self._stack = self._tables = None
 
     def connect(self) -> None:
-        """Opens the warehouse, within ``open``, if it is not open yet."""
+        """Opens the warehouse if it is not open yet. Within ``open`` only."""
         self._connected()
 
     def keep(
@@ -66,12 +66,12 @@ class CachedTables(DatasetTables):
         *,
         where_null: str,
     ) -> None:
-        """Reads the rows of tables, and what there is to count of them, in a few queries for all.
+        """Caches the rows and the counts of tables, read with a few queries for all of them.
 
         Args:
-            wanted: By table the columns to keep, of those that it has.
+            wanted: By table the columns to cache, if it has them.
             keys: By table the columns of its key; none for a table without one.
-            where_null: The column that has a value in rows that are marked as deleted, where a table has it.
+            where_null: The column that has a value in rows that are marked as deleted, if a table has it.
         """
         tables = self._connected()
         found = tables.columns(wanted)
@@ -91,7 +91,7 @@ class CachedTables(DatasetTables):
         except Exception as error:
             if is_transient(error):
                 raise
-            # one table that cannot be read is found out, and reported, by what needs it
+            # a table that cannot be read is reported by the endpoint that needs it
             return
         self._counts = {name: (tuple(keys[name]), marks[name], counts[name]) for name in there}
         self._rows = {
@@ -99,7 +99,7 @@ class CachedTables(DatasetTables):
         }
 
     def forget(self, table: str) -> None:
-        """Takes note that a table has changed."""
+        """Removes a table from the cache, as it has changed."""
         for kept in (self._columns, self._counts, self._rows):
             kept.pop(table, None)
 

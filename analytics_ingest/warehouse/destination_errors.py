@@ -1,4 +1,4 @@
-"""What went wrong with the destination, in a line for the person who must act."""
+"""Explains errors of dlt and of database drivers: one line with the reason, without secrets, and what to do."""
 
 from __future__ import annotations
 
@@ -22,84 +22,49 @@ from dlt.common.destination.exceptions import (
 from dlt.common.exceptions import MissingDependencyException
 from dlt.load.exceptions import LoadClientJobException
 
+from analytics_ingest.config.deployment import environment_variable
 from analytics_ingest.redaction import Redactor
+from analytics_ingest.warehouse.destinations import Destination, destination_behind
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dlt.pipeline.exceptions import PipelineStepFailed
 
-DESTINATION_VARIABLE = "ANALYTICS_INGEST_DESTINATION"
-WRAPPED = ("exception", "client_exception", "dbapi_exception", "inner_exc", "__cause__")
-"""Where dlt's exceptions keep what they were raised for."""
+DESTINATION_VARIABLE = environment_variable("destination")
 NO_ROOM = re.compile(r"no space left|disk|file too large|could not write file", re.IGNORECASE)
+"""Messages of databases and of the system for a full disk."""
 NO_PRIVILEGE = re.compile(
     r"permission denied for|must be (owner|member) of|insufficient.privilege|access denied", re.IGNORECASE
 )
-"""What databases say of a user who may not do what was asked for."""
-PRIVILEGE_CODES = {"42501", "42P07"}
-"""PostgreSQL's codes for it, and for a table that is there already: one without privileges is not listed."""
-ROW_ERRORS = {"DataError", "IntegrityError", "InvalidInputException"}
-"""Kinds of database errors that concern values (PEP 249, DuckDB)."""
-ROW_ERROR_CODES = {"22", "23", "54"}
-"""Classes of PostgreSQL's error codes that concern values: data, constraints, limits of a row (its Appendix A)."""
+"""Messages of databases for a user who lacks a privilege."""
 MAX_MESSAGE = 400
-"""Characters of a database's message that are shown: some repeat the whole statement."""
-
-
-TRANSIENT_TYPES = {
-    "duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
-    "_duckdb": {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"},
-    "psycopg2": {"OperationalError", "InterfaceError"},
-}
-"""Drivers' exceptions that report a failed destination. By name: no driver is imported for it."""
-PROGRAM_LIMIT = "54"
-"""PostgreSQL's class of errors for rows and statements beyond its limits: the data, though an ``OperationalError``."""
+"""Characters of a database's message that are shown: some messages repeat the whole statement."""
 LOCKED = re.compile(r"could not set lock on file|database is locked", re.IGNORECASE)
-
-
-class LockTimeoutError(TimeoutError):
-    """Another process holds what is needed. The message says which one, and since when."""
-
-
-class WarehouseError(RuntimeError):
-    """The warehouse cannot be used as it is. The message says what is in the way.
-
-    Attributes:
-        transient: Whether the destination failed, and not the data: another package would fail as well.
-    """
-
-    def __init__(self, message: str, *, transient: bool = True) -> None:
-        """Takes what happened.
-
-        Args:
-            message: The message, without secrets.
-            transient: Whether the destination failed, and not the data.
-        """
-        super().__init__(message)
-        self.transient = transient
+"""Messages of DuckDB and SQLite for a file that another process has locked."""
 
 
 @contextmanager
-def explained(destination: str) -> Iterator[None]:
-    """Turns what dlt says of settings that cannot work into one line.
+def explained(destination: Destination) -> Iterator[None]:
+    """Turns dlt's errors about settings that cannot work into one line.
 
     Args:
-        destination: The destination's name.
+        destination: The destination that is configured.
 
     Raises:
-        WarehouseError: Within, dlt found a setting missing or wrong.
+        WarehouseError: A setting is missing or wrong, according to dlt.
     """
-    setting = f"DESTINATION__{destination.upper()}__CREDENTIALS"
+    name, setting = destination.name, destination.setting
     try:
         yield
     except UnknownDestinationModule:
-        raise WarehouseError(f"{DESTINATION_VARIABLE} is {destination}, which is no dlt destination") from None
+        raise WarehouseError(f"{DESTINATION_VARIABLE} is {name}, which is not a dlt destination") from None
     except ConfigFieldMissingException as error:
         nested = [trace for traces in error.traces.values() for trace in traces]
         fields = sorted({name for trace in nested for name in getattr(trace, "traces", {})} or error.fields)
         raise WarehouseError(
-            f"{DESTINATION_VARIABLE} is {destination}, and its settings lack {', '.join(fields)}: "
+            f"{DESTINATION_VARIABLE} is {name}, and its settings lack {', '.join(fields)}: "
             f"set {setting}, or {setting}__{fields[0].upper()} and so on"
         ) from None
     except InvalidNativeValue as error:
@@ -108,15 +73,15 @@ def explained(destination: str) -> Iterator[None]:
     except ConfigValueCannotBeCoercedException as error:
         kind = getattr(error.hint, "__name__", str(error.hint))
         raise WarehouseError(
-            f"{setting}__{error.field_name.upper()}, or that part of {setting}, is no {kind}"
+            f"{setting}__{error.field_name.upper()}, or that part of {setting}, is not of type {kind}"
         ) from None
     except ConfigurationException as error:
-        # not its message, which may hold the value
+        # without its message, which may contain the value
         raise WarehouseError(f"{setting} cannot be used: {type(error).__name__}") from None
     except MissingDependencyException as error:
         packages = " ".join(f"'{each}'" for each in error.dependencies)
         raise WarehouseError(
-            f"{DESTINATION_VARIABLE} is {destination}, which needs a package more: pip install {packages}"
+            f"{DESTINATION_VARIABLE} is {name}, which needs another package: pip install {packages}"
         ) from None
     except OSError as error:
         raise WarehouseError(f"{error.filename}: {error.strerror} (the setting is {setting})") from None
@@ -124,13 +89,13 @@ def explained(destination: str) -> Iterator[None]:
 
 @contextmanager
 def explained_folder(setting: str) -> Iterator[None]:
-    """Turns a folder or file that cannot be written into one line.
+    """Turns the system's error about a folder or file into one line.
 
     Args:
-        setting: The setting that names it.
+        setting: The setting that names the folder or file.
 
     Raises:
-        WarehouseError: Within, the system refused something.
+        WarehouseError: The folder or file cannot be read or written.
     """
     try:
         yield
@@ -143,42 +108,44 @@ def explained_folder(setting: str) -> Iterator[None]:
 def load_error(
     error: PipelineStepFailed, *, api: str, destination: str, setting: str, secrets: set[str]
 ) -> WarehouseError:
-    """What a load that failed comes to.
+    """The error for a load that failed: the reason, what to do, and what the next sync will do.
 
     Args:
-        error: What dlt raised.
+        error: The error that dlt raised.
         api: The API's name.
-        destination: The destination as a person knows it.
+        destination: The destination, as messages name it.
         setting: The setting of its credentials.
         secrets: Texts that must not be shown.
     """
     job = next((each for each in chain_of(error) if isinstance(each, LoadClientJobException)), None)
     table = f"/{getattr(job, 'job_id', '').partition('.')[0]}" if job else ""
     reason = describe(error, secrets)
-    cure = remedy(error, api=api, setting=setting)
+    advice = remedy(error, api=api, setting=setting)
     transient = is_transient(error)
-    if not cure and transient and NO_ROOM.search(reason):
-        cure = f"See that there is room on the disk of {destination}."
-    kept = "What was loaded before is there, and no cursor has moved"
+    if not advice and transient and NO_ROOM.search(reason):
+        advice = f"See that there is room on the disk of {destination}."
+    kept = "Earlier loads are kept, and no cursor has moved"
     if transient and not is_out_of_memory(error):
         end = f"{kept}: the next sync loads what is missing"
     else:
-        cure = cure or _remedy_for_data(error)
+        advice = advice or _remedy_for_data(error)
         end = f"{kept}. Until then each sync fails in the same way"
-    said = " ".join(filter(None, (f"{reason}.", cure, end)))
-    return WarehouseError(f"{api}{table}: loading into {destination} failed: {said}", transient=transient)
+    text = " ".join(filter(None, (f"{reason}.", advice, end)))
+    return WarehouseError(f"{api}{table}: loading into {destination} failed: {text}", transient=transient)
 
 
 def remedy(error: BaseException, *, api: str, setting: str) -> str:
-    """What to do where the user lacks a privilege or memory runs out, as a sentence; else nothing.
+    """What to do about a missing privilege or about memory that ran out, as a sentence; empty for other errors.
 
     Args:
-        error: What the destination, or dlt, raised.
+        error: The error that the destination, or dlt, raised.
         api: The API's name, which is the dataset's.
         setting: The setting of the destination's credentials.
     """
     chain = list(chain_of(error))
-    if any(getattr(each, "pgcode", None) in PRIVILEGE_CODES for each in chain) or NO_PRIVILEGE.search(str(chain[-1])):
+    drivers = [destination_behind(each) for each in chain]
+    by_code = any(driver and driver.lacks_privilege(each) for driver, each in zip(drivers, chain, strict=True))
+    if by_code or NO_PRIVILEGE.search(str(chain[-1])):
         return (
             f"As an administrator of the database, grant the user of {setting} what it lacks: CREATE on the database; "
             f"USAGE and CREATE on the schemas {api} and {api}_staging; SELECT, INSERT, UPDATE, DELETE and TRUNCATE "
@@ -186,17 +153,13 @@ def remedy(error: BaseException, *, api: str, setting: str) -> str:
         )
     if not is_out_of_memory(error):
         return ""
-    if any(type(each).__module__.partition(".")[0] in ("duckdb", "_duckdb") for each in chain):
-        return (
-            f'Raise DuckDB\'s memory_limit, by default 256MB: {setting}__GLOBAL_CONFIG=\'{{"memory_limit": "1GB"}}\'; '
-            "it also needs room for temporary files on the disk."
-        )
-    return "Give the destination, or this process, more memory."
+    driver = next(filter(None, drivers), Destination)
+    return driver.memory_remedy(setting)
 
 
 def _remedy_for_data(error: BaseException) -> str:
     if is_schema_change(error):
-        return "Change the table there so that it fits, or drop it: a sync makes a table that is missing anew."
+        return "Change the table there so that it fits, or drop it: a sync creates a missing table again."
     if is_about_rows(error):
         return "Correct the rows upstream, or the table's columns and constraints in the destination."
     return "Correct the reason first."
@@ -206,59 +169,53 @@ def is_transient(error: BaseException) -> bool:
     """Whether the destination failed (connection, lock, disk, memory), and not the data that it was given.
 
     Args:
-        error: An exception of dlt's, of a database driver's, or a ``WarehouseError``.
+        error: An exception of dlt or of a database driver, or a ``WarehouseError``.
     """
     if isinstance(error, WarehouseError):
         return error.transient
     *_, innermost = chain_of(error)
     if isinstance(innermost, (OSError, MemoryError)) or LOCKED.search(str(innermost)):
         return True
-    if str(getattr(innermost, "pgcode", None) or "").startswith(PROGRAM_LIMIT):
-        return False
-    for kind in type(innermost).__mro__:
-        if kind.__name__ in TRANSIENT_TYPES.get(kind.__module__.partition(".")[0], ()):
-            return True
-    # dlt retries anything a few times, so that a job's retries running out says nothing of the reason
+    driver = destination_behind(innermost)
+    if driver and driver.is_transient(innermost):
+        return True
+    # dlt retries a job after any error, so that exhausted retries show nothing about the reason
     return isinstance(innermost, DestinationTransientException) and not isinstance(innermost, LoadClientJobException)
 
 
 def is_destination_error(error: BaseException) -> bool:
-    """Whether the destination is what failed, and not our code. Not each error of a driver's is wrapped by dlt."""
+    """Whether the destination or its driver raised an error, and not our code. dlt does not wrap all of them."""
     return any(
-        isinstance(each, DestinationException) or type(each).__module__.partition(".")[0] in TRANSIENT_TYPES
-        for each in chain_of(error)
+        isinstance(each, DestinationException) or destination_behind(each) is not None for each in chain_of(error)
     )
 
 
 def is_schema_change(error: BaseException) -> bool:
-    """Whether it was a change of a table, and not of its rows, that failed."""
+    """Whether a change of a table failed, and not one of its rows."""
     return any(isinstance(each, SchemaUpdateError) for each in chain_of(error))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the destination, or this process, ran out of memory: less at once may fit."""
+    """Whether the destination, or this process, ran out of memory: a smaller load may fit."""
     chain = chain_of(_origin(error))
     return any(isinstance(each, MemoryError) or "out of memory" in str(each).lower() for each in chain)
 
 
 def is_about_rows(error: BaseException) -> bool:
-    """Whether some of the rows are what the destination, or dlt, does not take, so that others may be loaded."""
+    """Whether the destination, or dlt, refuses some of the rows, so that the others may be loaded without them."""
     origin = _origin(error)
     if not is_destination_error(origin) or is_out_of_memory(origin):
         return True
-    chain = list(chain_of(origin))
-    kinds = {kind.__name__ for each in chain for kind in type(each).__mro__}
-    codes = {str(getattr(each, "pgcode", ""))[:2] for each in chain}
-    return not ROW_ERRORS.isdisjoint(kinds) or not ROW_ERROR_CODES.isdisjoint(codes)
+    return any((destination_behind(each) or Destination).is_about_rows(each) for each in chain_of(origin))
 
 
 def _origin(error: BaseException) -> BaseException:
-    """What a ``WarehouseError`` was raised for, or the error itself."""
+    """The error that a ``WarehouseError`` was raised for; any other error itself."""
     return error.__context__ if isinstance(error, WarehouseError) and error.__context__ else error
 
 
 def describe(error: BaseException, secrets: set[str]) -> str:
-    """The first lines of the innermost message, in one line, without secrets."""
+    """The beginning of the innermost error's message, in one line, without secrets."""
     *_, innermost = chain_of(error)
     text = " ".join(str(innermost).split()) or type(innermost).__name__
     text = Redactor(secrets).redact(text)
@@ -266,9 +223,9 @@ def describe(error: BaseException, secrets: set[str]) -> str:
 
 
 def secrets_of(credentials: Any) -> set[str]:
-    """The values in a destination's credentials that are secret, and the connection string that holds them.
+    """The secret values in a destination's credentials, and connection strings that contain them.
 
-    Also in what they consist of: a DuckLake's catalog and storage have credentials of their own.
+    Credentials may be nested: the catalog and the storage of a DuckLake have their own.
     """
     if not isinstance(credentials, BaseConfiguration):
         return set()
@@ -280,14 +237,3 @@ def secrets_of(credentials: Any) -> set[str]:
         elif value and is_secret_hint(hint):
             values.add(str(value))
     return values
-
-
-def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised for, and so on to the innermost."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        inner = (getattr(current, name, None) for name in WRAPPED)
-        current = next((each for each in inner if isinstance(each, BaseException)), None)

@@ -1,4 +1,4 @@
-"""What of the environment is dlt's."""
+"""Limits which environment variables dlt reads."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 from dlt.common.runtime.anon_tracker import disable_anon_tracker
 
 CLOUDS = ("aws_", "azure_", "google_")
-"""How the names of variables begin that clouds have agreed upon, and that need no section."""
-
+"""Prefixes of the cloud providers' own variables, which have no section."""
 
 TELEMETRY = "dlthub_telemetry"
-"""dlt's setting for messages to its makers: off, wherever this package runs."""
+"""dlt's setting for usage reports to its makers: always off."""
 
 LOAD_ID = ("add_dlt_load_id", "parquet_normalizer")
-"""dlt's setting, with its section, for a column with the load's id in Arrow tables: on, as in tables of rows."""
+"""dlt's setting, and its section, for a column with the load id in Arrow tables: always on, as in tables of rows."""
 
 EXPECTED = ("native writer could not be found", "several column hints were different")
-"""In dlt's warnings about Arrow tables that are as they should be."""
+"""Texts of dlt's warnings about Arrow tables that are correct: not logged."""
 
 
 class SectionedEnvironment(EnvironProvider):
-    """Environment variables, for dlt, with a section in their name, such as ``NORMALIZE__WORKERS``.
+    """Gives dlt the environment variables that have a section in their name, such as ``NORMALIZE__WORKERS``.
 
-    Below all sections dlt looks for the bare name of a setting, and finds variables that are somebody else's: with
-    ``DEV_MODE`` set each sync would go into a dataset of its own, and ``WORKERS`` would fork this process.
+    dlt falls back to the name of a setting without sections, and so picks up unrelated variables: with ``DEV_MODE``
+    each sync would load into a new dataset, and with ``WORKERS`` dlt would fork this process.
     """
 
     def __init__(self) -> None:
-        """Looks whether there are Docker's or Kubernetes' secrets, of which dlt looks for a file at each look-up."""
+        """Checks once whether Docker or Kubernetes mount secrets: dlt would look for such a file at each look-up."""
         self._has_secrets = Path(dlts.SECRET_STORAGE_PATH).parent.is_dir()
 
     def get_value(self, key: str, hint: type[Any], pipeline_name: str | None, *sections: str) -> tuple[Any | None, str]:
-        """The variable's value and its name; ``None`` for its value if it is not set, or not dlt's."""
+        """The value and the name of a variable. The value is ``None`` if it is not set, or not meant for dlt."""
         if key == TELEMETRY:
-            # the first provider wins: neither a variable nor a file turns it on
+            # dlt asks this provider first, so neither a variable nor a file turns telemetry on
             return "false", self.get_key_name(key, *sections)
         if (key, *sections[-1:]) == LOAD_ID:
             return "true", self.get_key_name(key, *sections)
@@ -55,11 +54,11 @@ class SectionedEnvironment(EnvironProvider):
 
 
 def read_sections_only() -> None:
-    """Has dlt pass over variables without a section, and send no telemetry, from now on and in this process."""
+    """Has dlt ignore variables without a section, and send no telemetry, from now on and in this process."""
     provider = SectionedEnvironment()
     logging.getLogger("dlt").addFilter(_is_unexpected)
     Container()[PluggableRunContext].providers[provider.name] = provider
-    # dlt has started it by then: as soon as somebody asks for its context
+    # the line above has started it: dlt does so when its context is first used
     disable_anon_tracker()
 
 

@@ -1,4 +1,4 @@
-"""What becomes of memory that a load no longer needs."""
+"""Releases memory that a load no longer needs."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import pyarrow as pa
 
 
 def release_arrow_memory() -> None:
-    """Has Arrow give back what the tables of a package took: some 30 MB, which the destination takes next."""
+    """Has Arrow return the memory of a package's tables, some 30 MB, before the destination takes memory."""
     pa.default_memory_pool().release_unused()

@@ -1,7 +1,7 @@
-"""Recreates what a destination lacks of the schema that dlt has stored: tables, columns, dlt's own tables.
+"""Recreates tables and columns that are missing in the destination, also dlt's own tables.
 
-dlt compares tables with their schema only when the schema has changed. A table that somebody drops would never come
-back, and each load into it would fail (https://github.com/dlt-hub/dlt/issues/765).
+dlt compares tables with their schema only when the schema has changed. A dropped table would never be created again,
+and each load into it would fail (https://github.com/dlt-hub/dlt/issues/765).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from analytics_ingest.warehouse.column_changes import ColumnChanges
 
 ROW_HASH = "_row_hash"
-"""The column with a row's hash: a row that comes with the hash that is stored is not loaded."""
+"""The column with a row's hash: a row whose hash is stored already is not loaded."""
 STATE = "_dlt_pipeline_state"
 OWN = ("_dlt_loads", "_dlt_version", STATE)
 """dlt's own tables."""
@@ -33,7 +33,7 @@ STAGED = ("merge", "replace")
 
 
 class Repair:
-    """What one dataset lacks, and how it gets it back; for one sync.
+    """Finds what a dataset lacks of the schema that dlt has stored, and recreates it; for one sync.
 
     Attributes:
         pipeline: The pipeline into the dataset.
@@ -43,9 +43,9 @@ class Repair:
         """Prepares it.
 
         Args:
-            pipeline: The pipeline into the dataset, with the state and schema that the destination had.
+            pipeline: The pipeline into the dataset, with the state and schema that the destination has stored.
             client: An open connection to the dataset.
-            log: Gets a line for each thing that is missing.
+            log: Gets a warning for each missing table and column.
         """
         self.pipeline = pipeline
         self._client = client
@@ -55,10 +55,10 @@ class Repair:
         self._staged: dict[str, set[str]] = {}
 
     def inspect(self) -> None:
-        """Compares the stored schema with the tables that are there.
+        """Compares the stored schema with the tables.
 
-        Columns are added at once, and the rows of their tables count as not loaded yet. Tables that are missing are
-        made at the next load, as their endpoints are read from the beginning.
+        Missing columns are added at once, and the rows of their tables count as not loaded. Missing tables are created
+        at the next load. Their endpoints are read from the beginning.
         """
         schema = self._schema()
         if schema is None:
@@ -81,7 +81,7 @@ class Repair:
         }
 
     def follow(self, changes: ColumnChanges) -> None:
-        """Brings dlt's schema, here and as stored, and its staging tables after a change of columns."""
+        """Updates dlt's schema, here and in the destination, and its staging tables after columns have changed."""
         schema = self.pipeline.schemas[self._api]
         columns = schema.tables[changes.table]["columns"]
         for name, now in changes.renamed.items():
@@ -97,7 +97,7 @@ class Repair:
         self._drop_staging()
 
     def _drop_staging(self) -> bool:
-        """Drops the staging dataset, which holds nothing between loads: dlt makes it anew. Whether there was one."""
+        """Drops the staging dataset, which is empty between loads: dlt creates it again. Whether there was one."""
         client: Any = self._client
         with client.with_staging_dataset():
             if not client.is_storage_initialized():
@@ -106,7 +106,7 @@ class Repair:
             return True
 
     def before_load(self) -> None:
-        """Makes missing tables that the package which is ready loads into, and those of dlt."""
+        """Creates missing tables of dlt, and those that the package which is ready loads into."""
         loaded = self._loaded_into()
         wanted = self._missing & {*loaded, *OWN}
         if self._staged:
@@ -114,15 +114,15 @@ class Repair:
             self._staged = {}
         if not wanted:
             return
-        # a failure between this and the load must not leave an empty table beside a cursor
+        # if the load fails after this, a stored cursor must not hide that the new table is empty
         self._forget_stored_state()
         with self.pipeline.destination_client(self._api) as client:
             client.initialize_storage()
-            # all that dlt itself would compare: it takes the schema as applied afterwards
+            # all tables that dlt itself would compare: afterwards it regards the schema as applied
             client.update_stored_schema(only_tables={*loaded, *OWN} & client.schema.tables.keys(), force=True)
         self._missing -= wanted
         names = sorted(f"{self._api}.{name}" for name in wanted)
-        self._log.warning(f"{self._api}: the destination had no {', '.join(names)}: made anew")
+        self._log.warning(f"{self._api}: the destination had no {', '.join(names)}: created again")
 
     def _schema(self) -> Schema | None:
         """The API's schema: restored with the state, else as stored, else as the tables are."""
@@ -156,7 +156,7 @@ class Repair:
         return schema
 
     def _take_types(self, schema: Schema, there: Mapping[str, TTableSchemaColumns]) -> None:
-        """Takes the types of the tables for true: somebody has changed one, or a change was cut off half-way."""
+        """Adopts the types of the tables: one was changed outside of a sync, or a change was interrupted."""
         differ = {
             (table, name): kind
             for table, columns in there.items()
@@ -175,14 +175,14 @@ class Repair:
         return schema.get_new_table_columns(name, columns, case_sensitive=sensitive)
 
     def _fill(self, client: Any, schema: Schema, name: str, gap: Sequence[TColumnSchema]) -> None:
-        """Adds columns to a table, and has all its rows loaded again."""
+        """Adds columns to a table, and has all of its rows loaded again."""
         sql, table = client.sql_client, client.sql_client.make_qualified_table_name(name)
         columns = schema.get_table_columns(name)
         lost = {str(column["name"]): column for column in gap}
         shown = f"{self._api}.{name} has no {', '.join(lost)}"
         if any(column.get("primary_key") for column in gap):
-            # no row can be told from another
-            self._log.warning(f"{shown}, which is of its key: the table is made anew")
+            # without its key, no row can be told from another
+            self._log.warning(f"{shown}, which is part of its key: the table is created again")
             sql.drop_tables(name)
             self._missing.add(name)
             return
@@ -191,21 +191,21 @@ class Repair:
         with client.maybe_ddl_transaction():
             for column, spec in lost.items():
                 kind = client.type_mapper.to_destination_type(spec, prepared)
-                # without NOT NULL, also where the schema has it: the rows that are there have no value
+                # without NOT NULL, also where the schema has it: the stored rows have no value
                 sql.execute_sql(f"ALTER TABLE {table} ADD COLUMN {sql.escape_column_name(column)} {kind}")
             if ROW_HASH in columns and not columns[ROW_HASH].get("primary_key"):
-                # a hash of its own for each row, which no content has: what comes is loaded
+                # a random hash for each row, which no content has: every row that is read is loaded
                 own = "CAST(random() * 9000000000000000 AS bigint)"
                 sql.execute_sql(f"UPDATE {table} SET {sql.escape_column_name(ROW_HASH)} = {own}")  # noqa: S608
 
     def _forget_stored_state(self) -> None:
-        """Deletes the state in the destination: after a failure the next sync reads everything."""
+        """Deletes the state in the destination, so that after a failure the next sync reads everything."""
         sql = self._client.sql_client
         if STATE not in self._missing:
             sql.execute_sql(f"DELETE FROM {sql.make_qualified_table_name(STATE)}")  # noqa: S608
 
     def _forget(self, names: Collection[str]) -> None:
-        """Forgets the cursors of some tables in the working folder, which the next load stores."""
+        """Deletes the cursors of some tables from the state in the working folder, which the next load stores."""
         with self.pipeline.managed_state() as state:
             sources: dict[str, Any] = state.get("sources", {})
             resources = sources.get(self._api, {}).get("resources", {})
@@ -213,15 +213,15 @@ class Repair:
                 del resources[name]
 
     def _loaded_into(self) -> set[str]:
-        """The tables that the package which is ready loads into."""
+        """Names of the tables that the package which is ready loads into."""
         infos = map(self.pipeline.get_load_package_info, self.pipeline.list_normalized_load_packages())
         return {job.job_file_info.table_name for info in infos for job in info.jobs["new_jobs"]}
 
     def _check_staging(self, staged: dict[str, set[str]]) -> None:
-        """Drops the staging dataset if it lacks something."""
+        """Drops the staging dataset if one of its tables lacks a column."""
         client: Any = self._client
         with client.with_staging_dataset():
             there = dict(client.get_storage_tables(staged))
             lacking = sorted(name for name, columns in staged.items() if not columns <= there[name].keys())
         if lacking and self._drop_staging():
-            self._log.warning(f"{self._api}: the staging dataset lacks {', '.join(lacking)}: made anew")
+            self._log.warning(f"{self._api}: the staging dataset lacks {', '.join(lacking)}: created again")

@@ -1,4 +1,4 @@
-"""What the tables of a dataset hold."""
+"""Queries of the tables of a dataset: columns, rows, counts; and changes of values in place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analytics_ingest.warehouse.column_changes import MAX_EXACT
+from analytics_ingest.warehouse.locks import TableLocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,24 +15,22 @@ if TYPE_CHECKING:
 
     from dlt.destinations.job_client_impl import SqlJobClientBase
 
-    from analytics_ingest.warehouse.locks import TableLocks
-
 T = TypeVar("T")
 
 FETCH_ROWS = 10_000
 TIMESTAMP_ROWS = 1_000
 MAX_TABLES = 25
-"""Tables that are read in one query: a plan takes memory for each of them."""
+"""Tables that are read in one query: the plan of a query takes memory for each of them."""
 
 
 class Counts(NamedTuple):
-    """What there is to count of a table.
+    """Counts of a table.
 
     Attributes:
         rows: Its rows.
-        live: Those that are not marked as deleted.
-        doubled: Keys that more than one row has.
-        lacking: Rows without a complete key.
+        live: Its rows that are not marked as deleted.
+        doubled: Keys that several rows have.
+        lacking: Rows in whose key a column is null.
     """
 
     rows: int
@@ -43,21 +42,23 @@ class Counts(NamedTuple):
 class DatasetTables:
     """The tables of one dataset, over an open connection."""
 
-    def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None) -> None:
+    def __init__(self, client: SqlJobClientBase, *, locks: TableLocks | None = None, takes_nul: bool = True) -> None:
         """Takes a connection.
 
         Args:
             client: An open connection to the dataset.
-            locks: How to wait for locks on tables; by default a statement that is refused fails.
+            locks: How statements wait for locks on tables; by default a statement that is refused fails.
+            takes_nul: Whether texts may hold the character NUL.
         """
         self._client = client
         self._sql = client.sql_client
-        self._locks = locks
+        self._locks = locks or TableLocks()
+        self._takes_nul = takes_nul
 
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:
-        """The columns of each table that is there, with their type in dlt's terms."""
+        """The columns of each table that exists, with their types as dlt names them."""
         names = dict.fromkeys(tables)
-        found = self._patiently(lambda: list(self._client.get_storage_tables(names)))
+        found = self._retry_while_locked(lambda: list(self._client.get_storage_tables(names)))
         return {
             name: {column: str(spec.get("data_type")) for column, spec in columns.items()}
             for name, columns in found
@@ -65,13 +66,13 @@ class DatasetTables:
         }
 
     def read(self, table: str, columns: Sequence[str], *, where_null: str | None = None) -> Iterator[tuple[Any, ...]]:
-        """Rows of a table, as tuples in the order of ``columns``; only those without a value in ``where_null``."""
+        """Rows of a table, as tuples in the order of ``columns``; only rows without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
         query = f"SELECT {names} FROM {self._name(table)}{self._where(where_null)}"  # noqa: S608
         yield from self._stream(query)
 
     def read_all(self, wanted: Mapping[str, Mapping[str, str]]) -> dict[str, list[tuple[Any, ...]]]:
-        """All rows of several tables, in one query for those whose columns have the same types.
+        """All rows of several tables, read with one query for tables whose columns have the same types.
 
         Args:
             wanted: By table the columns to read and their types, in the order of the tuples.
@@ -91,8 +92,8 @@ class DatasetTables:
         return rows
 
     def set_timestamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
-        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; gives their number."""
-        return self._patiently(lambda: self._set_timestamp(table, column, moment, key=key, values=values))
+        """Sets a timestamp column in the rows whose ``key`` is one of ``values``, all or none; returns their number."""
+        return self._retry_while_locked(lambda: self._set_timestamp(table, column, moment, key=key, values=values))
 
     def _set_timestamp(self, table: str, column: str, moment: datetime, *, key: str, values: Sequence[int]) -> int:
         name, column, key = self._name(table), self._quoted(column), self._quoted(key)
@@ -100,7 +101,7 @@ class DatasetTables:
         with self._sql.begin_transaction():
             for start in range(0, len(values), TIMESTAMP_ROWS):
                 where = f"WHERE {key} IN ({', '.join(map(str, values[start : start + TIMESTAMP_ROWS]))})"
-                # not one by one: a statement that is refused ends the transaction
+                # without the wait for a lock: a refused statement ends the transaction
                 rows = self._sql.execute_sql(f"SELECT count(*) FROM {name} {where}")  # noqa: S608
                 found = int(rows[0][0]) if rows else 0
                 if found:
@@ -109,12 +110,12 @@ class DatasetTables:
         return stamped
 
     def rewrite(self, table: str, changes: Mapping[int, Mapping[str, Any]], *, key: str) -> None:
-        """Sets columns in place, all or none.
+        """Updates columns in place, all or none.
 
         Args:
             table: The table.
             changes: By the value of ``key`` the columns to set and their values.
-            key: A column of whole numbers, which may be among those to set.
+            key: A column of whole numbers, which may be set too.
         """
         name, quoted, items = self._name(table), self._quoted(key), list(changes.items())
         if not items:
@@ -123,7 +124,7 @@ class DatasetTables:
             for start in range(0, len(items), TIMESTAMP_ROWS):
                 batch = items[start : start + TIMESTAMP_ROWS]
                 sets, values = [], []
-                # one statement for all rows, as a lake writes files for each
+                # one statement for all rows, as a DuckLake writes files for each statement
                 for column in dict.fromkeys(column for _, change in batch for column in change):
                     found = [(row, change[column]) for row, change in batch if column in change]
                     whens = " ".join(f"WHEN {row:d} THEN %s" for row, _ in found)
@@ -135,16 +136,16 @@ class DatasetTables:
 
     @property
     def max_name_length(self) -> int | None:
-        """Characters that the name of a column may have."""
+        """Characters that the name of a column may have; ``None`` without a limit."""
         return self._client.capabilities.max_column_identifier_length
 
     @property
     def takes_nul(self) -> bool:
         """Whether texts may hold the character NUL."""
-        return self._client.config.destination_type != "postgres"
+        return self._takes_nul
 
     def holds_large(self, table: str, column: str) -> bool:
-        """Whether a column of whole numbers has one that a double cannot hold exactly."""
+        """Whether a column of whole numbers has a value that a double cannot hold exactly."""
         name = self._quoted(column)
         where = f"{name} > {MAX_EXACT} OR {name} < -{MAX_EXACT}"
         return bool(self._execute(f"SELECT 1 FROM {self._name(table)} WHERE {where} LIMIT 1"))  # noqa: S608
@@ -154,20 +155,20 @@ class DatasetTables:
         return self._number(f"SELECT count(*) FROM {self._name(table)}")  # noqa: S608
 
     def counts(self, table: str, key: Sequence[str], *, where_null: str | None) -> Counts:
-        """What there is to count of a table.
+        """The counts of a table.
 
         Args:
             table: The table.
-            key: The columns of its key; none, if it has none.
+            key: The columns of its key; none for a table without one.
             where_null: The column that has a value in rows that are marked as deleted, if the table has one.
         """
         return self.counts_of({table: (key, where_null)})[table]
 
     def counts_of(self, wanted: Mapping[str, tuple[Sequence[str], str | None]]) -> dict[str, Counts]:
-        """What there is to count of several tables, in one query for all.
+        """The counts of several tables, read with few queries.
 
         Args:
-            wanted: By table its key and its column of marks, see ``counts``.
+            wanted: By table its ``key`` and ``where_null``, as for ``counts``.
         """
         found: dict[str, Counts] = {}
         for names in batched(wanted, MAX_TABLES):
@@ -179,7 +180,7 @@ class DatasetTables:
         return found
 
     def _counting(self, table: str, key: Sequence[str], where_null: str | None) -> str:
-        """The rest of a query for the counts of a table, after its ``SELECT``."""
+        """The part after ``SELECT`` of a query for the counts of a table."""
         if not key:
             return f"count(*), count(*), 0, 0 FROM {self._name(table)}"
         live = f"CASE WHEN {self._quoted(where_null)} IS NULL THEN 1 END" if where_null else "*"
@@ -192,13 +193,13 @@ class DatasetTables:
         return f"sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking) FROM ({groups}) AS keys"
 
     def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
-        """The values of some columns, each combination once; only of rows without a value in ``where_null``."""
+        """The distinct combinations of values in some columns; only of rows without a value in ``where_null``."""
         names = ", ".join(map(self._quoted, columns))
         rows = self._execute(f"SELECT DISTINCT {names} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
         return [tuple(row) for row in rows or ()]
 
     def newest(self, table: str, column: str) -> Any:
-        """The highest value of a column of timestamps, or of texts."""
+        """The highest value of a column of timestamps or texts; ``None`` in an empty table."""
         rows = self._execute(f"SELECT max({self._quoted(column)}) FROM {self._name(table)}")  # noqa: S608
         return rows[0][0] if rows else None
 
@@ -211,15 +212,15 @@ class DatasetTables:
     def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, fetched in batches."""
         with ExitStack() as stack:
-            cursor = self._patiently(lambda: stack.enter_context(self._sql.execute_query(query)))
+            cursor = self._retry_while_locked(lambda: stack.enter_context(self._sql.execute_query(query)))
             while rows := cursor.fetchmany(FETCH_ROWS):
                 yield from rows
 
     def _execute(self, sql: str) -> Sequence[Sequence[Any]] | None:
-        return self._patiently(lambda: self._sql.execute_sql(sql))
+        return self._retry_while_locked(lambda: self._sql.execute_sql(sql))
 
-    def _patiently(self, act: Callable[[], T]) -> T:
-        return self._locks.wait(act) if self._locks else act()
+    def _retry_while_locked(self, act: Callable[[], T]) -> T:
+        return self._locks.wait(act)
 
     def _where(self, null: str | None) -> str:
         return f" WHERE {self._quoted(null)} IS NULL" if null else ""
@@ -250,7 +251,7 @@ class EmptyDatasetTables(DatasetTables):
 
 
 def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
-    """The names in lists of so many at most."""
+    """The names, in lists of ``size`` names at most."""
     left = iter(names)
     while some := list(islice(left, size)):
         yield some

@@ -1,16 +1,16 @@
-"""dlt's look-up of type hints, which it repeats for every dictionary that it validates."""
+"""Caches dlt's look-up of type hints, which dlt repeats for every dictionary that it validates."""
 
 from __future__ import annotations
 
 from functools import wraps
 from typing import Any
 
-# not public, and no setting reaches it; a comment there says that the look-up is slow
+# not public, and there is no setting for it; a comment in it says that the look-up is slow
 from dlt.common import validation
 
 
 def cache_type_hints() -> None:
-    """Has dlt look up what a type declares once in a process: a tenth of the CPU of a sync that loads little."""
+    """Has dlt look up the hints of a type once in a process: this saves a tenth of the CPU of a small sync."""
     look_up = getattr(validation, "get_type_hints", None)
     if look_up is None or hasattr(look_up, "cached"):
         return

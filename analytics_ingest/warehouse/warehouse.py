@@ -1,8 +1,7 @@
-"""What a sync needs of the warehouse: one writer at a time, and what the tables hold."""
+"""One API's part of the warehouse: keeps other syncs out, opens connections, loads packages, changes columns."""
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,19 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.column_changes import ColumnChanges, column_changer
-from analytics_ingest.warehouse.database_file import database_file
-from analytics_ingest.warehouse.destination import (
-    DUCKDB_BOUNDS,
-    POSTGRES,
-    build_pipeline,
-    destination_name,
-    pipelines_folder,
-    read_only,
-    remove,
-)
+from analytics_ingest.warehouse.destination import build_pipeline, configured_destination, pipelines_folder, remove
 from analytics_ingest.warehouse.destination_errors import (
-    WarehouseError,
     describe,
     explained,
     explained_folder,
@@ -34,14 +22,9 @@ from analytics_ingest.warehouse.destination_errors import (
     remedy,
     secrets_of,
 )
-from analytics_ingest.warehouse.locks import (
-    LockTimeoutError,
-    TableLocks,
-    advisory_lock,
-    file_lock,
-    is_advisory_lock_held,
-    was_released,
-)
+from analytics_ingest.warehouse.destinations import column_changer
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+from analytics_ingest.warehouse.locks import TableLocks, file_lock, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
@@ -55,30 +38,28 @@ if TYPE_CHECKING:
     import dlt
     from dlt.common.destination import TLoaderFileFormat
     from dlt.destinations.job_client_impl import SqlJobClientBase
-    from dlt.destinations.sql_client import SqlClientBase
+
+    from analytics_ingest.warehouse.column_changes import ColumnChanges
 
 T = TypeVar("T")
-LARGE_LOG = 1 << 20
-"""Bytes of DuckDB's log from which it writes so much as it closes that its memory matters."""
 
 FOREIGN_SECONDS = 30
-"""Seconds for which a DuckDB file that a foreign process holds is tried again."""
+"""Seconds for which a connection is tried again while a foreign process holds the database file."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
 DATA_DIR = "DLT_DATA_DIR"
 """The setting of the folder that dlt works in."""
-LOCKED = "Could not set lock on file"
 
 
 class Warehouse:
-    """One API's pipeline and its part of the warehouse."""
+    """One API's pipeline, and its dataset in the destination."""
 
     def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
-        """Finds out where the locks are; opens no connection.
+        """Reads the destination's settings. Opens no connection.
 
         Args:
-            api: The API's name, which is the pipeline's and the dataset's too.
-            log: Gets waits for locks.
+            api: The API's name, which is also that of the pipeline and the dataset.
+            log: Where waits for locks are logged.
             lock_timeout: Seconds to wait for a lock.
 
         Raises:
@@ -87,26 +68,27 @@ class Warehouse:
         self.api = api
         self._log = log
         self._timeout = lock_timeout
-        with explained(destination_name()):
-            self._file = file = database_file(api)
+        self._destination = configured_destination()
+        with explained(self._destination):
+            self._file = file = self._destination.database_file(self._destination.configuration(), api)
             self._locks = file.path.with_name(f".{file.path.name}.locks") if file else pipelines_folder() / ".locks"
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
         self._restored = False
         self._repair: Repair | None = None
-        self._table_locks: TableLocks | None = None
-        self._lock_connection: SqlClientBase[Any] | None = None
+        self._table_locks = TableLocks()
+        self._check_cluster_lock: Callable[[], object] = lambda: None
 
     @property
     def pipeline(self) -> dlt.Pipeline:
         """The API's pipeline, within ``sync``."""
         if self._pipeline is None:
-            raise RuntimeError("the pipeline is there within sync() only: another process may be using its folder")
+            raise RuntimeError("the pipeline exists within sync() only: another process may be using its folder")
         return self._pipeline
 
     @contextmanager
     def sync(self) -> Iterator[None]:
-        """Keeps every other sync of this API out: of this machine, and for PostgreSQL of all machines.
+        """Keeps out all other syncs of this API on this machine, and on all machines if the destination can do that.
 
         Raises:
             LockTimeoutError: Another sync of the API did not end in time.
@@ -114,64 +96,64 @@ class Warehouse:
         """
         cache_type_hints()
         if self._file:
-            with explained_folder(self._setting):
+            with explained_folder(self._destination.setting):
                 self._file.path.parent.mkdir(parents=True, exist_ok=True)
         with self._file_lock(f"{self.api}.lock", f"the sync of {self.api}"):
             with explained_folder(DATA_DIR):
-                # worth nothing, as the warehouse has the state; and dlt reads it before it would drop it
+                # the warehouse has the state, so nothing is lost; a damaged folder would make dlt fail
                 remove(pipelines_folder() / self.api)
                 self._pipeline = build_pipeline(self.api)
                 (pipelines_folder() / self.api).mkdir(parents=True, exist_ok=True)
-            with explained(destination_name()):
-                # made once: resolving its configuration takes as long as opening the connection
+            with explained(self._destination):
+                # once for all connections: to resolve the configuration takes as long as to connect
                 self._client = self._pipeline.destination_client()
             self._restored = False
-            with self._cluster_lock():
+            with self._destination.cluster_lock(
+                lambda: self._connected(self.pipeline.destination_client()),
+                self.api,
+                timeout=self._timeout,
+                log=self._log,
+            ) as self._check_cluster_lock:
                 yield
 
     @contextmanager
     def open(self) -> Iterator[DatasetTables]:
-        """The tables, over a connection that stays open; for DuckDB as the file's only writer.
+        """The tables, over one connection; if there is a database file, as its only writer.
 
-        The first one within ``sync`` brings the pipeline what the warehouse holds of its state.
+        The first call within ``sync`` restores the pipeline's state from the warehouse.
 
         Raises:
-            LockTimeoutError: Another sync writes for too long, or somebody has locked a table.
-            WarehouseError: A foreign process holds the DuckDB file, or the destination fails.
+            LockTimeoutError: Another sync writes for too long, or another session has locked a table.
+            WarehouseError: A foreign process holds the database file, or the destination fails.
         """
         with self._writing(), self._connected(self._client) as client:
-            if self._lock_connection:
-                # a lock that went with its connection keeps nobody out: then this fails
-                self._lock_connection.execute_sql("SELECT 1")
-            self._limit_duckdb(client)
-            if client.config.destination_type == POSTGRES:
-                self._table_locks = TableLocks(client.sql_client, timeout=self._timeout, log=self._log)
+            self._check_cluster_lock()
+            self._destination.limit(client)
+            self._table_locks = self._destination.table_locks(client.sql_client, timeout=self._timeout, log=self._log)
             if not self._restored:
-                self._patiently(self.pipeline.sync_destination)
+                self._retry_while_locked(self.pipeline.sync_destination)
                 self._repair = Repair(self.pipeline, client, log=self._log)
-                self._patiently(self._repair.inspect)
+                self._retry_while_locked(self._repair.inspect)
                 self._restored = True
-            yield DatasetTables(client, locks=self._table_locks)
-            if self._file and self._file.logged() > LARGE_LOG:
-                # setting a limit has DuckDB give memory back, which it takes again to write the file as it closes
-                self._limit_duckdb(client)
+            yield DatasetTables(client, locks=self._table_locks, takes_nul=self._destination.takes_nul)
+            self._destination.before_close(client, self._file.path if self._file else None)
 
     def restore(self) -> None:
-        """Begins the pipeline anew with what the warehouse holds, within ``open``; what is not loaded is dropped."""
+        """Resets the pipeline to the state in the warehouse, within ``open``. Drops packages that are not loaded."""
         self._pipeline = pipeline = self.pipeline.drop()
-        self._patiently(pipeline.sync_destination)
+        self._retry_while_locked(pipeline.sync_destination)
         if self._repair:
             self._repair.pipeline = pipeline
 
     @contextmanager
     def read(self) -> Iterator[DatasetTables]:
-        """The tables, over a connection that cannot write; outside of ``sync``. Makes no file beside the warehouse.
+        """The tables, over a connection that cannot write; outside of ``sync``. Creates no file beside the warehouse.
 
-        Where there is no warehouse yet there are tables without columns. A lock that cannot be had, as its folder
-        cannot be written, is done without.
+        If there is no warehouse yet, no table has columns. If the folder of the locks cannot be written, the tables are
+        read without a lock.
 
         Raises:
-            LockTimeoutError: A sync does not end.
+            LockTimeoutError: A sync does not end in time.
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
         with ExitStack() as stack:
@@ -183,18 +165,19 @@ class Warehouse:
                 self._keep_out(stack, "file.lock", f"{self._file.kind} {self._file.path.name}")
             with explained_folder("TMPDIR"):
                 folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
-            with explained(destination_name()):
+            with explained(self._destination):
                 pipeline = build_pipeline(self.api, folder=Path(folder))
                 self._client = pipeline.destination_client()
-            read_only(self._client)
+            self._destination.open_read_only(self._client)
             client = stack.enter_context(self._connected(self._client))
-            if client.config.destination_type == POSTGRES:
-                client.sql_client.execute_sql("SET default_transaction_read_only = on")
-            self._limit_duckdb(client)
-            yield DatasetTables(client)
+            self._destination.forbid_writes(client)
+            self._destination.limit(client)
+            yield DatasetTables(client, takes_nul=self._destination.takes_nul)
 
     def was_abandoned(self, *, since: datetime) -> bool:
-        """Whether a sync of this API on this machine began after ``since`` and is gone; False if it cannot be told.
+        """Whether a sync of this API on this machine started after ``since`` and its process is gone.
+
+        False also if that is not certain.
 
         Args:
             since: A time, with its zone.
@@ -204,96 +187,59 @@ class Warehouse:
         """
         if not was_released(self._locks / f"{self.api}.lock", since=since):
             return False
-        if destination_name() != POSTGRES:
-            return True
-        # the lock's file is this machine's alone
-        with ExitStack() as stack:
-            folder = stack.enter_context(TemporaryDirectory(prefix="analytics_ingest-"))
-            with explained(destination_name()):
-                self._client = build_pipeline(self.api, folder=Path(folder)).destination_client()
-            client = stack.enter_context(self._connected(self._client))
-            return not is_advisory_lock_held(client.sql_client, f"analytics_ingest {self.api}")
+        # the lock in a file is known on this machine only
+        return not self._destination.is_cluster_locked(self._briefly_connected, self.api)
 
     def load(self) -> None:
         """Loads the package that is ready, within ``open``.
 
         Raises:
-            LockTimeoutError: Somebody has locked a table for too long.
-            WarehouseError: The destination did not take it. dlt counts a package only once all of it is loaded,
-                so the state, and with it every cursor, is still that of the package before.
+            LockTimeoutError: Another session has locked a table for too long.
+            WarehouseError: The package cannot be loaded. dlt counts a package only when all of it is loaded, so the
+                state, and every cursor in it, is still that of the package before.
         """
         release_arrow_memory()
         try:
             if self._repair:
-                self._patiently(self._repair.before_load)
-            self._patiently(lambda: self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs())
+                self._retry_while_locked(self._repair.before_load)
+            self._retry_while_locked(lambda: self.pipeline.load(workers=LOAD_WORKERS).raise_on_failed_jobs())
         except PipelineStepFailed as error:
             if not is_destination_error(error):
                 raise
             raise load_error(
-                error, api=self.api, destination=self._destination, setting=self._setting, secrets=self._secrets
+                error, api=self.api, destination=self._place, setting=self._destination.setting, secrets=self._secrets
             ) from None
 
     def change_columns(self, changes: ColumnChanges) -> None:
         """Changes columns of a table in place, with dlt's schema and staging tables, within ``open``.
 
         Raises:
-            LockTimeoutError: Somebody has locked the table for too long.
-            WarehouseError: Something of a user's stands in the way, or the destination fails.
+            LockTimeoutError: Another session has locked the table for too long.
+            WarehouseError: An object that a user has created prevents the change, or the destination fails.
         """
         repair = self._repair
         if repair is None:
             raise RuntimeError("columns change within sync() only")
         try:
-            self._patiently(lambda: column_changer(self._client).apply(changes))
-            self._patiently(lambda: repair.follow(changes))
+            self._retry_while_locked(lambda: column_changer(self._destination, self._client).apply(changes))
+            self._retry_while_locked(lambda: repair.follow(changes))
         except WarehouseError:
             raise
         except Exception as error:
             if not is_destination_error(error):
                 raise
-            said, cure = describe(error, self._secrets), remedy(error, api=self.api, setting=self._setting)
-            what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._destination}"
-            raise WarehouseError(
-                f"{what}: {said}. {cure}".rstrip(),
-                transient=is_transient(error),
-            ) from None
+            reason = describe(error, self._secrets)
+            advice = remedy(error, api=self.api, setting=self._destination.setting)
+            what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._place}"
+            raise WarehouseError(f"{what}: {reason}. {advice}".rstrip(), transient=is_transient(error)) from None
 
     @property
     def file_format(self) -> TLoaderFileFormat:
-        """The file format in which every value arrives as it is.
+        """The file format in which the destination loads every value unchanged."""
+        return self._destination.loader_file_format
 
-        For PostgreSQL dlt would take CSV, of which it loads an empty text as null.
-        """
-        return "insert_values" if self._client.config.destination_type == POSTGRES else "parquet"
-
-    def _patiently(self, act: Callable[[], T]) -> T:
-        return self._table_locks.wait(act, is_ddl=is_schema_change) if self._table_locks else act()
-
-    def _limit_duckdb(self, client: SqlJobClientBase) -> None:
-        """Keeps DuckDB within bounds, which hold for every connection to the file in this process."""
-        if client.config.destination_type != "duckdb":
-            return
-        credentials: Any = client.config.credentials
-        configured = f"{credentials.global_config} {credentials.local_config} {credentials.pragmas}"
-        for name, value in DUCKDB_BOUNDS.items():
-            if name not in configured:
-                client.sql_client.execute_sql(f"SET {name} = '{value}'")
-
-    @contextmanager
-    def _cluster_lock(self) -> Iterator[None]:
-        """Keeps syncs of this API on other machines out, where the destination has locks for that."""
-        if self._client.config.destination_type != POSTGRES:
-            yield
-            return
-        with self._connected(self.pipeline.destination_client()) as client:
-            keeper, name = client.sql_client, f"analytics_ingest {self.api}"
-            with advisory_lock(keeper, name, what=f"the sync of {self.api}", timeout=self._timeout, log=self._log):
-                self._lock_connection = keeper
-                try:
-                    yield
-                finally:
-                    self._lock_connection = None
+    def _retry_while_locked(self, act: Callable[[], T]) -> T:
+        return self._table_locks.wait(act, is_ddl=is_schema_change)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -301,20 +247,20 @@ class Warehouse:
             yield
             return
         with self._file_lock("file.lock", f"{self._file.kind} {self._file.path.name}"):
-            with explained_folder(self._setting):
+            with explained_folder(self._destination.setting):
                 self._file.remove_if_empty()
             yield
 
     @contextmanager
     def _file_lock(self, name: str, what: str) -> Iterator[None]:
         with ExitStack() as stack:
-            # what fails within is not the lock's
-            with explained_folder(self._setting if self._file else DATA_DIR):
+            # an error of the body is not about the lock
+            with explained_folder(self._destination.setting if self._file else DATA_DIR):
                 stack.enter_context(file_lock(self._locks / name, what=what, timeout=self._timeout, log=self._log))
             yield
 
     def _keep_out(self, stack: ExitStack, name: str, what: str) -> None:
-        """Holds a lock if a sync has made it and it can be had; else there is nobody to keep out, or no way to."""
+        """Holds a lock. If its file does not exist, no sync has run; if it cannot be locked, a warning is logged."""
         path = self._locks / name
         if not path.exists():
             return
@@ -324,22 +270,34 @@ class Warehouse:
             raise
         except OSError as error:
             self._log.warning(
-                f"{self.api}: {path}: {error.strerror}: read without a lock, so that a sync may change tables meanwhile"
+                f"{self.api}: {path}: {error.strerror}: read without a lock: a sync may change tables meanwhile"
             )
+
+    @contextmanager
+    def _briefly_connected(self) -> Iterator[SqlJobClientBase]:
+        """A connection outside of ``sync``."""
+        with TemporaryDirectory(prefix="analytics_ingest-") as folder:
+            with explained(self._destination):
+                self._client = build_pipeline(self.api, folder=Path(folder)).destination_client()
+            with self._connected(self._client) as client:
+                yield client
 
     @contextmanager
     def _connected(self, client: Any) -> Iterator[SqlJobClientBase]:
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: LOCKED in str(error)),
+            retry=retry_if_exception(lambda error: self._destination.file_holder(error) is not None),
             stop=stop_after_delay(FOREIGN_SECONDS),
             wait=wait_fixed(0.5),
             reraise=True,
         )
         try:
             retrying(client.__enter__)
-        except Exception as error:  # noqa: BLE001 - whatever the driver raises
-            if LOCKED in str(error):
-                raise WarehouseError(self._held_by(str(error))) from None
+        except Exception as error:  # noqa: BLE001 - each driver has its own exceptions
+            if holder := self._destination.file_holder(error):
+                raise WarehouseError(
+                    f"{self._file} has been held by {holder} for {FOREIGN_SECONDS} s: "
+                    "close it there, or open it read-only between syncs"
+                ) from None
             raise self._error("cannot be opened", error) from None
         try:
             yield client
@@ -351,27 +309,16 @@ class Warehouse:
             client.__exit__(None, None, None)
 
     @property
-    def _setting(self) -> str:
-        return f"DESTINATION__{destination_name().upper()}__CREDENTIALS"
-
-    @property
-    def _destination(self) -> str:
-        return str(self._file or f"the destination {destination_name()}")
+    def _place(self) -> str:
+        """Where the rows go, for a message."""
+        return str(self._file or f"the destination {self._destination.name}")
 
     @property
     def _secrets(self) -> set[str]:
         return secrets_of(self._client.config.credentials)
 
     def _error(self, what: str, error: Exception) -> WarehouseError:
-        said = describe(error, self._secrets)
-        cure = remedy(error, api=self.api, setting=self._setting)
-        end = f". {cure.rstrip('.')}" if cure else f" (the setting is {self._setting})"
-        return WarehouseError(f"{self.api}: {self._destination} {what}: {said}{end}")
-
-    def _held_by(self, message: str) -> str:
-        holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
-        who = f"process {holder[2]} ({holder[1]})" if holder else "another process"
-        return (
-            f"{self._file} has been held by {who} for {FOREIGN_SECONDS} s: "
-            "close it there, or open it read-only between syncs"
-        )
+        reason = describe(error, self._secrets)
+        advice = remedy(error, api=self.api, setting=self._destination.setting)
+        end = f". {advice.rstrip('.')}" if advice else f" (the setting is {self._destination.setting})"
+        return WarehouseError(f"{self.api}: {self._place} {what}: {reason}{end}")

@@ -1,4 +1,4 @@
-"""Parent sources: which parents a child is requested for, as exact rows."""
+"""Parent sources: the partitions that a child is requested for, as exact rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from analytics_ingest.apis.parents import (
-    MARK,
+    VERSION,
     Constants,
     DateRange,
     DateWindow,
@@ -31,13 +31,13 @@ def reading(tables):
     return read
 
 
-def rows(feed, read, scope=None):
-    found = feed.rows(read, scope or DateWindow())
-    return [{name: value for name, value in row.items() if name != MARK} for row in found]
+def rows(source, read, window=None):
+    found = source.rows(read, window or DateWindow())
+    return [{name: value for name, value in row.items() if name != VERSION} for row in found]
 
 
 def test_from_renames_columns_and_adds_what_it_derives():
-    feed = FromTable(
+    source = FromTable(
         "jobs",
         slug="project_slug",
         number="job",
@@ -45,54 +45,54 @@ def test_from_renames_columns_and_adds_what_it_derives():
         derived=("project",),
     )
     read = reading({"jobs": [{"project_slug": "gh/a/b", "job": 7}, {"project_slug": "c/d", "job": 8}]})
-    assert rows(feed, read) == [
+    assert rows(source, read) == [
         {"slug": "gh/a/b", "number": 7, "project": "b"},
         {"slug": "c/d", "number": 8, "project": "d"},
     ]
-    assert (feed.resources, feed.params) == (("jobs",), ("slug", "number", "project"))
+    assert (source.resources, source.params) == (("jobs",), ("slug", "number", "project"))
 
 
-def test_a_union_gives_the_rows_of_each_of_its_feeds():
-    feed = UnionOf((FromTable("epics_stories", story_id="id"), FromTable("groups_stories", story_id="id")))
+def test_a_union_gives_the_rows_of_each_of_its_sources():
+    source = UnionOf((FromTable("epics_stories", story_id="id"), FromTable("groups_stories", story_id="id")))
     read = reading({"epics_stories": [{"id": 1}, {"id": 2}], "groups_stories": [{"id": 2}, {"id": 3}]})
-    assert rows(feed, read) == [{"story_id": 1}, {"story_id": 2}, {"story_id": 2}, {"story_id": 3}]
-    assert (feed.resources, feed.params) == (("epics_stories", "groups_stories"), ("story_id",))
+    assert rows(source, read) == [{"story_id": 1}, {"story_id": 2}, {"story_id": 2}, {"story_id": 3}]
+    assert (source.resources, source.params) == (("epics_stories", "groups_stories"), ("story_id",))
 
 
 def test_a_join_pairs_rows_of_the_same_workspace_only():
-    feed = JoinOf(
+    source = JoinOf(
         FromTable("environments", environment_id="id", workspace_id="workspace"),
         FromTable("segments", segment_name="name", workspace_id="workspace"),
         on="workspace_id",
     )
     environments = [{"id": "e1", "workspace": 1}, {"id": "e2", "workspace": 2}, {"id": "e3", "workspace": 3}]
     segments = [{"name": "a", "workspace": 1}, {"name": "b", "workspace": 1}, {"name": "a", "workspace": 2}]
-    found = rows(feed, reading({"environments": environments, "segments": segments}))
+    found = rows(source, reading({"environments": environments, "segments": segments}))
     assert found == [
         {"environment_id": "e1", "segment_name": "a"},
         {"environment_id": "e1", "segment_name": "b"},
         {"environment_id": "e2", "segment_name": "a"},
     ]
-    assert (feed.resources, feed.params) == (("environments", "segments"), ("environment_id", "segment_name"))
+    assert (source.resources, source.params) == (("environments", "segments"), ("environment_id", "segment_name"))
 
 
 @pytest.mark.parametrize("slug", ["gh/acme/shop", "acme/shop"])
 def test_the_path_of_a_job_comes_from_the_last_two_parts_of_its_project_slug(slug):
-    feed = APIS["continuous_integration"].by_name["jobs"].parents
+    source = APIS["continuous_integration"].by_name["jobs"].parents
     read = reading({"workflow_jobs": [{"project_slug": slug, "job_number": 12}]})
-    assert rows(feed, read) == [{"project_slug": slug, "job_number": 12, "org_id": "acme", "project_id": "shop"}]
+    assert rows(source, read) == [{"project_slug": slug, "job_number": 12, "org_id": "acme", "project_id": "shop"}]
 
 
 def test_names_with_an_underscore_are_for_deriving_alone():
-    feed = FromTable("projects", _url="url", derive=lambda row: {"slug": row["_url"][-3:]}, derived=("slug",))
-    assert rows(feed, reading({"projects": [{"url": "https://a/b"}]})) == [{"slug": "a/b"}]
-    assert feed.params == ("slug",)
+    source = FromTable("projects", _url="url", derive=lambda row: {"slug": row["_url"][-3:]}, derived=("slug",))
+    assert rows(source, reading({"projects": [{"url": "https://a/b"}]})) == [{"slug": "a/b"}]
+    assert source.params == ("slug",)
 
 
-def test_a_feed_may_leave_rows_out():
-    feed = FromTable("segments", segment_id="id", where=("type", frozenset({"id_list"})))
+def test_a_parent_source_may_leave_rows_out():
+    source = FromTable("segments", segment_id="id", where=("type", frozenset({"id_list"})))
     segments = [{"id": 1, "type": "id_list"}, {"id": 2, "type": "rule_based"}, {"id": 3, "type": None}, {"id": 4}]
-    assert rows(feed, reading({"segments": segments})) == [{"segment_id": 1}]
+    assert rows(source, reading({"segments": segments})) == [{"segment_id": 1}]
 
 
 @pytest.mark.parametrize(
@@ -107,39 +107,39 @@ def test_a_feed_may_leave_rows_out():
     ],
 )
 def test_a_parent_settles_by_its_state_and_its_age(status, created_at, settled):
-    feed = FromTable("runs", run_id="id", settled=("status", frozenset({"ended"})), settled_after="created_at")
+    source = FromTable("runs", run_id="id", settled=("status", frozenset({"ended"})), settled_after="created_at")
     table = reading({"runs": [{"id": 1, "status": status, "created_at": created_at}]})
-    scope = DateWindow(settled_before=datetime(2026, 1, 8, tzinfo=UTC))
-    assert [row[MARK].settled for row in feed.rows(table, scope)] == [settled]
-    assert [row[MARK].settled for row in feed.rows(table, DateWindow())] == [False]
+    window = DateWindow(settled_before=datetime(2026, 1, 8, tzinfo=UTC))
+    assert [row[VERSION].settled for row in source.rows(table, window)] == [settled]
+    assert [row[VERSION].settled for row in source.rows(table, DateWindow())] == [False]
 
 
-def test_the_mark_may_come_from_another_column():
-    feed = FromTable("gates", gate_id="id", updated="modified")
+def test_the_version_may_come_from_another_column():
+    source = FromTable("gates", gate_id="id", updated="modified")
     table = reading({"gates": [{"id": 1, "modified": OLD, "updated_at": YOUNG, "_dlt_load_id": "12.5"}]})
-    assert [row[MARK] for row in feed.rows(table, DateWindow())] == [ParentVersion(OLD, 12.5, settled=False)]
+    assert [row[VERSION] for row in source.rows(table, DateWindow())] == [ParentVersion(OLD, 12.5, settled=False)]
 
 
-def test_values_come_from_a_setting_or_as_given_or_from_a_table():
+def test_constants_come_from_a_setting_or_the_declaration_or_a_table():
     table = reading({"orgs": [{"slug": "gh/a"}]})
-    given = Constants(name="status", given=("OPEN", "DONE"))
-    assert rows(given, table) == [{"status": "OPEN"}, {"status": "DONE"}]
-    feed = Constants(name="org", setting="org_slugs", otherwise=FromTable("orgs", org="slug"))
-    assert rows(feed, table) == [{"org": "gh/a"}]
-    assert rows(feed, table, DateWindow(options={"org_slugs": ("gh/b",)})) == [{"org": "gh/b"}]
-    assert (feed.resources, given.resources, feed.params) == (("orgs",), (), ("org",))
+    declared = Constants(name="status", values=("OPEN", "DONE"))
+    assert rows(declared, table) == [{"status": "OPEN"}, {"status": "DONE"}]
+    source = Constants(name="org", setting="org_slugs", fallback=FromTable("orgs", org="slug"))
+    assert rows(source, table) == [{"org": "gh/a"}]
+    assert rows(source, table, DateWindow(options={"org_slugs": ("gh/b",)})) == [{"org": "gh/b"}]
+    assert (source.resources, declared.resources, source.params) == (("orgs",), (), ("org",))
 
 
-def test_days_are_those_of_the_scope_and_a_span_those_of_each_sync():
-    scope = DateWindow(
+def test_days_are_those_of_the_window_and_a_date_range_those_of_each_sync():
+    window = DateWindow(
         first_day=date(2026, 2, 27), last_day=date(2026, 3, 1), recent_day=date(2026, 2, 23), today=date(2026, 3, 1)
     )
-    assert rows(EachDay("date"), None, scope) == [
+    assert rows(EachDay("date"), None, window) == [
         {"date": "2026-03-01"},
         {"date": "2026-02-28"},
         {"date": "2026-02-27"},
     ]
-    assert rows(DateRange("begin", "end"), None, scope) == [{"begin": "2026-02-23", "end": "2026-03-01"}]
+    assert rows(DateRange("begin", "end"), None, window) == [{"begin": "2026-02-23", "end": "2026-03-01"}]
     assert (EachDay("date").open_ended, DateRange("begin", "end").open_ended) == (True, False)
 
 
@@ -154,8 +154,8 @@ def test_days_are_those_of_the_scope_and_a_span_those_of_each_sync():
         (None, None),
     ],
 )
-def test_a_column_of_times_that_became_text_still_tells_when_a_parent_changed(stored, moment):
-    feed = FromTable("jobs", job="id", settled_after="updated_at")
+def test_a_column_of_times_that_became_text_still_has_a_parents_version(stored, moment):
+    source = FromTable("jobs", job="id", settled_after="updated_at")
     read = reading({"jobs": [{"id": 1, "updated_at": stored, "_dlt_load_id": "5.5"}]})
-    (row,) = feed.rows(read, DateWindow(settled_before=datetime(2026, 1, 10, tzinfo=UTC)))
-    assert row[MARK] == ParentVersion(moment, 5.5, settled=moment is not None)
+    (row,) = source.rows(read, DateWindow(settled_before=datetime(2026, 1, 10, tzinfo=UTC)))
+    assert row[VERSION] == ParentVersion(moment, 5.5, settled=moment is not None)

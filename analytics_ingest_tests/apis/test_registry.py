@@ -1,4 +1,4 @@
-"""The registry against the specification, and the rules that a declaration must keep."""
+"""The registry against the specification, and the rules for declarations."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_every_description_is_one_sentence(profile):
 
 
 @pytest.mark.parametrize("api", PAGING)
-def test_pages_are_asked_for_in_the_words_of_the_api(api):
+def test_pages_are_requested_by_the_parameters_of_the_api(api):
     configs = [dict(each.paginator.config) for each in APIS[api].endpoints]
     paged = [config for config in configs if config.pop("type") != "single_page"]
     assert paged == [PAGING[api]] * (len(configs) - (api == "experimentation"))
@@ -219,7 +219,7 @@ def test_only_segments_keys_retries_404_and_takes_it_for_not_defined():
 def test_the_retry_policy_of_each_api(api, codes, waits):
     retry = APIS[api].retry
     assert retry.status_codes == codes
-    assert [retry.seconds(attempt) for attempt in range(1, 1 + retry.max_retries)] == waits
+    assert [retry.backoff_seconds(attempt) for attempt in range(1, 1 + retry.max_retries)] == waits
 
 
 def test_the_auth_of_each_api():
@@ -261,18 +261,18 @@ def test_a_child_declared_before_its_parent_is_refused():
 @pytest.mark.parametrize("parents", [None, FromTable("orders", order="id")])
 def test_a_placeholder_that_no_parent_fills_is_refused(parents):
     items = an_endpoint("items", "/orders/{order_id}/items", parents=parents)
-    with pytest.raises(ValueError, match=r"shop/items: the path asks for \('order_id',\)"):
+    with pytest.raises(ValueError, match=r"shop/items: the path needs \('order_id',\)"):
         an_api(an_endpoint("orders"), items)
 
 
-def test_a_probe_of_what_is_not_there_is_refused():
+def test_a_probe_of_an_endpoint_that_does_not_exist_is_refused():
     probe = ChangeProbe(endpoint="rows", concerns=("rows", "walls"), blind="nothing")
-    with pytest.raises(ValueError, match=r"^shop: the probe of rows names \['walls'\], which is not there$"):
+    with pytest.raises(ValueError, match=r"^shop: the probe of rows names \['walls'\], which is not declared$"):
         an_api(an_endpoint("rows"), probes=(probe,))
 
 
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
-def test_a_probe_looks_at_a_list_without_parents_with_two_requests_at_most(api):
+def test_a_probe_requests_a_list_without_parents_with_two_requests_at_most(api):
     assert 1 <= len(api.probes) <= 2
     for probe in api.probes:
         assert api.by_name[probe.endpoint].parents is None

@@ -1,4 +1,4 @@
-"""Profiles: laid over the neutral declaration, which stays as it is; and the rules that each must keep."""
+"""Vendor profiles: the changes to a neutral declaration, which stays unchanged, and the rules for each profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEUTRAL = APIS["feature_management"]
 PAGES = Path(__file__).parents[2] / "docs" / "vendors"
 
 
-def laid(**more):
+def overlaid(**more):
     given = {"every": {}, "endpoints": {}, "profile": "shop", "base_url": "https://shop.example"}
     return overlay(NEUTRAL, **{**given, **more})
 
@@ -50,17 +50,17 @@ def test_every_key_and_cursor_is_named_as_its_column(api):
 
 
 @every_profile
-def test_a_probe_names_what_is_there_and_what_it_does_not_see(api):
+def test_a_probe_names_endpoints_that_exist_and_changes_it_cannot_see(api):
     assert 1 <= len(api.probes) <= 2
     for probe in api.probes:
         assert probe.endpoint in probe.concerns
         assert probe.blind
-        # a parent is asked for first
+        # a parent is requested first
         assert all(api.by_name[parent].parents is None for parent in api.by_name[probe.endpoint].upstream)
 
 
-def test_what_differs_is_laid_over_and_the_rest_stays():
-    api = laid(
+def test_fields_that_differ_are_changed_and_the_others_stay():
+    api = overlaid(
         prefix="/v2",
         every={"timestamps": ()},
         endpoints={"groups": {"primary_key": ("name",), "timestamps": ("created_at",)}},
@@ -76,7 +76,7 @@ def test_what_differs_is_laid_over_and_the_rest_stays():
 
 def test_parents_come_before_their_children_in_whichever_order_they_are_named():
     added = Endpoint("kinds", "/kinds", "data", SINGLE_PAGE, description="Kinds.")
-    api = laid(
+    api = overlaid(
         endpoints={"users": {"path": "/kinds/{kind}/users", "parents": FromTable("kinds", kind="id")}}, added=(added,)
     )
     names = list(api.by_name)
@@ -86,9 +86,9 @@ def test_parents_come_before_their_children_in_whichever_order_they_are_named():
     ]
 
 
-def test_a_change_of_what_is_not_there_is_refused():
+def test_a_change_of_an_endpoint_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"^shop: feature_management has no endpoint walls$"):
-        laid(endpoints={"walls": {}})
+        overlaid(endpoints={"walls": {}})
 
 
 def test_parents_in_a_cycle_are_refused():
@@ -97,11 +97,11 @@ def test_parents_in_a_cycle_are_refused():
         "groups": {"path": "/u/{u}", "parents": FromTable("users", u="id")},
     }
     with pytest.raises(ValueError, match=r"^shop: the parents of (users, groups|groups, users) form a cycle$"):
-        laid(endpoints=cycle)
+        overlaid(endpoints=cycle)
 
 
 def test_an_endpoint_that_the_vendor_does_not_have_is_removed():
-    api = laid(removed=("users",))
+    api = overlaid(removed=("users",))
 
     assert list(api.by_name) == [name for name in NEUTRAL.by_name if name != "users"]
 
@@ -116,7 +116,7 @@ def test_an_endpoint_that_the_vendor_does_not_have_is_removed():
 )
 def test_a_removal_that_makes_no_sense_is_refused(removed, endpoints, reason):
     with pytest.raises(ValueError, match=f"^{reason}"):
-        laid(removed=removed, endpoints=endpoints)
+        overlaid(removed=removed, endpoints=endpoints)
 
 
 def test_a_vendor_can_change_every_field_of_an_endpoint():

@@ -15,12 +15,14 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())
 ANALYTICS_INGEST = [sys.executable, "-m", "analytics_ingest"]
 
 
@@ -41,13 +43,13 @@ def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
     done = run("demo", "--scale", "0.05", cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^ +all +71 ", done.stdout, flags=re.MULTILINE)
-    assert "Every table holds exactly the rows that the sandbox serves." in done.stdout
+    assert re.search(rf"^ +all +{ENDPOINTS} ", done.stdout, flags=re.MULTILINE)
+    assert "Every table has exactly the rows that the sandbox serves." in done.stdout
     query = done.stdout.partition("'''\n")[2].partition("'''")[0]
     with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb"), read_only=True) as connection:
         assert connection.sql(query).fetchall()
         schemas = "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
-        assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(71,)]
+        assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(ENDPOINTS,)]
 
 
 def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +60,7 @@ def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path, monkeypa
     done = CliRunner().invoke(app, ["demo"], env={"COLUMNS": "120"})
 
     assert done.exit_code == 1
-    assert "holds data that the demo did not write" in done.stderr
+    assert "contains data that the demo did not write" in done.stderr
     assert file.read_bytes() == b"precious"
 
 
@@ -76,7 +78,7 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
     return [process.stdout.readline().strip() for _ in range(count)]
 
 
-def test_sandbox_serves_until_it_is_stopped_and_says_how_to_use_it(served: subprocess.Popen[str]) -> None:
+def test_sandbox_serves_until_it_is_stopped_and_prints_its_settings(served: subprocess.Popen[str]) -> None:
     exported = dict(line.removeprefix("export ").split("=", 1) for line in lines(served, 16)[1:])
     url = exported["SOURCES__INCIDENT_RESPONSE__BASE_URL"] + "incidents"
     key = exported["SOURCES__INCIDENT_RESPONSE__API_KEY"]
@@ -87,8 +89,8 @@ def test_sandbox_serves_until_it_is_stopped_and_says_how_to_use_it(served: subpr
     assert answer.json()["data"]
 
 
-def test_sandbox_may_be_stopped_as_soon_as_it_has_said_a_word(served: subprocess.Popen[str]) -> None:
-    assert lines(served, 1)[0].startswith("The sandbox answers at")
+def test_sandbox_can_be_stopped_as_soon_as_it_has_printed_a_line(served: subprocess.Popen[str]) -> None:
+    assert lines(served, 1)[0].startswith("The sandbox runs at")
     served.send_signal(signal.SIGTERM)
 
     assert served.wait(timeout=20) == 0

@@ -72,10 +72,11 @@ def test_settings_override_the_windows(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("CRON", "every hour", f"{PREFIX}__CRON: Value error, 'every hour' is no cron expression"),
-        ("FULL_REFRESH_CRON", "61 * * * *", f"{PREFIX}__FULL_REFRESH_CRON: Value error, '61 * * * *' is no cron"),
-        ("WARN_AFTER", "10", f"{PREFIX}__WARN_AFTER: Input should be greater than or equal to 60"),
+        ("CRON", "every hour", f"{PREFIX}__CRON is 'every hour', which is no cron expression: write minute, hour"),
+        ("FULL_REFRESH_CRON", "61 * * * *", f"{PREFIX}__FULL_REFRESH_CRON is '61 * * * *', which is no cron"),
+        ("WARN_AFTER", "10", f"{PREFIX}__WARN_AFTER must be greater than or equal to 60"),
         ("WARN_AFTER", "36000000", None),
+        ("OWNERS", "team:data, me", f"{PREFIX}__OWNERS names 'me', which is no owner: write a mail address"),
         ("FAIL_AFTER", "60", f"{PREFIX}__WARN_AFTER is longer than {PREFIX}__FAIL_AFTER"),
     ],
 )

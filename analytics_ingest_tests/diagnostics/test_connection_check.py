@@ -1,4 +1,4 @@
-"""What ``check`` says of each way in which an API can be out of reach, and what it asks to find out."""
+"""What ``check`` reports of each problem with an API, and the requests that it sends to find out."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def check(api: str = API) -> dict[str, ConnectionCheckResult]:
 
 
 def failures(found: dict[str, ConnectionCheckResult]) -> dict[str, str]:
-    return {name: each.said for name, each in found.items() if each.outcome == "failed"}
+    return {name: each.message for name, each in found.items() if each.outcome == "failed"}
 
 
 def not_tried(found: dict[str, ConnectionCheckResult]) -> dict[str, str]:
-    return {name: each.said for name, each in found.items() if each.outcome == "not tried"}
+    return {name: each.message for name, each in found.items() if each.outcome == "not tried"}
 
 
 @pytest.mark.parametrize("api", list(APIS))
-def test_api_that_is_fine_is_asked_once_for_each_endpoint(shared_sandbox: SandboxServer, api: str) -> None:
+def test_api_that_is_fine_gets_one_request_for_each_endpoint(shared_sandbox: SandboxServer, api: str) -> None:
     found = check(api)
 
     names = list(APIS[api].by_name)
     assert [each for each in found if each not in SETTINGS] == names
     assert {each.outcome for each in found.values()} == {"fine"}
-    assert found["settings"].said == shared_sandbox.base_url(api)
+    assert found["settings"].message == shared_sandbox.base_url(api)
     assert shared_sandbox.requests.counts() == {api: dict.fromkeys(sorted(names), 1)}
 
 
-def test_one_row_is_asked_for_where_that_is_enough(shared_sandbox: SandboxServer) -> None:
+def test_one_row_is_requested_where_that_is_enough(shared_sandbox: SandboxServer) -> None:
     for api in APIS:
         check(api)
 
@@ -62,7 +62,7 @@ def test_one_row_is_asked_for_where_that_is_enough(shared_sandbox: SandboxServer
     assert limits == {each: ["1"] if declared[each] else None for each in limits}
 
 
-def test_first_rows_feed_their_children(shared_sandbox: SandboxServer) -> None:
+def test_children_are_requested_for_the_first_rows_of_their_parents(shared_sandbox: SandboxServer) -> None:
     check()
     check("feature_management")
 
@@ -73,12 +73,12 @@ def test_first_rows_feed_their_children(shared_sandbox: SandboxServer) -> None:
     assert f"/v2/segments/{environment}/" in asked["segments_keys"]
 
 
-def test_api_that_is_not_configured_is_a_statement() -> None:
+def test_api_that_is_not_configured_is_not_tried() -> None:
     found = check()
 
     assert list(found) == ["settings"]
     assert found["settings"].outcome == "not tried"
-    assert "set SOURCES__EXPERIMENTATION__BASE_URL and SOURCES__EXPERIMENTATION__API_KEY" in found["settings"].said
+    assert "set SOURCES__EXPERIMENTATION__BASE_URL and SOURCES__EXPERIMENTATION__API_KEY" in found["settings"].message
 
 
 def test_setting_that_is_not_valid(shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,12 +86,12 @@ def test_setting_that_is_not_valid(shared_sandbox: SandboxServer, monkeypatch: p
     found = check()
 
     assert list(failures(found)) == list(found) == ["settings"]
-    assert "SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT" in found["settings"].said
+    assert "SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT" in found["settings"].message
     assert shared_sandbox.requests.count() == 0
 
 
 @pytest.mark.parametrize("api", list(APIS))
-def test_wrong_key_is_said_once_and_not_shown(
+def test_wrong_key_is_reported_once_and_not_shown(
     shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, api: str
 ) -> None:
     monkeypatch.setenv(f"SOURCES__{api.upper()}__API_KEY", "wr0ng/k3y")
@@ -102,12 +102,12 @@ def test_wrong_key_is_said_once_and_not_shown(
         "connection": "fine",
         "key": "failed",
     }
-    assert f"check SOURCES__{api.upper()}__API_KEY" in found["key"].said
-    assert not any("wr0ng" in each.said for each in found.values())
+    assert f"check SOURCES__{api.upper()}__API_KEY" in found["key"].message
+    assert not any("wr0ng" in each.message for each in found.values())
     assert shared_sandbox.requests.count(api) == 1
 
 
-def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+def test_port_that_nothing_listens_on_is_reported_once(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -115,11 +115,11 @@ def test_port_that_nothing_listens_on_is_said_once(monkeypatch: pytest.MonkeyPat
     found = check()
 
     assert list(found) == ["settings", "connection"]
-    assert found["settings"].said == f"http://127.0.0.1:{port}/"
+    assert found["settings"].message == f"http://127.0.0.1:{port}/"
     assert found["connection"].outcome == "failed"
-    assert "/v1/audit_logs got no answer" in found["connection"].said
-    assert "Is SOURCES__EXPERIMENTATION__BASE_URL right" in found["connection"].said
-    assert not any("s3cret" in each.said or "k3y-of" in each.said for each in found.values())
+    assert "/v1/audit_logs got no answer" in found["connection"].message
+    assert "Is SOURCES__EXPERIMENTATION__BASE_URL right" in found["connection"].message
+    assert not any("s3cret" in each.message or "k3y-of" in each.message for each in found.values())
     assert clock.slept == []
 
 
@@ -134,9 +134,9 @@ def test_endpoint_that_the_key_may_not_read(shared_sandbox: SandboxServer) -> No
     found = check()
 
     assert list(failures(found)) == ["gates"]
-    assert found["gates"].said.startswith("/v1/gates answered 403: ")
-    assert "put gates on SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS" in found["gates"].said
-    assert not_tried(found) == {"gates_rules": "not tried: it is asked for rows of gates, which gave none"}
+    assert found["gates"].message.startswith("/v1/gates answered 403: ")
+    assert "add gates to SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS" in found["gates"].message
+    assert not_tried(found) == {"gates_rules": "not tried: it needs rows of gates, which could not be read"}
     assert shared_sandbox.requests.count(API, "gates") == 1
     assert shared_sandbox.requests.count(API, "gates_rules") == 0
     assert shared_sandbox.requests.count() == 20
@@ -150,8 +150,8 @@ def test_what_a_sync_would_retry_is_tried_once(
     found = check()
 
     assert list(failures(found)) == ["audit_logs"]
-    assert f"answered {status}" in found["audit_logs"].said
-    assert advice in found["audit_logs"].said
+    assert f"answered {status}" in found["audit_logs"].message
+    assert advice in found["audit_logs"].message
     assert found["key"].outcome == "fine"
     assert shared_sandbox.requests.count(API, "audit_logs") == 1
     assert clock.slept == []
@@ -162,8 +162,8 @@ def test_rows_that_are_not_where_they_are_declared(shared_sandbox: SandboxServer
     found = check()
 
     assert list(failures(found)) == ["tags"]
-    assert "/v1/tags the body has no 'data'" in found["tags"].said
-    assert "analytics_ingest/apis/experimentation.py" in found["tags"].said
+    assert "/v1/tags the body has no 'data'" in found["tags"].message
+    assert "analytics_ingest/apis/experimentation.py" in found["tags"].message
 
 
 def test_rows_without_their_key(shared_sandbox: SandboxServer) -> None:
@@ -171,7 +171,7 @@ def test_rows_without_their_key(shared_sandbox: SandboxServer) -> None:
     found = check()
 
     assert list(failures(found)) == ["tags"]
-    assert "cannot be stored (no value for id)" in found["tags"].said
+    assert "cannot be stored (no value for id)" in found["tags"].message
 
 
 def test_website_in_place_of_the_api(shared_sandbox: SandboxServer) -> None:
@@ -181,8 +181,8 @@ def test_website_in_place_of_the_api(shared_sandbox: SandboxServer) -> None:
     found = check("incident_response")
 
     assert list(failures(found)) == ["dashboards", "incidents"]
-    assert "not JSON" in found["dashboards"].said
-    assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL the API itself?" in found["dashboards"].said
+    assert "not JSON" in found["dashboards"].message
+    assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL the API itself?" in found["dashboards"].message
     assert list(not_tried(found)) == ["key"]
     assert shared_sandbox.requests.count() == 2
 
@@ -192,17 +192,17 @@ def test_base_url_with_a_wrong_path(shared_sandbox: SandboxServer, monkeypatch: 
     found = check("incident_response")
 
     assert list(failures(found)) == ["dashboards", "incidents"]
-    assert "answered 404" in found["incidents"].said
-    assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL right" in found["incidents"].said
+    assert "answered 404" in found["incidents"].message
+    assert "Is SOURCES__INCIDENT_RESPONSE__BASE_URL right" in found["incidents"].message
 
 
 def test_redirect(shared_sandbox: SandboxServer) -> None:
     fault = Fault(api=API, path="tags", status=302, headers={"location": "https://login.example.com/x"})
     shared_sandbox.options.faults = [fault]
-    said = failures(check())
+    messages = failures(check())
 
-    assert list(said) == ["tags"]
-    assert said["tags"].endswith("check SOURCES__EXPERIMENTATION__BASE_URL.")
+    assert list(messages) == ["tags"]
+    assert messages["tags"].endswith("check SOURCES__EXPERIMENTATION__BASE_URL.")
 
 
 def test_parents_without_rows_leave_their_children_untried(shared_sandbox: SandboxServer) -> None:
@@ -210,15 +210,13 @@ def test_parents_without_rows_leave_their_children_untried(shared_sandbox: Sandb
     found = check("feature_management")
 
     assert failures(found) == {}
-    assert found["workspaces"].said == "answers, and has no rows"
+    assert found["workspaces"].message == "answers without rows"
     assert list(not_tried(found)) == ["segments", "environments", "segments_keys", "traffic_types", "feature_flags"]
-    assert not_tried(found)["segments"] == (
-        "not tried: it is asked for rows of workspaces, and no row for it came first there"
-    )
+    assert not_tried(found)["segments"] == ("not tried: no row on the first page of workspaces has values for its path")
     assert shared_sandbox.requests.count() == 6
 
 
-def test_child_that_is_fed_by_several_needs_one_of_them(shared_sandbox: SandboxServer) -> None:
+def test_child_of_several_parents_needs_one_of_them(shared_sandbox: SandboxServer) -> None:
     shared_sandbox.options.faults = [Fault(api="project_planning", path="epics/[^/]+/stories|groups/", status=403)]
     found = check("project_planning")
 
@@ -243,7 +241,7 @@ def test_endpoint_that_a_setting_leaves_out(shared_sandbox: SandboxServer, monke
 
     assert failures(found) == {}
     assert list(not_tried(found)) == ["gates", "gates_rules"]
-    assert found["gates"].said == "left out by SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS"
+    assert found["gates"].message == "left out by SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS"
     assert shared_sandbox.requests.count(API, "gates") == 0
 
 
@@ -252,17 +250,17 @@ def test_limit_that_is_none_fails_its_endpoint(shared_sandbox: SandboxServer, mo
     found = check()
 
     assert list(failures(found)) == ["tags"]
-    assert "SOURCES__EXPERIMENTATION__TAGS__LIMIT must be" in found["tags"].said
+    assert "SOURCES__EXPERIMENTATION__TAGS__LIMIT must be" in found["tags"].message
 
 
 @pytest.mark.parametrize("value", ["4", "many"])
-def test_a_retired_setting_is_said_and_fails_nothing(
+def test_a_retired_setting_is_reported_and_fails_nothing(
     shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS", value)
     found = list(check_api(APIS[API], log=logging.getLogger("test")))
 
-    assert (found[1].subject, found[1].outcome, found[1].said) == (
+    assert (found[1].subject, found[1].outcome, found[1].message) == (
         "settings",
         "not tried",
         "warning: SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS has no effect any more and can be removed",
@@ -270,7 +268,7 @@ def test_a_retired_setting_is_said_and_fails_nothing(
     assert {each.outcome for each in found[2:]} == {"fine"}
 
 
-def test_row_without_a_value_for_the_path_is_not_asked_for(shared_sandbox: SandboxServer) -> None:
+def test_row_without_a_value_for_the_path_is_not_requested(shared_sandbox: SandboxServer) -> None:
     shared_sandbox.world.collection(API, "segments")[0]["id"] = ".."
     found = check()
 
@@ -283,8 +281,8 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: p
     found = check()
 
     assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
-    assert "SOURCES__EXPERIMENTATION__BASE_URL" in found["settings"].said
-    assert "s3cret" not in found["settings"].said
+    assert "SOURCES__EXPERIMENTATION__BASE_URL" in found["settings"].message
+    assert "s3cret" not in found["settings"].message
 
 
 def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,17 +291,17 @@ def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatc
     found = check()
 
     assert {name: each.outcome for name, each in found.items()} == {"settings": "failed"}
-    assert found["settings"].said.startswith("HTTPS_PROXY is no URL of a proxy: write http://host:port")
-    assert "s3cret" not in found["settings"].said
+    assert found["settings"].message.startswith("HTTPS_PROXY is not the URL of a proxy: write http://host:port")
+    assert "s3cret" not in found["settings"].message
 
 
-def test_a_key_in_the_clear_is_said(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+def test_a_key_that_is_sent_unencrypted_is_reported(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     configure_api(monkeypatch, API, base_url="http://upstream.invalid", api_key=KEY)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    said = [each.said for each in check_api(APIS["experimentation"], log=logging.getLogger("test"))]
+    messages = [each.message for each in check_api(APIS["experimentation"], log=logging.getLogger("test"))]
 
-    assert said[1] == (
+    assert messages[1] == (
         "warning: the key is sent to upstream.invalid unencrypted: write https:// in SOURCES__EXPERIMENTATION__BASE_URL"
     )
-    assert "got no answer: " in said[2]
+    assert "got no answer: " in messages[2]

@@ -1,4 +1,4 @@
-"""What ``verify`` finds, and that it changes nothing and asks for everything."""
+"""What ``verify`` finds, and that it changes nothing and requests every list."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NONE = Difference()
 
 @pytest.fixture
 def synced_warehouse(filled: Callable[..., SandboxServer]) -> None:
-    """A warehouse after a sync of those endpoints of ``API`` that the tests look at."""
+    """A warehouse after a sync of those endpoints of ``API`` that the tests use."""
     filled(API, "gates", "gates_rules", "tags", "layers", "users", "ingestion_status", "events", "events_metrics")
 
 
@@ -67,7 +67,7 @@ def test_after_a_sync_every_endpoint_is_the_same_and_nothing_has_changed(
 ) -> None:
     api = "feature_management"
     sync(api)
-    asked_by_the_sync = shared_sandbox.requests.counts()
+    requests_of_the_sync = shared_sandbox.requests.counts()
     shared_sandbox.requests.reset()
     before = dump(tmp_path)
     found = verify(api)
@@ -78,7 +78,7 @@ def test_after_a_sync_every_endpoint_is_the_same_and_nothing_has_changed(
     expected = {name: len(shared_sandbox.world.expected(api, name)) for name in APIS[api].by_name}
     assert {name: each.upstream for name, each in found.items()} == expected
     assert {name: each.table for name, each in found.items()} == expected
-    assert shared_sandbox.requests.counts() == asked_by_the_sync
+    assert shared_sandbox.requests.counts() == requests_of_the_sync
 
 
 @pytest.mark.parametrize("api", list(APIS))
@@ -123,7 +123,7 @@ def test_rows_that_are_missing_marked_doubled_or_too_many(tmp_path: Path, shared
     assert found["layers"].extra == Difference(count=1, examples=(("by hand",),))
     assert (found["layers"].upstream, found["layers"].table, found["layers"].missing) == (2, 3, NONE)
     assert (found["users"].doubled, found["users"].table, found["users"].extra) == (1, 13, NONE)
-    # the gate that the table has not was asked for its rules: parents are not the warehouse's
+    # the rules of the gate that the table lacks were requested: parents do not come from the warehouse
     assert any(record.path.endswith(f"/v1/gates/{gates[1]}/rules") for record in shared_sandbox.requests)
     assert dump(tmp_path) == before
 
@@ -194,7 +194,7 @@ def test_endpoint_that_fails_takes_its_children_along_and_no_other(
     assert "SOURCES__EXPERIMENTATION__TAGS__LIMIT must be" in found["tags"].reason
     assert found["dynamic_configs_rules"].upstream == 11
     assert found["gates"].reason.startswith("/v1/gates answered 403: ")
-    assert found["gates_rules"].reason.startswith("it is asked for each row of gates: /v1/gates answered 403")
+    assert found["gates_rules"].reason.startswith("it is requested for each row of gates: /v1/gates answered 403")
     assert "/versions answered 500" in found["dynamic_configs_versions"].reason
 
 
@@ -216,7 +216,7 @@ def test_404_of_a_parent_that_has_gone_is_no_row(tmp_path: Path, shared_sandbox:
     assert found.reason == "/v1/gates/{gate_id}/rules: every one of 6 parents answered 404: is the path right?"
 
 
-def test_rows_rejected_and_rows_that_did_not_come_are_told_and_not_missing(shared_sandbox: SandboxServer) -> None:
+def test_rows_rejected_and_rows_that_did_not_come_are_reported_and_not_missing(shared_sandbox: SandboxServer) -> None:
     shared_sandbox.world.collection(API, "tags")[3]["id"] = None
     shared_sandbox.options.totals = "high"
     found = verify(API, "tags")["tags"]
@@ -224,7 +224,7 @@ def test_rows_rejected_and_rows_that_did_not_come_are_told_and_not_missing(share
     assert (found.upstream, found.missing.count, found.rejected, found.short) == (99, 99, 1, 10)
 
 
-def test_rows_that_the_sync_puts_aside_for_the_type_of_their_key_are_told_and_not_missing(
+def test_rows_that_the_sync_rejects_for_the_type_of_their_key_are_reported_and_not_missing(
     shared_sandbox: SandboxServer,
 ) -> None:
     labels = shared_sandbox.world.collection("project_planning", "labels")

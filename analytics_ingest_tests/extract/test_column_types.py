@@ -127,7 +127,7 @@ def test_stored_types_stay_as_long_as_values_fit() -> None:
     for kind, fitting in values.items():
         types = ColumnTypes({"value": kind}, times={"value"})
         for value in fitting:
-            types.note({"value": value})
+            types.add_row({"value": value})
         assert (types.now(), types.widened) == ({"value": kind}, [])
     assert set(values) == set(NATIVE)
 

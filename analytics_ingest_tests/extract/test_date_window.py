@@ -55,3 +55,11 @@ def test_a_window_that_ended_before_it_began_has_no_day():
 def test_parents_settle_after_the_window_and_never_in_a_full_refresh():
     assert build_date_window(settings(), now=NOW).settled_before == moment("2026-03-04")
     assert build_date_window(settings(), SyncOptions(full_refresh=True), now=NOW).settled_before is None
+
+
+def test_settings_that_parent_sources_take_their_values_from_are_options():
+    window = build_date_window(settings(org_slugs="gh/acme, gh/other"), now=NOW)
+    assert window.options == {
+        "org_slugs": ("gh/acme", "gh/other"),
+        "search_query": ("is:unstarted", "is:started", "is:done"),
+    }

@@ -24,7 +24,7 @@ from analytics_ingest_tests.conftest import sync
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
-def finisher(**more):
+def normalizer(**more):
     return RowNormalizer(Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.", **more))
 
 
@@ -87,38 +87,38 @@ def test_what_is_no_timestamp_stays_as_it_is(sent):
 
 def test_nested_timestamps_are_normalised_and_what_was_sent_is_left_alone():
     sent: dict[str, Any] = {"id": 1, "attributes": {"updated_at": "2026-01-15T05:00:00-07:00", "title": "x"}}
-    row = finisher(timestamps=("updated_at", "attributes.updated_at")).finish(sent, {})
+    row = normalizer(timestamps=("updated_at", "attributes.updated_at")).normalize(sent, {})
     assert without_hash(row) == {"id": 1, "attributes": {"updated_at": NOON, "title": "x"}}
     assert sent["attributes"]["updated_at"] == "2026-01-15T05:00:00-07:00"
 
 
 @pytest.mark.parametrize("attributes", [None, "none", [], {"updated_at": None}, {}])
 def test_a_nested_timestamp_that_is_not_there_is_passed_over(attributes):
-    row = finisher(timestamps=("attributes.updated_at",)).finish({"id": 1, "attributes": attributes}, {})
+    row = normalizer(timestamps=("attributes.updated_at",)).normalize({"id": 1, "attributes": attributes}, {})
     assert without_hash(row) == {"id": 1, "attributes": attributes}
 
 
 def test_path_parameters_say_whose_row_it_is():
-    finish = finisher(primary_key=("gate_id", "id")).finish
+    normalize = normalizer(primary_key=("gate_id", "id")).normalize
     params = {"gate_id": "g1", "workspace_id": "w1"}
-    assert without_hash(finish({"id": 1}, params)) == {"id": 1, "gate_id": "g1", "workspace_id": "w1"}
-    own = without_hash(finish({"id": 1, "gate_id": "own"}, params))
+    assert without_hash(normalize({"id": 1}, params)) == {"id": 1, "gate_id": "g1", "workspace_id": "w1"}
+    own = without_hash(normalize({"id": 1, "gate_id": "own"}, params))
     assert own == {"id": 1, "gate_id": "g1", "sent_gate_id": "own", "workspace_id": "w1"}
-    assert without_hash(finish({"id": 1, "gate_id": None}, params))["gate_id"] == "g1"
+    assert without_hash(normalize({"id": 1, "gate_id": None}, params))["gate_id"] == "g1"
 
 
 def test_a_field_does_not_take_the_column_of_a_renamed_one():
-    made = finisher(primary_key=("gate_id", "id"), parents=FromTable("gates", gate_id="id"))
+    made = normalizer(primary_key=("gate_id", "id"), parents=FromTable("gates", gate_id="id"))
     (sent,) = made.rows({"id": 1, "gateId": ["own"], "sent_gate_id": "sent"})
-    row = without_hash(made.finish(sent, {"gate_id": "g1"}))
+    row = without_hash(made.normalize(sent, {"gate_id": "g1"}))
     other = made.names.columns["sent_gate_id"]
     assert row == {"id": 1, "gate_id": "g1", "sent_gate_id": ["own"], other: "sent"}
     assert other.startswith("sent_gate_id_")
 
 
 def test_a_bare_value_becomes_the_last_column_of_the_key():
-    finish = finisher(primary_key=("environment_id", "key")).finish
-    assert without_hash(finish("user-1", {"environment_id": "e1"})) == {
+    normalize = normalizer(primary_key=("environment_id", "key")).normalize
+    assert without_hash(normalize("user-1", {"environment_id": "e1"})) == {
         "environment_id": "e1",
         "key": "user-1",
     }
@@ -135,13 +135,13 @@ def test_a_bare_value_becomes_the_last_column_of_the_key():
 )
 def test_a_row_without_a_complete_key_is_rejected(sent, reason):
     with pytest.raises(RowRejectedError) as error:
-        finisher(primary_key=("gate_id", "id")).finish(sent, {})
+        normalizer(primary_key=("gate_id", "id")).normalize(sent, {})
     assert str(error.value) == reason
 
 
 @pytest.mark.parametrize(("key", "stored"), [(0, 0), ("", ""), (False, "false"), (0.0, "0")])
 def test_an_empty_key_is_a_key(key, stored):
-    row = finisher().finish({"id": key}, {})
+    row = normalizer().normalize({"id": key}, {})
     assert (row["id"], type(row["id"])) == (stored, type(stored))
 
 
@@ -166,9 +166,9 @@ def test_the_hash_is_another_one_for_other_content(changed):
 
 
 def test_the_same_moment_in_another_form_is_the_same_content():
-    finish = finisher().finish
+    normalize = normalizer().normalize
     forms = ["2026-01-15T12:00:00Z", "2026-01-15T05:00:00-07:00", 1768478400, 1768478400000, "1768478400"]
-    assert len({finish({"id": 1, "updated_at": form}, {})[ROW_HASH] for form in forms}) == 1
+    assert len({normalize({"id": 1, "updated_at": form}, {})[ROW_HASH] for form in forms}) == 1
 
 
 def test_the_hash_fits_a_signed_64_bit_column():
@@ -189,8 +189,8 @@ def test_the_hash_fits_a_signed_64_bit_column():
     ],
 )
 def test_the_cursor_is_the_first_path_that_holds_a_time(row, cursor):
-    finish = RowNormalizer(APIS["incident_response"].by_name["incidents"])
-    assert finish.cursor(finish.finish(row, {})) == cursor
+    normalize = RowNormalizer(APIS["incident_response"].by_name["incidents"])
+    assert normalize.cursor(normalize.normalize(row, {})) == cursor
 
 
 def test_a_row_of_the_year_2099_does_not_move_the_cursor(sandbox):
@@ -203,13 +203,13 @@ def test_a_row_of_the_year_2099_does_not_move_the_cursor(sandbox):
 
 
 def test_fields_are_named_as_their_columns_are():
-    (row,) = finisher().rows({"id": 1, "lastModifiedTime": 2, "runID": 3, "vcs-type": "github", "inner": {"aB": 4}})
+    (row,) = normalizer().rows({"id": 1, "lastModifiedTime": 2, "runID": 3, "vcs-type": "github", "inner": {"aB": 4}})
     assert row == {"id": 1, "last_modified_time": 2, "run_id": 3, "vcs_type": "github", "inner": {"aB": 4}}
 
 
 def test_a_key_a_cursor_and_a_timestamp_go_by_the_names_of_columns():
-    made = finisher(primary_key=("run_id",), cursor_path=("last_run_at",), timestamps=("last_run_at",))
-    row = made.finish(next(made.rows({"runID": 7, "lastRunAt": 1768478400000})), {})
+    made = normalizer(primary_key=("run_id",), cursor_path=("last_run_at",), timestamps=("last_run_at",))
+    row = made.normalize(next(made.rows({"runID": 7, "lastRunAt": 1768478400000})), {})
     assert (made.key(row), made.cursor(row)) == ((7,), NOON)
 
 
@@ -222,29 +222,29 @@ def test_an_excluded_column_may_be_named_either_way(name):
 
 
 def test_an_element_may_come_to_several_rows():
-    made = finisher(yield_map=lambda sent: sent["all"] if isinstance(sent, dict) else [sent])
+    made = normalizer(yield_map=lambda sent: sent["all"] if isinstance(sent, dict) else [sent])
     assert list(made.rows({"all": [{"aB": 1}, "bare"]})) == [{"a_b": 1}, "bare"]
     assert list(made.rows("bare")) == ["bare"]
 
 
 def test_the_older_of_two_rows_is_told_by_the_cursor_where_there_is_one():
-    made = finisher(cursor_path=("changed_at", "created_at"), timestamps=("changed_at", "created_at"))
-    old = made.finish({"id": 1, "changed_at": None, "created_at": "2026-01-01"}, {})
-    new = made.finish({"id": 1, "changed_at": "2026-01-02", "created_at": "2026-01-01"}, {})
+    made = normalizer(cursor_path=("changed_at", "created_at"), timestamps=("changed_at", "created_at"))
+    old = made.normalize({"id": 1, "changed_at": None, "created_at": "2026-01-01"}, {})
+    new = made.normalize({"id": 1, "changed_at": "2026-01-02", "created_at": "2026-01-01"}, {})
     assert (made.is_older(old, new), made.is_older(new, old)) == (True, False)
 
 
 @pytest.mark.parametrize("own", [None, 7, "7"])
 def test_a_path_parameter_is_the_parents_in_its_spelling(own):
-    made = finisher()
-    assert without_hash(made.finish({"id": 1, "user_id": own}, {"user_id": "7"})) == {"id": 1, "user_id": "7"}
+    made = normalizer()
+    assert without_hash(made.normalize({"id": 1, "user_id": own}, {"user_id": "7"})) == {"id": 1, "user_id": "7"}
     assert made.renamed == {}
 
 
 @pytest.mark.parametrize("own", [8, "x", "07", "", True, 7.0, [7], {"id": 7}])
 def test_a_field_with_another_value_than_the_path_parameter_goes_to_another_column(own):
-    made = finisher()
-    row = made.finish({"id": 1, "user_id": own}, {"user_id": 7})
+    made = normalizer()
+    row = made.normalize({"id": 1, "user_id": own}, {"user_id": 7})
     assert without_hash(row) == {"id": 1, "user_id": 7, "sent_user_id": own}
     assert (made.renamed, "sent_user_id" in made.columns) == ({"user_id": "sent_user_id"}, True)
 
@@ -252,12 +252,12 @@ def test_a_field_with_another_value_than_the_path_parameter_goes_to_another_colu
 def test_a_field_with_another_value_than_the_path_parameter_can_be_excluded():
     endpoint = Endpoint("rows", "/rows", "data", SINGLE_PAGE, description="Rows.")
     made = RowNormalizer(endpoint, exclude=excluded_fields(endpoint, ["user_id", "owner.email"]))
-    row = made.finish({"id": 1, "user_id": 8, "owner": {"email": "a@b.c", "id": 2}}, {"user_id": 7, "owner": 3})
+    row = made.normalize({"id": 1, "user_id": 8, "owner": {"email": "a@b.c", "id": 2}}, {"user_id": 7, "owner": 3})
     assert without_hash(row) == {"id": 1, "owner": 3, "sent_owner": {"id": 2}}
 
 
 def test_a_parent_without_a_value_leaves_the_rows_own():
-    made = finisher()
-    assert without_hash(made.finish({"id": 1, "stage": "beta"}, {"stage": None})) == {"id": 1, "stage": "beta"}
-    assert without_hash(made.finish({"id": 1}, {"stage": None})) == {"id": 1, "stage": None}
+    made = normalizer()
+    assert without_hash(made.normalize({"id": 1, "stage": "beta"}, {"stage": None})) == {"id": 1, "stage": "beta"}
+    assert without_hash(made.normalize({"id": 1}, {"stage": None})) == {"id": 1, "stage": None}
     assert made.renamed == {}

@@ -10,11 +10,12 @@ import pytest
 
 from analytics_ingest.extract import thread_pool as pool_module
 from analytics_ingest.extract.list_reader import PageResult
-from analytics_ingest.extract.stats import Partition
+from analytics_ingest.extract.partition_queue import QueueState
+from analytics_ingest.extract.partitions import Partition
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import FakeClock, sync
 from analytics_ingest_tests.waiting import eventually
 
@@ -30,21 +31,22 @@ THREADS = 4
 class Lists:
     """Stands for an endpoint's reader: so many lists of one page with five rows each."""
 
-    admitted = True
-    holds_back = False
+    state = QueueState.OPEN
+    has_late = False
 
     def __init__(self, count: int) -> None:
+        self.queue = self
         self.left = count
         self.begun = 0
-        self.booked: list[PageResult] = []
+        self.pages: list[PageResult] = []
         self.turns = 0
         self._lock = threading.Lock()
 
     @property
-    def exhausted(self) -> bool:
+    def is_exhausted(self) -> bool:
         return not self.left
 
-    def next_parent(self) -> Partition | None:
+    def next(self) -> Partition | None:
         with self._lock:
             self.turns += 1
             if not self.left:
@@ -52,13 +54,13 @@ class Lists:
             self.left -= 1
             return Partition(path=f"/lists/{self.left}", params={})
 
-    def read(self, parent: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+    def read(self, partition: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         assert not stopped()
         self.begun += 1
-        yield PageResult(parent, over=True, rows=[{"n": n} for n in range(5)])
+        yield PageResult(partition, is_last=True, rows=[{"n": n} for n in range(5)])
 
-    def book(self, taken: PageResult) -> None:
-        self.booked.append(taken)
+    def process_page(self, page: PageResult) -> None:
+        self.pages.append(page)
 
 
 def add(pool: ReadPool, lists: Lists) -> None:
@@ -74,9 +76,9 @@ def test_no_more_is_read_ahead_than_may_wait_and_all_comes_in_the_end(monkeypatc
         eventually(lambda: lists.begun == 3 + THREADS, 10)
         time.sleep(0.05)
         assert lists.begun == 3 + THREADS
-        pool.book(until=lambda: len(lists.booked) == 100)
+        pool.process_pages(until=lambda: len(lists.pages) == 100)
         assert not pool.has_more
-    assert len({taken.parent.path for taken in lists.booked}) == 100
+    assert len({page.partition.path for page in lists.pages}) == 100
 
 
 def test_endpoints_are_read_in_turn() -> None:
@@ -85,16 +87,16 @@ def test_endpoints_are_read_in_turn() -> None:
     add(pool, first)
     add(pool, second)
     with pool:
-        pool.book(until=lambda: len(first.booked) + len(second.booked) == 20)
-        assert abs(len(first.booked) - len(second.booked)) <= 1
+        pool.process_pages(until=lambda: len(first.pages) + len(second.pages) == 20)
+        assert abs(len(first.pages) - len(second.pages)) <= 1
 
 
-def test_endpoint_that_is_exhausted_is_asked_for_no_further_parent() -> None:
+def test_an_exhausted_queue_leaves_the_turn() -> None:
     few, many = Lists(2), Lists(30)
     with ReadPool(1, halt=lambda: None, clock=Clock()) as pool:
         add(pool, few)
         add(pool, many)
-        pool.book(until=lambda: len(few.booked) + len(many.booked) == 32)
+        pool.process_pages(until=lambda: len(few.pages) + len(many.pages) == 32)
     assert (few.turns, many.turns) == (2, 30)
 
 
@@ -105,10 +107,10 @@ class Pausing(Lists):
         super().__init__(count)
         self.pause = pause
 
-    def read(self, parent: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
+    def read(self, partition: Partition, *, stopped: Callable[[], bool]) -> Iterator[PageResult | Pause]:
         self.begun += 1
         yield self.pause
-        yield PageResult(parent, over=True)
+        yield PageResult(partition, is_last=True)
 
 
 def test_lists_in_a_pause_occupy_no_thread() -> None:
@@ -117,7 +119,7 @@ def test_lists_in_a_pause_occupy_no_thread() -> None:
     with ReadPool(1, halt=lambda: None, clock=clock) as pool:
         add(pool, absent)
         add(pool, many)
-        pool.book(until=lambda: len(many.booked) == 30 and len(absent.booked) == 20)
+        pool.process_pages(until=lambda: len(many.pages) == 30 and len(absent.pages) == 20)
     assert absent.begun == 20
     # once for all of them
     assert clock.slept == [4.0]
@@ -140,11 +142,11 @@ def test_no_more_lists_are_begun_than_there_are_threads_while_the_api_fails() ->
         assert failing.begun == THREADS
         clock.moment += 5
         add(pool, Lists(0))
-        eventually(lambda: len(failing.booked) == 0 and failing.begun == 2 * THREADS, 10)
-        pool.book(until=lambda: len(failing.booked) == THREADS)
+        eventually(lambda: len(failing.pages) == 0 and failing.begun == 2 * THREADS, 10)
+        pool.process_pages(until=lambda: len(failing.pages) == THREADS)
 
 
-@pytest.mark.parametrize("where", ["read", "next_parent"])
+@pytest.mark.parametrize("where", ["read", "next"])
 def test_what_a_thread_cannot_handle_is_raised_where_the_sync_is(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     lists = Lists(1)
 
@@ -155,7 +157,7 @@ def test_what_a_thread_cannot_handle_is_raised_where_the_sync_is(monkeypatch: py
     with ReadPool(THREADS, halt=lambda: None, clock=Clock()) as pool:
         add(pool, lists)
         with pytest.raises(ZeroDivisionError, match="a bug"):
-            pool.book(until=lambda: False)
+            pool.process_pages(until=lambda: False)
 
 
 def test_the_end_stops_the_threads_whatever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,10 @@ def loaded(results: dict[str, EndpointResult]) -> dict[str, int]:
 
 def shown(results: dict[str, EndpointResult]) -> str:
     """All that Dagster is given of the results."""
-    given = [(result_metadata(API, each), evaluations(API, each), each.reason) for each in results.values()]
+    given = [
+        (result_metadata(API, each), evaluations(API, each.endpoint, each.checks), each.reason)
+        for each in results.values()
+    ]
     return repr(given)
 
 

@@ -1,4 +1,4 @@
-"""How the answers in memory share their bytes."""
+"""How the responses in memory share their bytes."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def waits(thread):
 def test_bytes_within_the_limit_are_taken_at_once():
     budget = ByteBudget(100)
     claims = [budget.claim() for _ in range(4)]
-    assert [claim.take_now(25) for claim in claims] == [True] * 4
-    assert not claims[3].take_now(1)
+    assert [claim.try_add(25) for claim in claims] == [True] * 4
+    assert not claims[3].try_add(1)
     assert budget.held == 100
 
 
 def test_a_younger_claim_waits_until_an_older_one_is_released():
     budget = ByteBudget(100)
     old, young = budget.claim(), budget.claim()
-    old.take(80)
-    result, thread = in_thread(lambda: young.take(30))
+    old.add(80)
+    result, thread = in_thread(lambda: young.add(30))
     assert waits(thread)
     old.end_reading()
     assert waits(thread)
@@ -56,33 +56,33 @@ def test_a_younger_claim_waits_until_an_older_one_is_released():
 def test_the_oldest_claim_may_take_more_than_there_is():
     budget = ByteBudget(100)
     old, young = budget.claim(), budget.claim()
-    young.take(90)
-    assert old.take_now(1000)
+    young.add(90)
+    assert old.try_add(1000)
     assert budget.held == 1090
     old.release()
     old.release()
     assert budget.held == 90
     # now it is the oldest
-    assert young.take_now(500)
+    assert young.try_add(500)
 
 
 def test_what_nobody_releases_holds_up_the_others_for_a_while_only(monkeypatch):
-    monkeypatch.setattr(byte_budget, "STALL", 0.2)
+    monkeypatch.setattr(byte_budget, "STALL_SECONDS", 0.2)
     budget = ByteBudget(100)
     kept = budget.claim()
-    kept.take(100)
+    kept.add(100)
     kept.end_reading()
     reading = budget.claim()
     started = time.monotonic()
-    reading.take(50)
+    reading.add(50)
     assert 0.2 <= time.monotonic() - started < 5
 
 
 def test_closing_ends_all_waits():
     budget = ByteBudget(10)
     old, young = budget.claim(), budget.claim()
-    old.take(10)
-    result, thread = in_thread(lambda: young.take(10))
+    old.add(10)
+    result, thread = in_thread(lambda: young.add(10))
     assert waits(thread)
     budget.close()
     thread.join(5)
@@ -101,7 +101,7 @@ def test_many_threads_never_hold_more_than_the_limit_and_one_answer():
         for _ in range(20):
             claim = budget.claim()
             for _ in range(5):
-                claim.take(100)
+                claim.add(100)
                 most.append(budget.held)
             claim.end_reading()
             time.sleep(0.0005)

@@ -31,7 +31,7 @@ def test_a_refused_key_ends_the_sync_after_one_request(shared_sandbox, monkeypat
     assert [record.status for record in shared_sandbox.requests] == [401]
     said = f'{{"error":"invalid API key: {given}","status":401}}'
     assert str(error.value) == (
-        f"{api} refused the key (401 Unauthorized): check {name}. It said: 401, application/json, {said!r}"
+        f"{api} refused the key (401 Unauthorized): check {name}. Response: 401, application/json, {said!r}"
     )
 
 

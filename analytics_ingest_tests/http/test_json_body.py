@@ -73,7 +73,7 @@ def test_what_nobody_can_read_is_refused_with_the_place(kind: str) -> None:
     with pytest.raises(MalformedJSONError) as error:
         parse_json(content)
     assert error.value.reason.startswith(reason)
-    assert (error.value.place, error.value.is_complete) == (place, is_complete)
+    assert (error.value.position, error.value.is_complete) == (place, is_complete)
 
 
 def test_an_error_shows_what_is_around_the_place() -> None:
@@ -81,4 +81,4 @@ def test_an_error_shows_what_is_around_the_place() -> None:
     with pytest.raises(MalformedJSONError) as error:
         parse_json(text.encode())
     place = text.index("oops")
-    assert (error.value.place, error.value.near) == (place, text[place - 40 : place + 40])
+    assert (error.value.position, error.value.near) == (place, text[place - 40 : place + 40])

@@ -1,4 +1,4 @@
-"""Answers that no API documents: what is said of them, and that none is taken for an empty list."""
+"""Responses that no API documents: their errors, and that none is taken for an empty list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import ssl
 import subprocess
 import threading
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
@@ -117,7 +116,7 @@ def test_a_success_that_is_not_whole_is_no_list(fake_server, client, clock, stat
     server = fake_server(Response(status=status), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     error = error_of(client, fake_server(Response(status=status)).url)
-    assert str(error).startswith(f"answered {status}, which is not the whole answer: ")
+    assert str(error).startswith(f"answered {status}, an incomplete answer: ")
     assert error.status == status
 
 
@@ -149,7 +148,7 @@ def test_no_errors_beside_the_rows_are_none(fake_server, client, nothing):
         ("//other.example/rows", "to http://other.example"),
         ("https://u:p@other.example:8443/rows", "to https://other.example"),
         ("mailto:a@b", "to mailto:"),
-        ("http://[", "to 'http://[', which is no URL"),
+        ("http://[", "to 'http://[', which is not a URL"),
         (None, "without a Location"),
         ("", "without a Location"),
     ],
@@ -160,36 +159,6 @@ def test_a_redirect_names_where_it_leads(fake_server, client, location, to):
     assert str(error) == (
         f"answered 302, a redirect {to}; the key is not sent there: check SOURCES__EXPERIMENTATION__BASE_URL"
     )
-
-
-@pytest.mark.parametrize(
-    ("value", "wait"),
-    [
-        (lambda now: datetime.fromtimestamp(now + 30, UTC).isoformat(), 30),
-        (lambda now: datetime.fromtimestamp(now + 30.5, UTC).isoformat(), 30.5),
-        (lambda now: datetime.fromtimestamp(now + 30, UTC).strftime("%Y-%m-%dT%H:%M:%S"), 30),
-        (lambda now: datetime.fromtimestamp(now + 30, UTC).strftime("%a, %d %b %Y %H:%M:%S"), 30),
-        (lambda now: datetime.fromtimestamp(now + 30, UTC).strftime("%a, %d %b %Y %H:%M:%S -0000"), 30),
-        (lambda now: "7.25", 7.25),
-        (lambda now: "-5", 2),
-        (lambda now: "nan", 2),
-        (lambda now: "-inf", 2),
-        (lambda now: "0001-01-01T00:00:00+14:00", 2),
-        (lambda now: "Mon, 99 Jan 99999 99:99:99 GMT", 2),
-    ],
-)
-def test_a_pause_comes_in_many_forms(fake_server, client, clock, monkeypatch, value, wait):
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    server = fake_server(Response(status=429, headers={"Retry-After": value(clock.moment)}), GOOD)
-    assert client("experimentation", server.url).get() == ROWS
-    assert clock.slept == [pytest.approx(wait)]
-
-
-@pytest.mark.parametrize("value", ["inf", "9" * 400, "1e300", "9999-12-31T23:59:59Z", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_pause_that_never_ends_fails_at_once(fake_server, client, clock, value):
-    server = fake_server(Response(status=429, headers={"Retry-After": value}), GOOD)
-    assert "MAX_WAIT (900 s) allows" in str(error_of(client, server.url))
-    assert clock.slept == []
 
 
 @pytest.fixture(scope="module")
@@ -259,11 +228,11 @@ def no_socks(monkeypatch):
     ("value", "said"),
     [
         ("socks5://u:pa55word@127.0.0.1:1", " names a SOCKS proxy, which needs the package PySocks: install it, or"),
-        ("http://u:pa55word@127.0.0.1:99999", " is no URL of a proxy: write http://host:port"),
-        ("http://u:pa55word@127.0.0.1:port", " is no URL of a proxy: write http://host:port"),
-        ("ftp://u:pa55word@127.0.0.1:21", " is no URL of a proxy: write http://host:port"),
-        ("http://", " is no URL of a proxy: write http://host:port"),
-        ("http://[", " is no URL of a proxy: write http://host:port"),
+        ("http://u:pa55word@127.0.0.1:99999", " is not the URL of a proxy: write http://host:port"),
+        ("http://u:pa55word@127.0.0.1:port", " is not the URL of a proxy: write http://host:port"),
+        ("ftp://u:pa55word@127.0.0.1:21", " is not the URL of a proxy: write http://host:port"),
+        ("http://", " is not the URL of a proxy: write http://host:port"),
+        ("http://[", " is not the URL of a proxy: write http://host:port"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_a_setting(client, no_proxy, name, value, said):

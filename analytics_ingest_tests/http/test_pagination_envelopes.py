@@ -1,4 +1,4 @@
-"""What an envelope says of the pages that follow: a link, a next page, a total under a name of its own."""
+"""Envelopes that state which pages follow: a link, a cursor, a next page, a total under another name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_number
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.client import EndpointClient
-from analytics_ingest.http.session import Meter
+from analytics_ingest.http.meter import Meter
 from analytics_ingest_tests.fake_server import Response
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analytics_ingest_tests.fake_server import Client, FakeServer
 
 LINKED = cursor(cursor_param="next", cursor_path="next", cursor_is_link=True, limit=2, limit_param="page_size")
-NUMBERED = page_number(limit=2, next_path="pagination.nextPage")
+NUMBERED = page_number(limit=2, has_more_path="pagination.nextPage")
 COUNTED = offset(limit=2, total_path="count")
 
 
@@ -60,6 +60,17 @@ def test_a_link_without_the_cursor_is_an_error(read: Any) -> None:
         read(LINKED, {"data": [{"id": 1}], "next": "/search?page=2"})
 
 
+def test_the_cursor_may_be_at_another_path_on_each_page(read: Any) -> None:
+    either = cursor(cursor_param="next", cursor_path="response.next", fallback_cursor_path="next")
+    rows, queries = read(
+        either,
+        {"data": [1], "next": "b"},
+        {"data": [2], "response": {"next": "c"}},
+        {"data": [3], "response": {"next": None}, "next": "d"},
+    )
+    assert (rows, [query.get("next") for query in queries]) == ([1, 2, 3], [None, "b", "c"])
+
+
 def test_an_envelope_that_names_no_next_page_ends_the_read(read: Any) -> None:
     more, last = {"pagination": {"nextPage": "/rows?page=2"}}, {"pagination": {"nextPage": None}}
     rows, queries = read(NUMBERED, {"data": [1, 2], **more}, {"data": [3, 4], **last})
@@ -78,7 +89,7 @@ def test_an_envelope_that_says_nothing_is_read_to_an_empty_page(read: Any) -> No
 
 
 def test_an_empty_page_before_others_is_an_error(read: Any) -> None:
-    with pytest.raises(ReadError, match=r"^page 1 is empty, and 'pagination.nextPage' says that more follow$"):
+    with pytest.raises(ReadError, match=r"^page 1 is empty, but 'pagination.nextPage' states that more pages follow$"):
         read(NUMBERED, {"data": [], "pagination": {"nextPage": "/rows?page=2"}})
 
 

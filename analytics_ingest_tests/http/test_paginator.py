@@ -1,4 +1,4 @@
-"""Where paging ends: every page once, no request too many, and an error where there is no telling."""
+"""Where paging ends: each page is requested once, no page is requested in vain, and an uncertain end is an error."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_full_page_in_an_envelope_that_comes_again_fails(shared_sandbox, api, 
     result = sync(api, endpoint)[endpoint]
     assert outcome(result) == ("failed", rows, 1, 2)
     assert [failure.reason for failure in result.stats.failures] == [
-        "page 2 is the page before it once more: the paging parameter is ignored"
+        "page 2 repeats the page before it: the server ignores the paging parameter"
     ]
     assert result.table_rows == rows
 
@@ -176,9 +176,7 @@ def test_cursors_that_lead_in_a_circle_fail(asked_of):
 
     results, server = asked_of(BUILDS, reply, "context")
     assert (results["context"].status, len(server.asked)) == ("failed", 3)
-    assert results["context"].reason == (
-        "/v2/context page 3 points to a page that was read before: paging would not end"
-    )
+    assert results["context"].reason == ("/v2/context page 3 names a page that was read before: paging would not end")
 
 
 @pytest.mark.parametrize(("most", "status"), [("3", "complete"), ("2", "failed")])
@@ -188,7 +186,9 @@ def test_a_list_of_more_than_max_pages_fails(shared_sandbox, monkeypatch, most, 
     result = sync(EXPERIMENTATION, "audit_logs")["audit_logs"]
     assert outcome(result) == (status, 150, int(most), 3)
     assert shared_sandbox.requests.count(EXPERIMENTATION, "audit_logs") == 3
-    assert result.reason == ("" if status == "complete" else "/v1/audit_logs no end after 2 pages (MAX_PAGES)")
+    assert result.reason == (
+        "" if status == "complete" else "/v1/audit_logs the list has more pages than MAX_PAGES allows (2)"
+    )
 
 
 def test_a_total_counts_where_it_is_a_whole_number_that_is_not_proven_wrong(asked_of):
@@ -251,7 +251,7 @@ def test_the_search_goes_on_with_response_next_or_next(asked_of, first, last):
         (
             [{"id": 1}],
             "failed",
-            "/v1/search/epics no page has 'response.next' or 'next', so there is no telling ",
+            "/v1/search/epics no page has 'response.next' or 'next', so whether more pages follow is unknown",
         ),
     ],
 )

@@ -22,9 +22,7 @@ TOO_LARGE = (
     "the answer is larger than SOURCES__EXPERIMENTATION__MAX_ANSWER_BYTES allows (1,000,000 bytes): "
     "lower the rows per page, or raise the setting"
 )
-TOO_LATE = (
-    "no answer: it was not complete after 0.5 s, which is all that SOURCES__EXPERIMENTATION__ANSWER_TIMEOUT allows"
-)
+TOO_LATE = "no answer: it was incomplete after 0.5 s, the time that SOURCES__EXPERIMENTATION__ANSWER_TIMEOUT allows"
 
 
 @cache

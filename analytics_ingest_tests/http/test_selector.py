@@ -70,7 +70,7 @@ def test_a_body_without_what_is_selected_is_an_error(path, body, reason):
 
 def test_an_object_that_lacks_the_key_is_no_record():
     selector = RowSelector("$", record_key=("project_slug", "number"))
-    with pytest.raises(ReadError, match=r"^the body is no record, it lacks number$"):
+    with pytest.raises(ReadError, match=r"^the body is not a record \(it has no number\)$"):
         selector.select({"project_slug": "gh/a/b", "message": "try later"})
     assert selector.select({"project_slug": "gh/a/b", "number": None}).page == [
         {"project_slug": "gh/a/b", "number": None}
@@ -79,7 +79,7 @@ def test_an_object_that_lacks_the_key_is_no_record():
 
 @pytest.mark.parametrize("body", [{"error": "try later"}, {"message": "Not Found", "status": 404}])
 def test_an_object_of_nothing_but_an_error_is_no_record(body):
-    with pytest.raises(ReadError, match=rf"^the body is no record, it has nothing but {', '.join(body)}$"):
+    with pytest.raises(ReadError, match=rf"^the body is not a record \(it has only {', '.join(body)}\)$"):
         RowSelector("$").select(body)
     assert RowSelector("$").select({**body, "branches": []}).page == [{**body, "branches": []}]
 
@@ -89,7 +89,7 @@ def test_the_elements_of_an_array_need_no_key_to_be_records():
 
 
 @pytest.mark.parametrize(
-    ("path", "otherwise", "body", "expected"),
+    ("path", "fallback", "body", "expected"),
     [
         ("data", "$", {"data": [{"id": 1}]}, [{"id": 1}]),
         ("data", "$", [{"id": 1}], [{"id": 1}]),
@@ -98,15 +98,15 @@ def test_the_elements_of_an_array_need_no_key_to_be_records():
         ("data", "objects", {"objects": [2]}, [2]),
     ],
 )
-def test_rows_may_stand_at_another_place(path, otherwise, body, expected):
-    selector = RowSelector(path, otherwise=otherwise)
+def test_rows_may_stand_at_another_place(path, fallback, body, expected):
+    selector = RowSelector(path, fallback=fallback)
     assert rows(selector, body) == selector.select(body).page == expected
 
 
-@pytest.mark.parametrize("otherwise", ["$", "objects"])
-def test_an_object_with_neither_place_is_an_error_by_the_first(otherwise):
+@pytest.mark.parametrize("fallback", ["$", "objects"])
+def test_an_object_with_neither_place_is_an_error_by_the_first(fallback):
     with pytest.raises(ReadError, match=r"^the body has no 'data'$"):
-        RowSelector("data", otherwise=otherwise).select({"message": "wrong"})
+        RowSelector("data", fallback=fallback).select({"message": "wrong"})
 
 
 @pytest.mark.parametrize("body", [{"data": {"rule": []}}, {"data": [{"rule": []}, {}]}])

@@ -1,11 +1,10 @@
-"""When a request is sent again, after how long, and what is said when it is not answered rightly."""
+"""Which requests are retried, after which pauses, and the errors of those that fail."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import formatdate
 
 import pytest
 
@@ -150,69 +149,6 @@ def test_each_wait_is_logged_with_its_reason(fake_server, client, caplog):
     client("experimentation", server.url).get("/v1/gates?page=2")
     waiting = "experimentation: waiting 2.0 s after try 1 of 4 of GET /v1/gates: "
     assert caplog.messages == [waiting + "answered 503: 503, application/json, '{}'"]
-
-
-@pytest.mark.parametrize(
-    ("value", "wait"), [("7", 7), ("1", 2), ("0", 2), ("120", 120), ("-3", 2), ("soon", 2), ("", 2)]
-)
-def test_a_longer_retry_after_wins_over_the_policy(fake_server, client, clock, value, wait):
-    for status in (429, 503):
-        server = fake_server(Response(status=status, headers={"Retry-After": value}), GOOD)
-        assert client("experimentation", server.url).get() == ROWS
-    assert clock.slept == [wait, wait]
-
-
-@pytest.mark.parametrize(("ahead", "wait"), [(30, 30), (1, 2), (-60, 2)])
-def test_retry_after_may_be_a_date(fake_server, client, clock, ahead, wait):
-    date = formatdate(clock.moment + ahead, usegmt=True)
-    server = fake_server(Response(status=429, headers={"Retry-After": date}), GOOD)
-    assert client("experimentation", server.url).get() == ROWS
-    assert clock.slept == [wait]
-
-
-@pytest.mark.parametrize(
-    ("headers", "wait"),
-    [
-        ({"X-RateLimit-Reset": "1800000042"}, 42),
-        ({"X-RateLimit-Reset": "1799999000"}, 2),
-        ({"X-RateLimit-Reset": "17"}, 17),
-        ({"RateLimit-Reset": "17"}, 17),
-        ({"x-ratelimit-reset": "17.5"}, 17.5),
-        ({"X-RateLimit-Reset": "later"}, 2),
-        ({"X-RateLimit-Reset-Seconds-Org": "6", "X-RateLimit-Reset-Seconds-IP": "9"}, 9),
-        ({"X-RateLimit-Reset-Seconds-Org": "11", "X-RateLimit-Reset-Seconds-IP": "9"}, 11),
-        ({"X-RateLimit-Reset-Seconds-Org": "6", "X-RateLimit-Reset-Seconds-IP": ""}, 6),
-        ({"Retry-After": "3", "X-RateLimit-Reset": "8"}, 8),
-        ({"X-RateLimit-Remaining": "70", "X-RateLimit-Limit": "80"}, 2),
-    ],
-)
-def test_a_429_is_waited_out_in_every_dialect(fake_server, client, clock, headers, wait):
-    server = fake_server(Response(status=429, headers=headers), GOOD)
-    assert client("experimentation", server.url).get() == ROWS
-    assert (len(server.asked), clock.slept) == (2, [wait])
-
-
-def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(fake_server, client, clock):
-    standing = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "600"}
-    server = fake_server(Response(status=502, headers=standing), GOOD)
-    assert client("experimentation", server.url).get() == ROWS
-    assert clock.slept == [2]
-
-
-def test_a_pause_longer_than_max_wait_fails_at_once(fake_server, client, clock):
-    server = fake_server(Response(status=429, headers={"Retry-After": "61"}), GOOD)
-    with pytest.raises(ReadError) as error:
-        client("experimentation", server.url, max_wait=60).get()
-    assert (len(server.asked), clock.slept, error.value.status) == (1, [], 429)
-    assert str(error.value) == (
-        "answered 429 and asks for a pause of 61 s, longer than SOURCES__EXPERIMENTATION__MAX_WAIT (60 s) allows"
-    )
-
-
-def test_a_pause_of_max_wait_is_waited_for(fake_server, client, clock):
-    server = fake_server(Response(status=429, headers={"Retry-After": "60"}), GOOD)
-    assert client("experimentation", server.url, max_wait=60).get() == ROWS
-    assert clock.slept == [60]
 
 
 def test_while_paused_only_the_429_of_the_probe_counts_as_a_try(fake_server, client, clock):

@@ -1,4 +1,4 @@
-"""A Dagster instance with its real parts running."""
+"""Dagster instances, with their real parts running where a test needs them, and a chat's webhook."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterInstance
 
+from analytics_ingest_tests.orchestrate.chat_webhook import ChatWebhook
 from analytics_ingest_tests.orchestrate.instance import RunningDagster
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def instance_in(home: Path, storage: Path) -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def start_dagster(tmp_path: Path) -> Iterator[Callable[..., RunningDagster]]:
-    """Starts webservers, with a daemon if asked for, on the test's instance; the settings are those of that moment."""
+    """Starts webservers, with a daemon if wanted, on the test's instance; the settings are those of that moment."""
     running: list[RunningDagster] = []
 
     def start(**options: Any) -> RunningDagster:
@@ -57,3 +58,11 @@ def start_dagster(tmp_path: Path) -> Iterator[Callable[..., RunningDagster]]:
     yield start
     for each in running:
         each.stop()
+
+
+@pytest.fixture
+def webhook() -> Iterator[ChatWebhook]:
+    hook = ChatWebhook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PATIENCE = 120
+TIMEOUT = 120
 """Seconds that a part may take to start, or a run to end."""
 LOCATION = "analytics_ingest.definitions"
 REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
@@ -161,24 +161,24 @@ class RunningDagster:
 
     def _is_up(self) -> bool:
         try:
-            found = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+            found = self.query("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
         except requests.RequestException:
             return False
         return bool(found["repositoriesOrError"].get("nodes"))
 
-    def wait_for(self, condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE) -> Any:
-        """Asks until there is an answer that counts as true, and gives it."""
+    def wait_for(self, condition: Callable[[], Any], what: str, *, seconds: float = TIMEOUT) -> Any:
+        """Polls a condition until its value counts as true, and gives the value."""
         return eventually(condition, seconds, interval=0.5, state=lambda: f"{what}\n{self.output()[-6000:]}")
 
     def output(self) -> str:
         """What the parts have printed."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.glob("*.log")))
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+    def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """The data of a GraphQL query."""
-        answer = requests.post(f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
-        assert not answer.get("errors"), json.dumps(answer["errors"])[:2000]
-        data: dict[str, Any] = answer["data"]
+        body = requests.post(f"{self.url}/graphql", json={"query": text, "variables": variables}, timeout=60).json()
+        assert not body.get("errors"), json.dumps(body["errors"])[:2000]
+        data: dict[str, Any] = body["data"]
         return data
 
     def launch(
@@ -194,12 +194,12 @@ class RunningDagster:
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
-        return self._launched(self.ask(LAUNCH, params=params)["launchRun"])
+        return self._launched(self.query(LAUNCH, params=params)["launchRun"])
 
     def reexecute(self, run_id: str, strategy: str) -> str:
         """Executes a run again, and gives the new run's id."""
         params = {"parentRunId": run_id, "strategy": strategy}
-        return self._launched(self.ask(REEXECUTE, params=params)["launchRunReexecution"])
+        return self._launched(self.query(REEXECUTE, params=params)["launchRunReexecution"])
 
     def _launched(self, result: dict[str, Any]) -> str:
         assert result["__typename"] == "LaunchRunSuccess", result
@@ -210,7 +210,7 @@ class RunningDagster:
         """Waits for a run's end; gives its status and what it materialised."""
 
         def end() -> dict[str, Any] | None:
-            run: dict[str, Any] = self.ask(RUN, id=run_id)["runOrError"]
+            run: dict[str, Any] = self.query(RUN, id=run_id)["runOrError"]
             return run if run["status"] in ENDED else None
 
         run: dict[str, Any] = self.wait_for(end, f"end of run {run_id}")
@@ -220,48 +220,48 @@ class RunningDagster:
         """Runs, the latest first; ``tags`` filters by tags."""
         if tags := filter_.pop("tags", None):
             filter_["tags"] = [{"key": key, "value": value} for key, value in tags.items()]
-        found: list[dict[str, Any]] = self.ask(RUNS, filter=filter_)["runsOrError"]["results"]
+        found: list[dict[str, Any]] = self.query(RUNS, filter=filter_)["runsOrError"]["results"]
         return found
 
     def start_schedule(self, name: str) -> None:
         """Turns a schedule on."""
-        done = self.ask(SCHEDULE, selector={**REPOSITORY, "scheduleName": name})["startSchedule"]
+        done = self.query(SCHEDULE, selector={**REPOSITORY, "scheduleName": name})["startSchedule"]
         assert done["__typename"] == "ScheduleStateResult", done
 
     def stop_schedule(self, name: str) -> None:
         """Turns a schedule off."""
         selector = {**REPOSITORY, "scheduleName": name}
-        found = self.ask(STATE, selector=selector)["scheduleOrError"]["scheduleState"]["id"]
-        done = self.ask(STOP_SCHEDULE, id=found)["stopRunningSchedule"]
+        found = self.query(STATE, selector=selector)["scheduleOrError"]["scheduleState"]["id"]
+        done = self.query(STOP_SCHEDULE, id=found)["stopRunningSchedule"]
         assert done["__typename"] == "ScheduleStateResult", done
 
     def start_sensor(self, name: str) -> str:
-        """Turns a sensor on, and gives what it is turned off by."""
-        done = self.ask(SENSOR, selector={**REPOSITORY, "sensorName": name})["startSensor"]
+        """Turns a sensor on; gives its id."""
+        done = self.query(SENSOR, selector={**REPOSITORY, "sensorName": name})["startSensor"]
         assert done["__typename"] == "Sensor", done
         sensor: str = done["id"]
         return sensor
 
     def stop_sensor(self, sensor: str) -> None:
         """Turns a sensor off."""
-        done = self.ask(STOP_SENSOR, id=sensor)["stopSensor"]
+        done = self.query(STOP_SENSOR, id=sensor)["stopSensor"]
         assert done["__typename"] == "StopSensorMutationResult", done
 
     def ticks(self, name: str) -> list[dict[str, Any]]:
         """A sensor's ticks, the latest first."""
-        found: list[dict[str, Any]] = self.ask(TICKS, selector={**REPOSITORY, "sensorName": name})["sensorOrError"][
+        found: list[dict[str, Any]] = self.query(TICKS, selector={**REPOSITORY, "sensorName": name})["sensorOrError"][
             "sensorState"
         ]["ticks"]
         return found
 
     def cancel(self, run_id: str) -> None:
-        """Asks for the end of a run."""
-        done = self.ask(TERMINATE, id=run_id)["terminateRun"]
+        """Requests the termination of a run."""
+        done = self.query(TERMINATE, id=run_id)["terminateRun"]
         assert done["__typename"] == "TerminateRunSuccess", done
 
     def asset(self, key: str) -> dict[str, Any]:
         """An asset's freshness, latest materialisation and checks."""
-        found: dict[str, Any] = self.ask(ASSET, key={"path": key.split("/")})["assetNodeOrError"]
+        found: dict[str, Any] = self.query(ASSET, key={"path": key.split("/")})["assetNodeOrError"]
         return found
 
     def stop(self) -> None:

@@ -68,7 +68,7 @@ def evaluated(result: ExecuteInProcessResult) -> dict[tuple[str, str], Any]:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             data: Any = event.event_specific_data
             key = (data.asset_key.path[-1], data.check_name)
-            # the checks' own op leaves alone what the sync has recorded
+            # the checks' op does not repeat what the sync has recorded
             assert key not in found
             found[key] = data
     return found
@@ -83,7 +83,7 @@ def tamper(tmp_path: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def test_every_table_has_two_checks_that_say_what_they_look_at() -> None:
+def test_every_table_has_two_checks_that_describe_their_table_checks() -> None:
     graph = defs.resolve_asset_graph()
     keys = [AssetKey([api.name, endpoint.name]) for api in APIS.values() for endpoint in api.endpoints]
     assert graph.asset_check_keys == {AssetCheckKey(key, name) for key in keys for name in ASSET_CHECKS}
@@ -95,7 +95,7 @@ def test_every_table_has_two_checks_that_say_what_they_look_at() -> None:
                 for line in graph.get(AssetCheckKey(AssetKey([api.name, endpoint.name]), name)).description.split("\n")
             ]
             listed = checks_for(api, endpoint)
-            assert sorted(described) == sorted(f"- `{each.name}`: {said}" for each, said in listed.items())
+            assert sorted(described) == sorted(f"- `{each.name}`: {text}" for each, text in listed.items())
     assert check_names(APIS[API], APIS[API].by_name["gates"]) == {
         *("key_unique", "rows_not_collapsed", "rows_as_stated", "newest_not_older", "schema_unchanged")
     }
@@ -127,7 +127,7 @@ def filled_folder(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Pa
 
 @pytest.fixture
 def filled_instance(filled_folder: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
-    """The test's warehouse and instance begin as copies of those in ``filled``."""
+    """The test's warehouse and instance start as copies of those in ``filled_folder``."""
     shutil.copy(filled_folder / "warehouse.duckdb", tmp_path)
     with instance_in(tmp_path / "dagster_home", filled_folder / "dagster_home") as found:
         yield found
@@ -171,11 +171,11 @@ def check_names(api: Api, endpoint: Endpoint) -> set[str]:
 
 
 def assert_all_found(found: dict[tuple[str, str], Any], name: str, checks: set[str]) -> None:
-    """Both asset checks of a table tell what these table checks say, which all passed."""
+    """Both asset checks of a table have the results of these table checks, which all passed."""
     metadata = {**found[name, "table_sound"].metadata, **found[name, "table_watched"].metadata}
-    told = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
-    assert set(told) == checks
-    assert all(each.startswith("passed: ") for each in told.values())
+    shown = {key: each.value for key, each in metadata.items() if isinstance(each, TextMetadataValue)}
+    assert set(shown) == checks
+    assert all(each.startswith("passed: ") for each in shown.values())
 
 
 def test_a_sync_records_both_checks_with_all_that_was_found(recorded: Recorded) -> None:
@@ -228,7 +228,7 @@ def test_an_asset_costs_seven_events_and_five_in_the_jobs_that_leave_out_the_che
         **checks,
         **steps,
     }
-    # Dagster says so of an op that leaves out an output, as the checks' op does with all
+    # Dagster logs that of an op that leaves out an output, and the checks' op leaves out all
     assert [entry.user_message for entry in entries if "did not yield" in entry.user_message] == []
 
 
@@ -434,17 +434,16 @@ def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse
 
 
 def test_settings_of_the_checks_hold_as_they_do_in_a_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = f"sources.{API}.min_rows_share"
-    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {name: 0})
-    assert load_setting(APIS[API], "min_rows_share") == 0
-    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {name: "half"})
-    with pytest.raises(ConfigurationError, match="SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE: Input should be a valid"):
-        load_setting(APIS[API], "min_rows_share")
-    monkeypatch.setattr("analytics_ingest.config.api.dlt.secrets", {})
     assert load_setting(APIS[API], "min_rows_share") == 0.5
+    name = f"SOURCES__{API.upper()}__MIN_ROWS_SHARE"
+    monkeypatch.setenv(name, "0")
+    assert load_setting(APIS[API], "min_rows_share") == 0
+    monkeypatch.setenv(name, "half")
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a valid number"):
+        load_setting(APIS[API], "min_rows_share")
 
 
-def test_checks_of_a_table_that_is_not_there_say_so(instance: DagsterInstance) -> None:
+def test_checks_of_a_table_that_does_not_exist_fail_with_a_warning(instance: DagsterInstance) -> None:
     found = failed(look(instance, "gates"))
 
     assert len(found) == 2

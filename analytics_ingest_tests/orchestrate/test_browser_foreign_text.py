@@ -35,7 +35,7 @@ pytestmark = pytest.mark.extended
 
 MARK = "written-upstream"
 FOLDED = "//a[starts-with(normalize-space(), '[Show')] | //button[normalize-space()='View full message']"
-"""What opens a text in place. Links that begin so lead to other pages: *View in graph*, *View Asset*."""
+"""Links and buttons that open a text in place. Others with similar names lead to other pages (*View Asset*)."""
 WIPE = 'mutation{wipeAssets(assetPartitionRanges:[{assetKey:{path:["experimentation","users"]}}]){__typename}}'
 
 

@@ -1,4 +1,4 @@
-"""The change sensors, look by look, against the sandbox: what they ask for, when, and how often."""
+"""The change sensors, tick by tick, against the sandbox: which runs they request, and when."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ every_api = pytest.mark.parametrize("api", APIS)
 
 
 class Time:
-    """Epoch seconds that a test moves on."""
+    """Epoch seconds that a test advances."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -42,14 +42,14 @@ def clock_of_sensors(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 class Sensor:
-    """One API's sensor on an instance, with its cursor kept as the daemon keeps it."""
+    """One API's sensor on an instance; its cursor is stored as the daemon stores it."""
 
     def __init__(self, api: str, instance: DagsterInstance) -> None:
         self.api = api
         self.instance = instance
         self.cursor: str | None = None
 
-    def look(self) -> SensorExecutionData:
+    def tick(self) -> SensorExecutionData:
         repository = defs.get_repository_def()
         context = build_sensor_context(
             instance=self.instance,
@@ -61,20 +61,20 @@ class Sensor:
         self.cursor = done.cursor
         return done
 
-    def asked(self) -> RunRequest:
-        requests = self.look().run_requests
+    def requested(self) -> RunRequest:
+        requests = self.tick().run_requests
         assert requests is not None
         (request,) = requests
         return request
 
     def skipped(self) -> str:
-        done = self.look()
+        done = self.tick()
         assert not done.run_requests
         assert done.skip_message is not None
         return done.skip_message
 
     def end(self, request: RunRequest, status: DagsterRunStatus) -> None:
-        """A run of that request that has ended so."""
+        """Adds a run of that request that has ended with ``status``."""
         self.instance.create_run_for_job(
             defs.resolve_job_def(f"{self.api}_sync"),
             status=status,
@@ -98,7 +98,7 @@ def test_one_change_is_synced_once(
 ) -> None:
     sensor = Sensor(api, instance)
     probes = APIS[api].probes
-    first = sensor.asked()
+    first = sensor.requested()
     assert Counter(r.endpoint for r in sandbox.requests) == Counter(probe.endpoint for probe in probes)
     assert 1 <= len(sandbox.requests) <= 2
     assert {key.path[-1] for key in first.asset_selection or ()} == {name for p in probes for name in p.concerns}
@@ -109,7 +109,7 @@ def test_one_change_is_synced_once(
 
     for probe in probes:
         sandbox.world.collection(api, probe.endpoint)[0]["note"] = "changed"
-        request = sensor.asked()
+        request = sensor.requested()
         assert [key.path for key in request.asset_selection or ()] == [[api, name] for name in probe.concerns]
         assert request.tags["analytics_ingest/cause"] == "change"
         sensor.end(request, DagsterRunStatus.SUCCESS)
@@ -119,17 +119,17 @@ def test_one_change_is_synced_once(
 def test_row_that_is_added_or_removed_shows_in_the_total(sensor: Sensor, sandbox: SandboxServer) -> None:
     incidents = sandbox.world.collection(API, "incidents")
     incidents += [{**incidents[0], "id": f"more-{number}"} for number in range(200)]
-    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    sensor.end(sensor.requested(), DagsterRunStatus.SUCCESS)
     assert sensor.skipped() == "no change at incidents"
     incidents.pop()
-    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    sensor.end(sensor.requested(), DagsterRunStatus.SUCCESS)
     assert sensor.skipped() == "no change at incidents"
 
 
 def test_order_of_rows_is_no_change(sensor: Sensor, sandbox: SandboxServer) -> None:
-    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    sensor.end(sensor.requested(), DagsterRunStatus.SUCCESS)
     del sandbox.world.collection(API, "incidents")[40:]
-    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    sensor.end(sensor.requested(), DagsterRunStatus.SUCCESS)
     sandbox.world.collection(API, "incidents").reverse()
 
     assert sensor.skipped() == "no change at incidents"
@@ -138,16 +138,16 @@ def test_order_of_rows_is_no_change(sensor: Sensor, sandbox: SandboxServer) -> N
 def test_run_that_fails_does_not_swallow_the_change(
     sensor: Sensor, sandbox: SandboxServer, clock_of_sensors: Time
 ) -> None:
-    first = sensor.asked()
+    first = sensor.requested()
     sensor.end(first, DagsterRunStatus.FAILURE)
-    assert sensor.skipped() == "rests for another 60 s after a failure"
+    assert sensor.skipped() == "backs off for another 60 s after a failure"
     clock_of_sensors.now += 61
-    second = sensor.asked()
+    second = sensor.requested()
     assert second.run_key == f"{(first.run_key or '').removesuffix('-1')}-2"
     sensor.end(second, DagsterRunStatus.CANCELED)
-    assert sensor.skipped() == "rests for another 120 s after a failure"
+    assert sensor.skipped() == "backs off for another 120 s after a failure"
     clock_of_sensors.now += 121
-    third = sensor.asked()
+    third = sensor.requested()
     sensor.end(third, DagsterRunStatus.SUCCESS)
 
     assert sensor.skipped() == "no change at incidents"
@@ -155,49 +155,49 @@ def test_run_that_fails_does_not_swallow_the_change(
 
 
 def test_request_that_never_became_a_run_is_made_again_under_its_key(sensor: Sensor) -> None:
-    assert sensor.asked().run_key == sensor.asked().run_key
+    assert sensor.requested().run_key == sensor.requested().run_key
 
 
-def test_nothing_is_looked_at_while_a_run_is_under_way(
+def test_lists_are_not_polled_while_a_run_is_in_progress(
     instance: DagsterInstance, sensor: Sensor, sandbox: SandboxServer
 ) -> None:
     run = instance.create_run_for_job(defs.resolve_job_def("all_sync"), status=DagsterRunStatus.STARTED)
 
-    assert sensor.skipped() == f"run {run.run_id[:8]} of {API} is still under way"
+    assert sensor.skipped() == f"run {run.run_id[:8]} of {API} is still in progress"
     assert len(sandbox.requests) == 0
 
 
-def test_looks_that_fail_come_later_and_later_and_count_nothing_as_seen(
+def test_polls_that_fail_back_off_and_count_nothing_as_seen(
     sensor: Sensor, sandbox: SandboxServer, clock_of_sensors: Time
 ) -> None:
-    sensor.end(sensor.asked(), DagsterRunStatus.SUCCESS)
+    sensor.end(sensor.requested(), DagsterRunStatus.SUCCESS)
     assert sensor.skipped() == "no change at incidents"
     seen = json.loads(sensor.cursor or "")["seen"]
     sandbox.world.collection(API, "incidents")[0]["note"] = "changed"
     sandbox.options.faults.append(Fault(api=API, status=503))
     sandbox.requests.reset()
-    said = sensor.skipped()
-    assert said.startswith("incident_response: /incidents answered 503: ")
-    assert said.endswith("Looks again in 60 s")
-    assert sensor.skipped() == "rests for another 60 s after a failure"
+    reason = sensor.skipped()
+    assert reason.startswith("incident_response: /incidents answered 503: ")
+    assert reason.endswith("Polls again in 60 s")
+    assert sensor.skipped() == "backs off for another 60 s after a failure"
     assert len(sandbox.requests) == 1
     clock_of_sensors.now += 61
-    assert sensor.skipped().endswith("Looks again in 120 s")
+    assert sensor.skipped().endswith("Polls again in 120 s")
     assert json.loads(sensor.cursor or "")["seen"] == seen
     sandbox.options.faults.clear()
     clock_of_sensors.now += 121
 
-    assert sensor.asked().run_key
+    assert sensor.requested().run_key
 
 
-def test_wrong_key_is_said_and_not_shown(
+def test_wrong_key_is_reported_and_not_shown(
     sensor: Sensor, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__API_KEY", "a-wrong-k3y")
-    said = sensor.skipped()
+    reason = sensor.skipped()
 
-    assert "incident_response refused the key (401 Unauthorized): check SOURCES__INCIDENT_RESPONSE__API_KEY" in said
-    assert "a-wrong-k3y" not in said + (sensor.cursor or "")
+    assert "incident_response refused the key (401 Unauthorized): check SOURCES__INCIDENT_RESPONSE__API_KEY" in reason
+    assert "a-wrong-k3y" not in reason + (sensor.cursor or "")
 
 
 def test_api_that_is_not_configured_is_skipped(instance: DagsterInstance) -> None:
@@ -205,9 +205,9 @@ def test_api_that_is_not_configured_is_skipped(instance: DagsterInstance) -> Non
 
 
 @every_api
-def test_description_says_what_is_not_seen(api: str) -> None:
+def test_description_has_the_changes_that_are_not_detected(api: str) -> None:
     sensor = defs.get_repository_def().get_sensor_def(f"{api}_change_sensor")
     for probe in APIS[api].probes:
-        assert f"{probe.endpoint} (not seen: {probe.blind})" in (sensor.description or "")
+        assert f"{probe.endpoint} (not detected: {probe.blind})" in (sensor.description or "")
     assert sensor.default_status.value == "STOPPED"
     assert sensor.minimum_interval_seconds == 60

@@ -1,4 +1,4 @@
-"""A run whose process is gone is recognised and failed, so that its schedule goes on; a live one is left alone."""
+"""A run whose process is gone is reported as failed, so that its schedule continues; a live one is left alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ job.execute_in_process(instance=DagsterInstance.get(), asset_selection=[AssetKey
 
 @pytest.fixture
 def process(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Starts a run of the API in a process of its own, which waits for an answer that does not come."""
+    """Starts a run of the API in a process of its own, which waits for a response that does not come."""
     started: list[subprocess.Popen[bytes]] = []
     monkeypatch.setattr(runs, "GRACE", 0.0)
 
@@ -58,7 +58,7 @@ def tick(instance: DagsterInstance) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("destination", ["duckdb", pytest.param("postgres", marks=pytest.mark.extended)])
-def test_a_killed_run_is_failed_and_the_schedule_goes_on(
+def test_a_killed_run_is_failed_and_the_schedule_continues(
     process: Callable[[], subprocess.Popen[bytes]],
     instance: DagsterInstance,
     request: pytest.FixtureRequest,
@@ -69,8 +69,8 @@ def test_a_killed_run_is_failed_and_the_schedule_goes_on(
     running = process()
     [run] = instance.get_runs()
 
-    # as long as the process lives, the lock says so
-    assert tick(instance) == (0, f"run {run.run_id[:8]} of {API} is still under way")
+    # as long as the process lives, it holds the lock
+    assert tick(instance) == (0, f"run {run.run_id[:8]} of {API} is still in progress")
     assert instance.get_run_by_id(run.run_id).status == DagsterRunStatus.STARTED
     running.send_signal(signal.SIGKILL)
     running.wait()
@@ -87,12 +87,12 @@ def test_a_killed_run_is_failed_and_the_schedule_goes_on(
 
 
 def assert_left_alone(instance: DagsterInstance) -> None:
-    """A run that logged something just now counts as alive, and one whose lock was never seen here."""
+    """A run that has just logged something counts as alive, and so does one that never took its lock here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "GRACE", 3_600.0)
         assert runs.fail_dead_runs(instance, API) == []
         patch.setattr(runs, "GRACE", 0.0)
-        # a lock that was last taken before the step began was not this run's: it may be on another machine
+        # a lock that was last taken before the step started was not this run's: it may be on another machine
         since = time.time() + timedelta(days=1).total_seconds()
         plain = runs._is_abandoned
         patch.setattr(runs, "_is_abandoned", lambda step, _: plain(step, since))

@@ -130,9 +130,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 )
 MISTAKEN = {
     "SOURCES__EXPERIMENTATION__PROFILE": ("statsigg", "is 'statsigg': it must be statsig or none"),
-    "SOURCES__INCIDENT_RESPONSE__CRON": ("hourly", ": Value error, 'hourly'"),
-    "SOURCES__PROJECT_PLANNING__CRON": ("0 0 31 2 *", ": Value error, '0 0 31 2 *' names a day that never comes"),
-    "SOURCES__FEATURE_MANAGEMENT__FULL_REFRESH_CRON": ("0 0 30 2 *", ": Value error, "),
+    "SOURCES__INCIDENT_RESPONSE__CRON": ("hourly", "is 'hourly', which is no cron expression"),
+    "SOURCES__PROJECT_PLANNING__CRON": ("0 0 31 2 *", "is '0 0 31 2 *', which names a day that never comes"),
+    "SOURCES__FEATURE_MANAGEMENT__FULL_REFRESH_CRON": ("0 0 30 2 *", "is '0 0 30 2 *', which names a day"),
 }
 """Settings of the graph that make no sense, one of each of these APIs, and what is said of them."""
 
@@ -215,7 +215,7 @@ def test_setting_of_the_graph_that_makes_no_sense_costs_no_other_api(loaded: Loa
     assert loaded.empty[0]["specs"] == found["specs"]
     for name, (_, reason) in MISTAKEN.items():
         api = name.split("__")[1].lower()
-        assert f"{name}{'' if reason.startswith(':') else ' '}{reason}" in said
+        assert f"{name} {reason}" in said
         assert f"Until that is right, {api} is not synced" in said
 
 
@@ -239,17 +239,17 @@ def _kinds() -> dict[str, str]:
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
-        ("CRON", "hourly", "SOURCES__EXPERIMENTATION__CRON: Value error, 'hourly'"),
+        ("CRON", "hourly", "SOURCES__EXPERIMENTATION__CRON is 'hourly', which is no cron expression"),
         pytest.param(
             "CRON",
             "0 0 31 2 *",
-            "SOURCES__EXPERIMENTATION__CRON: Value error, '0 0 31 2 *' names a day that never comes",
+            "SOURCES__EXPERIMENTATION__CRON is '0 0 31 2 *', which names a day that never comes",
             marks=pytest.mark.extended,
         ),
         pytest.param(
             "FULL_REFRESH_CRON",
             "0 0 30 2 *",
-            "SOURCES__EXPERIMENTATION__FULL_REFRESH_CRON: Value error, ",
+            "SOURCES__EXPERIMENTATION__FULL_REFRESH_CRON is '0 0 30 2 *', which names a day",
             marks=pytest.mark.extended,
         ),
         ("PROFILE", "statsigg", "SOURCES__EXPERIMENTATION__PROFILE is 'statsigg': it must be statsig or none"),

@@ -69,11 +69,11 @@ def test_modules_that_are_preloaded_are_there(name: str) -> None:
 
 def test_executor_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANALYTICS_INGEST_EXECUTOR", "kubernetes")
-    said = (
+    message = (
         r"^ANALYTICS_INGEST_EXECUTOR is 'kubernetes': it must be 'per_api', 'in_process', 'multiprocess' or 'celery'$"
     )
 
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         build_executors()
 
 

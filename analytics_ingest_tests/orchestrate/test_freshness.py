@@ -1,4 +1,4 @@
-"""What the freshness sensor asks for, and what it leaves alone, tick by tick on a real instance."""
+"""The assets that the freshness sensor requests, tick by tick on a real instance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_sensor_co
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate import freshness
-from analytics_ingest.orchestrate.freshness import paused_until
+from analytics_ingest.orchestrate.freshness import backoff_until
 
 if TYPE_CHECKING:
     import pytest
@@ -22,7 +22,7 @@ GATES = AssetKey([API, "gates"])
 
 
 def tick(instance: DagsterInstance) -> set[str]:
-    """The assets that a first tick of the sensor asks for."""
+    """The assets that a first tick of the sensor requests."""
     repository = defs.get_repository_def()
     context = build_sensor_context(instance=instance, repository_def=repository, sensor_name="freshness_sensor")
     requests = repository.get_sensor_def("freshness_sensor").evaluate_tick(context).run_requests or []
@@ -36,13 +36,13 @@ def assets(*apis: str) -> set[str]:
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, *apis: str) -> None:
-    """Takes the configuration of all other APIs away."""
+    """Removes the configuration of all other APIs."""
     for api in APIS:
         if api not in apis:
             monkeypatch.delenv(f"SOURCES__{api.upper()}__API_KEY")
 
 
-def test_what_was_never_materialised_is_asked_for_where_it_is_configured(
+def test_assets_never_materialised_are_requested_where_their_api_is_configured(
     sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tick(instance) == assets(*APIS)
@@ -54,7 +54,7 @@ def test_what_was_never_materialised_is_asked_for_where_it_is_configured(
     assert sandbox.requests.count(API) == 0
 
 
-def test_nothing_is_asked_for_while_it_is_being_synced(
+def test_nothing_is_requested_while_it_is_being_synced(
     sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(monkeypatch, API)
@@ -74,31 +74,31 @@ def failed_run(instance: DagsterInstance, *keys: AssetKey) -> None:
     instance.report_run_failed(run)
 
 
-def test_what_fails_again_and_again_is_asked_for_later_and_later(
+def test_each_failure_in_a_row_doubles_the_backoff(
     sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(monkeypatch, API)
-    assert paused_until(instance, GATES) is None
+    assert backoff_until(instance, GATES) is None
     for minutes in (15, 30, 60, 120):
         before = datetime.now(UTC)
         failed_run(instance, GATES)
-        until = paused_until(instance, GATES)
+        until = backoff_until(instance, GATES)
         assert until is not None
-        pause = timedelta(minutes=minutes)
-        assert before + pause <= until <= datetime.now(UTC) + pause
-    # its child has no parent's table to be read by
+        backoff = timedelta(minutes=minutes)
+        assert before + backoff <= until <= datetime.now(UTC) + backoff
+    # the parent of its child has no table
     assert tick(instance) == assets(API) - {f"{API}/gates", f"{API}/gates_rules"}
-    monkeypatch.setattr(freshness, "LONGEST_PAUSE", timedelta(0))
+    monkeypatch.setattr(freshness, "LONGEST_BACKOFF", timedelta(0))
     assert tick(instance) == assets(API)
 
 
 def test_failures_before_the_last_success_do_not_count(sandbox: SandboxServer, instance: DagsterInstance) -> None:
     failed_run(instance, GATES)
-    assert paused_until(instance, GATES) is not None
+    assert backoff_until(instance, GATES) is not None
     job = defs.resolve_job_def(f"{API}_sync")
     assert job.execute_in_process(instance=instance, asset_selection=[GATES]).success
 
-    assert paused_until(instance, GATES) is None
+    assert backoff_until(instance, GATES) is None
 
 
 def test_every_asset_has_the_policy_and_the_condition() -> None:

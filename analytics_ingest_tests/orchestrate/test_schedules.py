@@ -9,7 +9,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.config.deployment import Deployment
+from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.schedules import build_schedules
@@ -77,7 +77,7 @@ def test_a_sync_is_skipped_while_one_is_under_way_and_a_full_refresh_is_queued(
 
     skipped = tick(instance, "experimentation_sync_schedule")
     assert skipped.run_requests == []
-    assert skipped.skip_message == f"run {run_id[:8]} of experimentation is still under way"
+    assert skipped.skip_message == f"run {run_id[:8]} of experimentation is still in progress"
     assert len(tick(instance, "experimentation_full_refresh_schedule").run_requests) == 1
     others = 0 if job == "all_sync" else 1
     assert len(tick(instance, "incident_response_sync_schedule").run_requests) == others
@@ -96,7 +96,7 @@ def test_cron_time_zone_and_status_are_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "America/New_York")
     monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "running")
     api = APIS["incident_response"]
-    sync, refresh = build_schedules(api, load_schedule_settings(api), Deployment())
+    sync, refresh = build_schedules(api, load_schedule_settings(api), load_deployment_settings())
 
     assert (sync.cron_schedule, refresh.cron_schedule) == ("7 * * * *", "0 3 1 * *")
     assert {sync.execution_timezone, refresh.execution_timezone} == {"America/New_York"}

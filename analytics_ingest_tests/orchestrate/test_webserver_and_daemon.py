@@ -95,7 +95,7 @@ def runs_of_the_sensor(running: Running) -> list[dict[str, Any]]:
 
 
 def first_run_of_the_sensor(running: Running) -> dict[str, Any]:
-    """The run that its first look asks for."""
+    """The run that the sensor's first tick requests."""
     run: dict[str, Any] = running.dagster.wait_for(lambda: runs_of_the_sensor(running), "first run of the sensor")[-1]
     succeeded(running, run["runId"])
     return run
@@ -111,7 +111,7 @@ def test_schedule_and_sensor_each_launch_a_run_that_succeeds_with_its_checks(run
     dagster = running.dagster
     sensor = dagster.start_sensor(SENSOR)
     dagster.start_schedule(SCHEDULE)
-    looked = first_run_of_the_sensor(running)
+    launched = first_run_of_the_sensor(running)
     dagster.stop_sensor(sensor)
     tags = {"dagster/schedule_name": SCHEDULE}
     run = dagster.wait_for(lambda: dagster.runs(tags=tags), "run of the schedule")[-1]
@@ -124,9 +124,9 @@ def test_schedule_and_sensor_each_launch_a_run_that_succeeds_with_its_checks(run
     assert {each["name"]: each["executionForLatestMaterialization"]["status"] for each in checks} == dict.fromkeys(
         ["table_sound", "table_watched"], "SUCCEEDED"
     )
-    assert {"key": "analytics_ingest/cause", "value": "change"} in looked["tags"]
+    assert {"key": "analytics_ingest/cause", "value": "change"} in launched["tags"]
     concerned = {name for probe in APIS[CHANGING].probes for name in probe.concerns}
-    assert {asset["path"][-1] for asset in looked["assetSelection"]} == concerned
+    assert {asset["path"][-1] for asset in launched["assetSelection"]} == concerned
     running.assert_exact(CHANGING, *concerned)
 
 
@@ -183,7 +183,7 @@ def test_daemon_tries_again_what_was_missing_and_leaves_a_refusal_to_a_reexecuti
     missing = ["gates_rules", "segments", "segments_ids"]
     assert sorted(asset["assetKey"]["path"][-1] for asset in again["assetMaterializations"]) == missing
     assert {record.endpoint for record in server.requests} == set(missing)
-    # the parent that had failed is asked first
+    # the parent that had failed is read first
     rules = [record.path for record in server.requests if record.endpoint == "gates_rules"]
     assert rules[0] == f"/{CHANGING}/v1/gates/{gate}/rules"
     running.assert_exact(CHANGING)
@@ -206,7 +206,7 @@ def test_cancelling_half_way_leaves_the_warehouse_whole(running: Running) -> Non
 @pytest.mark.extended
 def test_asset_past_its_window_is_requested_and_turns_fresh(running: Running) -> None:
     dagster = running.dagster
-    # a schedule that is stopped in the middle of its tick goes on
+    # a schedule that is stopped in the middle of its tick finishes it
     dagster.stop_schedule(SCHEDULE)
     ensure_synced(running)
     runs = dagster.runs()

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import requests
 
-from analytics_ingest.sandbox import ROUTES
+from analytics_ingest.sandbox.routes import ROUTES
 
 BEARER = {"incident_response", "feature_management"}
 PAGE_SIZES = {
@@ -107,7 +107,7 @@ class Reader:
         route = ROUTES[api, endpoint]
         token, got = None, 0
         for page in itertools.count(1):
-            answer = self.get(api, path, **asked(route, page, got, token))
+            answer = self.get(api, path, **parameters(route, page, got, token))
             if endpoint == "segments_keys" and answer.status_code == 404:
                 return
             assert answer.status_code == 200, answer.text
@@ -126,7 +126,7 @@ class Reader:
                 return
 
 
-def asked(route, page, got, token):
+def parameters(route, page, got, token):
     size = PAGE_SIZES.get(route.api)
     if route.name == "search_epics":
         return {"limit": size} | ({"next": token} if token else {})

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from analytics_ingest.sandbox import APIS, ROUTES
+from analytics_ingest.sandbox.routes import APIS, ROUTES
 from analytics_ingest_tests.sandbox.reader import BEARER
 
 FIRST = {

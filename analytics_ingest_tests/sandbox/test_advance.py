@@ -5,7 +5,9 @@ from datetime import timedelta
 import orjson
 import pytest
 
-from analytics_ingest.sandbox import APIS, KEYS, ROUTES, World
+from analytics_ingest.sandbox.expected_rows import KEYS
+from analytics_ingest.sandbox.routes import APIS, ROUTES
+from analytics_ingest.sandbox.world import World
 
 
 def by_key(world, each):

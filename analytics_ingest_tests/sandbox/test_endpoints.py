@@ -3,7 +3,10 @@
 import pytest
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.sandbox import KEYS, ROUTES, Options, World
+from analytics_ingest.sandbox.expected_rows import KEYS
+from analytics_ingest.sandbox.options import Options
+from analytics_ingest.sandbox.routes import ROUTES
+from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.sandbox.reader import STORIES, Reader
 
 

@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 import requests
 
-from analytics_ingest.sandbox import Fault
+from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.sandbox.reader import Reader
 
 GATES = ("experimentation", "/v1/gates")

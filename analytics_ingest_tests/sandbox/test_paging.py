@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from analytics_ingest.sandbox import Options
+from analytics_ingest.sandbox.options import Options
 
 GATES = ("experimentation", "/v1/gates")
 LOGS = ("experimentation", "/v1/audit_logs")

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from analytics_ingest.sandbox import ROUTES, World, truth
+from analytics_ingest.sandbox.expected_rows import PARTITIONS, listed
+from analytics_ingest.sandbox.routes import ROUTES
+from analytics_ingest.sandbox.world import World
 
 
 @pytest.fixture(scope="module", params=[0.05, pytest.param(1, marks=pytest.mark.extended)])
@@ -35,7 +37,7 @@ def test_now_may_be_given():
 
 def test_no_row_is_served_twice_under_one_key(world):
     for api, endpoint in ROUTES:
-        assert len(list(truth.listed(world.store, api, endpoint))) == len(world.expected(api, endpoint))
+        assert len(list(listed(world.store, api, endpoint))) == len(world.expected(api, endpoint))
 
 
 def test_times_are_in_order_and_not_in_the_future(world):
@@ -145,8 +147,8 @@ def test_sizes_that_meet_the_page_size(world):
 
 def test_a_segment_is_not_defined_in_an_environment(world):
     stored = world.collection("feature_management", "segments_keys")
-    asked = [tuple(pair.values()) for pair in truth.FEEDS["feature_management", "segments_keys"](world.store)]
-    assert 1 <= sum(pair not in stored for pair in asked) <= 3
+    pairs = [tuple(each.values()) for each in PARTITIONS["feature_management", "segments_keys"](world.store)]
+    assert 1 <= sum(pair not in stored for pair in pairs) <= 3
     assert max(map(len, stored.values())) > 100
 
 

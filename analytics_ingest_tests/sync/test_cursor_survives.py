@@ -38,7 +38,7 @@ SYNC = (
 
 def run() -> datetime | None:
     """A sync of an API that is asked for what was updated since the cursor; the cursor after it."""
-    results = list(ApiSync(filtering(), mode=SyncOptions(), log=logging.getLogger("test")).run())
+    results = list(ApiSync(filtering(), options=SyncOptions(), log=logging.getLogger("test")).run())
     return next(result.cursor for result in results if result.endpoint.name == "gates")
 
 

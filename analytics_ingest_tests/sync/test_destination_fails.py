@@ -15,7 +15,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.warehouse import warehouse as warehouse_module
 from analytics_ingest.warehouse.destination import pipelines_folder
-from analytics_ingest.warehouse.destination_errors import WarehouseError
+from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
 from analytics_ingest_tests.waiting import meanwhile
 

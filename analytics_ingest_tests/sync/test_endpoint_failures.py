@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.extract.failure_budget import OUTAGE
+from analytics_ingest.extract.partition_queue import MAX_FAILURES_IN_A_ROW
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest_tests.conftest import sandbox_in, sync
 from analytics_ingest_tests.environment import WAREHOUSE, set_environment, use_folder
@@ -190,10 +190,10 @@ def test_one_fails_and_no_other(rounds: Synced, fault: str, api: str, name: str)
     tries = 1 if fault == "403" else APIS[api].retry.max_retries + 1
     if fault == "403":
         assert asked == min(parents, 5)
-    elif parents <= OUTAGE:
+    elif parents <= MAX_FAILURES_IN_A_ROW:
         assert asked == parents * tries
     else:
-        assert OUTAGE * tries <= asked <= parents * tries
+        assert MAX_FAILURES_IN_A_ROW * tries <= asked <= parents * tries
     assert {found.healed[each].status for each in (name, *hanging)} == {"complete"}
     assert found.tables_healed == rounds.before(api)
 

@@ -13,6 +13,10 @@ import pytest
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.connection_check import check_api
 from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.extract.endpoint_columns import EndpointColumns
+from analytics_ingest.extract.endpoint_reader import EndpointReader
+from analytics_ingest.extract.partition_queue import PROBATION_PARTITIONS
+from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sync.api_sync import ApiSync
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult
     from analytics_ingest.diagnostics.verify import VerifyResult
-    from analytics_ingest.extract.endpoint_reader import EndpointReader
+    from analytics_ingest.extract.list_reader import PageResult
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest.sync.result import EndpointResult
 
@@ -266,7 +270,7 @@ def test_next_page_that_is_no_token(tmp_path: Path, shared_sandbox: SandboxServe
     for endpoint, token in zip(several, CURSORS, strict=True):
         result = results[endpoint.name]
         assert result.status == "failed", token
-        assert "next_page_token' in the body names the next page by" in result.reason
+        assert result.reason.endswith(", not a page cursor"), token
     assert_exact(tmp_path, shared_sandbox, CI, "projects")
 
 
@@ -349,24 +353,30 @@ def test_table_that_the_destination_refuses_altogether_fails_alone(
     assert_exact(tmp_path, shared_sandbox, API, "gates", "tags", "gates_rules")
 
 
-STEPS = ("_book", "finish_package", "pop_deleted_hashes", "vanished", "resource", "_items", "fix_types")
+STEPS = (
+    (EndpointReader, "_process_page"),
+    (EndpointReader, "finish_package"),
+    (EndpointReader, "pop_deleted_hashes"),
+    (EndpointReader, "find_deleted_hashes"),
+    (EndpointReader, "resource"),
+    (EndpointReader, "_items"),
+    (EndpointColumns, "fix_types"),
+)
 
 
 def test_error_of_ours_ends_one_endpoint(
     tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from analytics_ingest.extract.endpoint_reader import EndpointReader
-
     several = copies("tags", len(STEPS))
-    for endpoint, step in zip(several, STEPS, strict=True):
+    for endpoint, (kind, step) in zip(several, STEPS, strict=True):
         send(shared_sandbox, API, f"^{endpoint.path}$", {"data": [row()]})
-        monkeypatch.setattr(EndpointReader, step, failing(getattr(EndpointReader, step), step, endpoint.name))
+        monkeypatch.setattr(kind, step, failing(getattr(kind, step), step, endpoint.name))
     results = run(api_of(*several))
 
     assert {results[other].status for other in OTHERS} == {"complete"}
     assert_exact(tmp_path, shared_sandbox, API, *OTHERS)
-    for endpoint, step in zip(several, STEPS, strict=True):
-        if step != "vanished":
+    for endpoint, (_, step) in zip(several, STEPS, strict=True):
+        if step != "find_deleted_hashes":
             assert results[endpoint.name].status == "failed", step
             assert f"failed with ZeroDivisionError: a fault of ours in {step}" in results[endpoint.name].reason
             assert f"ZeroDivisionError: a fault of ours in {step}" in caplog.text
@@ -374,12 +384,32 @@ def test_error_of_ours_ends_one_endpoint(
 
 
 def failing(plain: Callable[..., Any], step: str, name: str) -> Callable[..., Any]:
-    def method(reader: EndpointReader, *arguments: Any, **options: Any) -> Any:
-        if reader.endpoint.name == name:
+    def method(each: Any, *arguments: Any, **options: Any) -> Any:
+        endpoint = each.endpoint if isinstance(each, EndpointReader) else each._endpoint
+        if endpoint.name == name:
             raise ZeroDivisionError(f"a fault of ours in {step}")
-        return plain(reader, *arguments, **options)
+        return plain(each, *arguments, **options)
 
     return method
+
+
+def test_error_of_ours_in_every_list_of_a_fan_out_ends_it(
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RowFilter.apply
+
+    def apply(rows: RowFilter, page: PageResult, normalizer: Any) -> PageResult:
+        if page.partition.path.endswith("/rules"):
+            raise ZeroDivisionError("a fault of ours")
+        return plain(rows, page, normalizer)
+
+    monkeypatch.setattr(RowFilter, "apply", apply)
+    results = sync(API, "gates_rules", *OTHERS)
+
+    assert results["gates_rules"].status == "failed"
+    assert results["gates_rules"].stats is not None
+    assert results["gates_rules"].stats.parents_done > PROBATION_PARTITIONS
+    assert_exact(tmp_path, shared_sandbox, API, *OTHERS)
 
 
 def test_result_that_cannot_be_made_fails_alone(

@@ -163,7 +163,7 @@ def test_sweep_that_was_stopped_goes_on_from_its_last_checkpoint(
 
 def test_sweep_of_another_mode_begins_anew(stopped: SandboxServer) -> None:
     refresh = ApiSync(
-        APIS[API], selected={"gates_rules"}, mode=SyncOptions(full_refresh=True), log=logging.getLogger("test")
+        APIS[API], selected={"gates_rules"}, options=SyncOptions(full_refresh=True), log=logging.getLogger("test")
     )
     list(refresh.run())
 

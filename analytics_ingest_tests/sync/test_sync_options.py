@@ -12,7 +12,7 @@ import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import ConfigurationError
-from analytics_ingest.extract.sync_options import SyncOptions, parse_mode
+from analytics_ingest.extract.sync_options import SyncOptions, parse_sync_options
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
 
@@ -28,8 +28,8 @@ API = "experimentation"
 CURSORS = f"SELECT id, updated_at, name FROM {API}.gates ORDER BY id"
 
 
-def run(mode: SyncOptions, *endpoints: str, api: Api = APIS[API]) -> dict[str, EndpointResult]:
-    syncing = ApiSync(api, selected=set(endpoints), mode=mode, log=logging.getLogger("test"))
+def run(options: SyncOptions, *endpoints: str, api: Api = APIS[API]) -> dict[str, EndpointResult]:
+    syncing = ApiSync(api, selected=set(endpoints), options=options, log=logging.getLogger("test"))
     return {result.endpoint.name: result for result in syncing.run()}
 
 
@@ -76,8 +76,8 @@ def test_window_loads_what_was_updated_in_it_and_moves_no_cursor(
     sandbox.world.collection(API, "gates").pop(0)
     newest = sandbox.world.collection(API, "gates")[-1]
     newest["updated_at"] = "2026-01-15T11:59:59Z"
-    mode = parse_mode(APIS[API], updated_from=begin.isoformat(), updated_to=end.isoformat())
-    result = run(mode, "gates")["gates"]
+    options = parse_sync_options(APIS[API], updated_from=begin.isoformat(), updated_to=end.isoformat())
+    result = run(options, "gates")["gates"]
 
     upstream = sandbox.world.expected(API, "gates")
     within = [row for row in upstream if begin <= datetime.fromisoformat(row["updated_at"]) <= end]
@@ -100,7 +100,7 @@ def test_window_loads_what_was_updated_in_it_and_moves_no_cursor(
 )
 def test_config_that_makes_no_sense(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError) as error:
-        parse_mode(APIS[API], **config)
+        parse_sync_options(APIS[API], **config)
     assert message in str(error.value)
 
 

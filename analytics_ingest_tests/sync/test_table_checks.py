@@ -1,4 +1,4 @@
-"""What each check says of a table, by its facts."""
+"""The result of each check, by the facts of a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOUND: dict[str, Any] = {
     "columns": {"id": "text"},
     "paths": set,
 }
-"""A table against which nothing speaks."""
+"""A table that passes every check."""
 
 
 def results(**facts: Any) -> dict[str, CheckResult]:
@@ -40,12 +40,17 @@ def test_names_are_unique_and_everything_passes_where_nothing_is_wrong() -> None
     assert all(each.passed for each in results().values())
 
 
-def test_changed_columns_are_told_one_by_one() -> None:
+def test_changed_columns_are_listed_one_by_one() -> None:
     before = {"id": "text", "gone": "text", "size": "bigint", "_dlt_id": "text"}
     now = {"id": "text", "size": "double", "more": "json", "size__v_text": "text"}
-    said = results(columns_before=before, columns=now)["schema_unchanged"].message.split("\n")
+    lines = results(columns_before=before, columns=now)["schema_unchanged"].message.split("\n")
 
-    assert said == ["more json is new", "size__v_text text is new", "gone text is gone", "size is double, was bigint"]
+    assert lines == [
+        "more json is new",
+        "size__v_text text is new",
+        "gone text is gone",
+        "size is double, was bigint",
+    ]
     assert results(columns_before={}, columns=now)["schema_unchanged"].passed
 
 

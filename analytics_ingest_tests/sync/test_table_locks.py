@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import ROOT, sync
 from analytics_ingest_tests.waiting import meanwhile
 

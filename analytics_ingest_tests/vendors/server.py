@@ -170,12 +170,12 @@ class Vendor:
         more |= {f"{endpoint}__LIMIT": str(limit) for endpoint, limit in self.LIMITS.items()}
         configure_api(patch, self.api.name, **(more | settings))
 
-    def sync(self, *endpoints: str, **mode: Any) -> dict[str, EndpointResult]:
+    def sync(self, *endpoints: str, **options: Any) -> dict[str, EndpointResult]:
         """Syncs the API, or some of its endpoints."""
-        from analytics_ingest.extract.sync_options import parse_mode
+        from analytics_ingest.extract.sync_options import parse_sync_options
 
-        wanted = parse_mode(self.api, **mode)
-        run = ApiSync(self.api, selected=set(endpoints) or None, mode=wanted, log=logging.getLogger("test")).run()
+        parsed = parse_sync_options(self.api, **options)
+        run = ApiSync(self.api, selected=set(endpoints) or None, options=parsed, log=logging.getLogger("test")).run()
         return {result.endpoint.name: result for result in run}
 
     def rows(self, endpoint: str, *parent: str) -> Rows:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.diagnostics.change_probe import look
+from analytics_ingest.diagnostics.change_probe import fingerprint_lists
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (
@@ -78,9 +78,9 @@ def test_the_limit_is_ridden_out_where_no_refusal_says_retry_after(fresh_circlec
 
 
 def test_the_probe_looks_at_the_first_page_of_each_organisations_pipelines(fresh_circleci: Circleci) -> None:
-    first = look(fresh_circleci.api, log=LOG)
+    first = fingerprint_lists(fresh_circleci.api, log=LOG)
 
-    assert (first.found.keys(), first.failures) == ({"pipelines"}, {})
+    assert (first.fingerprints.keys(), first.failures) == ({"pipelines"}, {})
     assert fresh_circleci.requests == {"self_collaborations": 1, "pipelines": 4}
     assert sorted(each.query["org-slug"] for each in fresh_circleci.asked[1:]) == sorted(
         ["gh/acme", "bb/basalt", CLOUD, "gh/ada"]
@@ -88,14 +88,14 @@ def test_the_probe_looks_at_the_first_page_of_each_organisations_pipelines(fresh
     assert not any("page-token" in each.query for each in fresh_circleci.asked)
     # on the third page, where nobody looks
     fresh_circleci.rows("pipelines", "gh/acme")[22]["state"] = "errored"
-    assert look(fresh_circleci.api, log=LOG) == first
+    assert fingerprint_lists(fresh_circleci.api, log=LOG) == first
     fresh_circleci.add_pipeline(ENGINE, make.LONG_AGO)
-    assert look(fresh_circleci.api, log=LOG) != first
+    assert fingerprint_lists(fresh_circleci.api, log=LOG) != first
 
 
 def test_the_probe_passes_over_an_organisation_that_cannot_be_asked_for(fresh_circleci: Circleci) -> None:
     fresh_circleci.rows("self_collaborations")[0].pop("slug")
 
-    seen = look(fresh_circleci.api, log=LOG)
-    assert (seen.found.keys(), seen.failures) == ({"pipelines"}, {})
+    seen = fingerprint_lists(fresh_circleci.api, log=LOG)
+    assert (seen.fingerprints.keys(), seen.failures) == ({"pipelines"}, {})
     assert fresh_circleci.requests == {"self_collaborations": 1, "pipelines": 3}

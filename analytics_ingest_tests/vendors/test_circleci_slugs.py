@@ -12,7 +12,7 @@ from analytics_ingest.apis.parents import PartitionName
 from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
-from analytics_ingest.extract.stats import Partition
+from analytics_ingest.extract.partitions import Partition
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.stores import STORES, on_duckdb
 from analytics_ingest_tests.vendors import circleci_rows as make
@@ -250,13 +250,13 @@ def test_state_with_the_former_path_goes_on() -> None:
         return plan_fan_out(endpoint, parents, state, mode="all", now=datetime.now(UTC), resume_within=3600)
 
     first = planned({FAILED: [service.former, "/v2/project/gone"]})
-    assert (first.failed, first.parents[0], first.parents[-1]) == ({service.path}, service, late)
+    assert (first.failed, first.partitions[0], first.partitions[-1]) == ({service.path}, service, late)
     done = {"mode": "all", "began": datetime.now(UTC).isoformat(), "done": "/v2/project/circleci/zzz"}
-    assert planned({UNFINISHED: done}).parents == [shop, late]
+    assert planned({UNFINISHED: done}).partitions == [shop, late]
     # not yet requested under the former path, though the new one comes before what is done
     done["done"] = min(service.former, quiet.former)
-    resumed = {parent.path for parent in planned({UNFINISHED: done}).parents}
+    resumed = {parent.path for parent in planned({UNFINISHED: done}).partitions}
     assert max((service, quiet), key=lambda parent: parent.former).path in resumed
     state: dict[str, Any] = {}
-    first.reach(state, late.path)
+    first.record_progress(state, late.path)
     assert state[UNFINISHED]["done"] == ""

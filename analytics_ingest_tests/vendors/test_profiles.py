@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.cli.app import app
 from analytics_ingest.config.schedule import load_schedule_settings
-from analytics_ingest.diagnostics.change_probe import look
+from analytics_ingest.diagnostics.change_probe import fingerprint_lists
 from analytics_ingest.diagnostics.connection_check import check_api
 from analytics_ingest.errors import AuthenticationError
-from analytics_ingest.orchestrate.asset_checks import build_checks
 from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.checks_op import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
 from analytics_ingest_tests.fake_server import Response
@@ -47,7 +47,7 @@ def test_check_asks_once_for_each_endpoint(vendor_server: Callable[..., Vendor],
     vendor = vendor_server(VENDORS[profile]())
     found = {each.subject: each for each in check_api(vendor.api, log=LOG)}
 
-    assert {each.said for each in found.values() if each.outcome == "failed"} == set()
+    assert {each.message for each in found.values() if each.outcome == "failed"} == set()
     assert list(found)[3:] == list(vendor.api.by_name)
     tried = [name for name in vendor.api.by_name if found[name].outcome == "fine"]
     assert vendor.requests == Counter(tried)
@@ -71,10 +71,10 @@ def test_the_graph_has_the_endpoints_of_the_profile(profile: str) -> None:
 @every_vendor
 def test_a_look_that_finds_nothing_new_tells_the_same_twice(vendor_server: Callable[..., Vendor], profile: str) -> None:
     vendor = vendor_server(VENDORS[profile]())
-    first = look(vendor.api, log=LOG)
+    first = fingerprint_lists(vendor.api, log=LOG)
 
-    assert (first.found.keys(), first.failures) == ({probe.endpoint for probe in vendor.api.probes}, {})
-    assert look(vendor.api, log=LOG) == first
+    assert (first.fingerprints.keys(), first.failures) == ({probe.endpoint for probe in vendor.api.probes}, {})
+    assert fingerprint_lists(vendor.api, log=LOG) == first
 
 
 @pytest.mark.parametrize("repeats", [False, True], ids=["", "the answer repeats it"])

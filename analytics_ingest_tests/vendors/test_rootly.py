@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.diagnostics.change_probe import look
+from analytics_ingest.diagnostics.change_probe import fingerprint_lists
 from analytics_ingest_tests.conftest import query, stored_cursor
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.vendors.conftest import first_sync
@@ -155,14 +155,14 @@ def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(
 ) -> None:
     rootly = vendor_server(Rootly())
     log = logging.getLogger("test")
-    first = look(rootly.api, log=log)
-    assert look(rootly.api, log=log) == first
+    first = fingerprint_lists(rootly.api, log=log)
+    assert fingerprint_lists(rootly.api, log=log) == first
     edit(rootly, "incidents", 51, title="edited", updated_at=at(LATER))
-    seen = look(rootly.api, log=log)
+    seen = fingerprint_lists(rootly.api, log=log)
 
     by_creation = selected(rootly.rows("incidents"), {"sort": "created_at"})[:50]
     assert uid("incidents", 51) not in {row["id"] for row in by_creation}
-    assert seen.found.keys() == first.found.keys() == {"incidents"}
+    assert seen.fingerprints.keys() == first.fingerprints.keys() == {"incidents"}
     assert (seen.failures, first.failures) == ({}, {})
     assert seen != first
     asked = {"sort": "-updated_at", "page[number]": "1", "page[size]": "50"}

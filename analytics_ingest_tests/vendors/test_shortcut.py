@@ -79,7 +79,7 @@ def test_an_error_object_in_place_of_an_array_is_no_row_and_not_zero_rows(
     after = shortcut.sync()
 
     assert {name: after[name].reason.split(": ")[0] for name in first} == {
-        name: f"{shortcut.api.by_name[name].path} the body is no record, it lacks id" for name in first
+        name: f"{shortcut.api.by_name[name].path} the body is not a record (it has no id)" for name in first
     }
     assert {name for name, result in after.items() if result.status == "complete"} == {"search_epics"}
     assert {name: after[name].rows_live for name in first} == {name: before[name].rows_live for name in first}
@@ -104,7 +104,7 @@ def test_an_error_object_for_a_parent_is_no_row_and_not_zero_rows(synced: Synced
     read = [name for name in children if after[name].status == "failed"]
     assert [(after[name].stats.rows_read, after[name].rows_deleted) for name in read] == [(0, 0)] * 9
     assert {name: after[name].rows_live for name in read} == {name: before[name].rows_live for name in read}
-    assert "the body is no record, it lacks id" in after["groups_stories"].reason
+    assert "the body is not a record (it has no id)" in after["groups_stories"].reason
     assert "the body has no 'data'" in after["search_epics"].reason
 
 

@@ -11,7 +11,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from analytics_ingest.warehouse.destination_errors import WarehouseError, describe, secrets_of
+from analytics_ingest.warehouse.destination_errors import describe, secrets_of
+from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def test_part_of_the_credentials_of_another_type(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(f"DESTINATION__POSTGRES__CREDENTIALS__{name}", value)
 
     assert refused() == (
-        "DESTINATION__POSTGRES__CREDENTIALS__PORT, or that part of DESTINATION__POSTGRES__CREDENTIALS, is no int"
+        "DESTINATION__POSTGRES__CREDENTIALS__PORT, or that part of DESTINATION__POSTGRES__CREDENTIALS, "
+        "is not of type int"
     )
 
 
@@ -90,14 +92,14 @@ def test_destination_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "snowflake", None)
 
     assert refused() == (
-        "ANALYTICS_INGEST_DESTINATION is snowflake, which needs a package more: pip install 'dlt[snowflake]'"
+        "ANALYTICS_INGEST_DESTINATION is snowflake, which needs another package: pip install 'dlt[snowflake]'"
     )
 
 
 def test_destination_that_dlt_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "abacus")
 
-    assert refused() == "ANALYTICS_INGEST_DESTINATION is abacus, which is no dlt destination"
+    assert refused() == "ANALYTICS_INGEST_DESTINATION is abacus, which is not a dlt destination"
 
 
 @pytest.mark.parametrize(

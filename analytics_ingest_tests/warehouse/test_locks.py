@@ -9,7 +9,8 @@ import signal
 
 import pytest
 
-from analytics_ingest.warehouse.locks import LockTimeoutError, file_lock
+from analytics_ingest.warehouse.exceptions import LockTimeoutError
+from analytics_ingest.warehouse.locks import file_lock
 
 LOG = logging.getLogger("test")
 WHAT = "the sync of gates"

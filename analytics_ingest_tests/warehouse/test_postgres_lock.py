@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from analytics_ingest.warehouse.destination_errors import WarehouseError
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analytics_ingest.warehouse.destination_errors import WarehouseError
+from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import ROOT, sync
 from analytics_ingest_tests.warehouse.test_destination_errors import refused

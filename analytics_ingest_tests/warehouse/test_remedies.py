@@ -11,7 +11,8 @@ import pytest
 from dlt.common.destination.exceptions import SchemaUpdateError
 from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTransientException
 
-from analytics_ingest.warehouse.destination_errors import WarehouseError, load_error
+from analytics_ingest.warehouse.destination_errors import load_error
+from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:

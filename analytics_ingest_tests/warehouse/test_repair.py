@@ -9,7 +9,7 @@ import duckdb
 import psycopg2
 import pytest
 
-from analytics_ingest.warehouse.destination import EXTENSIONS
+from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
 from analytics_ingest_tests.conftest import sandbox_in, sync
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def test_what_is_lost_comes_back(
         assert [row["id"] for row in after["gates"] if row["_deleted_at"]] == [
             row["id"] for row in before["gates"] if row["_deleted_at"]
         ]
-    assert ("made anew" in caplog.text or "added, and" in caplog.text) is (loss not in UNNOTICED), caplog.text
+    assert ("created again" in caplog.text or "added, and" in caplog.text) is (loss not in UNNOTICED), caplog.text
     caplog.clear()
     gates[0]["description"] = "changed"
     gates[0]["updated_at"] = "2026-06-01T00:00:00Z"
@@ -165,7 +165,7 @@ def test_what_is_lost_comes_back(
     loaded = {name: each.stats.rows_loaded for name, each in again.items() if each.stats}
     assert loaded == {"gates": 1, "gates_rules": 0, "tags": 0, "ingestion_status": 0}
     # without a load there was nothing to store a schema with
-    assert ("anew" in caplog.text) is (loss == "version")
+    assert ("created again" in caplog.text) is (loss == "version")
     assert "added" not in caplog.text
 
 

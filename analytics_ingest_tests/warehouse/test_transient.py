@@ -14,8 +14,8 @@ from dlt.destinations.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobRetry
 
-from analytics_ingest.warehouse.destination_errors import WarehouseError, is_transient
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.destination_errors import is_transient
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.warehouse import warehouse as warehouse_module
-from analytics_ingest.warehouse.destination_errors import WarehouseError
-from analytics_ingest.warehouse.locks import LockTimeoutError
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
 from analytics_ingest_tests.environment import set_environment

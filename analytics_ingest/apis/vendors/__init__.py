@@ -1,4 +1,4 @@
-"""The five APIs as vendors serve them: one module per vendor, laid over the neutral declaration."""
+"""The vendor profiles: one module per vendor, which changes the neutral declaration of an API."""
 
 from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.vendors.circleci import CIRCLECI

@@ -1,8 +1,8 @@
-"""CircleCI: the continuous integration API as its versions 2 and 1.1 serve it.
+"""CircleCI: the profile of the continuous integration API for CircleCI's versions 2 and 1.1.
 
-Nothing filters by time, and a pipeline says nothing of its workflows' end: workflows and jobs are read again until
-they have ended, and pipelines' workflows for ``WINDOW_DAYS`` beyond it, as a workflow may be run once more.
-Facts from the vendor's specification and documentation.
+No list can be filtered by time, and a pipeline does not show whether its workflows have ended. Workflows and jobs are
+read again until they have ended; the workflows of a pipeline for ``WINDOW_DAYS`` more, as a workflow may be rerun.
+Facts are from the vendor's specification and documentation.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.parents import Row
 
 WORKFLOW_ENDED = frozenset({"success", "failed", "error", "canceled", "unauthorized", "not_run"})
-"""Statuses of a workflow that stay; it may be run again, as another workflow of its pipeline."""
+"""Final statuses of a workflow. A rerun is another workflow of the same pipeline."""
 JOB_ENDED = frozenset(
     {"success", "failed", "canceled", "unauthorized", "retried", "timedout", "infrastructure_fail"}
     | {"terminated-unknown", "not_run"}
 )
-JOB_AT_REST = JOB_ENDED | {"blocked", "on_hold"}
-"""Statuses of a job in which it stays once its workflow has ended; one that still runs ends a little later."""
+JOB_FINAL = JOB_ENDED | {"blocked", "on_hold"}
+"""Final statuses of a job whose workflow has ended. A job that still runs then ends a little later."""
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 PROVISIONAL = re.compile(f"circleci/{UUID}/({UUID})", re.IGNORECASE)
-"""A slug made of an address of version 1.1; which slug version 2 has for the project only version 2 tells."""
+"""A slug built from a URL of version 1.1. Only a response of version 2 contains the slug that version 2 uses."""
 HOSTS = {"github": "gh", "bitbucket": "bb"}
-"""By ``vcs_type`` what a project's slug begins with; all others are the vendor's own, ``circleci``."""
+"""The first part of a project's slug by ``vcs_type``; ``circleci`` for any other type."""
 
 
 def slug(row: Row) -> Row:
     """A project's slug: ``gh/acme/shop``, ``bb/acme/shop``, ``circleci/<organisation's id>/<project's id>``.
 
-    Version 2 accepts the last form and writes another one, ``circleci/<base58>/<base58>``.
+    Version 2 accepts the last form, but responds with another one, ``circleci/<base58>/<base58>``.
     """
     *_, org, project = ["", "", *str(row["_vcs_url"] or "").rstrip("/").split("/")]
     host = HOSTS.get(str(row["_vcs_type"]), "circleci")
@@ -46,15 +46,20 @@ def slug(row: Row) -> Row:
 
 
 def project_id(slug: object) -> str | None:
-    """The project's id in a slug made of ids; ``None`` for any other slug."""
+    """The project's id in a slug of ids; ``None`` for any other slug."""
     found = PROVISIONAL.fullmatch(str(slug))
     return found[1].lower() if found else None
 
 
-def by_slug(feed: FromTable | UnionOf, *, asks: bool = False) -> FromRenamed:
-    """Projects by the slug that version 2 gives them."""
+def by_slug(source: FromTable | UnionOf, *, includes_unnamed: bool = False) -> FromRenamed:
+    """Projects by the slug that version 2 uses."""
     return FromRenamed(
-        feed=feed, param="project_slug", identify=project_id, table="specific_project", name="slug", asks=asks
+        source=source,
+        param="project_slug",
+        identify=project_id,
+        table="specific_project",
+        name="slug",
+        includes_unnamed=includes_unnamed,
     )
 
 
@@ -62,7 +67,7 @@ FOLLOWED = FromTable("projects", _vcs_type="vcs_type", _vcs_url="vcs_url", deriv
 
 
 def with_vcs_type(row: Any) -> Iterator[Any]:
-    """A collaboration with its ``vcs_type`` under this name, which is also sent as ``vcs-type``."""
+    """A collaboration with ``vcs_type`` under this name; the API may send it as ``vcs-type``."""
     if isinstance(row, dict) and "vcs-type" in row and "vcs_type" not in row:
         row = {"vcs_type" if name == "vcs-type" else name: value for name, value in row.items()}
     yield row
@@ -70,9 +75,9 @@ def with_vcs_type(row: Any) -> Iterator[Any]:
 
 PROJECTS = UnionOf((FOLLOWED, FromTable("pipelines", project_slug="project_slug")))
 ORGANISATIONS = Constants(
-    name="org_slug", setting="org_slugs", otherwise=FromTable("self_collaborations", org_slug="slug")
+    name="org_slug", setting="org_slugs", fallback=FromTable("self_collaborations", org_slug="slug")
 )
-# a pipeline's own updated_at stays when a workflow of it goes on or is run again: no column tells of that
+# a pipeline's updated_at does not change when a workflow continues or is rerun, and no other column does
 PIPELINES = UnionOf(
     (
         FromTable("pipelines", pipeline_id="id", settled_after="created_at", updated=None),
@@ -89,7 +94,7 @@ CIRCLECI = overlay(
     versions=("/v2", "/v1.1"),
     docs_url="https://circleci.com/docs/api/v2/",
     auth={"type": "api_key", "name": "Circle-Token", "location": "header"},
-    # without it version 1.1 answers in a format of its own
+    # without it, version 1.1 responds in a format of its own
     headers={"Accept": "application/json"},
     retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
     every={"cursor_path": (), "timestamps": ()},
@@ -102,7 +107,7 @@ CIRCLECI = overlay(
         # the id may be null
         "self_collaborations": {"primary_key": ("slug",), "yield_map": with_vcs_type},
         "me": {"timestamps": ("created_at",)},
-        # the API drops branches on 7 December 2026, and leaves it out from now on if asked to
+        # the API will remove branches on 7 December 2026; with shallow it leaves them out before
         "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},
         "pipelines": {
             "path": "/v2/pipeline?org-slug={org_slug}",
@@ -115,13 +120,16 @@ CIRCLECI = overlay(
             "final_when": ("status", WORKFLOW_ENDED),
             "timestamps": ("created_at", "stopped_at"),
         },
-        "specific_project": {"path": "/v2/project/{project_slug:path}", "parents": by_slug(PROJECTS, asks=True)},
+        "specific_project": {
+            "path": "/v2/project/{project_slug:path}",
+            "parents": by_slug(PROJECTS, includes_unnamed=True),
+        },
         "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
         "workflow_jobs": {
-            # a workflow that is run again from its failed jobs may list those that had succeeded once more
+            # a workflow that is rerun from its failed jobs may list jobs of the first run that succeeded
             "primary_key": ("workflow_id", "id"),
             "parents": ENDED_WORKFLOW,
-            "final_when": ("status", JOB_AT_REST),
+            "final_when": ("status", JOB_FINAL),
             "timestamps": ("started_at", "stopped_at"),
         },
         "jobs": {
@@ -156,7 +164,7 @@ CIRCLECI = overlay(
             PAGES,
             parents=by_slug(FOLLOWED),
             cursor_path=("updated_at", "created_at"),
-            description="The pipelines of each followed project, also of those that an organisation's list leaves out.",
+            description="The pipelines of each followed project, including those that an organisation's list lacks.",
         ),
     ),
     probes=(

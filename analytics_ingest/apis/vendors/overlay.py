@@ -1,4 +1,4 @@
-"""A vendor is laid over the neutral declaration: what differs, what only the vendor has, and what it does not have."""
+"""Changes a neutral declaration into a vendor's: fields that differ, endpoints to add, endpoints to remove."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EndpointChanges(TypedDict, total=False):
-    """The fields of an ``Endpoint`` that a vendor may declare otherwise; all but its name."""
+    """The fields of an ``Endpoint`` that a vendor may change: all but its name."""
 
     path: str
     data_selector: str
@@ -53,17 +53,17 @@ def overlay(
 
     Args:
         api: The neutral declaration.
-        every: Fields of all of its endpoints that differ.
-        endpoints: By endpoint the fields that differ from that.
-        prefix: What its paths begin with and the vendor's do not: the vendor's base URL ends in it.
+        every: Changes of all endpoints.
+        endpoints: Changes of single endpoints, by name; they override ``every``.
+        prefix: A prefix of the neutral paths to remove, as the vendor's base URL ends with it.
         added: Endpoints that only the vendor has.
-        removed: Names of the endpoints that the vendor does not have. Their children must be removed with them, or
-            have other parents.
-        changes: Fields of the API that differ; at least its ``profile`` and its ``base_url``.
+        removed: The names of endpoints that the vendor does not have. Their children must be removed as well, or get
+            other parents.
+        changes: Fields of the API that differ, at least ``profile`` and ``base_url``.
 
     Raises:
-        ValueError: An endpoint is changed or removed that is not there, parents are removed and their children are
-            not, or parents form a cycle.
+        ValueError: An endpoint to change or remove does not exist, parents are removed but not their children, or
+            parents form a cycle.
     """
     if unknown := sorted({*endpoints, *removed} - api.by_name.keys()):
         raise ValueError(f"{changes['profile']}: {api.name} has no endpoint {', '.join(unknown)}")
@@ -78,20 +78,20 @@ def overlay(
 
 
 def _parents_first(profile: str, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """The endpoints in their order, except that parents come before their children."""
+    """The endpoints in their order, with parents moved before their children."""
     by_name = {each.name: each for each in endpoints}
     if orphans := [each.name for each in endpoints if not by_name.keys() >= set(each.after)]:
-        raise ValueError(f"{profile}: {', '.join(orphans)} is read for each row of an endpoint that is not there")
+        raise ValueError(f"{profile}: {', '.join(orphans)} is read for each row of an endpoint that does not exist")
     sorter = TopologicalSorter({each.name: each.after for each in endpoints})
     try:
         sorter.prepare()
     except CycleError as error:
         raise ValueError(f"{profile}: the parents of {', '.join(error.args[1][1:])} form a cycle") from None
-    place = {each.name: number for number, each in enumerate(endpoints)}
+    position = {each.name: number for number, each in enumerate(endpoints)}
     ordered: list[Endpoint] = []
     ready = set(sorter.get_ready())
     while ready:
-        name = min(ready, key=place.__getitem__)
+        name = min(ready, key=position.__getitem__)
         ready.remove(name)
         ordered.append(by_name[name])
         sorter.done(name)

@@ -1,8 +1,8 @@
-"""Rootly: the incident response API as Rootly serves it, in JSON:API.
+"""Rootly: the profile of the incident response API for Rootly's JSON:API.
 
-A record's fields stand under ``attributes``; they become columns. Times have an offset that changes with daylight
-saving. Only incidents can be asked for by the time of their last update.
-Facts from the vendor's specification of the API.
+A record's fields are in ``attributes``; they become columns. Times have an offset that changes with daylight saving.
+Only incidents can be filtered by the time of their last update.
+Facts are from the vendor's specification.
 """
 
 from __future__ import annotations
@@ -22,20 +22,25 @@ PAGES = page_number(
     page_param="page[number]",
     limit_param="page[size]",
     limit=50,
-    next_path="meta.next_page",
+    has_more_path="meta.next_page",
     total_path="meta.total_count",
 )
 UPDATED = ("updated_at",)
 TIMES = ("created_at", "updated_at")
 COURSE = ("started_at", "mitigated_at", "resolved_at")
-"""Times in the course of an incident, which its retrospective repeats; null until it has come to them."""
-
+"""Times in the course of an incident, which its retrospective repeats; null until the incident has reached them."""
 SECRETS = ("authentication_password", "jti")
-"""Fields that are left out: a status page's password in the clear, and the id of a user's session token."""
+"""Secret fields: a status page's password in plain text, and the id of a user's session token."""
 
 
 def flat(record: Any) -> Iterator[Any]:
-    """A record with the fields of its ``attributes`` beside its own; one of the same name gets a prefix."""
+    """A record with the fields of its ``attributes`` beside its own.
+
+    An attribute with the name of a field gets a prefix::
+
+        {"id": "7", "type": "incidents", "attributes": {"title": "Down", "type": "api"}}
+        {"id": "7", "type": "incidents", "title": "Down", "attribute_type": "api"}
+    """
     attributes = record.get("attributes") if isinstance(record, dict) else None
     if not isinstance(attributes, dict):
         yield record
@@ -45,7 +50,7 @@ def flat(record: Any) -> Iterator[Any]:
 
 
 def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...] = TIMES) -> Endpoint:
-    """A list of the account's, with the time of each record's last update."""
+    """A list of the account, whose records have the time of their last update."""
     return Endpoint(
         name,
         path or f"/{name}",
@@ -60,7 +65,7 @@ def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...
 
 
 def child(name: str, path: str, parents: FromTable, description: str, **more: Any) -> Endpoint:
-    """A list under each record of another one."""
+    """A list under each record of another list."""
     more = {"secrets": SECRETS, **more}
     return Endpoint(name, path, "data", PAGES, yield_map=flat, parents=parents, description=description, **more)
 
@@ -73,7 +78,7 @@ LISTS = (
     listed("sub_statuses", "Finer stages within the status of an incident."),
     listed("incident_roles", "Roles that people take during an incident."),
     listed("post_mortems", "Retrospectives that were written after incidents.", times=(*TIMES, *COURSE)),
-    listed("status_pages", "Pages that tell the public how services are.", path="/status-pages"),
+    listed("status_pages", "Pages that show the public the status of services.", path="/status-pages"),
     listed("severities", "How bad an incident can be."),
     listed("services", "Services that incidents concern."),
     listed("incident_permission_sets", "Sets of permissions on incidents."),
@@ -176,7 +181,7 @@ ROOTLY = overlay(
     every={"paginator": PAGES, "yield_map": flat, "cursor_path": UPDATED, "timestamps": TIMES, "secrets": SECRETS},
     endpoints={
         "incidents": {
-            # new ones go to the end, so that pages stay where they are
+            # new incidents come last, so that rows do not move between pages
             "params": {"sort": "created_at"},
             "start_param": "filter[updated_at][gte]",
             "timestamps": (
@@ -196,7 +201,7 @@ ROOTLY = overlay(
         ChangeProbe(
             endpoint="incidents",
             concerns=("incidents", "incidents_events", "incidents_action_items", "incidents_sub_statuses"),
-            blind="what leaves the incident itself as it was, and all beside incidents",
+            blind="changes that leave the incident itself unchanged, and all beside incidents",
             params={"sort": "-updated_at"},
         ),
     ),

@@ -1,9 +1,9 @@
-"""Shortcut: the project planning API as Shortcut's version 3 serves it.
+"""Shortcut: the profile of the project planning API for Shortcut's version 3.
 
-Lists are bare arrays that come whole. Only the stories of a group page, by offset, and are cut off at 1,000 without
-a word; and the search, whose ``next`` is a path with a token in its query. Times are ISO 8601 in UTC, and
-``updated_at`` may be null.
-Facts from the vendor's specification of the API.
+Lists are bare arrays in one page, with two exceptions. The stories of a group page by offset: a response silently stops
+at 1,000 stories. The search pages by cursor: its ``next`` is a path with a token in the query. Times are ISO 8601 in
+UTC, and ``updated_at`` may be null.
+Facts are from the vendor's specification.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ REPLY_TO = "parent_comment_id"
 
 
 def with_replies(comment: Any, *, reply_to: Any = None) -> Iterator[Any]:
-    """A comment and its replies, nested in ``comments``, as rows; each reply tells the comment that it answers."""
+    """A comment and its replies, which are nested in ``comments``, as rows with the id of the comment they reply to.
+
+    ::
+
+        {"id": 1, "text": "a", "comments": [{"id": 2, "text": "b", "comments": []}]}
+        {"id": 1, "text": "a", "parent_comment_id": null}
+        {"id": 2, "text": "b", "parent_comment_id": 1}
+    """
     if not isinstance(comment, dict):
         yield comment
         return
@@ -33,7 +40,7 @@ def with_replies(comment: Any, *, reply_to: Any = None) -> Iterator[Any]:
 
 
 def without_own_milestone(epic: Any) -> Iterator[Any]:
-    """An epic without its ``milestone_id``, which names one objective of several, and not always the one asked for."""
+    """An epic without its ``milestone_id``: it is one of several objectives, and not always the requested one."""
     yield {name: value for name, value in epic.items() if name != "milestone_id"} if isinstance(epic, dict) else epic
 
 
@@ -44,9 +51,9 @@ SHORTCUT = overlay(
     base_url="https://api.app.shortcut.com/api/v3",
     docs_url="https://developer.shortcut.com/api/rest/v3",
     auth={"type": "api_key", "name": "Shortcut-Token", "location": "header"},
-    # 200 are permitted; with less room to spare a minute of the vendor's can get one more
+    # the limit is 200; the margin is for requests that the vendor counts in the next minute
     requests_per_minute=190,
-    # a 429 does not say when the minute is over
+    # a 429 does not state when the minute ends
     retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
     prefix="/v1",
     every={"data_selector": "$", "paginator": SINGLE_PAGE},

@@ -1,8 +1,8 @@
-"""Split, now Harness FME: the feature management API as its Admin API serves it.
+"""Split, now Harness FME: the profile of the feature management API for Split's Admin API.
 
-Three envelopes: lists by offset with a total (``objects``), lists by marker (``data``), and bare arrays. A marker list
-that is asked by offset gives its first page for ever. Times are epoch milliseconds.
-Facts from the vendor's documentation and its Python client.
+There are three envelopes: lists by offset with a total (``objects``), lists by marker (``data``), and bare arrays. A
+list by marker responds to any offset with its first page. Times are epoch milliseconds.
+Facts are from the vendor's documentation and its Python client.
 """
 
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT, WORKSPACE
@@ -12,15 +12,15 @@ from analytics_ingest.apis.parents import Constants, FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
 
 STATUSES = ("REQUESTED", "SCHEDULE_REQUESTED", "APPROVED", "REJECTED", "WITHDRAWN", "PUBLISHED")
-"""Of a change request; asked without one, the API gives those that are requested, and no others."""
+"""Statuses of a change request. Without the parameter, the API lists change requests with the status REQUESTED only."""
 USER_STATUSES = ("ACTIVE", "DEACTIVATED", "PENDING")
-"""Of a user; asked without one, the API leaves out those that are pending."""
+"""Statuses of a user. Without the parameter, the API leaves out pending users."""
 OBJECTS = offset(limit=50)
 CREATED = ("creation_time",)
 
 
 def marked(limit: int) -> Paginator:
-    """A list whose envelope holds the marker of the next page; ``offset`` is ignored there."""
+    """Pages by marker: ``{"data": [...], "nextMarker": "b2"}`` is followed by ``?after=b2``. ``offset`` is ignored."""
     return cursor(cursor_param="after", cursor_path="nextMarker", limit=limit)
 
 
@@ -31,7 +31,7 @@ SPLIT = overlay(
     base_url="https://api.split.io/internal/api",
     versions=("/v2", "/v3"),
     docs_url="https://docs.split.io/reference",
-    # about 20 requests in 10 seconds, by organisation and by address
+    # the limit is about 20 requests in 10 seconds, per organisation and per IP address
     requests_per_minute=110,
     retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
     every={"cursor_path": (), "timestamps": ()},
@@ -39,7 +39,7 @@ SPLIT = overlay(
         "change_requests": {
             "path": "/v2/changeRequests?status={status}",
             "paginator": marked(100),
-            "parents": Constants(name="status", given=STATUSES),
+            "parents": Constants(name="status", values=STATUSES),
         },
         "workspaces": {"paginator": OBJECTS},
         "flag_sets": {
@@ -52,14 +52,14 @@ SPLIT = overlay(
         "users": {
             "path": "/v2/users?status={status}",
             "paginator": marked(200),
-            "parents": Constants(name="status", given=USER_STATUSES),
+            "parents": Constants(name="status", values=USER_STATUSES),
         },
         "segments": {"paginator": OBJECTS, "timestamps": CREATED},
         "environments": {"paginator": SINGLE_PAGE, "timestamps": CREATED},
         "segments_keys": {
             "data_selector": "keys",
             "paginator": offset(limit=100, total_path="count"),
-            # not defined in this environment: no reason to ask again
+            # a 404 means that the segment is not defined in this environment: a retry cannot change that
             "retry_status_codes": (),
         },
         "rollout_statuses": {

@@ -1,8 +1,8 @@
-"""Statsig: the experimentation API as its Console API serves it.
+"""Statsig: the profile of the experimentation API for Statsig's Console API.
 
-Times of records are epoch milliseconds, ``lastModifiedTime`` is null until the first change; the audit log has a date
-and a time in words. Some answers lack the ``pagination`` that says whether a page follows.
-Facts from the vendor's specification; where it and its examples differ, both shapes are read.
+Times of records are epoch milliseconds; ``lastModifiedTime`` is null until the first change. The audit log has a date
+and a time as text. Some responses lack the ``pagination`` that states whether another page follows.
+Facts are from the vendor's specification; where it and its examples differ, both shapes are read.
 """
 
 from __future__ import annotations
@@ -23,20 +23,26 @@ MODIFIED = ("last_modified_time", "created_time")
 RUN_TIMES = ("last_updated_at", "created_at")
 UNDATED: EndpointChanges = {"cursor_path": (), "timestamps": ()}
 WHOLE: EndpointChanges = {"paginator": SINGLE_PAGE}
-"""Lists that know neither ``page`` nor ``limit``."""
+"""Lists without the parameters ``page`` and ``limit``."""
 
 
 def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Paginator:
-    """Pages by number; the envelope may say whether one follows."""
-    return page_number(limit=limit, next_path="pagination.nextPage", total_path=total_path)
+    """Pages by number, whose envelope may state whether another one follows.
+
+    ``{"data": [...], "pagination": {"nextPage": null}}`` is the last page.
+    """
+    return page_number(limit=limit, has_more_path="pagination.nextPage", total_path=total_path)
 
 
 def dated(entry: Any) -> Iterator[Any]:
-    """An entry of the audit log with ``logged_at``: ``Mon Sep 26 2022`` and ``23:46:14 GMT+0000 (...)`` as one time."""
+    """An entry of the audit log with ``logged_at``, its date and its time as one.
+
+    ``Mon Sep 26 2022`` and ``23:46:14 GMT+0000 (...)`` become ``2022-09-26T23:46:14+00:00``.
+    """
     if isinstance(entry, dict):
-        words = f"{entry.get('date')} {str(entry.get('time')).partition(' (')[0]}"
+        text = f"{entry.get('date')} {str(entry.get('time')).partition(' (')[0]}"
         try:
-            logged_at = datetime.strptime(words, "%a %b %d %Y %H:%M:%S GMT%z").isoformat()
+            logged_at = datetime.strptime(text, "%a %b %d %Y %H:%M:%S GMT%z").isoformat()
         except ValueError:
             logged_at = None
         entry = {**entry, "logged_at": logged_at}
@@ -44,13 +50,13 @@ def dated(entry: Any) -> Iterator[Any]:
 
 
 def identified(app: Any) -> Iterator[Any]:
-    """A target app with its name for an id where it has none."""
+    """A target app with its name as its id, if it has no id."""
     yield {**app, "id": app.get("id") or app.get("name")} if isinstance(app, dict) else app
 
 
-def day_before(moment: datetime) -> str:
-    """The day before, as the API takes it: in which time zone its days begin is not documented."""
-    return (moment - timedelta(days=1)).date().isoformat()
+def day_before(time: datetime) -> str:
+    """The day before, such as ``2026-01-31``: the time zone of the API's days is not documented."""
+    return (time - timedelta(days=1)).date().isoformat()
 
 
 CONFIG = FromTable("dynamic_configs", dynamic_config_id="id", updated="last_modified_time")
@@ -63,7 +69,7 @@ STATSIG = overlay(
     docs_url="https://docs.statsig.com/console-api/introduction",
     auth={"type": "api_key", "name": "STATSIG-API-KEY", "location": "header"},
     headers={"STATSIG-API-VERSION": "20240601"},
-    # a 429 does not say how long it holds: up to 15 minutes
+    # a 429 does not state how long the limit lasts: up to 15 minutes
     retry=RetryPolicy(status_codes=(429, 500, 502, 503, 504), max_retries=3, backoff_factor=2, limit_retries=9),
     prefix="/v1",
     every={"paginator": numbered(), "cursor_path": MODIFIED, "timestamps": MODIFIED},
@@ -77,7 +83,7 @@ STATSIG = overlay(
         },
         "dynamic_configs_versions": {"parents": CONFIG, "cursor_path": ()},
         "dynamic_configs_rules": {"parents": CONFIG, **WHOLE, **UNDATED},
-        # samples of values: a name comes more than once
+        # the list has samples of values, so a name occurs more than once
         "events": {"primary_key": (), "cursor_path": (), "timestamps": ("timestamp",)},
         "events_metrics": {"cursor_path": ()},
         "experiments": {"timestamps": (*MODIFIED, "start_time", "end_time")},

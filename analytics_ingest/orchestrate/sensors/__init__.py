@@ -1,1 +1,1 @@
-"""Sensors: changes in an API, and failures of runs."""
+"""The sensors: changes in an API, and failed runs."""

@@ -1,4 +1,4 @@
-"""The change sensors: one per API, a request or two at each look, and a run for the assets concerned."""
+"""The change sensors: one per API; each polls one or two lists and requests a run if one has changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dagster import (
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
 from analytics_ingest.orchestrate.default_status import sensor_status
-from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, fail_dead_runs, runs_under_way
+from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, fail_dead_runs, runs_in_progress
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.deployment import Deployment
+    from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
 
 CHANGE_TAG = "analytics_ingest/change"
-"""Tag of a run: the change that asked for it, and the attempt; it is the run's key as well."""
-FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3_600.0
-"""Seconds for which a sensor rests after a failure; each failure in a row doubles it."""
+"""Tag of a run: a hash of the change that launched it, and the attempt; the run's key has the same value."""
+FIRST_BACKOFF, LONGEST_BACKOFF = 60.0, 3_600.0
+"""Seconds of a sensor's back-off after a failure; each failure in a row doubles it."""
 
 
 @dataclass(kw_only=True)
 class ChangeSensorState:
-    """What a change sensor remembers.
+    """The state of a change sensor. The attributes' names are keys in stored cursors, so they must not change.
 
     Attributes:
         seen: Fingerprints whose change was synced, by probed endpoint.
-        asked: Fingerprints that the run asked for is to sync; empty if none is.
+        asked: Fingerprints of the change for which a run was requested; empty if none was.
         key: That run's key.
-        attempt: The number of the next run for a change, from 1; higher after runs that failed.
-        failures: Looks in a row that failed.
-        rests_until: Epoch seconds before which it does not look.
+        attempt: The number of the next run for a change, from 1; each failed run adds one.
+        failures: Polls in a row that failed.
+        rests_until: End of the back-off, epoch seconds.
     """
 
     seen: dict[str, str] = field(default_factory=dict)
@@ -60,97 +60,99 @@ class ChangeSensorState:
     rests_until: float = 0.0
 
     def record_run(self, instance: DagsterInstance) -> None:
-        """Takes note of how the run that was asked for has ended, if it was launched."""
+        """Records the outcome of the requested run, if it was launched."""
         if not self.asked:
             return
         runs = instance.get_runs(RunsFilter(tags={CHANGE_TAG: self.key}), limit=1)
         if not runs:
-            # the request never became a run: it is made again, under the same key
+            # the request did not become a run: it is made again, with the same key
             self.asked = {}
         elif runs[0].status == DagsterRunStatus.SUCCESS:
             self.seen |= self.asked
             self.asked, self.attempt = {}, 1
         else:
-            self.rests_until = time.time() + pause(self.attempt)
+            self.rests_until = time.time() + backoff_after(self.attempt)
             self.asked, self.attempt = {}, self.attempt + 1
 
 
-def pause(times: int) -> float:
-    """Seconds to rest after so many failures in a row."""
-    return backoff(times, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
+def backoff_after(failures: int) -> float:
+    """Seconds of the back-off after so many failures in a row."""
+    return backoff(failures, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
 
 
-def build_change_sensor(api: Api, schedule_settings: ScheduleSettings, deployment: Deployment) -> SensorDefinition:
-    """``<api>_change_sensor``: compares what its probes see with what was synced last.
+def build_change_sensor(
+    api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
+) -> SensorDefinition:
+    """``<api>_change_sensor``: polls lists, and requests a run of the assets whose list differs from the last sync.
 
-    What it cannot see is said by the probes (``ChangeProbe.blind``) and in the sensor's description. A run is asked for
-    under a key of change and attempt: a change that was synced is not synced again, one whose run failed is. While a
-    run of the API is under way nothing is looked at. A look that fails is a skip with the reason; the next ones come
-    later and later, and what counts as seen stays as it was.
+    The changes that a probe cannot detect (``ChangeProbe.blind``) are in the sensor's description. The key of a run is
+    made of change and attempt: a change is synced once, and again only if its run failed. While a run of the API is in
+    progress the lists are not polled. A poll that fails is a skip with the reason, followed by a back-off.
     """
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
-        cursor = ChangeSensorState(**json.loads(context.cursor)) if context.cursor else ChangeSensorState()
-        reason, requests = _evaluate(api, context, cursor)
+        state = ChangeSensorState(**json.loads(context.cursor)) if context.cursor else ChangeSensorState()
+        reason, requests = _evaluate(api, context, state)
         return SensorResult(
             run_requests=requests,
             skip_reason=SkipReason(reason) if reason else None,
-            cursor=json.dumps(asdict(cursor)),
+            cursor=json.dumps(asdict(state)),
         )
 
-    looks = "; ".join(f"{each.endpoint} (not seen: {each.blind})" for each in api.probes)
+    probes = "; ".join(f"{each.endpoint} (not detected: {each.blind})" for each in api.probes)
     return SensorDefinition(
         name=f"{api.name}_change_sensor",
         job_name=f"{api.name}_sync",
         evaluation_fn=evaluate,
         minimum_interval_seconds=int(schedule_settings.change_interval),
         default_status=sensor_status(deployment),
-        description=f"{api.title}: syncs what is concerned when the first page of a list, or its total, has changed: "
-        f"{looks}. The schedules see the rest.",
+        description=f"{api.title}: syncs the assets concerned when the first page of a list, or its total, has "
+        f"changed: {probes}. The schedules sync the other changes.",
     )
 
 
-def _rest(cursor: ChangeSensorState, reason: str) -> str:
-    """The reason for a skip after a look that failed; each failure in a row doubles the pause before the next look."""
-    cursor.failures += 1
-    cursor.rests_until = time.time() + pause(cursor.failures)
-    return f"{reason}. Looks again in {pause(cursor.failures):.0f} s"
+def _back_off(state: ChangeSensorState, reason: str) -> str:
+    """Starts the back-off after a poll that failed; gives the reason for the skip."""
+    state.failures += 1
+    seconds = backoff_after(state.failures)
+    state.rests_until = time.time() + seconds
+    return f"{reason}. Polls again in {seconds:.0f} s"
 
 
-def _unchanged(cursor: ChangeSensorState, found: Mapping[str, str]) -> str:
-    cursor.failures = 0
+def _unchanged(state: ChangeSensorState, found: Mapping[str, str]) -> str:
+    state.failures = 0
     return f"no change at {', '.join(found)}"
 
 
-def _evaluate(api: Api, context: SensorEvaluationContext, cursor: ChangeSensorState) -> tuple[str, list[RunRequest]]:
+def _evaluate(api: Api, context: SensorEvaluationContext, state: ChangeSensorState) -> tuple[str, list[RunRequest]]:
     if reason := not_configured(api):
         return reason, []
     fail_dead_runs(context.instance, api.name)
-    if under_way := runs_under_way(context.instance, api.name):
-        return f"run {under_way[0].run_id[:8]} of {api.name} is still under way", []
-    cursor.record_run(context.instance)
-    if (seconds := cursor.rests_until - time.time()) > 0:
-        return f"rests for another {seconds:.0f} s after a failure", []
+    if in_progress := runs_in_progress(context.instance, api.name):
+        return f"run {in_progress[0].run_id[:8]} of {api.name} is still in progress", []
+    state.record_run(context.instance)
+    if (seconds := state.rests_until - time.time()) > 0:
+        return f"backs off for another {seconds:.0f} s after a failure", []
     # here, as in the sync of the assets: definitions load without an HTTP client
-    from analytics_ingest.diagnostics.change_probe import look  # noqa: PLC0415
+    from analytics_ingest.diagnostics.change_probe import fingerprint_lists  # noqa: PLC0415
 
     try:
-        seen = look(api, log=context.log)
+        seen = fingerprint_lists(api, log=context.log)
     except IngestError as error:
-        return _rest(cursor, str(error)), []
-    changed = {name: value for name, value in seen.found.items() if cursor.seen.get(name) != value}
+        return _back_off(state, str(error)), []
+    changed = {name: value for name, value in seen.fingerprints.items() if state.seen.get(name) != value}
     failed = ". ".join(seen.failures.values())
     if not changed:
-        return (_rest(cursor, failed) if failed else _unchanged(cursor, seen.found)), []
+        return (_back_off(state, failed) if failed else _unchanged(state, seen.fingerprints)), []
     if failed:
         context.log.warning(failed)
-    cursor.failures = 0
+    state.failures = 0
     concerned = dict.fromkeys(name for probe in api.probes if probe.endpoint in changed for name in probe.concerns)
-    cursor.asked = changed
-    cursor.key = f"{api.name}-{content_hash(changed):x}-{cursor.attempt}"
+    state.asked = changed
+    state.key = f"{api.name}-{content_hash(changed):x}-{state.attempt}"
     request = RunRequest(
-        run_key=cursor.key,
+        run_key=state.key,
         asset_selection=[AssetKey([api.name, name]) for name in concerned],
-        tags={CAUSE_TAG: "change", CHANGE_TAG: cursor.key, **RETRY_TAGS},
+        tags={CAUSE_TAG: "change", CHANGE_TAG: state.key, **RETRY_TAGS},
     )
     return "", [request]

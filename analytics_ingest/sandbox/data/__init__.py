@@ -1,1 +1,1 @@
-"""One generator per API: `build` makes its part of the store, `advance` moves that part on in time."""
+"""A generator of rows per API: ``build`` makes its part of the store, ``advance`` changes that part."""

@@ -1,31 +1,32 @@
-"""Projects of a web shop with their pipelines, workflows and jobs."""
+"""Generates the rows of continuous_integration: projects with their pipelines, workflows and jobs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from analytics_ingest.sandbox.draw import AREAS, Draw, Row, Rows, scaled
+from analytics_ingest.sandbox.random_values import AREAS, RandomValues, Row, Rows, scaled
 
-_ORGS = ("shop-web", "shop-data")
-_BRANCHES = ("main", "develop", "release/2026.1", "feature/ü-umlaut")
-_JOB_NAMES = ("lint", "unit-tests", "build-image", "integration-tests", "deploy-staging", "deploy-production")
-_MANY_JOBS = 24
+ORGS = ("shop-web", "shop-data")
+BRANCHES = ("main", "develop", "release/2026.1", "feature/ü-umlaut")
+JOB_NAMES = ("lint", "unit-tests", "build-image", "integration-tests", "deploy-staging", "deploy-production")
+MANY_JOBS = 24
+"""Jobs of the first workflow: more than a page holds."""
 
 
-def _project(draw: Draw, number: int) -> Row:
-    org, name = _ORGS[number % len(_ORGS)], f"{AREAS[number // 2 % len(AREAS)]}-service"
+def _project(rng: RandomValues, number: int) -> Row:
+    org, name = ORGS[number % len(ORGS)], f"{AREAS[number // 2 % len(AREAS)]}-service"
     return {
         "vcs_url": f"https://github.com/{org}/{name}",
         "vcs_type": "github",
         "username": org,
         "reponame": name,
         "default_branch": "main",
-        "oss": draw.chance(0.1),
+        "oss": rng.chance(0.1),
         "following": True,
-        "language": draw.maybe(draw.pick(("Python", "TypeScript", "Go")), 0.8),
+        "language": rng.maybe(rng.choice(("Python", "TypeScript", "Go")), 0.8),
         "branches": {
-            branch: {"is_using_workflows": True, "pusher_logins": [draw.person(draw.whole(0, 30))["name"]]}
-            for branch in draw.some(_BRANCHES, 1, len(_BRANCHES))
+            branch: {"is_using_workflows": True, "pusher_logins": [rng.person(rng.integer(0, 30))["name"]]}
+            for branch in rng.sample(BRANCHES, 1, len(BRANCHES))
         },
         "scopes": ["write-settings", "view-builds"],
     }
@@ -39,37 +40,37 @@ def _key(project: Row) -> tuple[str, str]:
     return project["username"], project["reponame"]
 
 
-def _insights(draw: Draw, project: Row) -> Row:
+def _insights(rng: RandomValues, project: Row) -> Row:
     return {
         "org_id": project["username"],
         "project_id": project["reponame"],
         "metrics": {
-            "total_runs": draw.whole(10, 900),
-            "success_rate": draw.number(0.6, 1, 3),
-            "throughput": draw.number(0.5, 30),
-            "total_duration_secs": draw.whole(1_000, 900_000),
+            "total_runs": rng.integer(10, 900),
+            "success_rate": rng.decimal(0.6, 1, 3),
+            "throughput": rng.decimal(0.5, 30),
+            "total_duration_secs": rng.integer(1_000, 900_000),
         },
-        "trends": {"success_rate": draw.number(0.8, 1.2, 3)},
-        "top_workflows": [{"name": "build-and-test", "p95_duration_secs": draw.whole(60, 3_000)}],
+        "trends": {"success_rate": rng.decimal(0.8, 1.2, 3)},
+        "top_workflows": [{"name": "build-and-test", "p95_duration_secs": rng.integer(60, 3_000)}],
     }
 
 
-def _context(draw: Draw, number: int, times: Row) -> Row:
-    return {"id": draw.uuid(), "name": f"{AREAS[number % 10]}-secrets-{number}", **times}
+def _context(rng: RandomValues, number: int, times: Row) -> Row:
+    return {"id": rng.uuid(), "name": f"{AREAS[number % 10]}-secrets-{number}", **times}
 
 
 def _jobs(
-    draw: Draw, store: dict[str, Any], workflow: Row, *, names: list[str], times: Row, counts: dict[str, int]
+    rng: RandomValues, store: dict[str, Any], workflow: Row, *, names: list[str], times: Row, counts: dict[str, int]
 ) -> Rows:
-    """Add the jobs of a workflow to the store, and give them as the workflow lists them."""
+    """Adds the jobs of a workflow to the store, and gives them as the workflow lists them."""
     slug = workflow["project_slug"]
     org, project = slug.split("/")[-2:]
     listed: Rows = []
     for name in names:
-        row: Row = {"id": draw.uuid(), "name": name, "project_slug": slug, "type": "build"}
+        row: Row = {"id": rng.uuid(), "name": name, "project_slug": slug, "type": "build"}
         row |= {"dependencies": [listed[-1]["id"]] if listed else []}
         if name.startswith("approve"):
-            row |= {"type": "approval", "status": workflow["status"], "approved_by": draw.uuid()}
+            row |= {"type": "approval", "status": workflow["status"], "approved_by": rng.uuid()}
             row |= {"started_at": None, "stopped_at": None}
             listed.append(row)
             continue
@@ -85,31 +86,31 @@ def _jobs(
             "queued_at": times["created_at"],
             "started_at": times["created_at"],
             "stopped_at": workflow["stopped_at"],
-            "duration": draw.maybe(draw.whole(2_000, 900_000), 0.95),
-            "parallelism": draw.pick((1, 1, 4)),
+            "duration": rng.maybe(rng.integer(2_000, 900_000), 0.95),
+            "parallelism": rng.choice((1, 1, 4)),
             "project": {"slug": slug, "name": project, "external_url": f"https://github.com/{org}/{project}"},
-            "executor": {"type": "docker", "resource_class": draw.pick(("small", "medium", "large"))},
+            "executor": {"type": "docker", "resource_class": rng.choice(("small", "medium", "large"))},
             "latest_workflow": {"id": workflow["id"], "name": workflow["name"]},
-            "contexts": [{"name": each["name"]} for each in draw.some(store["context"], 0, 2)],
+            "contexts": [{"name": each["name"]} for each in rng.sample(store["context"], 0, 2)],
             "organization": {"name": org},
         }
     return listed
 
 
-def _job_names(draw: Draw) -> list[str]:
-    names = draw.some(_JOB_NAMES, 2, 5)
-    return [*names[:-1], "approve-release", names[-1]] if draw.chance(0.3) else names
+def _job_names(rng: RandomValues) -> list[str]:
+    names = rng.sample(JOB_NAMES, 2, 5)
+    return [*names[:-1], "approve-release", names[-1]] if rng.chance(0.3) else names
 
 
 def _pipeline(
-    draw: Draw, store: dict[str, Any], project: Row, times: Row, *, status: str, runs: list[list[str]]
+    rng: RandomValues, store: dict[str, Any], project: Row, times: Row, *, status: str, runs: list[list[str]]
 ) -> None:
-    """Add a pipeline with one workflow for each list of job names."""
+    """Adds a pipeline with one workflow for each list of job names."""
     slug = _slug(project)
     counts = {slug: sum(key[:2] == _key(project) for key in store["jobs"])}
-    person = draw.person(draw.whole(0, 30))
+    person = rng.person(rng.integer(0, 30))
     pipeline: Row = {
-        "id": draw.uuid(),
+        "id": rng.uuid(),
         "number": 1 + sum(each["project_slug"] == slug for each in store["pipelines"]),
         "project_slug": slug,
         "state": "created" if runs else "errored",
@@ -121,56 +122,56 @@ def _pipeline(
         },
         "vcs": {
             "provider_name": "GitHub",
-            "branch": draw.pick(list(project["branches"])),
-            "revision": draw.code(40),
+            "branch": rng.choice(list(project["branches"])),
+            "revision": rng.code(40),
         },
         **times,
     }
     store["pipelines"].append(pipeline)
     store["pipeline_workflows"][pipeline["id"],] = listed = []
-    for place, names in enumerate(runs):
+    for index, names in enumerate(runs):
         workflow = {
-            "id": draw.uuid(),
-            "name": ("build-and-test", "nightly")[place % 2],
+            "id": rng.uuid(),
+            "name": ("build-and-test", "nightly")[index % 2],
             "pipeline_id": pipeline["id"],
             "pipeline_number": pipeline["number"],
             "project_slug": slug,
             "status": status,
-            "started_by": draw.uuid(),
+            "started_by": rng.uuid(),
             "created_at": times["created_at"],
             "stopped_at": None if status == "running" else times["updated_at"],
-            "tag": draw.maybe("setup", 0.2),
+            "tag": rng.maybe("setup", 0.2),
         }
         listed.append(workflow)
         store["workflow"][workflow["id"],] = workflow
-        store["workflow_jobs"][workflow["id"],] = _jobs(draw, store, workflow, names=names, times=times, counts=counts)
+        store["workflow_jobs"][workflow["id"],] = _jobs(rng, store, workflow, names=names, times=times, counts=counts)
 
 
-def build(draw: Draw, scale: float) -> dict[str, Any]:
-    """Make the rows of all continuous_integration endpoints; the first workflow's jobs need two pages."""
-    projects = [_project(draw, number) for number in range(min(20, scaled(12, scale, 2)))]
-    own = {"id": draw.uuid(), "login": "shop-bot", "name": "Shop Bot"}
+def build(rng: RandomValues, scale: float) -> dict[str, Any]:
+    """The rows of all endpoints; the first workflow's jobs need two pages."""
+    projects = [_project(rng, number) for number in range(min(20, scaled(12, scale, 2)))]
+    own = {"id": rng.uuid(), "login": "shop-bot", "name": "Shop Bot"}
     store: dict[str, Any] = {
-        "context": [_context(draw, number, draw.span()) for number in range(scaled(40, scale, 22))],
+        "context": [_context(rng, number, rng.span()) for number in range(scaled(40, scale, 22))],
         "self_ids": [own],
         "self_collaborations": [
-            {"id": draw.uuid(), "vcs-type": "github", "name": org, "slug": f"gh/{org}", "avatar_url": None}
-            for org in _ORGS
+            {"id": rng.uuid(), "vcs-type": "github", "name": org, "slug": f"gh/{org}", "avatar_url": None}
+            for org in ORGS
         ],
         "me": [
             {
-                "analytics_id": draw.uuid(),
+                "analytics_id": rng.uuid(),
                 "login": own["login"],
                 "name": own["name"],
                 "all_emails": ["bot@shop.example"],
                 "num_projects_followed": len(projects),
-                "created_at": draw.span()["created_at"],
+                "created_at": rng.span()["created_at"],
             }
         ],
         "projects": projects,
         "specific_project": {
             _key(project): {
-                "id": draw.uuid(),
+                "id": rng.uuid(),
                 "slug": _slug(project),
                 "name": project["reponame"],
                 "organization_name": project["username"],
@@ -178,7 +179,7 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
             }
             for project in projects
         },
-        "insights_metrics": {_key(project): _insights(draw, project) for project in projects},
+        "insights_metrics": {_key(project): _insights(rng, project) for project in projects},
         "insights_branches": {
             _key(project): {
                 "org_id": project["username"],
@@ -193,23 +194,23 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
         "workflow_jobs": {},
         "jobs": {},
     }
-    many = [f"unit-tests-{number:02d}" for number in range(_MANY_JOBS)]
-    for place in range(scaled(60, scale, 4)):
-        runs = [_job_names(draw) for _ in range(draw.whole(1, 2))]
-        runs = {0: [[*many, "approve-release"]], 1: [["lint", "unit-tests"]], 2: []}.get(place, runs)
-        status = "running" if place == 3 else draw.pick(("success", "success", "success", "failed"))
-        _pipeline(draw, store, projects[place % len(projects)], draw.span(90), status=status, runs=runs)
+    many = [f"unit-tests-{number:02d}" for number in range(MANY_JOBS)]
+    for index in range(scaled(60, scale, 4)):
+        runs = [_job_names(rng) for _ in range(rng.integer(1, 2))]
+        runs = {0: [[*many, "approve-release"]], 1: [["lint", "unit-tests"]], 2: []}.get(index, runs)
+        status = "running" if index == 3 else rng.choice(("success", "success", "success", "failed"))
+        _pipeline(rng, store, projects[index % len(projects)], rng.span(90), status=status, runs=runs)
     return store
 
 
-def advance(store: dict[str, Any], draw: Draw, scale: float) -> None:
-    """End the running workflows, start new pipelines, measure projects anew, rename and drop a context."""
+def advance(store: dict[str, Any], rng: RandomValues, scale: float) -> None:
+    """Finishes the running workflows, starts pipelines, updates insights, renames a context and removes one."""
     pipelines = {each["id"]: each for each in store["pipelines"]}
     for workflow in store["workflow"].values():
         if workflow["status"] != "running":
             continue
         pipeline = pipelines[workflow["pipeline_id"]]
-        draw.touch(pipeline)
+        rng.touch(pipeline)
         workflow |= {"status": "success", "stopped_at": pipeline["updated_at"]}
         for row in store["workflow_jobs"][workflow["id"],]:
             row["status"] = "success"
@@ -221,11 +222,11 @@ def advance(store: dict[str, Any], draw: Draw, scale: float) -> None:
                     "stopped_at": pipeline["updated_at"],
                 }
     number = scaled(3, scale, 2)
-    for place, project in enumerate(draw.some(store["projects"], number, number)):
-        status = "running" if place == 0 else "success"
-        _pipeline(draw, store, project, draw.fresh(), status=status, runs=[_job_names(draw)])
-        store["insights_metrics"][_key(project)] = _insights(draw, project)
+    for index, project in enumerate(rng.sample(store["projects"], number, number)):
+        status = "running" if index == 0 else "success"
+        _pipeline(rng, store, project, rng.fresh(), status=status, runs=[_job_names(rng)])
+        store["insights_metrics"][_key(project)] = _insights(rng, project)
     contexts = store["context"]
-    contexts.remove(draw.pick(contexts))
-    contexts.append(_context(draw, draw.serial(), draw.fresh()))
-    draw.touch(contexts[0], name=f"{draw.pick(AREAS)}-secrets-{draw.serial()}")
+    contexts.remove(rng.choice(contexts))
+    contexts.append(_context(rng, rng.serial(), rng.fresh()))
+    rng.touch(contexts[0], name=f"{rng.choice(AREAS)}-secrets-{rng.serial()}")

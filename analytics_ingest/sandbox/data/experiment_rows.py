@@ -1,11 +1,11 @@
-"""Rows of the experimentation API, one function per kind."""
+"""Rows of experimentation, one function per kind of row."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
-from analytics_ingest.sandbox.draw import AREAS, THEMES, Draw, Row, Rows, iso
+from analytics_ingest.sandbox.random_values import AREAS, THEMES, RandomValues, Row, Rows, iso
 
 ODD_EVENTS = (
     "checkout/started",
@@ -18,82 +18,82 @@ ODD_EVENTS = (
     "a/b?c#d e",
 )
 ACTIONS = ("viewed", "clicked", "submitted", "abandoned", "failed", "completed")
-_METRIC_TYPES = ("event_count", "event_user", "sum", "mean", "ratio", "funnel")
-_CONDITIONS = ("user_id", "email", "country", "app_version", "browser_name", "passes_segment")
-_UNITS = ("user_id", "stable_id", "basket_id")
-_COUNTRIES = ("AT", "BR", "CA", "DE", "ES", "FR", "JP", "NL", "PL", "SE", "US")
+METRIC_TYPES = ("event_count", "event_user", "sum", "mean", "ratio", "funnel")
+CONDITIONS = ("user_id", "email", "country", "app_version", "browser_name", "passes_segment")
+UNITS = ("user_id", "stable_id", "basket_id")
+COUNTRIES = ("AT", "BR", "CA", "DE", "ES", "FR", "JP", "NL", "PL", "SE", "US")
 
 
-def owner(users: Rows, draw: Draw) -> Row:
-    """Give the owner of a gate, config or experiment."""
-    user = draw.pick(users)
+def owner(users: Rows, rng: RandomValues) -> Row:
+    """The owner of a gate, config or experiment."""
+    user = rng.choice(users)
     return {"ownerID": user["id"], "ownerName": user["name"], "ownerType": "USER"}
 
 
-def tags(draw: Draw) -> Rows:
-    """Give the tags, exactly as many as a page holds."""
+def tags(rng: RandomValues) -> Rows:
+    """The tags, exactly as many as a page holds."""
     return [
         {
             "id": f"tag-{area}-{theme}",
             "name": f"{area}:{theme}",
             "description": f"Work on {theme} in {area}",
-            "isCore": draw.chance(0.1),
-            **draw.span(),
+            "isCore": rng.chance(0.1),
+            **rng.span(),
         }
         for area in AREAS
         for theme in THEMES
     ]
 
 
-def _condition(draw: Draw) -> Row:
+def _condition(rng: RandomValues) -> Row:
     return {
-        "type": draw.pick(_CONDITIONS),
-        "operator": draw.pick(("any", "none")),
-        "targetValue": draw.some(_COUNTRIES, 1, 4),
-        "field": draw.maybe("locale", 0.2),
+        "type": rng.choice(CONDITIONS),
+        "operator": rng.choice(("any", "none")),
+        "targetValue": rng.sample(COUNTRIES, 1, 4),
+        "field": rng.maybe("locale", 0.2),
     }
 
 
-def rule(draw: Draw, identifier: str, name: str, *, value: Any = None) -> Row:
-    """Give one rule; the one with the id `everyone` lets everybody pass."""
+def rule(rng: RandomValues, identifier: str, name: str, *, value: Any = None) -> Row:
+    """One rule; the one with the id ``everyone`` has no condition."""
     row: Row = {
         "id": identifier,
         "name": name,
-        "passPercentage": draw.pick((0, 1, 5, 10, 25, 50, 100)),
-        "conditions": [{"type": "public"}] if identifier == "everyone" else [_condition(draw)],
-        "environments": draw.maybe(["production", "staging"], 0.4),
+        "passPercentage": rng.choice((0, 1, 5, 10, 25, 50, 100)),
+        "conditions": [{"type": "public"}] if identifier == "everyone" else [_condition(rng)],
+        "environments": rng.maybe(["production", "staging"], 0.4),
         "baseID": identifier,
     }
     return row if value is None else {**row, "returnValue": value}
 
 
-def rules(draw: Draw, *, config: bool = False) -> Rows:
-    """Give the rule that everybody has and a few of one's own."""
-    value = {"columns": draw.whole(2, 5), "sticky": draw.chance(0.5)} if config else None
-    own = [rule(draw, draw.code(), f"{draw.pick(_COUNTRIES)} shoppers", value=value) for _ in range(draw.whole(0, 5))]
-    return [*own, rule(draw, "everyone", "Everyone", value=value)]
+def rules(rng: RandomValues, *, config: bool = False) -> Rows:
+    """Up to five rules, and the rule ``everyone``, whose id repeats over gates and configs."""
+    value = {"columns": rng.integer(2, 5), "sticky": rng.chance(0.5)} if config else None
+    own = [rule(rng, rng.code(), f"{rng.choice(COUNTRIES)} shoppers", value=value) for _ in range(rng.integer(0, 5))]
+    return [*own, rule(rng, "everyone", "Everyone", value=value)]
 
 
-def gate(draw: Draw, number: int, users: Rows, times: Row) -> Row:
-    """Give a feature gate; its rules are kept apart."""
+def gate(rng: RandomValues, number: int, users: Rows, times: Row) -> Row:
+    """A feature gate without its rules, which are an endpoint of their own."""
     return {
-        "id": f"{draw.pick(AREAS)}_{draw.pick(THEMES)}_{number}",
-        "name": f"{draw.pick(AREAS)} {draw.pick(THEMES)} {number}",
-        "description": draw.maybe(draw.title()),
-        "idType": draw.pick(_UNITS),
-        "isEnabled": draw.chance(0.8),
-        "status": draw.pick(("In Progress", "Launched", "Disabled", "Archived")),
-        "type": draw.pick(("TEMPORARY", "PERMANENT")),
-        "checksPerHour": draw.whole(0, 90_000),
-        "tags": [f"{draw.pick(AREAS)}:{draw.pick(THEMES)}"],
+        "id": f"{rng.choice(AREAS)}_{rng.choice(THEMES)}_{number}",
+        "name": f"{rng.choice(AREAS)} {rng.choice(THEMES)} {number}",
+        "description": rng.maybe(rng.title()),
+        "idType": rng.choice(UNITS),
+        "isEnabled": rng.chance(0.8),
+        "status": rng.choice(("In Progress", "Launched", "Disabled", "Archived")),
+        "type": rng.choice(("TEMPORARY", "PERMANENT")),
+        "checksPerHour": rng.integer(0, 90_000),
+        "tags": [f"{rng.choice(AREAS)}:{rng.choice(THEMES)}"],
         "holdoutIDs": [],
-        "owner": owner(users, draw),
+        "owner": owner(users, rng),
         **times,
     }
 
 
 def version(config: Row, number: int, user: Row, moment: str) -> Row:
-    """Give one version of a config; its `id` is the config's."""
+    """One version of a config; its ``id`` is the config's."""
     return {
         "id": config["id"],
         "version": number,
@@ -106,49 +106,49 @@ def version(config: Row, number: int, user: Row, moment: str) -> Row:
     }
 
 
-def metric(draw: Draw, number: int) -> Row:
-    """Give a metric, whose id is its name and its type."""
-    kind = _METRIC_TYPES[number % len(_METRIC_TYPES)]
+def metric(rng: RandomValues, number: int) -> Row:
+    """A metric; its id is made of its name and its type."""
+    kind = METRIC_TYPES[number % len(METRIC_TYPES)]
     name = f"{AREAS[number % len(AREAS)]}_{ACTIONS[number % len(ACTIONS)]}_{number}"
     return {
         "id": f"{name}::{kind}",
         "name": name,
         "type": kind,
-        "directionality": draw.pick(("increase", "decrease")),
-        "isPermanent": draw.chance(0.3),
-        "isVerified": draw.chance(0.6),
-        "unitTypes": draw.some(_UNITS, 1, 3),
-        "lineage": {"events": draw.some(ODD_EVENTS, 0, 2), "metrics": []},
-        "tags": draw.some(THEMES, 0, 2),
-        **draw.span(),
+        "directionality": rng.choice(("increase", "decrease")),
+        "isPermanent": rng.chance(0.3),
+        "isVerified": rng.chance(0.6),
+        "unitTypes": rng.sample(UNITS, 1, 3),
+        "lineage": {"events": rng.sample(ODD_EVENTS, 0, 2), "metrics": []},
+        "tags": rng.sample(THEMES, 0, 2),
+        **rng.span(),
     }
 
 
-def _value(draw: Draw, metric: Row, day: str, unit: str, moment: str) -> Row:
-    denominator = draw.whole(500, 50_000)
+def _value(rng: RandomValues, metric: Row, day: str, unit: str, moment: str) -> Row:
+    denominator = rng.integer(500, 50_000)
     return {
         "id": f"{day}/{metric['id']}/{unit}",
         "metricName": metric["name"],
         "metricType": metric["type"],
         "unitType": unit,
         "date": day,
-        "numerator": draw.whole(0, denominator),
+        "numerator": rng.integer(0, denominator),
         "denominator": denominator,
-        "value": draw.number(0, 500, 4),
+        "value": rng.decimal(0, 500, 4),
         "created_at": moment,
         "updated_at": moment,
     }
 
 
-def values(draw: Draw, metrics: Rows, number: int, *, first_day: int = 1) -> Rows:
-    """Give a number of daily values, the latest days first, each a night after its day."""
+def values(rng: RandomValues, metrics: Rows, number: int, *, first_day: int = 1) -> Rows:
+    """So many daily values, the latest days first; each is created in the night after its day."""
     rows: Rows = []
     day = first_day
     while len(rows) < number:
-        moment = draw.now - timedelta(days=day - 1, hours=6)
+        moment = rng.now - timedelta(days=day - 1, hours=6)
         name = (moment - timedelta(days=1)).date().isoformat()
         rows += [
-            _value(draw, metric, name, unit, iso(moment))
+            _value(rng, metric, name, unit, iso(moment))
             for metric in metrics[: number - len(rows)]
             for unit in metric["unitTypes"][:1]
         ]
@@ -156,94 +156,94 @@ def values(draw: Draw, metrics: Rows, number: int, *, first_day: int = 1) -> Row
     return rows
 
 
-def experiment(draw: Draw, number: int, users: Rows, metrics: Rows, layers: Rows) -> Row:
-    """Give an experiment of two groups."""
-    status = draw.pick(("setup", "active", "active", "decision_made", "abandoned"))
-    times = draw.span()
+def experiment(rng: RandomValues, number: int, users: Rows, metrics: Rows, layers: Rows) -> Row:
+    """An experiment of two groups."""
+    status = rng.choice(("setup", "active", "active", "decision_made", "abandoned"))
+    times = rng.span()
     return {
-        "id": f"{draw.pick(AREAS)}_{draw.pick(THEMES)}_test_{number}",
-        "name": f"{draw.pick(AREAS)} {draw.pick(THEMES)} test {number}",
-        "hypothesis": f"{draw.title()} raises conversion",
+        "id": f"{rng.choice(AREAS)}_{rng.choice(THEMES)}_test_{number}",
+        "name": f"{rng.choice(AREAS)} {rng.choice(THEMES)} test {number}",
+        "hypothesis": f"{rng.title()} raises conversion",
         "status": status,
-        "allocation": draw.pick((5, 10, 50, 100)),
-        "layerID": draw.maybe(draw.pick(layers)["id"], 0.3),
-        "idType": draw.pick(_UNITS),
+        "allocation": rng.choice((5, 10, 50, 100)),
+        "layerID": rng.maybe(rng.choice(layers)["id"], 0.3),
+        "idType": rng.choice(UNITS),
         "groups": [
-            {"id": draw.code(8), "name": name, "size": 50, "parameterValues": {"new_layout": name == "Test"}}
+            {"id": rng.code(8), "name": name, "size": 50, "parameterValues": {"new_layout": name == "Test"}}
             for name in ("Control", "Test")
         ],
-        "primaryMetrics": [{"name": each["name"], "type": each["type"]} for each in draw.some(metrics, 1, 2)],
+        "primaryMetrics": [{"name": each["name"], "type": each["type"]} for each in rng.sample(metrics, 1, 2)],
         "secondaryMetrics": [],
-        "targetExposures": draw.maybe(draw.whole(1_000, 90_000), 0.5),
+        "targetExposures": rng.maybe(rng.integer(1_000, 90_000), 0.5),
         "startTime": None if status == "setup" else times["created_at"],
         "endTime": times["updated_at"] if status in {"decision_made", "abandoned"} else None,
-        "owner": owner(users, draw),
-        "tags": draw.some(THEMES, 0, 2),
+        "owner": owner(users, rng),
+        "tags": rng.sample(THEMES, 0, 2),
         **times,
     }
 
 
-def audit_log(draw: Draw, users: Rows, times: Row) -> Row:
-    """Give an entry of the audit log, which never changes."""
-    user = draw.pick(users)
+def audit_log(rng: RandomValues, users: Rows, times: Row) -> Row:
+    """An entry of the audit log, which never changes."""
+    user = rng.choice(users)
     return {
-        "id": draw.code(),
-        "name": draw.pick(
+        "id": rng.code(),
+        "name": rng.choice(
             ("Gate updated", "Experiment started", "Config created", "Segment edited", "Metric archived")
         ),
-        "changeLog": draw.title(),
-        "actionType": draw.pick(("gate_update", "experiment_start", "dynamic_config_create", "segment_update")),
+        "changeLog": rng.title(),
+        "actionType": rng.choice(("gate_update", "experiment_start", "dynamic_config_create", "segment_update")),
         "updatedBy": user["name"],
         "updatedByUserID": user["id"],
-        "modifierEmail": draw.maybe(user["email"], 0.9),
-        "changes": [{"field": "passPercentage", "from": draw.whole(0, 50), "to": draw.whole(51, 100)}],
+        "modifierEmail": rng.maybe(user["email"], 0.9),
+        "changes": [{"field": "passPercentage", "from": rng.integer(0, 50), "to": rng.integer(51, 100)}],
         "targetAppIDs": [],
         "created_at": times["created_at"],
         "updated_at": times["created_at"],
     }
 
 
-def run(draw: Draw, times: Row) -> Row:
-    """Give a run of an ingestion."""
+def run(rng: RandomValues, times: Row) -> Row:
+    """A run of an ingestion."""
     return {
-        "id": draw.uuid(),
-        "datasetName": draw.pick(("orders", "sessions", "refunds", "products")),
-        "status": draw.pick(("success", "success", "success", "failed", "running")),
-        "rowCount": draw.maybe(draw.whole(0, 4_000_000), 0.9),
-        "error": draw.maybe("source table not found", 0.05),
+        "id": rng.uuid(),
+        "datasetName": rng.choice(("orders", "sessions", "refunds", "products")),
+        "status": rng.choice(("success", "success", "success", "failed", "running")),
+        "rowCount": rng.maybe(rng.integer(0, 4_000_000), 0.9),
+        "error": rng.maybe("source table not found", 0.05),
         **times,
     }
 
 
-def status(draw: Draw, number: int) -> Rows:
-    """Give the state of the last so many days; the current day is pending."""
+def status(rng: RandomValues, number: int) -> Rows:
+    """The state of the last so many days; the current day is pending."""
     return [
         {
-            "ds": (draw.now - timedelta(days=day)).date().isoformat(),
-            "ingestionSource": draw.pick(("bigquery", "snowflake")),
+            "ds": (rng.now - timedelta(days=day)).date().isoformat(),
+            "ingestionSource": rng.choice(("bigquery", "snowflake")),
             "status": "loaded" if day else "pending",
-            "rows": draw.whole(100_000, 900_000),
-            "timestamp": iso(draw.now - timedelta(days=day, hours=2)),
+            "rows": rng.integer(100_000, 900_000),
+            "timestamp": iso(rng.now - timedelta(days=day, hours=2)),
         }
         for day in range(number)
     ]
 
 
-def segment(draw: Draw, number: int, users: Rows, times: Row) -> Row:
-    """Give a segment that is a list of ids."""
+def segment(rng: RandomValues, number: int, users: Rows, times: Row) -> Row:
+    """A segment that is a list of ids."""
     return {
-        "id": f"segment_{draw.pick(THEMES)}_{number}",
-        "name": f"{draw.pick(AREAS)} {draw.pick(THEMES)} shoppers",
-        "description": draw.maybe(draw.title(), 0.5),
+        "id": f"segment_{rng.choice(THEMES)}_{number}",
+        "name": f"{rng.choice(AREAS)} {rng.choice(THEMES)} shoppers",
+        "description": rng.maybe(rng.title(), 0.5),
         "type": "id_list",
-        "isEnabled": draw.chance(0.9),
-        "count": draw.whole(0, 200),
-        "creatorID": draw.pick(users)["id"],
-        "tags": draw.some(THEMES, 0, 2),
+        "isEnabled": rng.chance(0.9),
+        "count": rng.integer(0, 200),
+        "creatorID": rng.choice(users)["id"],
+        "tags": rng.sample(THEMES, 0, 2),
         **times,
     }
 
 
-def shoppers(draw: Draw, number: int) -> Rows:
-    """Give new members of a segment."""
-    return [{"id": f"user-{draw.code(10)}"} for _ in range(number)]
+def shoppers(rng: RandomValues, number: int) -> Rows:
+    """So many new members of a segment."""
+    return [{"id": f"user-{rng.code(10)}"} for _ in range(number)]

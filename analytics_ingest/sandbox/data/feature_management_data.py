@@ -1,14 +1,14 @@
-"""Workspaces of a web shop's teams with environments, segments and feature flags."""
+"""Generates the rows of feature_management: workspaces with environments, segments and feature flags."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from analytics_ingest.sandbox.draw import AREAS, THEMES, Draw, Row, Rows, scaled
+from analytics_ingest.sandbox.random_values import AREAS, THEMES, RandomValues, Row, Rows, scaled
 
-_WORKSPACES = ("Storefront", "Back office", "Mobile", "Payments", "Logistics", "Marketing", "Data", "Support")
-_ENVIRONMENTS = ("Production", "Staging", "Development", "Load test")
-_SEGMENTS = (
+WORKSPACES = ("Storefront", "Back office", "Mobile", "Payments", "Logistics", "Marketing", "Data", "Support")
+ENVIRONMENTS = ("Production", "Staging", "Development", "Load test")
+SEGMENTS = (
     "beta-testers",
     "VIP Kunden/EU",
     "employees",
@@ -18,8 +18,8 @@ _SEGMENTS = (
     "newsletter",
     "black_friday",
 )
-_KINDS = ("user", "account", "anonymous")
-_STATUSES = (
+KINDS = ("user", "account", "anonymous")
+STATUSES = (
     "Pre-production",
     "Internal testing",
     "External beta",
@@ -29,32 +29,35 @@ _STATUSES = (
     "Killed",
     "Removed from code",
 )
-_FLAGS_OF_THE_LARGEST = 120
-_GROUPS = 50
-_LONG_KEY_LIST = 130
+MANY_FLAGS = 120
+"""Flags of the first workspace: more than a page holds."""
+GROUPS = 50
+"""Exactly a page."""
+LONG_KEY_LIST = 130
+"""Keys of one segment: more than a page holds."""
 
 
-def _workspace(draw: Draw, name: str) -> Row:
+def _workspace(rng: RandomValues, name: str) -> Row:
     return {
-        "id": draw.uuid(),
+        "id": rng.uuid(),
         "type": "workspace",
         "name": name,
-        "requiresTitleAndComments": draw.chance(0.3),
-        **draw.span(),
+        "requiresTitleAndComments": rng.chance(0.3),
+        **rng.span(),
     }
 
 
-def _traffic_types(draw: Draw) -> Rows:
-    return [{"id": draw.uuid(), "name": kind, "displayAttributeId": "name", **draw.span()} for kind in _KINDS]
+def _traffic_types(rng: RandomValues) -> Rows:
+    return [{"id": rng.uuid(), "name": kind, "displayAttributeId": "name", **rng.span()} for kind in KINDS]
 
 
-def _environment(draw: Draw, name: str) -> Row:
+def _environment(rng: RandomValues, name: str) -> Row:
     return {
-        "id": draw.uuid(),
+        "id": rng.uuid(),
         "name": name,
         "type": "environment",
         "production": name == "Production",
-        "creationTime": draw.span()["created_at"],
+        "creationTime": rng.span()["created_at"],
         "orgId": None,
         "changePermissions": {
             "allowKills": True,
@@ -64,110 +67,110 @@ def _environment(draw: Draw, name: str) -> Row:
     }
 
 
-def _segment(draw: Draw, name: str, kind: Row) -> Row:
+def _segment(rng: RandomValues, name: str, kind: Row) -> Row:
     return {
         "name": name,
-        "description": draw.maybe(f"Shoppers of the list {name}", 0.6),
+        "description": rng.maybe(f"Shoppers of the list {name}", 0.6),
         "trafficType": {"id": kind["id"], "name": kind["name"]},
-        "creationTime": draw.span()["created_at"],
-        "tags": [{"name": tag} for tag in draw.some(THEMES, 0, 2)],
-        "status": draw.pick(("active", "archived")),
+        "creationTime": rng.span()["created_at"],
+        "tags": [{"name": tag} for tag in rng.sample(THEMES, 0, 2)],
+        "status": rng.choice(("active", "archived")),
     }
 
 
-def _flag(draw: Draw, number: int, kind: Row, statuses: Rows, times: Row) -> Row:
-    status = draw.pick(statuses)
+def _flag(rng: RandomValues, number: int, kind: Row, statuses: Rows, times: Row) -> Row:
+    status = rng.choice(statuses)
     return {
-        "id": draw.uuid(),
+        "id": rng.uuid(),
         "name": f"{AREAS[number % 10]}_{THEMES[number // 10 % 10]}_{number}",
-        "description": draw.maybe(draw.title(), 0.6),
+        "description": rng.maybe(rng.title(), 0.6),
         "trafficType": {"id": kind["id"], "name": kind["name"]},
         "rolloutStatus": {"id": status["id"], "name": status["name"]},
-        "rolloutStatusTimestamp": draw.maybe(times["updated_at"], 0.8),
-        "tags": [{"name": tag} for tag in draw.some(THEMES, 0, 3)],
-        "owners": [{"type": "user", "id": draw.code(12)}],
+        "rolloutStatusTimestamp": rng.maybe(times["updated_at"], 0.8),
+        "tags": [{"name": tag} for tag in rng.sample(THEMES, 0, 3)],
+        "owners": [{"type": "user", "id": rng.code(12)}],
         **times,
     }
 
 
-def _keys(draw: Draw, number: int) -> Rows:
-    return [{"key": f"customer-{draw.code(10)}"} for _ in range(number)]
+def _keys(rng: RandomValues, number: int) -> Rows:
+    return [{"key": f"customer-{rng.code(10)}"} for _ in range(number)]
 
 
-def _change_request(draw: Draw, users: Rows, times: Row) -> Row:
+def _change_request(rng: RandomValues, users: Rows, times: Row) -> Row:
     return {
-        "id": draw.uuid(),
-        "title": draw.title(),
-        "comment": draw.maybe(draw.remark()),
-        "status": draw.pick(("REQUESTED", "APPROVED", "PUBLISHED", "REJECTED", "WITHDRAWN")),
-        "operationType": draw.pick(("CREATE", "UPDATE", "KILL", "ARCHIVE")),
-        "approvers": [user["email"] for user in draw.some(users, 0, 2)],
-        "split": {"name": f"{draw.pick(AREAS)}_{draw.pick(THEMES)}"},
+        "id": rng.uuid(),
+        "title": rng.title(),
+        "comment": rng.maybe(rng.remark()),
+        "status": rng.choice(("REQUESTED", "APPROVED", "PUBLISHED", "REJECTED", "WITHDRAWN")),
+        "operationType": rng.choice(("CREATE", "UPDATE", "KILL", "ARCHIVE")),
+        "approvers": [user["email"] for user in rng.sample(users, 0, 2)],
+        "split": {"name": f"{rng.choice(AREAS)}_{rng.choice(THEMES)}"},
         "organizationId": None,
         **times,
     }
 
 
-def _user(draw: Draw, number: int, groups: Rows, times: Row) -> Row:
+def _user(rng: RandomValues, number: int, groups: Rows, times: Row) -> Row:
     return {
-        "id": draw.uuid(),
+        "id": rng.uuid(),
         "type": "user",
-        **draw.person(number),
-        "status": draw.pick(("ACTIVE", "ACTIVE", "PENDING", "DEACTIVATED")),
-        "2fa": draw.chance(0.6),
-        "groups": [{"type": "group", "id": group["id"]} for group in draw.some(groups, 0, 2)],
+        **rng.person(number),
+        "status": rng.choice(("ACTIVE", "ACTIVE", "PENDING", "DEACTIVATED")),
+        "2fa": rng.chance(0.6),
+        "groups": [{"type": "group", "id": group["id"]} for group in rng.sample(groups, 0, 2)],
         **times,
     }
 
 
-def build(draw: Draw, scale: float) -> dict[str, Any]:
-    """Make the rows of all feature_management endpoints; the first workspace has the most flags."""
-    workspaces = [_workspace(draw, name) for name in _WORKSPACES[: min(8, scaled(5, scale, 2))]]
+def build(rng: RandomValues, scale: float) -> dict[str, Any]:
+    """The rows of all endpoints; the first workspace has the most flags."""
+    workspaces = [_workspace(rng, name) for name in WORKSPACES[: min(8, scaled(5, scale, 2))]]
     groups = [
         {
-            "id": draw.uuid(),
+            "id": rng.uuid(),
             "name": f"{AREAS[n % 10]} team {n // 10}",
             "description": "",
             "type": "group",
-            **draw.span(),
+            **rng.span(),
         }
-        for n in range(_GROUPS)
+        for n in range(GROUPS)
     ]
-    users = [_user(draw, number, groups, draw.span()) for number in range(scaled(240, scale, 6))]
-    statuses = [{"id": draw.uuid(), "name": name, "description": name, **draw.span()} for name in _STATUSES]
+    users = [_user(rng, number, groups, rng.span()) for number in range(scaled(240, scale, 6))]
+    statuses = [{"id": rng.uuid(), "name": name, "description": name, **rng.span()} for name in STATUSES]
     kinds: dict[tuple[str, ...], Rows] = {}
     environments: dict[tuple[str, ...], Rows] = {}
     segments: dict[tuple[str, ...], Rows] = {}
     flags: dict[tuple[str, ...], Rows] = {}
     keys: dict[tuple[str, ...], Rows] = {}
-    for place, workspace in enumerate(workspaces):
+    for index, workspace in enumerate(workspaces):
         key = (workspace["id"],)
-        kinds[key] = _traffic_types(draw)
+        kinds[key] = _traffic_types(rng)
         environments[key] = [
-            _environment(draw, name) for name in _ENVIRONMENTS[: min(4, scaled(3, scale, 2 if place == 0 else 1))]
+            _environment(rng, name) for name in ENVIRONMENTS[: min(4, scaled(3, scale, 2 if index == 0 else 1))]
         ]
-        names = _SEGMENTS[: min(8, scaled(7, scale, 3 if place == 0 else 2))]
-        segments[key] = [_segment(draw, name, draw.pick(kinds[key])) for name in names]
-        number = _FLAGS_OF_THE_LARGEST if place == 0 else scaled(70, scale, 4)
-        flags[key] = [_flag(draw, n, draw.pick(kinds[key]), statuses, draw.span()) for n in range(number)]
+        names = SEGMENTS[: min(8, scaled(7, scale, 3 if index == 0 else 2))]
+        segments[key] = [_segment(rng, name, rng.choice(kinds[key])) for name in names]
+        number = MANY_FLAGS if index == 0 else scaled(70, scale, 4)
+        flags[key] = [_flag(rng, n, rng.choice(kinds[key]), statuses, rng.span()) for n in range(number)]
         for environment in environments[key]:
             for name in names:
-                keys[environment["id"], name] = _keys(draw, draw.whole(0, 30))
+                keys[environment["id"], name] = _keys(rng, rng.integer(0, 30))
     first = workspaces[0]["id"]
-    keys[environments[first,][0]["id"], _SEGMENTS[0]] = _keys(draw, _LONG_KEY_LIST)
+    keys[environments[first,][0]["id"], SEGMENTS[0]] = _keys(rng, LONG_KEY_LIST)
     undefined = environments[first,][-1]["id"]
     for name in (segment["name"] for segment in segments[first,][2 : 2 + scaled(3, scale)]):
         del keys[undefined, name]
     return {
-        "change_requests": [_change_request(draw, users, draw.span()) for _ in range(scaled(450, scale, 6))],
+        "change_requests": [_change_request(rng, users, rng.span()) for _ in range(scaled(450, scale, 6))],
         "workspaces": workspaces,
         "flag_sets": [
             {
-                "id": draw.uuid(),
+                "id": rng.uuid(),
                 "name": f"{AREAS[n % 10]}_{THEMES[n // 10 % 10]}",
-                "description": draw.maybe(draw.title(), 0.4),
-                "workspace": {"type": "workspace", "id": draw.pick(workspaces)["id"]},
-                **draw.span(),
+                "description": rng.maybe(rng.title(), 0.4),
+                "workspace": {"type": "workspace", "id": rng.choice(workspaces)["id"]},
+                **rng.span(),
             }
             for n in range(scaled(60, scale, 3))
         ],
@@ -182,29 +185,29 @@ def build(draw: Draw, scale: float) -> dict[str, Any]:
     }
 
 
-def advance(store: dict[str, Any], draw: Draw, scale: float) -> None:
-    """Decide requests, invite users, add and drop flags, move keys in and out of segments, add a segment."""
+def advance(store: dict[str, Any], rng: RandomValues, scale: float) -> None:
+    """Adds and changes requests and users, adds and removes flags and keys, and adds a segment."""
     requests, users = store["change_requests"], store["users"]
-    requests += [_change_request(draw, users, draw.fresh()) for _ in range(scaled(5, scale))]
-    for row in draw.some(requests[:-1], 1, scaled(6, scale)):
-        draw.touch(row, status="WITHDRAWN" if row["status"] == "PUBLISHED" else "PUBLISHED")
-    users.append(_user(draw, draw.serial(), store["groups"], draw.fresh()))
-    for row in draw.some(users[:-1], 1, scaled(3, scale)):
-        draw.touch(row, status="DEACTIVATED" if row["status"] == "ACTIVE" else "ACTIVE")
-    for place, (key, flags) in enumerate(store["feature_flags"].items()):
+    requests += [_change_request(rng, users, rng.fresh()) for _ in range(scaled(5, scale))]
+    for row in rng.sample(requests[:-1], 1, scaled(6, scale)):
+        rng.touch(row, status="WITHDRAWN" if row["status"] == "PUBLISHED" else "PUBLISHED")
+    users.append(_user(rng, rng.serial(), store["groups"], rng.fresh()))
+    for row in rng.sample(users[:-1], 1, scaled(3, scale)):
+        rng.touch(row, status="DEACTIVATED" if row["status"] == "ACTIVE" else "ACTIVE")
+    for index, (key, flags) in enumerate(store["feature_flags"].items()):
         kind = store["traffic_types"][key][0]
-        if place == 0:
-            flags.pop(draw.whole(0, len(flags) - 1))
-        flags.append(_flag(draw, draw.serial(), kind, store["rollout_statuses"], draw.fresh()))
-        status = draw.pick(store["rollout_statuses"])
-        draw.touch(draw.pick(flags[:-1]), rolloutStatus={"id": status["id"], "name": status["name"]})
+        if index == 0:
+            flags.pop(rng.integer(0, len(flags) - 1))
+        flags.append(_flag(rng, rng.serial(), kind, store["rollout_statuses"], rng.fresh()))
+        status = rng.choice(store["rollout_statuses"])
+        rng.touch(rng.choice(flags[:-1]), rolloutStatus={"id": status["id"], "name": status["name"]})
     lists = [keys for keys in store["segments_keys"].values() if keys]
-    chosen = draw.some(lists, 2, scaled(6, scale, 2))
+    chosen = rng.sample(lists, 2, scaled(6, scale, 2))
     for keys in chosen[1:]:
-        keys.extend(_keys(draw, draw.whole(1, 3)))
-    chosen[0].pop(draw.whole(0, len(chosen[0]) - 1))
-    workspace = draw.pick(list(store["segments"]))
-    segment = _segment(draw, f"segment_{draw.serial()}", store["traffic_types"][workspace][0])
+        keys.extend(_keys(rng, rng.integer(1, 3)))
+    chosen[0].pop(rng.integer(0, len(chosen[0]) - 1))
+    workspace = rng.choice(list(store["segments"]))
+    segment = _segment(rng, f"segment_{rng.serial()}", store["traffic_types"][workspace][0])
     store["segments"][workspace].append(segment)
     for environment in store["environments"][workspace]:
-        store["segments_keys"][environment["id"], segment["name"]] = _keys(draw, 3)
+        store["segments_keys"][environment["id"], segment["name"]] = _keys(rng, 3)

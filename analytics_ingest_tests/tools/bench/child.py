@@ -48,7 +48,7 @@ def sync(api: str, endpoints: list[str], *, full_refresh: bool = False) -> dict[
     from analytics_ingest.sync.api_sync import ApiSync
 
     run = ApiSync(
-        APIS[api], selected=set(endpoints) or None, mode=SyncOptions(full_refresh=full_refresh), log=QUIET
+        APIS[api], selected=set(endpoints) or None, options=SyncOptions(full_refresh=full_refresh), log=QUIET
     ).run()
     results = list(run)
     if failed := [f"{result.endpoint.name}: {result.reason}" for result in results if result.status == "failed"]:

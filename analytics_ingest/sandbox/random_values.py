@@ -1,4 +1,4 @@
-"""Seeded random values for rows: identifiers, moments, names, texts."""
+"""Seeded random values for rows: identifiers, times, names, texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Rows = list[Row]
 
 T = TypeVar("T")
 
-_LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 # fmt: off
 FIRST_NAMES = (
@@ -79,117 +79,114 @@ REMARKS = (
 )
 
 
-class Draw:
-    """A source of values for one API, at a moment `now`.
+class RandomValues:
+    """A generator of values for one API, which depend on its seed and on the calls so far.
 
-    All it gives depends on its seed and the calls so far. `since` is the moment before the last change of
-    `now`: what changes then gets a time in between.
+    Attributes:
+        now: The current time in the data.
+        since: The time before the last advance: rows that are added or changed get a time between both.
     """
 
     def __init__(self, seed: str, *, now: datetime) -> None:
-        self.rng = random.Random(seed)
+        self._random = random.Random(seed)
         self.now = now
         self.since = now - timedelta(days=1)
         self._serial = 1000
 
-    def turn(self, now: datetime, *, seed: str) -> None:
-        """Go on to a later moment with a new seed; serial numbers go on."""
+    def advance(self, now: datetime, *, seed: str) -> None:
+        """Advances the time, with a new seed; serial numbers continue."""
         self.since, self.now = self.now, now
-        self.rng.seed(seed)
+        self._random.seed(seed)
 
     def serial(self) -> int:
-        """Give the next whole number, never the same one twice."""
-        self._serial += self.rng.randint(1, 9)
+        """The next serial number: a whole number that was not given before."""
+        self._serial += self._random.randint(1, 9)
         return self._serial
 
     def uuid(self) -> str:
-        """Give a random UUID of version 4."""
-        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+        """A random UUID of version 4."""
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def code(self, length: int = 22) -> str:
-        """Give a random identifier of letters and digits."""
-        return "".join(self.rng.choices(_LETTERS, k=length))
+        """A random identifier of letters and digits."""
+        return "".join(self._random.choices(LETTERS, k=length))
 
     def chance(self, share: float) -> bool:
-        """Give `True` for this share of the calls."""
-        return self.rng.random() < share
+        """``True`` for this share of the calls."""
+        return self._random.random() < share
 
     def maybe(self, value: T, share: float = 0.7) -> T | None:
-        """Give the value for this share of the calls, else `None`."""
+        """The value for this share of the calls, else ``None``."""
         return value if self.chance(share) else None
 
-    def pick(self, values: Sequence[T]) -> T:
-        """Give one of the values."""
-        return self.rng.choice(values)
+    def choice(self, values: Sequence[T]) -> T:
+        """One of the values."""
+        return self._random.choice(values)
 
-    def some(self, values: Sequence[T], least: int, most: int) -> list[T]:
-        """Give between `least` and `most` different ones of the values, in their order."""
-        number = min(len(values), self.rng.randint(least, most))
-        return [values[place] for place in sorted(self.rng.sample(range(len(values)), number))]
+    def sample(self, values: Sequence[T], least: int, most: int) -> list[T]:
+        """Between ``least`` and ``most`` different ones of the values, in their order."""
+        number = min(len(values), self._random.randint(least, most))
+        return [values[index] for index in sorted(self._random.sample(range(len(values)), number))]
 
-    def whole(self, least: int, most: int) -> int:
-        """Give a whole number between both, inclusive."""
-        return self.rng.randint(least, most)
+    def integer(self, least: int, most: int) -> int:
+        """A whole number between both, inclusive."""
+        return self._random.randint(least, most)
 
-    def number(self, least: float, most: float, digits: int = 2) -> float:
-        """Give a rounded number between both."""
-        return round(self.rng.uniform(least, most), digits)
+    def decimal(self, least: float, most: float, digits: int = 2) -> float:
+        """A number between both, rounded to so many digits."""
+        return round(self._random.uniform(least, most), digits)
 
     def between(self, first: datetime, last: datetime) -> datetime:
-        """Give a moment between both, of whole seconds or of milliseconds."""
-        moment = first + (last - first) * self.rng.random()
+        """A time between both, in whole seconds or in milliseconds."""
+        moment = first + (last - first) * self._random.random()
         cut = 0 if self.chance(0.5) else moment.microsecond // 1000 * 1000
         return max(first, moment.replace(microsecond=cut))
 
     def past(self, days: float = 400) -> datetime:
-        """Give a moment in the last so many days."""
+        """A time in the last so many days."""
         return self.between(self.now - timedelta(days=days), self.now)
 
     def span(self, days: float = 400) -> Row:
-        """Give `created_at` and a later `updated_at`, both in the last so many days."""
+        """``created_at`` and a later ``updated_at``, both in the last so many days."""
         created = self.past(days)
         return {"created_at": iso(created), "updated_at": iso(self.between(created, self.now))}
 
     def fresh(self) -> Row:
-        """Give `created_at` and `updated_at` of a row that came since the last moment."""
+        """``created_at`` and ``updated_at`` of a row that was added by the last advance."""
         created = self.between(self.since, self.now)
         return {"created_at": iso(created), "updated_at": iso(self.between(created, self.now))}
 
     def touch(self, row: Row, **changes: Any) -> None:
-        """Set fields of a row and a new `updated_at` since the last moment."""
+        """Sets fields of a row, and an ``updated_at`` within the last advance."""
         row.update(changes)
         row["updated_at"] = iso(self.between(self.since, self.now))
 
-    def name(self) -> str:
-        """Give a person's name."""
-        return f"{self.pick(FIRST_NAMES)} {self.pick(LAST_NAMES)}"
-
     def person(self, number: int) -> Row:
-        """Give `name` and `email` of a person; each number has an address of its own."""
+        """``name`` and ``email`` of a person; each number has an address of its own."""
         first = FIRST_NAMES[number % len(FIRST_NAMES)]
         last = LAST_NAMES[(number // len(FIRST_NAMES) + number * 7) % len(LAST_NAMES)]
         return {"name": f"{first} {last}", "email": f"person{number}@shop.example"}
 
     def title(self) -> str:
-        """Give the title of a piece of work."""
-        return f"{self.pick(OPENINGS)} {self.pick(AREAS)} ({self.pick(THEMES)})"
+        """The title of a piece of work."""
+        return f"{self.choice(OPENINGS)} {self.choice(AREAS)} ({self.choice(THEMES)})"
 
     def remark(self) -> str:
-        """Give a sentence or two that a colleague might write."""
-        return " ".join(self.some(REMARKS, 1, 2))
+        """A comment of a sentence or two."""
+        return " ".join(self.sample(REMARKS, 1, 2))
 
 
 def iso(moment: datetime) -> str:
-    """Give a moment as ISO-8601 in UTC with `Z`, with milliseconds only if it has any."""
+    """A time as ISO-8601 in UTC with ``Z``, with milliseconds only if it has any."""
     text = moment.astimezone(UTC).replace(tzinfo=None)
     return text.isoformat(timespec="milliseconds" if text.microsecond else "seconds") + "Z"
 
 
 def scaled(number: float, scale: float, least: int = 1) -> int:
-    """Give a number of rows at a scale, at least `least`."""
+    """The number of rows at a scale, at least ``least``."""
     return max(least, round(number * scale))
 
 
 def ids(rows: Iterable[Row]) -> list[Any]:
-    """Give the rows' ids."""
+    """The rows' ids."""
     return [row["id"] for row in rows]

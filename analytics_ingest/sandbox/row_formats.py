@@ -1,4 +1,4 @@
-"""The forms in which the same rows may be served: timestamps, project slugs, bare values."""
+"""The formats in which the same rows can be served: timestamps, project slugs, bare values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.options import Options, Timestamps
 
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-_WEST = timezone(timedelta(hours=-7))
-_BARE = {"segments_ids": "id", "segments_keys": "key"}
-_PREFIX = "gh/"
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+OFFSET = timezone(timedelta(hours=-7))
+"""The time zone of timestamps in the format ``offset``."""
+BARE_FIELDS = {"segments_ids": "id", "segments_keys": "key"}
+"""By endpoint the field that stands for the whole row with the option ``bare_values``."""
+SLUG_PREFIX = "gh/"
 
 Convert = Callable[[Any], Any]
 
 
-def _offset(text: str) -> str:
-    moment = datetime.fromisoformat(text).astimezone(_WEST)
+def _with_offset(text: str) -> str:
+    moment = datetime.fromisoformat(text).astimezone(OFFSET)
     return moment.isoformat(timespec="milliseconds" if "." in text else "seconds")
 
 
@@ -32,15 +34,15 @@ def _epoch_s(text: str) -> float | int:
     return milliseconds / 1000 if milliseconds % 1000 else milliseconds // 1000
 
 
-_FORMS: dict[Timestamps, Callable[[str], str | float]] = {
-    "offset": _offset,
+TIMESTAMP_FORMATS: dict[Timestamps, Callable[[str], str | float]] = {
+    "offset": _with_offset,
     "epoch_ms": _epoch_ms,
     "epoch_s": _epoch_s,
 }
 
 
-def _everywhere(convert: Callable[[str], Any]) -> Convert:
-    """Apply a conversion of texts to every value in nested objects and lists."""
+def _for_all_texts(convert: Callable[[str], Any]) -> Convert:
+    """A function that converts every text in nested objects and lists."""
 
     def walk(value: Any) -> Any:
         if isinstance(value, str):
@@ -55,21 +57,21 @@ def _everywhere(convert: Callable[[str], Any]) -> Convert:
 
 
 def without_prefix(row: Any) -> Any:
-    """Give a copy of a row whose project slugs, at any depth, lack the leading `gh/`."""
-    return _everywhere(lambda text: text.removeprefix(_PREFIX))(row)
+    """A copy of a row whose project slugs, at any depth, lack the leading ``gh/``."""
+    return _for_all_texts(lambda text: text.removeprefix(SLUG_PREFIX))(row)
 
 
 def conversion(endpoint: str, options: Options) -> Convert | None:
-    """Give the function that brings a row into the options' form, `None` if it is served as it is stored."""
-    if options.bare_values and endpoint in _BARE:
-        field = _BARE[endpoint]
+    """The function that converts a row into the format of the options; ``None`` if it is served as stored."""
+    if options.bare_values and endpoint in BARE_FIELDS:
+        field = BARE_FIELDS[endpoint]
         return lambda row: row[field]
     steps: list[Convert] = []
     if not options.slug_prefix:
         steps.append(without_prefix)
-    form = _FORMS.get(options.timestamps)
-    if form is not None:
-        steps.append(_everywhere(lambda text: form(text) if _TIMESTAMP.fullmatch(text) else text))
+    to_format = TIMESTAMP_FORMATS.get(options.timestamps)
+    if to_format is not None:
+        steps.append(_for_all_texts(lambda text: to_format(text) if TIMESTAMP.fullmatch(text) else text))
     if not steps:
         return None
 

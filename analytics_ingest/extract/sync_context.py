@@ -1,0 +1,42 @@
+"""What all endpoints of one sync have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
+    from datetime import datetime
+
+    from analytics_ingest.apis.model import Api
+    from analytics_ingest.config.api import Settings
+    from analytics_ingest.extract.sync_options import SyncOptions
+    from analytics_ingest.http.session import ApiSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncContext:
+    """What all endpoints of one sync have in common.
+
+    Attributes:
+        session: Sends the API's requests.
+        options: What the sync does beyond reading what changed.
+        started: When it started, UTC.
+        log: Gets progress, waits and warnings.
+    """
+
+    session: ApiSession
+    options: SyncOptions
+    started: datetime
+    log: logging.Logger
+
+    @property
+    def api(self) -> Api:
+        """The API."""
+        return self.session.api
+
+    @property
+    def settings(self) -> Settings:
+        """The API's settings."""
+        return self.session.settings

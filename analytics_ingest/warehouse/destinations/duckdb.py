@@ -1,0 +1,219 @@
+"""DuckDB: one file, to which one process at a time writes, and whose engine runs in this process."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import dlt
+from dlt.common.destination.exceptions import DestinationTerminalException
+from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
+
+from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
+from analytics_ingest.warehouse.database_file import DatabaseFile
+from analytics_ingest.warehouse.destinations.base import Destination, configuration_of
+from analytics_ingest.warehouse.exceptions import WarehouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dlt.common.destination import AnyDestination
+    from dlt.destinations.job_client_impl import SqlJobClientBase
+
+DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
+"""The file unless a setting names another, relative to the folder that Dagster is started in."""
+LIMITS = {"memory_limit": "256MB", "threads": 1}
+"""What DuckDB may use unless its own settings say otherwise. Its default is most of the machine's memory, and it takes
+more with each thread. Beyond the limit it writes temporary files beside the database."""
+LARGE_LOG = 1 << 20
+"""Bytes of the write-ahead log above which memory is freed before DuckDB moves them to the file."""
+LOCKED = "Could not set lock on file"
+"""Part of DuckDB's error for a file that another process has open."""
+MAGIC = slice(8, 12)
+"""Where a DuckDB file has the letters ``DUCK`` (DuckDB's documentation of its storage format)."""
+OTHER_FORMATS = {b"SQLite format 3\0": "an SQLite database", b"PAR1": "a Parquet file"}
+"""First bytes of files that are easily taken for a DuckDB file."""
+
+
+class DuckDBColumns(ColumnChanger):
+    """Changes columns in place; a table with a key, a constraint, an index or variants of a column is copied."""
+
+    time_text = "strftime(make_timestamp(epoch_us({0})), '%Y-%m-%dT%H:%M:%S.%f+00:00')"
+    number_text = "CAST({0} AS VARCHAR)"
+    parsed = "CAST({0} AS JSON)"
+    quoted = "to_json({0})"
+
+    def apply(self, changes: ColumnChanges) -> None:
+        """See ``ColumnChanger.apply``."""
+        kinds = "constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'CHECK')"
+        found = self._described("constraint_text", "duckdb_constraints()", changes.table, f"AND {kinds}")
+        constraints = [str(row[0]) for row in found]
+        found = self._described("sql", "duckdb_indexes()", changes.table, "AND sql IS NOT NULL")
+        indexes = [str(row[0]) for row in found]
+        # DuckDB refuses to commit a transaction that alters a table, updates it and alters it again
+        if not constraints and not indexes and not changes.folded:
+            super().apply(changes)
+            return
+        with self._sql.begin_transaction():
+            self._copy(changes, constraints, indexes)
+
+    def _described(self, names: str, catalog: str, table: str, rest: str) -> Sequence[Sequence[Any]]:
+        """The rows about a table in one of DuckDB's catalogs."""
+        return self._rows(
+            f"SELECT {names} FROM {catalog} "  # noqa: S608
+            f"WHERE schema_name = %s AND table_name = %s AND database_name = current_database() {rest}",
+            self._sql.dataset_name,
+            table,
+        )
+
+    def _copy(self, changes: ColumnChanges, constraints: Sequence[str], indexes: Sequence[str]) -> None:
+        names = "column_name, data_type, is_nullable"
+        columns = self._described(names, "duckdb_columns()", changes.table, "ORDER BY column_index")
+        dropped = {name for variants in changes.folded.values() for name in variants}
+        specs, values = [], []
+        for name, kind, nullable in columns:
+            if name in dropped:
+                continue
+            now = changes.renamed.get(name, name)
+            value = self._name(name)
+            if now in changes.types:
+                was, then = changes.types[now]
+                kind = self._type(then)  # noqa: PLW2901 - as the column gets it
+                value = self.converted(value, was, then)
+                for variant, other in changes.folded.get(now, {}).items():
+                    value = f"coalesce({value}, {self.converted(self._name(variant), other, then)})"
+            specs.append(f"{self._name(now)} {kind}{'' if nullable else ' NOT NULL'}")
+            values.append(value)
+        table, copy = self._table(changes.table), self._table(changes.table + NEW)
+        self._sql.execute_sql(f"CREATE TABLE {copy} ({', '.join([*specs, *constraints])})")
+        self._sql.execute_sql(f"INSERT INTO {copy} SELECT {', '.join(values)} FROM {table}")  # noqa: S608
+        self._sql.execute_sql(f"DROP TABLE {table}")
+        self._sql.execute_sql(f"ALTER TABLE {copy} RENAME TO {self._name(changes.table)}")
+        for sql in indexes:
+            self._sql.execute_sql(sql)
+
+
+class DuckDB(Destination):
+    """DuckDB in a file: ``data/analytics_ingest.duckdb``, unless a setting names another."""
+
+    columns: ClassVar[type[ColumnChanger] | None] = DuckDBColumns
+    drivers = frozenset({"duckdb", "_duckdb"})
+    transient_errors = frozenset(
+        {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"}
+    )
+    row_errors = Destination.row_errors | {"InvalidInputException"}
+
+    def build(self) -> AnyDestination:
+        """See ``Destination.build``.
+
+        Raises:
+            WarehouseError: The file's path begins with a home folder that does not exist.
+        """
+        configured: Any = dlt.secrets.get(f"destination.{self.name}.credentials")
+        arguments = {} if configured else {"credentials": str(DEFAULT_FILE.absolute())}
+        destination = self._dlt_destination(**arguments)
+        database: Any = dlt.secrets.get(f"destination.{self.name}.credentials.database")
+        # only then, as dlt takes milliseconds to resolve a configuration
+        return self._expand_home(destination) if "~" in f"{configured} {database}" else destination
+
+    def configuration(self) -> Any:
+        """See ``Destination.configuration``.
+
+        Raises:
+            WarehouseError: The settings name a database in memory.
+        """
+        try:
+            return super().configuration()
+        except InvalidInMemoryDuckdbCredentials:
+            raise WarehouseError(self._no_file(":memory:")) from None
+
+    def database_file(self, configuration: Any, api: str) -> DatabaseFile | None:
+        """See ``Destination.database_file``."""
+        credentials = configuration.credentials
+        given = str(dlt.secrets.get(f"destination.{self.name}.credentials") or "")
+        if "://" in given and not given.startswith("duckdb://"):
+            # dlt ignores the scheme, and would make a file of the URL's last part; the URL may hold a password
+            raise WarehouseError(f"{self.setting} is the URL of something else: it must be a path or duckdb:///path")
+        if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
+            raise WarehouseError(self._no_file(credentials.database))
+        file = Path(credentials.database).absolute()
+        # DuckDB names the catalog after the part before the first dot, and ignores case
+        if file.name.partition(".")[0].lower() == api:
+            raise WarehouseError(
+                f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
+                f"ambiguous to DuckDB: rename the file ({self.setting})"
+            )
+        self._check_format(file)
+        return DatabaseFile(path=file, kind="the DuckDB file")
+
+    def file_holder(self, error: BaseException) -> str | None:
+        """See ``Destination.file_holder``."""
+        if LOCKED not in str(error):
+            return None
+        holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+        return f"process {holder[2]} ({holder[1]})" if holder else "another process"
+
+    def open_read_only(self, client: SqlJobClientBase) -> None:
+        """See ``Destination.open_read_only``."""
+        credentials: Any = client.config.credentials
+        credentials.read_only = True
+
+    def limit(self, client: SqlJobClientBase) -> None:
+        """Limits DuckDB's memory and threads, for every connection to the file in this process."""
+        credentials: Any = client.config.credentials
+        configured = f"{credentials.global_config} {credentials.local_config} {credentials.pragmas}"
+        for name, value in LIMITS.items():
+            if name not in configured:
+                client.sql_client.execute_sql(f"SET {name} = '{value}'")
+
+    def before_close(self, client: SqlJobClientBase, file: Path | None) -> None:
+        """Frees memory by setting the limits again: DuckDB needs it to move a large log to the file as it closes."""
+        if file and log_size(file) > LARGE_LOG:
+            self.limit(client)
+
+    @classmethod
+    def memory_remedy(cls, setting: str) -> str:
+        """See ``Destination.memory_remedy``."""
+        return (
+            f'Raise DuckDB\'s memory_limit, by default 256MB: {setting}__GLOBAL_CONFIG=\'{{"memory_limit": "1GB"}}\'; '
+            "it also needs room for temporary files on the disk."
+        )
+
+    def _no_file(self, given: str) -> str:
+        return f"{self.setting} is {given}: it must be the path of a file"
+
+    def _expand_home(self, destination: AnyDestination) -> AnyDestination:
+        """Expands ``~`` in the file's path, which dlt takes for the name of a folder."""
+        try:
+            credentials = configuration_of(destination).credentials
+        except DestinationTerminalException:
+            # a database in memory: ``database_file`` reports it
+            return destination
+        if credentials is None or not str(credentials.database).startswith("~"):
+            return destination
+        try:
+            credentials.database = str(Path(credentials.database).expanduser())
+        except RuntimeError:
+            raise WarehouseError(
+                f"{self.setting} is {credentials.database}, and there is no such home folder"
+            ) from None
+        return self._dlt_destination(credentials=credentials)
+
+    def _check_format(self, file: Path) -> None:
+        """Refuses a file of another format, for some of which DuckDB would fetch an extension from the internet."""
+        head = b""
+        # what is no file, or cannot be read, is reported when DuckDB opens it
+        if file.is_file():
+            with suppress(OSError), file.open("rb") as opened:
+                head = opened.read(16)
+        if head and head[MAGIC] != b"DUCK":
+            kind = next((kind for start, kind in OTHER_FORMATS.items() if head.startswith(start)), "no DuckDB database")
+            raise WarehouseError(f"{file} is {kind}: {self.setting} must name a DuckDB file, or a new one")
+
+
+def log_size(file: Path) -> int:
+    """Bytes in the write-ahead log of a DuckDB file, which DuckDB moves to the file as it closes it."""
+    log = file.with_name(f"{file.name}.wal")
+    return log.stat().st_size if log.exists() else 0

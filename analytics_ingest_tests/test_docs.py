@@ -1,0 +1,136 @@
+"""The README and the pages in docs/: their links work, and their tables have what the code has."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+import analytics_ingest
+from analytics_ingest.apis.registry import APIS
+from analytics_ingest.extract.stats import ReadStats
+from analytics_ingest.orchestrate.asset_checks import ASSET_CHECKS
+from analytics_ingest.orchestrate.metadata import result_metadata
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest.sync.table_checks import TABLE_CHECKS
+from analytics_ingest_tests.conftest import ROOT
+
+PACKAGE = Path(analytics_ingest.__file__).parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+VENDOR_SECTIONS = ["Key and settings", "What is synced", "Limits and known gaps", "A first query"]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+CODE_BLOCK = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
+MAX_LINE = 140
+"""Characters of a line of prose."""
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return CODE_BLOCK.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    found: Counter[str] = Counter()
+    names = set()
+    for heading in re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        names.add(f"{name}-{found[name]}" if found[name] else name)
+        found[name] += 1
+    return names
+
+
+def literals(folder: Path) -> list[str]:
+    """Every text in the code, those between the values of an f-string each by itself."""
+    return [
+        node.value
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def first_cells(page: Path, heading: str) -> list[str]:
+    """The first cell of each row of the table below a heading."""
+    section = page.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| (.+?) \|", section, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(prose(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = unquote(link).partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_index_links_to_every_page() -> None:
+    index = DOCS / "README.md"
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in LINK.findall(prose(index))}
+
+    assert {page for page in PAGES if page.is_relative_to(DOCS)} - {index} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_prose_are_short_enough_to_read(page: Path) -> None:
+    long = [line for line in prose(page).splitlines() if len(line) > MAX_LINE and not line.startswith("|")]
+
+    assert long == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_that_a_page_names_are_there(page: Path) -> None:
+    packages = "|".join(each.name for each in PACKAGE.iterdir() if each.is_dir())
+    named = re.findall(rf"(?<![\w/])(?:analytics_ingest/)?((?:{packages})/(?:\w+/)*(?:\w+\.py)?)", page.read_text())
+
+    assert [name for name in named if not (PACKAGE / name).exists()] == []
+
+
+def test_pages_of_vendors_have_the_same_sections() -> None:
+    pages = sorted((DOCS / "vendors").glob("*.md"))
+
+    assert len(pages) == len(APIS)
+    for page in pages:
+        assert re.findall(r"^## (.*)$", page.read_text(), flags=re.MULTILINE) == VENDOR_SECTIONS, page.name
+
+
+def test_every_check_is_listed() -> None:
+    names = {*ASSET_CHECKS, *(check.name for check in TABLE_CHECKS)}
+
+    assert set(re.findall(r"`(\w+)`", " ".join(first_cells(DOCS / "running.md", "Checks")))) == names
+
+
+def test_every_number_of_a_materialisation_is_listed() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    api = APIS["experimentation"]
+    result = EndpointResult(
+        endpoint=api.by_name["gates_rules"],
+        status="complete",
+        stats=ReadStats(unproven_since=moment),
+        table_rows=1,
+        columns={"id": {"name": "id", "data_type": "text"}},
+        cursor=moment,
+        sample=[{"id": "1"}],
+        widened=["id is text now"],
+    )
+    section = (DOCS / "tables.md").read_text().partition("## The numbers of a materialisation")[2]
+
+    assert set(result_metadata(api, result)) <= set(re.findall(r"`([\w/]+)`", section))
+
+
+def test_quoted_messages_are_those_of_the_code() -> None:
+    texts = literals(PACKAGE)
+    quotes = re.findall(r"`([^`]+)`", " ".join(first_cells(DOCS / "troubleshooting.md", "Messages")))
+
+    assert len(quotes) > 10
+    parts = [part.strip() for quote in quotes for part in re.split(r"\.\.\.|\d+", quote)]
+    assert [part for part in parts if not any(part in text for text in texts)] == []
