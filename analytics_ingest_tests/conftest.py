@@ -31,12 +31,15 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
+import psycopg2
 import pytest
 
 from analytics_ingest.apis.registry import APIS
@@ -49,22 +52,12 @@ from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.environment import set_environment, use_folder
-from analytics_ingest_tests.fake_server import Client, FakeServer, Response, script
-from analytics_ingest_tests.stores import DESTINATIONS, STORES, postgres_database, postgres_settings
-from analytics_ingest_tests.trials import trial
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator
-
-    import psycopg2
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.trials import Trial
+from analytics_ingest_tests.fake_server import Asked, Client, FakeServer, Response, script
+from analytics_ingest_tests.stores import DESTINATIONS, STORES, Store, postgres_database, postgres_settings
+from analytics_ingest_tests.trials import Trial, trial
 
 SCALE = 0.05
 ROOT = Path(__file__).parents[1]

@@ -7,19 +7,16 @@ endpoint: of the sandbox, and of the vendors' servers.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from analytics_ingest.apis.model import Api
 from analytics_ingest.extract.column_names import DELETED_AT, ROW_HASH, column_name
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from analytics_ingest.apis.model import Api
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.stores import Store, Table
+from analytics_ingest_tests.stores import Store, Table
 
 Rows = list[dict[str, Any]]
 

@@ -8,24 +8,21 @@ import socket
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
+from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import Settings
 from analytics_ingest.http.meter import Meter
+from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.selector import RowSelector
 from analytics_ingest.http.session import ApiSession
 from analytics_ingest.http.transport import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest.apis.model import RetryPolicy
-    from analytics_ingest.http.rate_limit import Clock
 
 KEY = "k3y-of-the-tests"
 MAX_RUNS_PER_MESSAGE = struct.pack("ii", 1, 0)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
 import pytest
 
 from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 Table = tuple[list[str], list[tuple[Any, ...]]]
 Execute = Callable[[str, Sequence[Any]], object]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.browser import require_browser
 from analytics_ingest_tests.conftest import SCALE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 require_browser()
 pytestmark = pytest.mark.extended

@@ -6,7 +6,8 @@ import logging
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
@@ -14,14 +15,9 @@ from dagster import DagsterInstance
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys, sync
 from analytics_ingest_tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "incident_response"
 STORIES = (

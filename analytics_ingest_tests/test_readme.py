@@ -8,9 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import AssetSelection
@@ -19,12 +19,8 @@ from dagster._config import validate_config
 from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.reference import build_page
 from analytics_ingest.definitions import defs
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import define_all_segments
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -16,11 +15,9 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
 from analytics_ingest.cli.lines import NEITHER
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import sync
-
-if TYPE_CHECKING:
-    from analytics_ingest.sandbox.server import SandboxServer
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())

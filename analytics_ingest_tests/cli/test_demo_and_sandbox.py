@@ -7,8 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -17,9 +17,6 @@ from typer.testing import CliRunner
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,6 @@ from analytics_ingest.config.schedule import load_schedule_settings, longest_int
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.freshness import freshness_policy
 from analytics_ingest_tests.environment import configure_api
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 API = APIS["experimentation"]
 PREFIX = "SOURCES__EXPERIMENTATION"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
@@ -12,12 +11,10 @@ import pytest
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult, check_api
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.conftest import FakeClock
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY
-
-if TYPE_CHECKING:
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.conftest import FakeClock
 
 API = "experimentation"
 SETTINGS = ["settings", "connection", "key"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -12,17 +15,10 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.diagnostics.verify import Difference, VerifyResult, verify_api
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.warehouse.table_queries import DatasetTables
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, query, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.warehouse.table_queries import DatasetTables
-
 
 API = "experimentation"
 NONE = Difference()

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
 from analytics_ingest.extract import thread_pool as pool_module
+from analytics_ingest.extract.endpoint_reader import EndpointReader
 from analytics_ingest.extract.list_reader import PageResult
 from analytics_ingest.extract.partition_queue import QueueState
 from analytics_ingest.extract.partitions import Partition
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import FakeClock, sync
 from analytics_ingest_tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest.extract.endpoint_reader import EndpointReader
-    from analytics_ingest.sandbox.server import SandboxServer
 
 THREADS = 4
 

@@ -6,15 +6,13 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analytics_ingest_tests.fuzz.strategies import path_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 TIME_FIELDS = ("updated_at", "created_at", "seen_at", "due_on")

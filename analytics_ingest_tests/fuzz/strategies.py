@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hypothesis import strategies as st
 
 from analytics_ingest_tests.trials import KEY, Rows, dumped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 NUMBERS = [
     *(0, 1, -1, 3, 7, 42, 2**31, 2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1),

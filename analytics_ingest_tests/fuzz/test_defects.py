@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -18,10 +20,6 @@ from analytics_ingest_tests.environment import use_folder
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.fuzz.test_generated_rows import MAX_ANSWER, Warehouse, run_draw
 from analytics_ingest_tests.trials import trial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 DRAWS = 60
 """Draws after which a defect counts as not found."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from analytics_ingest_tests.raw_server import RawServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest_tests.raw_server import Serve
+from analytics_ingest_tests.raw_server import RawServer, Serve
 
 
 @pytest.fixture

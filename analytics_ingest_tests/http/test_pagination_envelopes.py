@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,7 @@ from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_num
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.meter import Meter
-from analytics_ingest_tests.fake_server import Response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.fake_server import Client, FakeServer
+from analytics_ingest_tests.fake_server import Client, FakeServer, Response
 
 LINKED = cursor(cursor_param="next", cursor_path="next", cursor_is_link=True, limit=2, limit_param="page_size")
 NUMBERED = page_number(limit=2, has_more_path="pagination.nextPage")

@@ -7,16 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import requests
 import yaml
 
 from analytics_ingest_tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 TIMEOUT = 120
 """Seconds that a part may take to start, or a run to end."""

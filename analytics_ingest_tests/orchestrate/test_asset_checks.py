@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,29 +18,24 @@ from dagster import (
     AssetSelection,
     DagsterInstance,
     Definitions,
+    EventLogEntry,
+    ExecuteInProcessResult,
     TableMetadataValue,
     TextMetadataValue,
     asset,
 )
 
+from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.definitions import defs
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.asset_checks import ASSET_CHECKS
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.table_checks import checks_for
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dagster import EventLogEntry, ExecuteInProcessResult
-
-    from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 GATES = ("gates", "gates_rules")

@@ -8,25 +8,20 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import DagsterInstance
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import ROOT, expected_keys
 from analytics_ingest_tests.environment import set_environment
-from analytics_ingest_tests.stores import postgres_database, postgres_store
+from analytics_ingest_tests.stores import Store, postgres_database, postgres_store
 from analytics_ingest_tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.stores import Store
-
 
 pytestmark = pytest.mark.extended
 

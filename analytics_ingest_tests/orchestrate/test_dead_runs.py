@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter, build_schedule_context
@@ -16,12 +16,8 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter, build_schedul
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate import run_tags as runs
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.waiting import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 RUN = """

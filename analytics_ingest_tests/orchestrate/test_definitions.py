@@ -9,7 +9,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
@@ -21,9 +22,6 @@ from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance
+from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance, ExecuteInProcessResult
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dagster import ExecuteInProcessResult
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 GATES = ("experimentation/gates", "experimentation/gates_rules")
 NUMBERS = {

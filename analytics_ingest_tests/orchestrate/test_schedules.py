@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
@@ -13,9 +13,7 @@ from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.schedules import build_schedules
-
-if TYPE_CHECKING:
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 every_api = pytest.mark.parametrize("api", APIS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,14 +13,9 @@ import yaml
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import ROOT, expected_keys, sandbox_in
 from analytics_ingest_tests.orchestrate.instance import RunningDagster
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 SCHEDULED, CHANGING, CANCELLED = "incident_response", "experimentation", "continuous_integration"
 SCHEDULE, SENSOR = f"{SCHEDULED}_sync_schedule", f"{CHANGING}_change_sensor"

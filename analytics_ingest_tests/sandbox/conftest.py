@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.sandbox.reader import Reader
-
-if TYPE_CHECKING:
-    from analytics_ingest.sandbox.server import SandboxServer
 
 
 @pytest.fixture

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from analytics_ingest_tests.conftest import FakeClock
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY, Asked, FakeServer, Response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest_tests.conftest import FakeClock
 
 PREFIX = "SOURCES__EXPERIMENTATION"
 

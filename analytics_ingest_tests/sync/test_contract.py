@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.world import Changes
 from analytics_ingest_tests.conftest import sandbox_in
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
-from analytics_ingest_tests.stores import duckdb_store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.world import Changes
-    from analytics_ingest_tests.stores import Store
+from analytics_ingest_tests.stores import Store, duckdb_store
 
 ENDPOINTS = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints]
 every_endpoint = pytest.mark.parametrize(("api", "name"), ENDPOINTS, ids=[f"{a}/{e}" for a, e in ENDPOINTS])

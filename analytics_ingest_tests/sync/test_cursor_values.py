@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.world import World
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import sandbox_in, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.world import World
-    from analytics_ingest.sync.result import EndpointResult
 
 WITH_CURSOR = [(api.name, endpoint.name) for api in APIS.values() for endpoint in api.endpoints if endpoint.cursor_path]
 USUAL = "incident_response"

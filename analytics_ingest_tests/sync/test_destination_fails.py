@@ -6,26 +6,23 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse import warehouse as warehouse_module
 from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import Tags
 from analytics_ingest_tests.waiting import meanwhile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.fake_server import FakeServer
-    from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
 MODULE = ["-m", "analytics_ingest.definitions"]

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.partition_queue import MAX_FAILURES_IN_A_ROW
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import sandbox_in, sync
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.conftest import FakeClock, sandbox_in, sync
 from analytics_ingest_tests.environment import WAREHOUSE, set_environment, use_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.apis.model import Api
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.conftest import FakeClock
 
 STATUS = {"403": 403, "error object": 200}
 MOST = 6

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
+from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.diagnostics.connection_check import check_api
-from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult, check_api
+from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
 from analytics_ingest.extract.endpoint_columns import EndpointColumns
 from analytics_ingest.extract.endpoint_reader import EndpointReader
+from analytics_ingest.extract.list_reader import PageResult
 from analytics_ingest.extract.partition_queue import PROBATION_PARTITIONS
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sandbox_in, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult
-    from analytics_ingest.diagnostics.verify import VerifyResult
-    from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
 
 API = "experimentation"
 LOG = logging.getLogger("test")

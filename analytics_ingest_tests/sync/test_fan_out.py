@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, query, sync
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+Filled = Callable[..., SandboxServer]
 
-    from analytics_ingest.sandbox.server import SandboxServer
-
-    Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
 STORIES = (

@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -19,19 +20,15 @@ from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.extract import endpoint_reader as reader
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, packages, sync
 from analytics_ingest_tests.waiting import eventually
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+Filled = Callable[..., SandboxServer]
 
-    from analytics_ingest.sandbox.server import SandboxServer
-
-    Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
 CODE = (

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sandbox_in, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
-
 
 NAMES = {
     "experimentation": (

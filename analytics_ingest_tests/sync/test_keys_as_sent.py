@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import query, sandbox_in
-from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, numbered, run, trial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.diagnostics.verify import VerifyResult
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.trials import Trial
+from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, Trial, numbered, run, trial
 
 KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
     # the keys as sent, those that are stored, as text, and those that are rejected

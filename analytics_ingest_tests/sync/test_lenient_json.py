@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analytics_ingest_tests.conftest import query, sync
+from analytics_ingest_tests.conftest import FakeClock, query, sync
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY, FakeServer, Response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
 
 API = "experimentation"
 ODD = b"""{"data": [

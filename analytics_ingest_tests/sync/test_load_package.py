@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from analytics_ingest.sync import load_package as package
 from analytics_ingest_tests.conftest import live_keys, packages, stored_cursor, sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
-    from analytics_ingest_tests.fake_server import FakeServer
-    from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
 

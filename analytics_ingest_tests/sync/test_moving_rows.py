@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-from analytics_ingest_tests.sync.conftest import PREFIX
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.fake_server import FakeServer
-    from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sync
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import PREFIX, Tags
 
 API = "experimentation"
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 
 def camel(name: str) -> str:

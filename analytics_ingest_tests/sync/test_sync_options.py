@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.extract.sync_options import SyncOptions, parse_sync_options
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.apis.model import Api
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
 
 API = "experimentation"
 CURSORS = f"SELECT id, updated_at, name FROM {API}.gates ORDER BY id"

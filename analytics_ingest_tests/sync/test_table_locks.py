@@ -10,19 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import ROOT, sync
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import Tags
 from analytics_ingest_tests.waiting import meanwhile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.fake_server import FakeServer
-    from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
 PREFIX = "SOURCES__EXPERIMENTATION"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse import cached_tables
 from analytics_ingest.warehouse.table_queries import DatasetTables
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "project_planning"
 MOST_QUERIES = 18

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sync
 
 LISTS = {
     "experimentation": ("tags", "audit_logs", "segments", "segments_ids"),

@@ -6,17 +6,12 @@ import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors import circleci_rows as make
-from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
-from analytics_ingest_tests.vendors.server import Route, Vendor, cut, numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.circleci_rows import Row
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO, Row
+from analytics_ingest_tests.vendors.server import Route, Rows, Vendor, cut, numbered
 
 PAGE = 10
 """Rows a page: no parameter changes that."""

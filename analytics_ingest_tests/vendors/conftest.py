@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import pytest
 
-from analytics_ingest_tests.conftest import fake_clock
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.conftest import FakeClock, fake_clock
 from analytics_ingest_tests.environment import WAREHOUSE, use_folder
+from analytics_ingest_tests.fake_server import Asked
 from analytics_ingest_tests.vendors.server import Vendor
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.fake_server import Asked
 
 STAYS = ("_lock", "_upstream")
 """Attributes of a vendor that are its running server's."""

@@ -11,19 +11,16 @@ import gzip
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pytest
 
 from analytics_ingest_tests.environment import WAREHOUSE, use_folder
-from analytics_ingest_tests.stores import duckdb_store
+from analytics_ingest_tests.stores import Execute, Store, duckdb_store
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP, Circleci
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.stores import Execute, Store
 
 SCHEMA = "continuous_integration"
 FILE = Path(__file__).with_name("former_warehouse.json.gz")

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-from analytics_ingest_tests.vendors.server import numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.vendors.server import Rows, Vendor
+from analytics_ingest_tests.vendors.server import Rows, Vendor, numbered
 
 ZONE = ZoneInfo("America/Los_Angeles")
 NEWEST = datetime(2025, 11, 2, 9, 5, tzinfo=UTC)

@@ -12,22 +12,19 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
+import pytest
+
+from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pytest
-
-    from analytics_ingest.apis.model import Api
-    from analytics_ingest.sync.result import EndpointResult
 
 Rows = list[dict[str, Any]]
 ALONE = ()

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import zlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
-from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.server import Route, Vendor, cut, each_parent, numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.server import Route, Rows, Vendor, cut, each_parent, numbered
 
 QUERIES = ("is:unstarted", "is:started", "is:done")
 LARGEST_SEARCH = 250

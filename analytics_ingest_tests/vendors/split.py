@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.server import ALONE, Route, Vendor, cut, numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.fake_server import Asked, Response
+from analytics_ingest_tests.vendors.server import ALONE, Route, Rows, Vendor, cut, numbered
 
 EPOCH_MS = 1_760_000_000_000
 OFFSET = frozenset({"offset", "limit"})

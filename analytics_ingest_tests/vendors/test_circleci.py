@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import requests
@@ -25,13 +26,7 @@ from analytics_ingest_tests.vendors.circleci import (
     Circleci,
     token,
 )
-from analytics_ingest_tests.vendors.conftest import first_sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 
 LOG = logging.getLogger("test")
 SCHEMA = "continuous_integration"

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import duckdb
 import pytest
 
 from analytics_ingest.warehouse.table_queries import DatasetTables
-from analytics_ingest_tests.stores import DESTINATIONS, on_duckdb
+from analytics_ingest_tests.stores import DESTINATIONS, Store, on_duckdb
 from analytics_ingest_tests.vendors import former_warehouse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.vendors.former_warehouse import Before
+from analytics_ingest_tests.vendors.former_warehouse import Before
 
 API = "continuous_integration"
 SENT: tuple[Any, ...] = ("unless shallow", "always", "null", "never")

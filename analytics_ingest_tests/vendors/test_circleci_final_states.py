@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.vendors.circleci import JOB_ENDED, WORKFLOW_ENDED
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.vendors.circleci import PAGE, SHOP, Circleci
-from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO, with_milliseconds
+from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO, Row, with_milliseconds
 from analytics_ingest_tests.vendors.conftest import configured
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.circleci_rows import Row
-    from analytics_ingest_tests.vendors.server import Vendor
+from analytics_ingest_tests.vendors.server import Vendor
 
 FANNED_OUT = ("pipeline_workflows", "workflow", "workflow_jobs", "jobs")
 ALWAYS = ("self_collaborations", "projects", "pipelines", "project_pipelines")

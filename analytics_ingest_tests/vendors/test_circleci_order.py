@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from dagster import DagsterInstance, Definitions
 
@@ -12,10 +10,7 @@ from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
 from analytics_ingest_tests.vendors.circleci import Circleci
-from analytics_ingest_tests.vendors.conftest import first_sync
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.vendors.conftest import Synced
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 
 pytestmark = pytest.mark.extended
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from analytics_ingest.diagnostics.change_probe import fingerprint_lists
+from analytics_ingest_tests.conftest import FakeClock
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import (
@@ -16,11 +17,6 @@ from analytics_ingest_tests.vendors.circleci import (
     Circleci,
 )
 from analytics_ingest_tests.vendors.server import Limit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.conftest import FakeClock
 
 LOG = logging.getLogger("test")
 

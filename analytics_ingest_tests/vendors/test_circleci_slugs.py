@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,22 +14,16 @@ from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
 from analytics_ingest.extract.partitions import Partition
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.stores import STORES, on_duckdb
+from analytics_ingest_tests.stores import STORES, Store, on_duckdb
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors import former_warehouse
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
-from analytics_ingest_tests.vendors.conftest import first_sync
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.former_warehouse import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.test_circleci import LOG
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 API = "continuous_integration"
 NAMED = ("specific_project", "insights_metrics", "insights_branches", "project_pipelines")

@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import AssetKey, AssetSelection, DagsterInstance, Definitions
@@ -24,17 +24,12 @@ from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.checks_op import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.registry import VENDORS
+from analytics_ingest_tests.vendors.server import Vendor
 from analytics_ingest_tests.vendors.split import Split
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.vendors.server import Vendor
-
 
 ROOT = Path(__file__).parents[2]
 LOG = logging.getLogger("test")

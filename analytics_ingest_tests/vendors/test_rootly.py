@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest.diagnostics.change_probe import fingerprint_lists
-from analytics_ingest_tests.conftest import query, stored_cursor
+from analytics_ingest_tests.conftest import FakeClock, query, stored_cursor
 from analytics_ingest_tests.environment import configure_api
-from analytics_ingest_tests.vendors.conftest import first_sync
+from analytics_ingest_tests.fake_server import Asked, Response
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.rootly import SINCE, Rootly, selected
 from analytics_ingest_tests.vendors.rootly_rows import INCIDENTS, NEWEST, at, child, edit, found, incident, remove, uid
-from analytics_ingest_tests.vendors.server import Limit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.fake_server import Asked, Response
-    from analytics_ingest_tests.vendors.conftest import Synced
-    from analytics_ingest_tests.vendors.server import Route
+from analytics_ingest_tests.vendors.server import Limit, Route
 
 LATER = NEWEST + timedelta(minutes=10)
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.vendors.conftest import first_sync
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.rootly import Rootly
 from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, INCIDENTS, NEWEST, edit, listed, remove, uid
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 ENDPOINTS = {
     *("dashboards", "incidents", "authorizations", "dashboards_panels", "users", "incident_types", "teams"),

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.conftest import FakeClock, query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
 from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
-from analytics_ingest_tests.vendors.server import Limit
+from analytics_ingest_tests.vendors.server import Limit, Vendor
 from analytics_ingest_tests.vendors.shortcut import EPICS, Shortcut
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.server import Vendor
 
 API = "project_planning"
 LIVE = "_deleted_at IS NULL"

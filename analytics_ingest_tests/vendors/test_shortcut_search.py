@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.fake_server import FakeServer, Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.conftest import first_sync
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
+from analytics_ingest_tests.vendors.server import Vendor
 from analytics_ingest_tests.vendors.shortcut import QUERIES, Shortcut
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
-    from analytics_ingest_tests.vendors.server import Vendor
 
 LIMIT = "SOURCES__PROJECT_PLANNING__SEARCH_EPICS__LIMIT"
 QUERY = "SOURCES__PROJECT_PLANNING__SEARCH_QUERY"

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from analytics_ingest_tests.conftest import live_keys, query
+from analytics_ingest_tests.conftest import FakeClock, live_keys, query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.split import STATUSES, Split, change_request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
 
 
 def split_with_a_segment_of_one_workspace() -> Split:

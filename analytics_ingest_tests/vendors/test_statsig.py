@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.conftest import FakeClock, query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
-from analytics_ingest_tests.vendors.server import Limit
+from analytics_ingest_tests.vendors.server import Limit, Vendor
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import EVENT_NAMES, LATER_MS, event_metric, rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.server import Vendor
 
 RULES = [("gates", "gates_rules", "gate_id"), ("dynamic_configs", "dynamic_configs_rules", "dynamic_config_id")]
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.conftest import first_sync
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import entry, status, value
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 VALUES = "SELECT date, count(*), count(_deleted_at) FROM experimentation.metrics_values GROUP BY 1 ORDER BY 1 DESC"
 LOG_IN_UTC = "SELECT id, epoch_ms(logged_at), typeof(logged_at) FROM experimentation.audit_logs"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from dlt.common.configuration.providers import environ
 from dlt.common.typing import TSecretStrValue
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.dlt_environ import SectionedEnvironment
 from analytics_ingest_tests.conftest import query, sync
 from analytics_ingest_tests.environment import set_environment
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 SOMEBODY_ELSES = {
     "DEV_MODE": "true",

@@ -6,21 +6,17 @@ import logging
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import ROOT, sync
+from analytics_ingest_tests.stores import Store
 from analytics_ingest_tests.warehouse.test_destination_errors import refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.stores import Store
 
 API = "experimentation"
 LOG = logging.getLogger("test")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
 from analytics_ingest_tests.conftest import sandbox_in, sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.stores import Store
+from analytics_ingest_tests.stores import Store
 
 API = "experimentation"
 ENDPOINTS = ("gates", "gates_rules", "tags", "ingestion_status")

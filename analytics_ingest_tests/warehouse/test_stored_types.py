@@ -5,20 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.warehouse.destination import build_pipeline, pipelines_folder
+from analytics_ingest_tests.stores import Store
 from analytics_ingest_tests.trials import API, LOG, NAME, Rows, Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from analytics_ingest_tests.stores import Store
 
 VALUES: dict[str, list[Any]] = {
     "whole": [3, -7, 0],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -16,10 +18,6 @@ from dlt.load.exceptions import LoadClientJobRetry
 
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 DATA = [
     "SELECT 'x'::int",
