@@ -67,7 +67,7 @@ fuzz-defects: $(READY)
 test-latest:
 	@$(PYTHON) -m venv --clear $(LATEST)
 	@grep -v '^dagster' constraints.txt > $(LATEST)/constraints.txt
-	@$(PYTHON) -m analytics_ingest_tests.latest dagster-embedded-elt > $(LATEST)/requirements.txt
+	@$(PYTHON) -m analytics_ingest_tests.tools.latest dagster-embedded-elt > $(LATEST)/requirements.txt
 	@$(LATEST)/bin/python -m pip install --quiet --constraint $(LATEST)/constraints.txt --requirement $(LATEST)/requirements.txt
 	@$(LATEST)/bin/python -m pip install --quiet --no-deps --editable .
 	@$(LATEST)/bin/python -m pip list | grep -i '^dagster'
@@ -82,7 +82,7 @@ check: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@$(BIN)/python -m compileall -q analytics_ingest
-	@$(BIN)/python -m analytics_ingest_tests.bench $(SCENARIOS)
+	@$(BIN)/python -m analytics_ingest_tests.tools.bench $(SCENARIOS)
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .
@@ -95,7 +95,7 @@ screenshots: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ echo "chromium and chromedriver are needed: apt-get install chromium chromium-driver" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,screenshots]'
-	@$(BIN)/python -m analytics_ingest_tests.screenshots
+	@$(BIN)/python -m analytics_ingest_tests.tools.screenshots
 
 clean:
 	rm -rf data

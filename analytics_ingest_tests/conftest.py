@@ -1,17 +1,45 @@
-"""What all tests share: a world of their own in ``tmp_path``, the sandbox over real HTTP, a clock that can be faked."""
+"""What all tests share: settings and files of their own, upstreams over real HTTP, destinations, a clock.
+
+Fixtures, each of which has one name in all of the tests (``test_layout``):
+
+| fixture | gives |
+|---|---|
+| ``isolated`` | nothing: each test has its settings, its warehouse and dlt's state in ``tmp_path`` |
+| ``clock`` | the clock of every session made from now on, which never waits |
+| ``sandbox`` | a sandbox of the test's own, configured as the upstream of all APIs |
+| ``shared_sandbox`` | the same, started once a module; what a test changes in it is undone |
+| ``module_sandbox`` | the server behind ``shared_sandbox``, for fixtures of a module; not configured |
+| ``start_sandbox`` | starts sandboxes with another world or options |
+| ``fake_server`` | starts servers that answer as a test says |
+| ``client`` | makes sessions of an API, as the product does, that send requests to such a server |
+| ``trial_api`` | the server of an API of four endpoints, whose rows a test says |
+| ``filled`` | fills the warehouse from ``shared_sandbox``, as a first sync does |
+| ``store`` | a destination that the settings pick: each of them, or those that a test names |
+| ``postgres`` | a PostgreSQL database as the destination; gives connections to it |
+| ``holder`` | starts processes that hold a lock, a file or a sync |
+
+In the folders beside them: ``http`` has ``raw_server``, which sends bytes; ``orchestrate`` has ``instance`` and
+``start_dagster``; ``sandbox`` has ``reader``; ``sync`` has ``tags`` and ``tags_server``, a list that changes while it
+is read; ``vendors`` has ``vendor_server``, which starts vendors' servers, and ``synced``, a module's first sync.
+"""
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
+import pickle
+import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
+import psycopg2
 import pytest
 
 from analytics_ingest.apis.registry import APIS
@@ -24,19 +52,12 @@ from analytics_ingest.sandbox.options import Options
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.warehouse import Warehouse
-from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store, postgres_database
-from analytics_ingest_tests.trials import trial
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator
-
-    import psycopg2
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.trials import Trial
+from analytics_ingest_tests.environment import set_environment, use_folder
+from analytics_ingest_tests.fake_server import Asked, Client, FakeServer, Response, script
+from analytics_ingest_tests.stores import DESTINATIONS, STORES, Store, postgres_database, postgres_settings
+from analytics_ingest_tests.trials import Trial, trial
 
 SCALE = 0.05
 ROOT = Path(__file__).parents[1]
@@ -45,10 +66,18 @@ pytest.register_assert_rewrite("analytics_ingest_tests.contract")
 
 
 LONGEST_FIRST = (
-    *("warehouse/test_contract_lake.py", "orchestrate/test_running.py", "test_readme.py", "test_processes.py"),
-    *("orchestrate/test_celery.py", "orchestrate/test_retries.py"),
-    *("vendors/test_circleci_final_states.py", "warehouse/test_contract_postgres.py"),
-    *("test_cli.py", "sync/test_partial_selection.py", "vendors/test_contract.py", "sync/test_contract.py"),
+    "warehouse/test_contract_lake.py",
+    "orchestrate/test_webserver_and_daemon.py",
+    "test_readme.py",
+    "test_processes.py",
+    "orchestrate/test_celery.py",
+    "orchestrate/test_retries.py",
+    "vendors/test_circleci_final_states.py",
+    "warehouse/test_contract_postgres.py",
+    "cli/test_demo_and_sandbox.py",
+    "sync/test_partial_selection.py",
+    "vendors/test_contract.py",
+    "sync/test_contract.py",
     "sync/test_upgrade.py",
 )
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
@@ -98,22 +127,24 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "warehouse.duckdb"))
-    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    use_folder(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """The clock of every session made from now on."""
+    return fake_clock(monkeypatch)
+
+
+def fake_clock(patch: pytest.MonkeyPatch) -> FakeClock:
+    """Makes a clock that of every session, as ``clock`` does for a test."""
     fake = FakeClock()
-    monkeypatch.setattr(session_module, "Clock", lambda: fake)
+    patch.setattr(session_module, "Clock", lambda: fake)
     return fake
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServer]]:
+def start_sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServer]]:
     """Starts sandboxes: ``serve(world=..., **options)``. The last one started is the configured upstream."""
     servers: list[SandboxServer] = []
 
@@ -121,8 +152,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServ
         server = SandboxServer(world or World(scale=SCALE), Options(**options))
         server.start()
         servers.append(server)
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, server.environment())
         return server
 
     yield start
@@ -131,29 +161,31 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SandboxServ
 
 
 @pytest.fixture
-def sandbox(serve: Callable[..., SandboxServer], clock: FakeClock) -> SandboxServer:
+def sandbox(start_sandbox: Callable[..., SandboxServer], clock: FakeClock) -> SandboxServer:
     """A sandbox as it comes, configured as the upstream, with a clock that never waits."""
-    return serve()
+    return start_sandbox()
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[SandboxServer]:
-    """The server behind ``restored``."""
+def module_sandbox() -> Iterator[SandboxServer]:
+    """The server behind ``shared_sandbox``: to start and stop one takes longer than most tests."""
     with SandboxServer(World(scale=SCALE)) as server:
         yield server
 
 
 @pytest.fixture
-def restored(running: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+def shared_sandbox(
+    module_sandbox: SandboxServer, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SandboxServer]:
     """A sandbox as it comes, started once a module; what a test changes in it is undone."""
-    rows = copy.deepcopy(running.world.store)
-    for name, value in running.environment().items():
-        monkeypatch.setenv(name, value)
-    yield running
-    running.world.store = rows
-    running.requests.reset()
-    running.options.update(Options().simple())
-    running.options.faults = []
+    rows = pickle.dumps(module_sandbox.world.store)
+    set_environment(monkeypatch, module_sandbox.environment())
+    yield module_sandbox
+    module_sandbox.world.store = pickle.loads(rows)  # noqa: S301 - pickled above
+    module_sandbox.requests.reset()
+    healthy = Options()
+    for each in fields(Options):
+        setattr(module_sandbox.options, each.name, getattr(healthy, each.name))
 
 
 @contextmanager
@@ -166,15 +198,11 @@ def sandbox_in(folder: Path, store: Store | None = None, world: World | None = N
         world: What the sandbox serves.
     """
     with pytest.MonkeyPatch.context() as patch, SandboxServer(world or World(scale=SCALE)) as server:
-        patch.setattr(session_module, "Clock", FakeClock)
-        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+        fake_clock(patch)
         patch.delenv("ANALYTICS_INGEST_DESTINATION", raising=False)
-        with duckdb_store(folder) as default:
-            for name, value in {**server.environment(), **(store or default).settings}.items():
-                patch.setenv(name, value)
-            yield server
+        use_folder(patch, folder)
+        set_environment(patch, {**server.environment(), **(store.settings if store else {})})
+        yield server
 
 
 def sync(api: str, *endpoints: str) -> dict[str, EndpointResult]:
@@ -219,6 +247,53 @@ def stored_cursor(api: str, endpoint: str) -> str | None:
 
 
 @pytest.fixture
+def fake_server() -> Iterator[Callable[..., FakeServer]]:
+    """Starts servers: ``fake_server(answer, ...)`` gives these in turn, ``fake_server(function)`` what that gives."""
+    started: list[FakeServer] = []
+
+    def start(*answers: Response | Callable[[Asked], Response]) -> FakeServer:
+        started.append(FakeServer(script(*answers)))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def client(clock: FakeClock) -> Iterator[Callable[..., Client]]:
+    """Makes sessions: ``client(api, url, **settings)``; their clock never waits unless another is given."""
+    made: list[Client] = []
+
+    def make(api: str, url: str, **settings: Any) -> Client:
+        made.append(Client(api, url, **{"clock": clock, **settings}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def filled(
+    tmp_path: Path, shared_sandbox: SandboxServer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., SandboxServer]:
+    """``filled(api, *endpoints)``: the warehouse is as after a first sync of them, which is made once and kept."""
+
+    def fill(api: str, *endpoints: str) -> SandboxServer:
+        kept = tmp_path_factory.getbasetemp() / ".".join(("filled", api, *endpoints))
+        if not kept.exists():
+            sync(api, *endpoints)
+            shutil.copy(tmp_path / "warehouse.duckdb", kept)
+            shutil.rmtree(tmp_path / "dlt")
+            shared_sandbox.requests.reset()
+        shutil.copy(kept, tmp_path / "warehouse.duckdb")
+        return shared_sandbox
+
+    return fill
+
+
+@pytest.fixture
 def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
     """Starts processes: ``holder(kind, what)`` gives one that holds it by now (see the module ``holder``)."""
     started: list[subprocess.Popen[str]] = []
@@ -247,8 +322,7 @@ def holder() -> Iterator[Callable[[str, Path | str], subprocess.Popen[str]]]:
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A destination that the settings pick: each of them, unless a test names some (``indirect``)."""
     with STORES[request.param](tmp_path) as found:
-        for name, value in found.settings.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, found.settings)
         yield found
 
 
@@ -263,8 +337,7 @@ def trial_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
 def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg2.extensions.connection]]:
     """A PostgreSQL database of the test's own as destination; gives connections to it."""
     with postgres_database() as (credentials, connect):
-        monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
-        monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", credentials)
+        set_environment(monkeypatch, postgres_settings(credentials))
         yield connect
 
 

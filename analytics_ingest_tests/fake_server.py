@@ -8,24 +8,21 @@ import socket
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
+from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import Settings
 from analytics_ingest.http.meter import Meter
+from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.selector import RowSelector
 from analytics_ingest.http.session import ApiSession
 from analytics_ingest.http.transport import Request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest.apis.model import RetryPolicy
-    from analytics_ingest.http.rate_limit import Clock
 
 KEY = "k3y-of-the-tests"
 MAX_RUNS_PER_MESSAGE = struct.pack("ii", 1, 0)
@@ -58,7 +55,7 @@ class Asked:
     headers: dict[str, str]
 
 
-class Upstream:
+class FakeServer:
     """The server. ``reply`` gives the answer to a request; ``asked`` are the requests so far."""
 
     def __init__(self, reply: Callable[[Asked], Response]) -> None:
@@ -113,10 +110,15 @@ class Upstream:
             handler.wfile.write(answer.content)
 
 
-def script(*answers: Response) -> Callable[[Asked], Response]:
-    """One answer after the other; the last one for ever."""
+def script(*answers: Response | Callable[[Asked], Response]) -> Callable[[Asked], Response]:
+    """One answer after the other, or what it gives to a request; the last one for ever."""
     left = deque(answers)
-    return lambda _: left.popleft() if len(left) > 1 else left[0]
+
+    def reply(asked: Asked) -> Response:
+        answer = left.popleft() if len(left) > 1 else left[0]
+        return answer if isinstance(answer, Response) else answer(asked)
+
+    return reply
 
 
 class Client:

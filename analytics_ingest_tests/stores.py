@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
 import pytest
 
 from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 Table = tuple[list[str], list[tuple[Any, ...]]]
 Query = Callable[[str], Table]
@@ -90,11 +87,12 @@ def postgres_store(_: Path) -> Iterator[Store]:
             cursor = stats.cursor()
             yield lambda sql, values: cursor.execute(sql.replace("?", "%s"), values)
 
-        yield Store(
-            {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials},
-            reading,
-            writing,
-        )
+        yield Store(postgres_settings(credentials), reading, writing)
+
+
+def postgres_settings(credentials: str) -> dict[str, str]:
+    """The settings that pick a PostgreSQL database."""
+    return {"ANALYTICS_INGEST_DESTINATION": "postgres", "DESTINATION__POSTGRES__CREDENTIALS": credentials}
 
 
 @contextmanager
@@ -103,9 +101,10 @@ def lake_store(folder: Path) -> Iterator[Store]:
     catalog, storage = folder / "catalog.sqlite", folder / "lake"
     connect = duckdb.connect
 
-    def unsigned(*arguments: Any, config: dict[str, Any] | None = None, **options: Any) -> duckdb.DuckDBPyConnection:
+    def unsigned(*arguments: Any, **options: Any) -> duckdb.DuckDBPyConnection:
         # to check the extensions' signatures takes a quarter of a second for each of hundreds of connections
-        return connect(*arguments, config={**(config or {}), "allow_unsigned_extensions": "true"}, **options)
+        options["config"] = {**(options.get("config") or {}), "allow_unsigned_extensions": "true"}
+        return connect(*arguments, **options)
 
     @contextmanager
     def attached(options: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
@@ -175,3 +174,5 @@ def postgres_database() -> Iterator[tuple[str, Callable[[], psycopg2.extensions.
 STORES = {"duckdb": duckdb_store, "postgres": postgres_store, "ducklake": lake_store}
 DESTINATIONS = [pytest.param(name, marks=[pytest.mark.extended] if name != "duckdb" else []) for name in STORES]
 """Names of the destinations as parameters of a test: by default a test runs with DuckDB alone."""
+on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)
+"""For a test of the fixture ``store`` that runs with DuckDB alone also with ``make test-all``."""

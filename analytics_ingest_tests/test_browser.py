@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.world import World
+from analytics_ingest_tests.browser import require_browser
 from analytics_ingest_tests.conftest import SCALE
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-pytest.importorskip("selenium", reason="selenium is missing: install the extra screenshots")
-for program in ("chromium", "chromedriver"):
-    if not shutil.which(program):
-        pytest.skip(f"{program} is missing: apt-get install chromium chromium-driver", allow_module_level=True)
-
-
+require_browser()
 pytestmark = pytest.mark.extended
 
 
 def test_asset_page_shows_the_rows_of_the_sandbox_and_pictures_are_made(tmp_path: Path) -> None:
-    from analytics_ingest_tests.screenshots import API, ASSET, DENSITY, HOURS, WIDTH, take_screenshots
+    from analytics_ingest_tests.tools.screenshots import API, ASSET, DENSITY, HOURS, WIDTH, take_screenshots
 
     out, folder = tmp_path / "images", tmp_path / "work"
     folder.mkdir()

@@ -6,8 +6,8 @@ import logging
 import signal
 import subprocess
 import sys
-import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance
@@ -15,13 +15,9 @@ from dagster import DagsterInstance
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import define_all_segments, expected_keys, live_keys, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.waiting import eventually
 
 API = "incident_response"
 STORIES = (
@@ -37,9 +33,9 @@ print({result.status for result in sync(*sys.argv[1:]).values()})
 
 
 @pytest.fixture
-def upstream(serve: Callable[..., SandboxServer]) -> SandboxServer:
+def sandbox_without_404(start_sandbox: Callable[..., SandboxServer]) -> SandboxServer:
     """A sandbox in which every segment is defined everywhere: other processes wait in earnest after a 404."""
-    server = serve()
+    server = start_sandbox()
     define_all_segments(server.world)
     return server
 
@@ -75,13 +71,6 @@ def assert_exact(tmp_path: Path, server: SandboxServer, api: str, *names: str) -
             assert found == expected_keys(server.world, api, endpoint.name), endpoint.name
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     "apis",
     [
@@ -92,46 +81,46 @@ def wait_for(condition: Callable[[], bool]) -> None:
 )
 def test_apis_each_in_a_process_of_its_own_on_one_file(
     tmp_path: Path,
-    upstream: SandboxServer,
+    sandbox_without_404: SandboxServer,
     start: Callable[..., subprocess.Popen[str]],
     apis: dict[str, tuple[str, ...]],
 ) -> None:
     *others, last = apis
     processes = [start(api, *apis[api]) for api in others]
-    wait_for(lambda: all(upstream.requests.count(api) for api in others))
+    eventually(lambda: all(sandbox_without_404.requests.count(api) for api in others), 120)
     # the last one in this process
     assert {result.status for result in sync(last, *apis[last]).values()} == {"complete"}
     for process in processes:
         finish(process)
 
     for api, names in apis.items():
-        assert_exact(tmp_path, upstream, api, *names)
+        assert_exact(tmp_path, sandbox_without_404, api, *names)
 
 
 def test_same_api_twice_at_the_same_time_the_second_waits(
     tmp_path: Path,
-    upstream: SandboxServer,
+    sandbox_without_404: SandboxServer,
     start: Callable[..., subprocess.Popen[str]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="test")
-    upstream.options.faults.append(Fault(api=API, kind="delay", seconds=5, times=1))
+    sandbox_without_404.options.faults.append(Fault(api=API, kind="delay", seconds=5, times=1))
     first = start(API)
-    wait_for(lambda: upstream.requests.count(API) > 0)
+    eventually(lambda: sandbox_without_404.requests.count(API) > 0, 120)
     second = sync(API)
     finish(first)
 
     assert {result.status for result in second.values()} == {"complete"}
     assert f"held by process {first.pid} since" in caplog.text
-    assert_exact(tmp_path, upstream, API)
+    assert_exact(tmp_path, sandbox_without_404, API)
 
 
 def test_same_api_twice_says_who_holds_it_when_the_wait_is_too_long(
-    upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+    sandbox_without_404: SandboxServer, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upstream.options.faults.append(Fault(api=API, kind="delay", seconds=120))
+    sandbox_without_404.options.faults.append(Fault(api=API, kind="delay", seconds=120))
     first = start(API)
-    wait_for(lambda: upstream.requests.count(API) > 0)
+    eventually(lambda: sandbox_without_404.requests.count(API) > 0, 120)
     monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__LOCK_TIMEOUT", "1")
     with DagsterInstance.get() as instance:
         run = defs.resolve_job_def(f"{API}_sync").execute_in_process(instance=instance, raise_on_error=False)
@@ -144,14 +133,14 @@ def test_same_api_twice_says_who_holds_it_when_the_wait_is_too_long(
 
 @pytest.mark.parametrize("endpoint", [pytest.param("categories", marks=pytest.mark.extended), "stories_comments"])
 def test_sync_right_after_one_that_was_killed(
-    tmp_path: Path, upstream: SandboxServer, start: Callable[..., subprocess.Popen[str]], endpoint: str
+    tmp_path: Path, sandbox_without_404: SandboxServer, start: Callable[..., subprocess.Popen[str]], endpoint: str
 ) -> None:
-    upstream.options.latency = 0.05
+    sandbox_without_404.options.latency = 0.05
     killed = start("project_planning", *STORIES)
-    wait_for(lambda: upstream.requests.count("project_planning", endpoint) > 0)
+    eventually(lambda: sandbox_without_404.requests.count("project_planning", endpoint) > 0, 120)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    upstream.options.latency = 0
+    sandbox_without_404.options.latency = 0
     sync("project_planning", *STORIES)
 
-    assert_exact(tmp_path, upstream, "project_planning", *STORIES)
+    assert_exact(tmp_path, sandbox_without_404, "project_planning", *STORIES)

@@ -8,23 +8,19 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import AssetSelection
 from dagster._config import validate_config
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.reference import build_page
 from analytics_ingest.definitions import defs
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import define_all_segments
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -45,6 +41,14 @@ def test_settings_have_the_defaults_of_the_reference_page() -> None:
 
     assert len(listed) == 10
     assert listed == {name: reference[name] for name in listed}
+
+
+def test_every_profile_is_listed_with_the_number_of_its_endpoints() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \|", README, flags=re.MULTILINE)
+
+    profiles = [(name, api) for found in PROFILES.values() for name, api in found.items()]
+    assert listed == [(api.name, name, str(len(api.endpoints))) for name, api in profiles]
+    assert f"Each of their {sum(len(api.endpoints) for api in APIS.values())} endpoints" in README
 
 
 def _settings(page: str, *, default: int) -> dict[str, str]:
@@ -104,8 +108,8 @@ def test_what_the_commands_name_is_there() -> None:
 
 
 @pytest.mark.extended
-def test_commands_do_what_they_say_as_they_are_written(serve: Callable[..., SandboxServer]) -> None:
-    define_all_segments(serve().world)
+def test_commands_do_what_they_say_as_they_are_written(start_sandbox: Callable[..., SandboxServer]) -> None:
+    define_all_segments(start_sandbox().world)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for api in APIS.values():
         # some endpoints show it as well as all

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
+
+import pytest
 
 from analytics_ingest.apis.model import Api, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import cursor
@@ -15,14 +18,9 @@ from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.fake_server import Asked, Response, Upstream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    import pytest
-
-    from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
 
 NAME = "trials"
 KEY = "k3y-0f-the-tr1als-with-40-characters-1234"
@@ -136,7 +134,7 @@ class Trial:
 
     def __init__(self) -> None:
         self.rows = Rows()
-        self.server = Upstream(self._answer)
+        self.server = FakeServer(self._answer)
 
     def _answer(self, asked: Asked) -> Response:
         return self.rows.answer(asked)
@@ -153,8 +151,7 @@ class Trial:
 def trial(patch: pytest.MonkeyPatch, **settings: str) -> Iterator[Trial]:
     """A server, configured as the upstream of the API."""
     found = Trial()
-    for name, value in {"BASE_URL": found.server.url, "API_KEY": KEY, **settings}.items():
-        patch.setenv(f"SOURCES__{NAME.upper()}__{name}", value)
+    configure_api(patch, NAME, **{"BASE_URL": found.server.url, "API_KEY": KEY, **settings})
     try:
         yield found
     finally:

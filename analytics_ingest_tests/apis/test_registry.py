@@ -11,7 +11,7 @@ import pytest
 from analytics_ingest.apis.model import Api, ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator
 from analytics_ingest.apis.parents import FromTable
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, PROFILES
 
 SPECIFICATION = """
 # name path selector paginator limit key cursor parents
@@ -160,10 +160,13 @@ def test_every_endpoint_states_paginator_and_selector(endpoint):
     assert endpoint.data_selector
 
 
-def test_every_description_is_one_sentence():
+@pytest.mark.parametrize("profile", ["none", *(name for profiles in PROFILES.values() for name in profiles)])
+def test_every_description_is_one_sentence(profile):
     sentence = re.compile(r"[A-Z](?!.*[.!?] [A-Z])[^\n]*[^.\n]\.")
-    others = [f"{api.name}/{each.name}" for api, each in ENDPOINTS if not sentence.fullmatch(each.description)]
-    assert others == []
+    apis = APIS.values() if profile == "none" else [found[profile] for found in PROFILES.values() if profile in found]
+    endpoints = [(api.name, each) for api in apis for each in api.endpoints]
+    assert endpoints
+    assert [f"{api}/{each.name}" for api, each in endpoints if not sentence.fullmatch(each.description)] == []
 
 
 @pytest.mark.parametrize("api", PAGING)

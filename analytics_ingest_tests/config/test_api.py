@@ -16,6 +16,7 @@ from analytics_ingest.config.api import (
     unprotected_key,
 )
 from analytics_ingest.errors import ConfigurationError, NotConfiguredError
+from analytics_ingest_tests.environment import configure_api, set_environment
 
 API = APIS["experimentation"]
 PREFIX = "SOURCES__EXPERIMENTATION__"
@@ -29,8 +30,7 @@ def configure(monkeypatch):
     """Sets the API's URL and key, and more by the names of the settings."""
 
     def set_all(**more):
-        for name, value in {"base_url": "http://127.0.0.1:1", "api_key": SECRET, **more}.items():
-            monkeypatch.setenv(PREFIX + name.upper(), value)
+        configure_api(monkeypatch, "experimentation", **{"base_url": "http://127.0.0.1:1", "api_key": SECRET, **more})
 
     return set_all
 
@@ -81,8 +81,7 @@ def test_defaults_hold_where_nothing_is_set(configure):
     ],
 )
 def test_what_is_missing_or_blank_is_named(monkeypatch, given, missing):
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
+    set_environment(monkeypatch, given)
     assert missing_settings(API) == missing
     with pytest.raises(NotConfiguredError) as error:
         load_settings(API)
@@ -223,8 +222,8 @@ def test_a_profile_and_a_key_are_enough(monkeypatch):
 
 def test_settings_win_over_what_a_profile_says(monkeypatch):
     api = PROFILES["feature_management"]["split"]
-    for name, value in {"BASE_URL": "http://127.0.0.1:1/api", "API_KEY": SECRET, "REQUESTS_PER_MINUTE": "7"}.items():
-        monkeypatch.setenv(f"SOURCES__FEATURE_MANAGEMENT__{name}", value)
+    url = "http://127.0.0.1:1/api"
+    configure_api(monkeypatch, "feature_management", base_url=url, api_key=SECRET, requests_per_minute=7)
     settings = load_settings(api)
     assert (str(settings.base_url), settings.requests_per_minute) == ("http://127.0.0.1:1/api", 7)
 
@@ -264,8 +263,7 @@ def test_a_list_may_be_written_in_two_ways(configure, value, expected):
     ],
 )
 def test_a_base_url_may_end_in_a_version_that_the_paths_begin_with(monkeypatch, profile, given, expected):
-    for name, value in {"BASE_URL": given, "API_KEY": SECRET, "PROFILE": profile}.items():
-        monkeypatch.setenv(f"SOURCES__FEATURE_MANAGEMENT__{name}", value)
+    configure_api(monkeypatch, "feature_management", base_url=given, api_key=SECRET, profile=profile)
     assert str(load_settings(choose_profile(APIS["feature_management"])).base_url) == expected
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings, longest_interval
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.freshness import freshness_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from analytics_ingest_tests.environment import configure_api
 
 API = APIS["experimentation"]
 PREFIX = "SOURCES__EXPERIMENTATION"
@@ -39,7 +38,7 @@ def test_the_longest_time_between_two_syncs(cron: str, interval: timedelta) -> N
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 def test_a_table_is_late_after_two_missed_syncs_and_stale_after_four(api) -> None:
     interval = longest_interval(api.cron)
-    policy = freshness_policy(load_schedule_settings(api))
+    policy: Any = freshness_policy(load_schedule_settings(api))
 
     assert policy.warn_window.to_timedelta() == 2 * interval
     assert policy.fail_window.to_timedelta() == 4 * interval
@@ -63,8 +62,7 @@ def test_no_two_apis_are_synced_or_refreshed_at_the_same_minute() -> None:
 def test_settings_override_the_windows(
     monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str], windows: tuple[int, int]
 ) -> None:
-    for name, value in settings.items():
-        monkeypatch.setenv(f"{PREFIX}__{name}", value)
+    configure_api(monkeypatch, "experimentation", **settings)
 
     assert load_schedule_settings(API).windows == tuple(timedelta(hours=each) for each in windows)
 

@@ -116,7 +116,7 @@ def test_other_values_as_text_and_as_json(value: Any, text: str, encoded: str) -
 
 
 def test_stored_types_stay_as_long_as_values_fit() -> None:
-    values = {
+    values: dict[str, list[Any]] = {
         "bigint": [3, -7],
         "double": [3, 0.5],
         "bool": [True],

@@ -14,7 +14,7 @@ NOW = datetime(2026, 3, 10, 23, 59, tzinfo=UTC)
 
 
 def settings(**more):
-    return Settings(base_url="http://127.0.0.1:1", api_key="k", **more)
+    return Settings(**{"base_url": "http://127.0.0.1:1", "api_key": "k", **more})
 
 
 def moment(text):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_what_is_no_timestamp_stays_as_it_is(sent):
 
 
 def test_nested_timestamps_are_normalised_and_what_was_sent_is_left_alone():
-    sent = {"id": 1, "attributes": {"updated_at": "2026-01-15T05:00:00-07:00", "title": "x"}}
+    sent: dict[str, Any] = {"id": 1, "attributes": {"updated_at": "2026-01-15T05:00:00-07:00", "title": "x"}}
     row = normalizer(timestamps=("updated_at", "attributes.updated_at")).normalize(sent, {})
     assert without_hash(row) == {"id": 1, "attributes": {"updated_at": NOON, "title": "x"}}
     assert sent["attributes"]["updated_at"] == "2026-01-15T05:00:00-07:00"

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
 from analytics_ingest.extract import thread_pool as pool_module
+from analytics_ingest.extract.endpoint_reader import EndpointReader
 from analytics_ingest.extract.list_reader import PageResult
 from analytics_ingest.extract.partition_queue import QueueState
 from analytics_ingest.extract.partitions import Partition
 from analytics_ingest.extract.thread_pool import ReadPool
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.session import Pause
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import FakeClock, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest.extract.endpoint_reader import EndpointReader
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.waiting import eventually
 
 THREADS = 4
 
@@ -66,20 +64,13 @@ def add(pool: ReadPool, lists: Lists) -> None:
     pool.add(cast("EndpointReader", lists))
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.005)
-    assert condition()
-
-
 def test_no_more_is_read_ahead_than_may_wait_and_all_comes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "READ_AHEAD", 10)
     lists = Lists(100)
     with ReadPool(THREADS, halt=lambda: None, clock=Clock()) as pool:
         add(pool, lists)
         # three pages reach the bound, and each thread holds one more
-        eventually(lambda: lists.begun == 3 + THREADS)
+        eventually(lambda: lists.begun == 3 + THREADS, 10)
         time.sleep(0.05)
         assert lists.begun == 3 + THREADS
         pool.process_pages(until=lambda: len(lists.pages) == 100)
@@ -134,16 +125,21 @@ def test_lists_in_a_pause_occupy_no_thread() -> None:
 def test_no_more_lists_are_begun_than_there_are_threads_while_the_api_fails() -> None:
     clock = FakeClock()
     stopped = threading.Event()
-    clock.wait = lambda changed, _: changed.wait() and stopped.set()  # type: ignore[method-assign]
+
+    def wait(changed: threading.Condition, seconds: float) -> None:
+        if changed.wait():
+            stopped.set()
+
+    clock.wait = wait
     failing = Pausing(20, Pause(seconds=5, expected=False))
     with ReadPool(THREADS, halt=lambda: None, clock=clock) as pool:
         add(pool, failing)
-        eventually(lambda: failing.begun == THREADS)
+        eventually(lambda: failing.begun == THREADS, 10)
         time.sleep(0.05)
         assert failing.begun == THREADS
         clock.moment += 5
         add(pool, Lists(0))
-        eventually(lambda: len(failing.pages) == 0 and failing.begun == 2 * THREADS)
+        eventually(lambda: len(failing.pages) == 0 and failing.begun == 2 * THREADS, 10)
         pool.process_pages(until=lambda: len(failing.pages) == THREADS)
 
 
@@ -167,9 +163,9 @@ def test_the_end_stops_the_threads_whatever_is_left(monkeypatch: pytest.MonkeyPa
     lists = Lists(1_000)
     with ReadPool(THREADS, halt=lambda: halted.append(True), clock=Clock()) as pool:
         add(pool, lists)
-        eventually(lambda: lists.begun == 1 + THREADS)
+        eventually(lambda: lists.begun == 1 + THREADS, 10)
     assert halted == [True]
-    eventually(lambda: not any(thread.name.startswith("read-") for thread in threading.enumerate()))
+    eventually(lambda: not any(thread.name.startswith("read-") for thread in threading.enumerate()), 10)
     assert lists.left > 900
 
 
@@ -184,7 +180,5 @@ def test_a_sync_that_cannot_begin_leaves_no_thread(
         sync("experimentation", "gates")
 
     assert sandbox.requests.count() == 0
-    until = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
+    eventually(lambda: threading.active_count() <= before, 10)
     assert threading.active_count() == before

@@ -6,15 +6,13 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from analytics_ingest_tests.fuzz.strategies import path_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 TIME_FIELDS = ("updated_at", "created_at", "seen_at", "due_on")
@@ -160,7 +158,7 @@ def check_values(sent: Sequence[Mapping[str, Any]], table: Table, rejected: Sequ
         keyed: Whether rows are told apart by a key.
     """
     stored = {row["marker"]: row for row in table.rows if row["marker"] is not None}
-    shared = Counter(key for row in sent if (key := key_text(row)) is not None) if keyed else Counter()
+    shared = Counter[str | None](key for row in sent if (key := key_text(row)) is not None) if keyed else Counter()
     for row in sent:
         # another row of this key may have taken its place
         gone = row["marker"] not in stored and shared[key_text(row)] < 2

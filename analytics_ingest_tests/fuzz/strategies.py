@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hypothesis import strategies as st
 
 from analytics_ingest_tests.trials import KEY, Rows, dumped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
 
 NUMBERS = [
     *(0, 1, -1, 3, 7, 42, 2**31, 2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1),
@@ -24,7 +21,7 @@ TEXTS = [
     *("%s", "{0}", "${x}", "![](http://127.0.0.1/x)", "<b>", "a,b\nc\t\r", "=1+1", KEY, f"key {KEY}", "y" * 3_000),
     *("2026-01-01", "2026-01-01T00:00:00Z", "20260101120000", "0001-01-01T00:00:00+14:00", "[1]", '{"a": 1}'),
 ]
-TIMES = [
+TIMES: list[Any] = [
     *(
         "2026-01-01T00:00:00Z",
         "2026-01-02T03:04:05.678901+05:30",
@@ -37,7 +34,7 @@ TIMES = [
     *(1_767_225_600, 1_767_225_600_123, 1_767_225_600_123_456, 1_767_225_600.5, "1767225600", "20260101120000", 2**63),
     *(1e300, True, {}, [], {"at": "2026-01-01T00:00:00Z"}, "2999-01-01T00:00:00Z"),
 ]
-KEYS = [
+KEYS: list[Any] = [
     *(
         1,
         2,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -13,13 +15,11 @@ from analytics_ingest.extract import column_names, column_types, rows
 from analytics_ingest.extract.column_types import Kind
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.http import session, transport
+from analytics_ingest.timestamps import to_utc
+from analytics_ingest_tests.environment import use_folder
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
 from analytics_ingest_tests.fuzz.test_generated_rows import MAX_ANSWER, Warehouse, run_draw
 from analytics_ingest_tests.trials import trial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 DRAWS = 60
 """Draws after which a defect counts as not found."""
@@ -44,7 +44,7 @@ def deep_values_raise(patch: Patch) -> None:
 
 def times_out_of_range_raise(patch: Patch) -> None:
     """FAULTS A: a declared timestamp before year 1 or after year 9999 in UTC."""
-    plain = rows.to_utc
+    plain = to_utc
 
     def raising(value: Any) -> Any:
         if isinstance(value, str) and "T00:00:00+14:00" in value:
@@ -147,8 +147,7 @@ def test_a_defect_is_found(
     record_property: Callable[[str, object], None],
 ) -> None:
     warehouse = Warehouse(tmp_path / "draw")
-    monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
+    use_folder(monkeypatch, warehouse.folder)
     defect(monkeypatch)
     drawn = 0
 

@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -17,16 +19,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.environment import use_folder
 from analytics_ingest_tests.fuzz.oracle import Table, check_values, rows_of
 from analytics_ingest_tests.fuzz.strategies import Trials, trials
-from analytics_ingest_tests.trials import API, KEY, NAME, OTHERS, Trial, trial
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.trials import Rows
+from analytics_ingest_tests.trials import API, KEY, NAME, OTHERS, Rows, Trial, trial
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 """Draws: by default as many as fit into a minute, always the same ones."""
@@ -224,8 +221,7 @@ def _property(draw: Trials, upstream: Trial, warehouse: Warehouse, numbers: rang
 )
 def test_generated_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: range) -> None:
     warehouse = Warehouse(tmp_path / "draw")
-    monkeypatch.setenv("DLT_DATA_DIR", str(warehouse.folder / "dlt"))
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(warehouse.file))
+    use_folder(monkeypatch, warehouse.folder)
     seen: dict[str, int] = {}
     with trial(monkeypatch, MAX_ANSWER_BYTES=str(MAX_ANSWER)) as upstream:
         _property(upstream=upstream, warehouse=warehouse, numbers=numbers, seen=seen)

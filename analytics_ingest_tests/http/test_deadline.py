@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from analytics_ingest.http import deadline as module
 from analytics_ingest.http.deadline import Watchdog, WatchedHTTPConnection
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -47,13 +44,15 @@ def test_connection_that_is_closed_while_the_watchdog_starts_holds_nothing_up(
         garbage.close()
         return start(*args, **kwargs)
 
+    ended = []
+
     def request() -> None:
         watchdog.end(watchdog.watch())
+        ended.append(True)
 
-    ended = []
     with monkeypatch.context() as patch:
-        thread = start(target=lambda: (request(), ended.append(True)), daemon=True)
-        patch.setattr(module.threading, "Thread", collecting)
+        thread = start(target=request, daemon=True)
+        patch.setattr(threading, "Thread", collecting)
         thread.start()
         thread.join(10)
     assert ended == [True]

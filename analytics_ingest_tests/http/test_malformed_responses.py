@@ -14,7 +14,7 @@ import requests
 
 from analytics_ingest.errors import AuthenticationError, ConfigurationError, IngestError, ReadError
 from analytics_ingest_tests.fake_server import KEY, Response
-from analytics_ingest_tests.raw import RawServer
+from analytics_ingest_tests.raw_server import send
 
 ROWS = {"data": [{"id": 1}]}
 GOOD = Response(body=ROWS)
@@ -27,22 +27,6 @@ FORMS = {
     "base64": base64.b64encode(SECRET.encode()).decode(),
     "without its ends": SECRET[2:-3],
 }
-
-
-@pytest.fixture
-def raw():
-    started = []
-
-    def start(answer):
-        def serve(connection, _):
-            connection.sendall(answer)
-
-        started.append(RawServer(serve))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop()
 
 
 def error_of(client, url, **settings):
@@ -69,8 +53,8 @@ def error_of(client, url, **settings):
         "HTTP/1.1 200 OK\r\n\r\n<p>{}",
     ],
 )
-def test_a_key_is_masked_wherever_the_server_repeats_it(raw, client, caplog, head, form):
-    said = str(error_of(client, raw(head.format(form).encode()).url, api_key=SECRET)) + caplog.text
+def test_a_key_is_masked_wherever_the_server_repeats_it(raw_server, client, caplog, head, form):
+    said = str(error_of(client, raw_server(send(head.format(form).encode())).url, api_key=SECRET)) + caplog.text
     assert not any(each.lower() in said.lower() for each in (*FORMS.values(), SECRET[:8], SECRET[-8:]))
 
 
@@ -81,22 +65,23 @@ def test_a_key_is_masked_wherever_the_server_repeats_it(raw, client, caplog, hea
         b"HTTP/1.1 302 Found\r\nLocation: /" + b"x" * 5000 + b"\x1b[31m\r\n\r\n",
     ],
 )
-def test_foreign_text_is_bounded_and_printable(raw, client, head):
-    said = str(error_of(client, raw(head).url))
+def test_foreign_text_is_bounded_and_printable(raw_server, client, head):
+    said = str(error_of(client, raw_server(send(head)).url))
     assert len(said) < 800
     assert said.isprintable()
 
 
-def test_excluded_fields_are_masked_in_the_body_that_an_error_shows(upstream, client):
-    server = upstream(Response(status=422, body={"rows": [{"id": 7, "userEmail": "a@b.example", "profile": {"a": 1}}]}))
+def test_excluded_fields_are_masked_in_the_body_that_an_error_shows(fake_server, client):
+    rows = [{"id": 7, "userEmail": "a@b.example", "profile": {"a": 1}}]
+    server = fake_server(Response(status=422, body={"rows": rows}))
     said = str(error_of(client, server.url, exclude_columns=("users.user_email", "profile")))
     assert said == ('answered 422: 422, application/json, \'{"rows": [{"id": 7, "userEmail": ***, "profile": ***}]}\'')
 
 
 @pytest.mark.parametrize("encoding", ["utf8mb4", "none", "hex", "rot13", "idna", "undefined", '"', "\u00fc", "a" * 999])
 @pytest.mark.parametrize("status", [200, 400])
-def test_an_encoding_that_does_not_exist_is_read_as_utf_8(upstream, client, encoding, status):
-    server = upstream(Response(status=status, body="<p>caf\u00e9", content_type=f"text/html; charset={encoding}"))
+def test_an_encoding_that_does_not_exist_is_read_as_utf_8(fake_server, client, encoding, status):
+    server = fake_server(Response(status=status, body="<p>caf\u00e9", content_type=f"text/html; charset={encoding}"))
     assert "'<p>caf\u00e9'" in str(error_of(client, server.url))
 
 
@@ -118,8 +103,8 @@ def test_an_encoding_that_does_not_exist_is_read_as_utf_8(upstream, client, enco
         b"HTTP/1.1 200 OK\r\n\xff\xfe: \xff\r\nConnection: close\r\nContent-Length: 3\r\n\r\n",
     ],
 )
-def test_what_cannot_be_read_is_no_answer_and_requested_again(raw, client, clock, answer):
-    server = raw(answer)
+def test_what_cannot_be_read_is_no_answer_and_requested_again(raw_server, client, clock, answer):
+    server = raw_server(send(answer))
     said = str(error_of(client, server.url))
     assert said.startswith(("no answer: ", "an empty body"))
     assert (len(server.requests), clock.slept) == (4, [2, 4, 8])
@@ -127,31 +112,31 @@ def test_what_cannot_be_read_is_no_answer_and_requested_again(raw, client, clock
 
 
 @pytest.mark.parametrize("status", [202, 205, 206, 207, 226, 299])
-def test_a_success_that_is_not_whole_is_no_list(upstream, client, clock, status):
-    server = upstream(Response(status=status), GOOD)
+def test_a_success_that_is_not_whole_is_no_list(fake_server, client, clock, status):
+    server = fake_server(Response(status=status), GOOD)
     assert client("experimentation", server.url).get() == ROWS
-    error = error_of(client, upstream(Response(status=status)).url)
+    error = error_of(client, fake_server(Response(status=status)).url)
     assert str(error).startswith(f"answered {status}, an incomplete answer: ")
     assert error.status == status
 
 
 @pytest.mark.parametrize("status", [200, 201, 203])
-def test_a_success_that_is_whole_is_a_list(upstream, client, status):
-    assert client("experimentation", upstream(Response(status=status, body=ROWS)).url).get() == ROWS
+def test_a_success_that_is_whole_is_a_list(fake_server, client, status):
+    assert client("experimentation", fake_server(Response(status=status, body=ROWS)).url).get() == ROWS
 
 
 @pytest.mark.parametrize("errors", [{"errors": [{"message": "timed out"}]}, {"error": "partial"}, {"error": {"a": 1}}])
 @pytest.mark.parametrize("rows", [[], [{"id": 1}]])
-def test_errors_beside_the_rows_are_an_error(upstream, client, clock, errors, rows):
+def test_errors_beside_the_rows_are_an_error(fake_server, client, clock, errors, rows):
     name = next(iter(errors))
-    server = upstream(Response(body={"data": rows, **errors}))
+    server = fake_server(Response(body={"data": rows, **errors}))
     assert str(error_of(client, server.url)).startswith(f"the body has '{name}' beside 'data': 200")
-    assert client("experimentation", upstream(Response(body={"data": rows, **errors}), GOOD).url).get() == ROWS
+    assert client("experimentation", fake_server(Response(body={"data": rows, **errors}), GOOD).url).get() == ROWS
 
 
 @pytest.mark.parametrize("nothing", [{"errors": []}, {"error": None}, {"errors": {}, "error": ""}, {"error": False}])
-def test_no_errors_beside_the_rows_are_none(upstream, client, nothing):
-    assert client("experimentation", upstream(Response(body={**ROWS, **nothing})).url).get() == {**ROWS, **nothing}
+def test_no_errors_beside_the_rows_are_none(fake_server, client, nothing):
+    assert client("experimentation", fake_server(Response(body={**ROWS, **nothing})).url).get() == {**ROWS, **nothing}
 
 
 @pytest.mark.parametrize(
@@ -168,9 +153,9 @@ def test_no_errors_beside_the_rows_are_none(upstream, client, nothing):
         ("", "without a Location"),
     ],
 )
-def test_a_redirect_names_where_it_leads(upstream, client, location, to):
+def test_a_redirect_names_where_it_leads(fake_server, client, location, to):
     headers = {} if location is None else {"Location": location}
-    error = error_of(client, upstream(Response(status=302, body=b"", headers=headers)).url)
+    error = error_of(client, fake_server(Response(status=302, body=b"", headers=headers)).url)
     assert str(error) == (
         f"answered 302, a redirect {to}; the key is not sent there: check SOURCES__EXPERIMENTATION__BASE_URL"
     )
@@ -190,8 +175,8 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def tls(upstream, certificate):
-    server = upstream(GOOD)
+def tls(fake_server, certificate):
+    server = fake_server(GOOD)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, str(certificate) + ".key")
     server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
@@ -281,8 +266,8 @@ def test_a_file_of_certificates_that_cannot_be_used_is_a_setting(client, monkeyp
         assert "\n" not in str(error.value)
 
 
-def test_threads_that_meet_a_refused_key_all_end(upstream, client):
-    asking = client("experimentation", upstream(Response(status=401, body={"error": json.dumps(KEY)})).url)
+def test_threads_that_meet_a_refused_key_all_end(fake_server, client):
+    asking = client("experimentation", fake_server(Response(status=401, body={"error": json.dumps(KEY)})).url)
     errors = []
 
     def ask():
@@ -300,5 +285,5 @@ def test_threads_that_meet_a_refused_key_all_end(upstream, client):
     assert not any(KEY in str(error) for error in errors)
 
 
-def test_a_read_error_is_raised_for_what_is_no_list(upstream, client):
-    assert isinstance(error_of(client, upstream(Response(body="[" * 100_000)).url), ReadError)
+def test_a_read_error_is_raised_for_what_is_no_list(fake_server, client):
+    assert isinstance(error_of(client, fake_server(Response(body="[" * 100_000)).url), ReadError)

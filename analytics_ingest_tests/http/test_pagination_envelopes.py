@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,7 @@ from analytics_ingest.apis.paginators import Paginator, cursor, offset, page_num
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.meter import Meter
-from analytics_ingest_tests.fake_server import Response
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.fake_server import Client, Upstream
+from analytics_ingest_tests.fake_server import Client, FakeServer, Response
 
 LINKED = cursor(cursor_param="next", cursor_path="next", cursor_is_link=True, limit=2, limit_param="page_size")
 NUMBERED = page_number(limit=2, has_more_path="pagination.nextPage")
@@ -26,13 +22,13 @@ COUNTED = offset(limit=2, total_path="count")
 
 @pytest.fixture
 def read(
-    upstream: Callable[..., Upstream], client: Callable[..., Client]
+    fake_server: Callable[..., FakeServer], client: Callable[..., Client]
 ) -> Callable[..., tuple[list[Any], list[dict[str, str]]]]:
     """Reads pages that are given; gives the rows and the queries that were sent."""
 
     def read(paginator: Paginator, *bodies: Any) -> tuple[list[Any], list[dict[str, str]]]:
         left = deque(bodies)
-        server = upstream(lambda _: Response(body=left.popleft()))
+        server = fake_server(lambda _: Response(body=left.popleft()))
         session = client("experimentation", server.url).api_session
         endpoint = Endpoint("rows", "/rows", "data", paginator, description="Rows.")
         asking = EndpointClient(endpoint, session, limit=paginator.limit, meter=Meter())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.options import Options
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import KEY, Response, script
 
 EXPERIMENTATION = "experimentation"
@@ -30,19 +32,18 @@ def outcome(result):
 
 
 @pytest.fixture
-def asked_of(upstream, clock, monkeypatch):
+def asked_of(fake_server, clock, monkeypatch):
     """Reads endpoints from a server that replies as given; gives the results and the server."""
 
     def read(api, reply, *endpoints):
-        server = upstream(reply)
-        monkeypatch.setenv(f"SOURCES__{api.upper()}__BASE_URL", server.url)
-        monkeypatch.setenv(f"SOURCES__{api.upper()}__API_KEY", KEY)
+        server = fake_server(reply)
+        configure_api(monkeypatch, api, base_url=server.url, api_key=KEY)
         return sync(api, *endpoints), server
 
     return read
 
 
-PAGES_OF = {
+PAGES_OF: dict[str, list[tuple[dict[str, Any], dict[str, tuple[int, int]]]]] = {
     EXPERIMENTATION: [
         (
             {"totals": "right"},
@@ -97,15 +98,15 @@ PAGES_OF = {
 
 
 @pytest.mark.parametrize("api", PAGES_OF)
-def test_every_row_is_read_and_no_page_too_many(tmp_path, shared, api):
+def test_every_row_is_read_and_no_page_too_many(tmp_path, shared_sandbox, api):
     for options, expected in PAGES_OF[api]:
-        shared.options.update({**Options().simple(), **options})
-        shared.requests.reset()
+        shared_sandbox.options.update({**Options().simple(), **options})
+        shared_sandbox.requests.reset()
         results = sync(api, *expected)
         found = {name: outcome(result) for name, result in results.items()}
         assert found == {name: ("complete", rows, pages, pages) for name, (rows, pages) in expected.items()}, options
         for name, (rows, pages) in expected.items():
-            asked = queries(shared, api, name)
+            asked = queries(shared_sandbox, api, name)
             assert len(asked) == pages
             if api == EXPERIMENTATION:
                 assert asked == [{"limit": "100", "page": str(1 + page)} for page in range(pages)]
@@ -115,7 +116,7 @@ def test_every_row_is_read_and_no_page_too_many(tmp_path, shared, api):
                 step = options.get("page_cap", 50)
                 offsets = [str(min(page * step, rows)) for page in range(pages)]
                 assert asked == [{"limit": "50", "offset": offset} for offset in offsets]
-            assert live_keys(tmp_path, api, name) == expected_keys(shared.world, api, name)
+            assert live_keys(tmp_path, api, name) == expected_keys(shared_sandbox.world, api, name)
 
 
 def test_a_page_whose_elements_hold_no_rows_is_not_the_end(tmp_path, sandbox):
@@ -134,11 +135,11 @@ def test_a_page_whose_elements_hold_no_rows_is_not_the_end(tmp_path, sandbox):
 @pytest.mark.parametrize(
     ("api", "endpoint", "rows"), [(EXPERIMENTATION, "users", 12), (FEATURES, "rollout_statuses", 8)]
 )
-def test_a_short_page_that_comes_again_is_the_end_and_counts_once(tmp_path, shared, api, endpoint, rows):
-    shared.options.update({"ignore_offset": True, "totals": "absent"})
+def test_a_short_page_that_comes_again_is_the_end_and_counts_once(tmp_path, shared_sandbox, api, endpoint, rows):
+    shared_sandbox.options.update({"ignore_offset": True, "totals": "absent"})
     result = sync(api, endpoint)[endpoint]
     assert outcome(result) == ("complete", rows, 2, 2)
-    assert live_keys(tmp_path, api, endpoint) == expected_keys(shared.world, api, endpoint)
+    assert live_keys(tmp_path, api, endpoint) == expected_keys(shared_sandbox.world, api, endpoint)
 
 
 def test_a_full_bare_array_that_comes_again_is_the_end_and_counts_once(sandbox):
@@ -158,8 +159,8 @@ def test_a_full_bare_array_that_comes_again_is_the_end_and_counts_once(sandbox):
         (BUILDS, "context", {"repeat_cursor": True}, 20),
     ],
 )
-def test_a_full_page_in_an_envelope_that_comes_again_fails(shared, api, endpoint, options, rows):
-    shared.options.update(options)
+def test_a_full_page_in_an_envelope_that_comes_again_fails(shared_sandbox, api, endpoint, options, rows):
+    shared_sandbox.options.update(options)
     result = sync(api, endpoint)[endpoint]
     assert outcome(result) == ("failed", rows, 1, 2)
     assert [failure.reason for failure in result.stats.failures] == [
@@ -179,19 +180,19 @@ def test_cursors_that_lead_in_a_circle_fail(asked_of):
 
 
 @pytest.mark.parametrize(("most", "status"), [("3", "complete"), ("2", "failed")])
-def test_a_list_of_more_than_max_pages_fails(shared, monkeypatch, most, status):
-    shared.options.update({"totals": "absent"})
+def test_a_list_of_more_than_max_pages_fails(shared_sandbox, monkeypatch, most, status):
+    shared_sandbox.options.update({"totals": "absent"})
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_PAGES", most)
     result = sync(EXPERIMENTATION, "audit_logs")["audit_logs"]
     assert outcome(result) == (status, 150, int(most), 3)
-    assert shared.requests.count(EXPERIMENTATION, "audit_logs") == 3
+    assert shared_sandbox.requests.count(EXPERIMENTATION, "audit_logs") == 3
     assert result.reason == (
         "" if status == "complete" else "/v1/audit_logs the list has more pages than MAX_PAGES allows (2)"
     )
 
 
 def test_a_total_counts_where_it_is_a_whole_number_that_is_not_proven_wrong(asked_of):
-    expected = {
+    expected: dict[str, tuple[dict[str, Any], int]] = {
         "audit_logs": ({"total": 3}, 1),
         "autotunes": ({"totalCount": 3}, 1),
         "dynamic_configs": ({"total_count": 3}, 1),
@@ -220,12 +221,12 @@ def test_a_total_counts_where_it_is_a_whole_number_that_is_not_proven_wrong(aske
     assert len(server.asked) == 6 + 7 * 2 + 2
 
 
-def test_a_setting_raises_the_page_size_of_the_search(tmp_path, shared, monkeypatch):
+def test_a_setting_raises_the_page_size_of_the_search(tmp_path, shared_sandbox, monkeypatch):
     monkeypatch.setenv("SOURCES__PROJECT_PLANNING__SEARCH_EPICS__LIMIT", "3")
     result = sync(PLANNING, "search_epics")["search_epics"]
     assert outcome(result) == ("complete", 4, 2, 2)
-    assert [query["limit"] for query in queries(shared, PLANNING, "search_epics")] == ["3", "3"]
-    assert live_keys(tmp_path, PLANNING, "search_epics") == expected_keys(shared.world, PLANNING, "epics")
+    assert [query["limit"] for query in queries(shared_sandbox, PLANNING, "search_epics")] == ["3", "3"]
+    assert live_keys(tmp_path, PLANNING, "search_epics") == expected_keys(shared_sandbox.world, PLANNING, "epics")
 
 
 @pytest.mark.parametrize(

@@ -29,16 +29,16 @@ def ask(session, times):
         return [body["data"] for body in pool.map(session.get, ["/v1/gates"] * times)]
 
 
-def test_a_limit_of_our_own_keeps_under_that_of_a_server_that_states_none(serve, asking):
-    server = serve(rate_limit=30, rate_window=2.0, rate_headers="none")
+def test_a_limit_of_our_own_keeps_under_that_of_a_server_that_states_none(start_sandbox, asking):
+    server = start_sandbox(rate_limit=30, rate_window=2.0, rate_headers="none")
     session = asking(server, requests_per_minute=780)
     assert ask(session, 50) == [server.world.collection(API, "gates")] * 50
     assert [record.status for record in server.requests] == [200] * 50
     assert (session.meter.requests, session.meter.retries) == (50, 0)
 
 
-def test_after_a_pause_one_request_probes_before_the_others_follow(serve, asking):
-    server = serve(rate_limit=30, rate_window=2.0, rate_headers="retry-after", latency=0.02)
+def test_after_a_pause_one_request_probes_before_the_others_follow(start_sandbox, asking):
+    server = start_sandbox(rate_limit=30, rate_window=2.0, rate_headers="retry-after", latency=0.02)
     session = asking(server)
     assert ask(session, 50) == [server.world.collection(API, "gates")] * 50
     records = list(server.requests)
@@ -52,8 +52,8 @@ def test_after_a_pause_one_request_probes_before_the_others_follow(serve, asking
         assert (probe.status, probe.in_flight, follower.in_flight) == (200, 1, 1)
 
 
-def test_while_a_server_refuses_everything_only_one_request_goes_on_asking(serve, asking):
-    server = serve(rate_limit=40, rate_window=2.0, rate_headers="retry-after")
+def test_while_a_server_refuses_everything_only_one_request_goes_on_asking(start_sandbox, asking):
+    server = start_sandbox(rate_limit=40, rate_window=2.0, rate_headers="retry-after")
     ask(asking(server), 40)
     server.requests.reset()
     session = asking(server)
@@ -62,8 +62,8 @@ def test_while_a_server_refuses_everything_only_one_request_goes_on_asking(serve
     assert (session.meter.requests, session.meter.retries) == (WORKERS + 1, 1)
 
 
-def test_the_first_request_goes_alone(serve, asking):
-    server = serve(latency=0.05)
+def test_the_first_request_goes_alone(start_sandbox, asking):
+    server = start_sandbox(latency=0.05)
     ask(asking(server), WORKERS)
     first, second, *_ = server.requests
     assert (first.in_flight, second.in_flight) == (1, 1)
@@ -71,8 +71,8 @@ def test_the_first_request_goes_alone(serve, asking):
 
 
 @pytest.mark.parametrize("first", [Response(status=500), Response(fault="reset"), Response(status=403)])
-def test_a_first_request_that_fails_holds_nobody_up(upstream, client, first):
-    server = upstream(first, Response(body={"data": [1]}))
+def test_a_first_request_that_fails_holds_nobody_up(fake_server, client, first):
+    server = fake_server(first, Response(body={"data": [1]}))
     session = client("incident_response", server.url, max_in_flight=2)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(session.get) for _ in range(4)]
@@ -80,9 +80,9 @@ def test_a_first_request_that_fails_holds_nobody_up(upstream, client, first):
     assert len(failed) == (first.status == 403)
 
 
-def test_when_a_probe_gives_up_another_request_takes_its_place(upstream, client, clock):
+def test_when_a_probe_gives_up_another_request_takes_its_place(fake_server, client, clock):
     tries = 3
-    server = upstream(*[Response(status=429)] * tries, Response(body={"data": [1]}))
+    server = fake_server(*[Response(status=429)] * tries, Response(body={"data": [1]}))
     session = client("incident_response", server.url)
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(session.get) for _ in range(8)]

@@ -17,17 +17,17 @@ GOOD = Response(body=ROWS)
 @pytest.mark.parametrize(
     ("value", "wait"), [("7", 7), ("1", 2), ("0", 2), ("120", 120), ("-3", 2), ("soon", 2), ("", 2)]
 )
-def test_a_longer_retry_after_wins_over_the_policy(upstream, client, clock, value, wait):
+def test_a_longer_retry_after_wins_over_the_policy(fake_server, client, clock, value, wait):
     for status in (429, 503):
-        server = upstream(Response(status=status, headers={"Retry-After": value}), GOOD)
+        server = fake_server(Response(status=status, headers={"Retry-After": value}), GOOD)
         assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [wait, wait]
 
 
 @pytest.mark.parametrize(("ahead", "wait"), [(30, 30), (1, 2), (-60, 2)])
-def test_retry_after_may_be_a_date(upstream, client, clock, ahead, wait):
+def test_retry_after_may_be_a_date(fake_server, client, clock, ahead, wait):
     date = formatdate(clock.moment + ahead, usegmt=True)
-    server = upstream(Response(status=429, headers={"Retry-After": date}), GOOD)
+    server = fake_server(Response(status=429, headers={"Retry-After": date}), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [wait]
 
@@ -48,21 +48,21 @@ def test_retry_after_may_be_a_date(upstream, client, clock, ahead, wait):
         ({"X-RateLimit-Remaining": "70", "X-RateLimit-Limit": "80"}, 2),
     ],
 )
-def test_a_429_is_waited_out_in_every_dialect(upstream, client, clock, headers, wait):
-    server = upstream(Response(status=429, headers=headers), GOOD)
+def test_a_429_is_waited_out_in_every_dialect(fake_server, client, clock, headers, wait):
+    server = fake_server(Response(status=429, headers=headers), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert (len(server.asked), clock.slept) == (2, [wait])
 
 
-def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(upstream, client, clock):
+def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(fake_server, client, clock):
     standing = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "99", "X-RateLimit-Reset": "600"}
-    server = upstream(Response(status=502, headers=standing), GOOD)
+    server = fake_server(Response(status=502, headers=standing), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [2]
 
 
-def test_a_pause_longer_than_max_wait_fails_at_once(upstream, client, clock):
-    server = upstream(Response(status=429, headers={"Retry-After": "61"}), GOOD)
+def test_a_pause_longer_than_max_wait_fails_at_once(fake_server, client, clock):
+    server = fake_server(Response(status=429, headers={"Retry-After": "61"}), GOOD)
     with pytest.raises(ReadError) as error:
         client("experimentation", server.url, max_wait=60).get()
     assert (len(server.asked), clock.slept, error.value.status) == (1, [], 429)
@@ -71,8 +71,8 @@ def test_a_pause_longer_than_max_wait_fails_at_once(upstream, client, clock):
     )
 
 
-def test_a_pause_of_max_wait_is_waited_for(upstream, client, clock):
-    server = upstream(Response(status=429, headers={"Retry-After": "60"}), GOOD)
+def test_a_pause_of_max_wait_is_waited_for(fake_server, client, clock):
+    server = fake_server(Response(status=429, headers={"Retry-After": "60"}), GOOD)
     assert client("experimentation", server.url, max_wait=60).get() == ROWS
     assert clock.slept == [60]
 
@@ -93,16 +93,16 @@ def test_a_pause_of_max_wait_is_waited_for(upstream, client, clock):
         (lambda now: "Mon, 99 Jan 99999 99:99:99 GMT", 2),
     ],
 )
-def test_a_pause_comes_in_many_forms(upstream, client, clock, monkeypatch, value, wait):
+def test_a_pause_comes_in_many_forms(fake_server, client, clock, monkeypatch, value, wait):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
-    server = upstream(Response(status=429, headers={"Retry-After": value(clock.moment)}), GOOD)
+    server = fake_server(Response(status=429, headers={"Retry-After": value(clock.moment)}), GOOD)
     assert client("experimentation", server.url).get() == ROWS
     assert clock.slept == [pytest.approx(wait)]
 
 
 @pytest.mark.parametrize("value", ["inf", "9" * 400, "1e300", "9999-12-31T23:59:59Z", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_pause_that_never_ends_fails_at_once(upstream, client, clock, value):
-    server = upstream(Response(status=429, headers={"Retry-After": value}), GOOD)
+def test_a_pause_that_never_ends_fails_at_once(fake_server, client, clock, value):
+    server = fake_server(Response(status=429, headers={"Retry-After": value}), GOOD)
     with pytest.raises(ReadError, match=r"MAX_WAIT \(900 s\) allows$"):
         client("experimentation", server.url).get()
     assert clock.slept == []

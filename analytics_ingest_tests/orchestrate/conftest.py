@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import DagsterInstance
 
 from analytics_ingest_tests.orchestrate.chat_webhook import ChatWebhook
 from analytics_ingest_tests.orchestrate.instance import RunningDagster
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import requests
 import yaml
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from analytics_ingest_tests.waiting import eventually
 
 TIMEOUT = 120
 """Seconds that a part may take to start, or a run to end."""
@@ -131,14 +130,15 @@ class RunningDagster:
         """
         self.home = home
         self._processes: list[subprocess.Popen[bytes]] = []
-        at = {"host": "127.0.0.1", "port": _free_port(), "location_name": LOCATION}
+        grpc = _free_port()
+        at = {"host": "127.0.0.1", "port": grpc, "location_name": LOCATION}
         workspace = home / "workspace.yaml"
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": at}]}))
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         try:
-            self._start("dagster", "api", "grpc", "--host", at["host"], "--port", str(at["port"]), "-m", LOCATION)
-            self.wait_for(lambda: _listens(at["port"]), "the code location")
+            self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", LOCATION)
+            self.wait_for(lambda: _listens(grpc), "the code location")
             self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
             if daemon:
                 self._start("dagster._daemon", "run", "-w", str(workspace))
@@ -166,12 +166,7 @@ class RunningDagster:
 
     def wait_for(self, condition: Callable[[], Any], what: str, *, seconds: float = TIMEOUT) -> Any:
         """Polls a condition until its value counts as true, and gives the value."""
-        until = time.monotonic() + seconds
-        while not (found := condition()):
-            if time.monotonic() > until:
-                raise AssertionError(f"no {what} after {seconds} s\n{self.output()[-6000:]}")
-            time.sleep(0.5)
-        return found
+        return eventually(condition, seconds, interval=0.5, state=lambda: f"{what}\n{self.output()[-6000:]}")
 
     def output(self) -> str:
         """What the parts have printed."""

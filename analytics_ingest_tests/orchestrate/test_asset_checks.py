@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,29 +18,24 @@ from dagster import (
     AssetSelection,
     DagsterInstance,
     Definitions,
+    EventLogEntry,
+    ExecuteInProcessResult,
     TableMetadataValue,
     TextMetadataValue,
     asset,
 )
 
+from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.definitions import defs
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.asset_checks import ASSET_CHECKS
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.table_checks import checks_for
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dagster import EventLogEntry, ExecuteInProcessResult
-
-    from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 GATES = ("gates", "gates_rules")
@@ -115,7 +112,7 @@ def test_only_the_soundness_of_a_parent_blocks() -> None:
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Path:
+def filled_folder(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Path:
     """The folder of a warehouse with tags, twenty gates, and the rules of six of them, and of its instance."""
     folder = tmp_path_factory.mktemp("filled")
     with sandbox_in(folder) as server, instance_in(folder / "dagster_home", storage) as instance:
@@ -126,10 +123,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Path:
 
 
 @pytest.fixture
-def synced(filled: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
-    """The test's warehouse and instance start as copies of those in ``filled``."""
-    shutil.copy(filled / "warehouse.duckdb", tmp_path)
-    with instance_in(tmp_path / "dagster_home", filled / "dagster_home") as found:
+def filled_instance(filled_folder: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """The test's warehouse and instance start as copies of those in ``filled_folder``."""
+    shutil.copy(filled_folder / "warehouse.duckdb", tmp_path)
+    with instance_in(tmp_path / "dagster_home", filled_folder / "dagster_home") as found:
         yield found
 
 
@@ -355,13 +352,13 @@ def test_parent_that_collapsed_goes_on_when_its_rows_are_back_or_stay_away(
 
 @pytest.mark.extended
 def test_share_below_which_a_table_has_collapsed_is_a_setting(
-    sandbox: SandboxServer, synced: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxServer, filled_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del sandbox.world.collection(API, "tags")[60:]
-    assert ("tags", "table_sound") not in failed(run(synced, "tags"))
+    assert ("tags", "table_sound") not in failed(run(filled_instance, "tags"))
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MIN_ROWS_SHARE", "0.99")
     sandbox.world.collection(API, "tags").pop()
-    result = run(synced, "tags")
+    result = run(filled_instance, "tags")
 
     assert result.success
     assert failed(result)["tags", "table_sound"].startswith("rows_not_collapsed: 59 rows, 60 before; the 1 that")
@@ -395,14 +392,14 @@ def test_what_else_a_sync_warns_of(sandbox: SandboxServer, instance: DagsterInst
 
 
 def test_checks_without_a_sync_see_what_was_done_to_the_table(
-    tmp_path: Path, sandbox: SandboxServer, synced: DagsterInstance
+    tmp_path: Path, sandbox: SandboxServer, filled_instance: DagsterInstance
 ) -> None:
-    assert failed(look(synced, "gates_rules")) == {}
+    assert failed(look(filled_instance, "gates_rules")) == {}
     tamper(tmp_path, f"INSERT INTO {API}.gates_rules SELECT * FROM {API}.gates_rules LIMIT 2")
     gate = live_keys(tmp_path, API, "gates_rules")[0][0]
     tamper(tmp_path, f"DELETE FROM {API}.gates WHERE id = '{gate}'")
     tamper(tmp_path, f"ALTER TABLE {API}.gates_rules ADD COLUMN by_hand VARCHAR")
-    found = failed(look(synced, "gates_rules"))
+    found = failed(look(filled_instance, "gates_rules"))
 
     assert found == {
         ("gates_rules", "table_sound"): (
@@ -413,20 +410,20 @@ def test_checks_without_a_sync_see_what_was_done_to_the_table(
         ),
     }
     tamper(tmp_path, f"DELETE FROM {API}.tags WHERE id != 'x'")
-    assert failed(look(synced, "tags"))["tags", "table_sound"] == "rows_not_collapsed: 0 rows, 100 before"
+    assert failed(look(filled_instance, "tags"))["tags", "table_sound"] == "rows_not_collapsed: 0 rows, 100 before"
     assert sandbox.requests.count() == 0
 
 
 def test_double_key_of_a_parent_is_an_error_that_blocks_nothing_but_its_collapse_does(
-    tmp_path: Path, synced: DagsterInstance
+    tmp_path: Path, filled_instance: DagsterInstance
 ) -> None:
     tamper(tmp_path, f"INSERT INTO {API}.gates SELECT * FROM {API}.gates LIMIT 2")
-    result = look(synced, "gates")
+    result = look(filled_instance, "gates")
     assert failed(result)["gates", "table_sound"].startswith("key_unique: 2 keys (id) have more than one row")
     evaluation = evaluated(result)["gates", "table_sound"]
     assert (evaluation.severity, evaluation.blocking) == (AssetCheckSeverity.ERROR, False)
     tamper(tmp_path, f"DELETE FROM {API}.gates")
-    collapsed = look(synced, "gates", raise_on_error=False)
+    collapsed = look(filled_instance, "gates", raise_on_error=False)
 
     assert not collapsed.success
     assert failed(collapsed)["gates", "table_sound"] == "rows_not_collapsed: 0 rows, 20 before"
@@ -451,15 +448,15 @@ def test_checks_of_a_table_that_does_not_exist_fail_with_a_warning(instance: Dag
 
 
 def test_rows_are_shown_only_where_a_setting_asks_for_them(
-    tmp_path: Path, sandbox: SandboxServer, synced: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sandbox: SandboxServer, filled_instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [tag["name"] for tag in sandbox.world.collection(API, "tags")]
     names_in_storage = [name for name in names if len(name) > 6]
-    assert run(synced, "tags").success
+    assert run(filled_instance, "tags").success
     stored = b"".join(path.read_bytes() for path in (tmp_path / "dagster_home").rglob("*") if path.is_file())
     assert not [name for name in names_in_storage if name.encode() in stored]
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__SAMPLE_ROWS", "3")
-    (event,) = run(synced, "tags").get_asset_materialization_events()
+    (event,) = run(filled_instance, "tags").get_asset_materialization_events()
     sample = event.materialization.metadata["sample"]
 
     assert isinstance(sample, TableMetadataValue)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from dagster import AssetKey, DagsterInstance
 
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest_tests.browser import require_browser
+from analytics_ingest_tests.fake_server import FakeServer, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from selenium.webdriver.remote.webdriver import WebDriver
@@ -23,17 +22,14 @@ if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
     from analytics_ingest_tests.orchestrate.instance import RunningDagster
 
-pytest.importorskip("selenium", reason="selenium is missing: install the extra screenshots")
-for program in ("chromium", "chromedriver"):
-    if not shutil.which(program):
-        pytest.skip(f"{program} is missing: apt-get install chromium chromium-driver", allow_module_level=True)
+require_browser()
 
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402 - skips without it
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
-from analytics_ingest_tests.screenshots import _browser  # noqa: E402
+from analytics_ingest_tests.tools.screenshots import _browser  # noqa: E402
 
 pytestmark = pytest.mark.extended
 
@@ -43,33 +39,10 @@ FOLDED = "//a[starts-with(normalize-space(), '[Show')] | //button[normalize-spac
 WIPE = 'mutation{wipeAssets(assetPartitionRanges:[{assetKey:{path:["experimentation","users"]}}]){__typename}}'
 
 
-class Canary:
-    """A server that records the paths of its requests."""
-
-    def __init__(self) -> None:
-        self.requested: list[str] = []
-        canary = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                canary.requested.append(self.path)
-                self.send_response(404)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-
 @pytest.fixture
-def canary() -> Iterator[Canary]:
-    found = Canary()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
+def canary(fake_server: Callable[..., FakeServer]) -> FakeServer:
+    """A server that nothing may be requested of."""
+    return fake_server(Response(status=404))
 
 
 def open_all(driver: WebDriver, dagster: RunningDagster, path: str) -> tuple[list[str], set[str]]:
@@ -102,7 +75,7 @@ def test_images_of_an_upstream_are_not_loaded_and_its_mutations_not_executed(
     sandbox: SandboxServer,
     start_dagster: Callable[..., RunningDagster],
     monkeypatch: pytest.MonkeyPatch,
-    canary: Canary,
+    canary: FakeServer,
 ) -> None:
     images = f"{MARK} ![x](/graphql?query={quote(WIPE)}) ![y]({canary.url}/image.png) <img src='{canary.url}/tag.png'>"
     for tag in sandbox.world.collection("experimentation", "tags"):
@@ -130,7 +103,7 @@ def test_images_of_an_upstream_are_not_loaded_and_its_mutations_not_executed(
     assert any(label.startswith("[Show") for label in clicked), clicked
     assert "View full message" in clicked
     assert [source for source in shown if "graphql" in source or source.startswith(canary.url)] == []
-    assert canary.requested == []
+    assert canary.asked == []
     with DagsterInstance.get() as instance:
         for name in ("users", "tags"):
             assert instance.get_latest_materialization_event(AssetKey(["experimentation", name]))

@@ -7,25 +7,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import DagsterInstance
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import ROOT, expected_keys
-from analytics_ingest_tests.stores import postgres_database, postgres_store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.stores import Store
-
+from analytics_ingest_tests.environment import set_environment
+from analytics_ingest_tests.stores import Store, postgres_database, postgres_store
+from analytics_ingest_tests.waiting import eventually
 
 pytestmark = pytest.mark.extended
 
@@ -56,7 +52,7 @@ def deployment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     home.mkdir()
     shutil.copy(ROOT / "dagster.production.yaml", home / "dagster.yaml")
     with postgres_store(tmp_path) as store, postgres_database() as (storage, _):
-        settings = {
+        variables = {
             **store.settings,
             "DAGSTER_HOME": str(home),
             "DAGSTER_POSTGRES_URL": storage.replace("postgresql:", "postgresql+psycopg2:"),
@@ -64,8 +60,7 @@ def deployment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "ANALYTICS_INGEST_EXECUTOR": "celery",
             "ANALYTICS_INGEST_CELERY_BROKER": broker,
         }
-        for name, value in settings.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, variables)
         yield store
 
 
@@ -118,15 +113,13 @@ def said(folder: Path) -> str:
 
 
 def test_five_apis_by_two_workers_of_which_one_is_killed_half_way(
-    deployment: Store, serve: Callable[..., SandboxServer], tmp_path: Path
+    deployment: Store, start_sandbox: Callable[..., SandboxServer], tmp_path: Path
 ) -> None:
     # slow enough that the worker dies in the middle of its steps
-    sandbox = serve(latency=0.02)
+    sandbox = start_sandbox(latency=0.02)
     with worker(tmp_path, "one") as one, worker(tmp_path, "two"):
         run = all_sync(tmp_path)
-        until = time.monotonic() + 120
-        while sandbox.requests.count() < 150 and run.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
+        eventually(lambda: sandbox.requests.count() >= 150 or run.poll() is not None, 120, state=lambda: said(tmp_path))
         assert run.poll() is None, said(tmp_path)
         kill(one)
         before = sandbox.requests.count()

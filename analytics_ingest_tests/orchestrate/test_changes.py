@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus, build_sensor_context
+from dagster import DagsterInstance, DagsterRunStatus, RunRequest, build_sensor_context
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.sensors import changes
 from analytics_ingest.sandbox.options import Fault
-
-if TYPE_CHECKING:
-    from dagster import RunRequest
-    from dagster._core.definitions.sensor_definition import SensorExecutionData
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 API = "incident_response"
 every_api = pytest.mark.parametrize("api", APIS)

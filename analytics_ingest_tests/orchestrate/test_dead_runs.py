@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter, build_schedule_context
@@ -16,11 +16,8 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter, build_schedul
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate import run_tags as runs
 from analytics_ingest.sandbox.options import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.waiting import eventually
 
 API = "experimentation"
 RUN = """
@@ -41,10 +38,7 @@ def process(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> Iterator
         sandbox.options.faults = [Fault(api=API, path="^/v1/tags$", kind="delay", seconds=120)]
         sandbox.requests.reset()
         started.append(subprocess.Popen([sys.executable, "-c", RUN], env=dict(os.environ)))
-        until = time.monotonic() + 90
-        while not sandbox.requests.count(API, "tags") and time.monotonic() < until:
-            time.sleep(0.05)
-        assert sandbox.requests.count(API, "tags")
+        eventually(lambda: sandbox.requests.count(API, "tags"), 90)
         return started[-1]
 
     yield start
@@ -78,14 +72,13 @@ def test_a_killed_run_is_failed_and_the_schedule_continues(
     running.wait()
     if destination == "duckdb":
         assert_left_alone(instance)
-    until = time.monotonic() + 20
-    found = tick(instance)
-    while not found[0] and time.monotonic() < until:
-        # PostgreSQL takes a moment to see that a session has gone
-        time.sleep(0.2)
-        found = tick(instance)
 
-    assert found == (1, "")
+    def requested() -> tuple[int, str] | None:
+        found = tick(instance)
+        return found if found[0] else None
+
+    # PostgreSQL takes a moment to see that a session has gone
+    assert eventually(requested, 20, interval=0.2) == (1, "")
     assert [each.run_id for each in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE]))] == [run.run_id]
 
 

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import traceback
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import AssetKey, DagsterInstance, execute_job
@@ -14,9 +13,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.executors import PRELOADED, build_executors, celery_settings
-
-if TYPE_CHECKING:
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 
 @pytest.mark.parametrize(

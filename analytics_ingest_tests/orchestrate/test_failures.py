@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from dagster import AssetKey, DagsterInstance, build_sensor_context
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.sensors import failures
 from analytics_ingest.orchestrate.sensors.failures import send_report
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.orchestrate.chat_webhook import SECRET_PATH
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.orchestrate.chat_webhook import SECRET_PATH, ChatWebhook
 from analytics_ingest_tests.orchestrate.test_failure_message import runs
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.sensor_definition import SensorExecutionData
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.orchestrate.chat_webhook import ChatWebhook
 
 
 def tick(instance: DagsterInstance, cursor: str | None) -> SensorExecutionData:

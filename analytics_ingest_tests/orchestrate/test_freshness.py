@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_sensor_context
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate import freshness
 from analytics_ingest.orchestrate.freshness import backoff_until
-
-if TYPE_CHECKING:
-    import pytest
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 GATES = AssetKey([API, "gates"])

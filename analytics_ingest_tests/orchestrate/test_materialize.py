@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance
+from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance, ExecuteInProcessResult
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sandbox_in
 from analytics_ingest_tests.orchestrate.conftest import instance_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from dagster import ExecuteInProcessResult
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 GATES = ("experimentation/gates", "experimentation/gates_rules")
 NUMBERS = {
@@ -96,7 +91,7 @@ class Synced:
 
 
 @pytest.fixture(scope="module")
-def synced(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[Synced]:
+def synced_twice(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[Synced]:
     folder = tmp_path_factory.mktemp("synced")
     keys = [*api_keys("feature_management"), *GATES]
     with (
@@ -121,39 +116,39 @@ def synced(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Iterator[
         )
 
 
-def test_every_materialisation_tells_what_was_read_and_loaded(synced: Synced) -> None:
-    assert set(synced.first) == set(synced.keys)
-    for key, metadata in synced.first.items():
+def test_every_materialisation_tells_what_was_read_and_loaded(synced_twice: Synced) -> None:
+    assert set(synced_twice.first) == set(synced_twice.keys)
+    for key, metadata in synced_twice.first.items():
         api, name = key.split("/")
         assert metadata.keys() >= NUMBERS
         assert metadata["dagster/table_name"] == f"{api}.{name}"
-        assert metadata["dagster/row_count"] == synced.rows[key]
+        assert metadata["dagster/row_count"] == synced_twice.rows[key]
         assert metadata["rows_loaded"] == metadata["dagster/row_count"]
-        assert {column.name for column in metadata["dagster/column_schema"].columns} == synced.columns[key]
+        assert {column.name for column in metadata["dagster/column_schema"].columns} == synced_twice.columns[key]
         assert ("highest_cursor" in metadata) == bool(APIS[api].by_name[name].cursor_path)
 
 
-def test_requests_of_all_assets_add_up_to_what_the_server_counted(synced: Synced) -> None:
-    assert Counter({key: metadata["requests"] for key, metadata in synced.first.items()}) == synced.requests
+def test_requests_of_all_assets_add_up_to_what_the_server_counted(synced_twice: Synced) -> None:
+    assert Counter({key: metadata["requests"] for key, metadata in synced_twice.first.items()}) == synced_twice.requests
 
 
-def test_second_run_in_the_same_process_materialises_everything_and_loads_nothing(synced: Synced) -> None:
-    assert set(synced.second) == set(synced.keys)
-    for key, metadata in synced.second.items():
+def test_second_run_in_the_same_process_materialises_everything_and_loads_nothing(synced_twice: Synced) -> None:
+    assert set(synced_twice.second) == set(synced_twice.keys)
+    for key, metadata in synced_twice.second.items():
         assert metadata["rows_loaded"] == 0
-        assert metadata["dagster/row_count"] == synced.first[key]["dagster/row_count"]
+        assert metadata["dagster/row_count"] == synced_twice.first[key]["dagster/row_count"]
 
 
-def test_progress_reaches_the_event_log(synced: Synced) -> None:
-    parents = synced.rows["experimentation/gates"]
-    lines = [line for line in synced.log if line.startswith("experimentation/gates_rules: ")]
+def test_progress_reaches_the_event_log(synced_twice: Synced) -> None:
+    parents = synced_twice.rows["experimentation/gates"]
+    lines = [line for line in synced_twice.log if line.startswith("experimentation/gates_rules: ")]
     assert len(lines) >= parents
     assert any(line.startswith(f"experimentation/gates_rules: 3 of {parents} parents, ") for line in lines)
     assert lines[-1].endswith(", done")
 
 
-def test_columns_are_shown_with_the_key_first_and_ours_described(synced: Synced) -> None:
-    columns = synced.first["experimentation/gates_rules"]["dagster/column_schema"].columns
+def test_columns_are_shown_with_the_key_first_and_ours_described(synced_twice: Synced) -> None:
+    columns = synced_twice.first["experimentation/gates_rules"]["dagster/column_schema"].columns
     names = [column.name for column in columns]
 
     assert names[:2] == ["gate_id", "id"]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterEventType, DagsterExecutionInterruptedError, DagsterInstance, Definitions
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterExecutionInterruptedError,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+)
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.orchestrate.test_materialize import failure, log, materialised
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dagster import ExecuteInProcessResult
 
 API = APIS["feature_management"]
 CHAIN = ("workspaces", "segments", "segments_keys")

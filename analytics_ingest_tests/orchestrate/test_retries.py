@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from dagster import AssetKey, AssetSelection
+from dagster import AssetKey, AssetSelection, DagsterInstance
 
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
-
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 NO_RETRY = ("dagster/retry_on_asset_or_op_failure", "false")
 GATES, TAGS, DASHBOARDS = "experimentation/gates", "experimentation/tags", "incident_response/dashboards"

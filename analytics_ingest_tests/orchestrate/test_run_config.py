@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterEventType, DagsterInstance, TableMetadataValue, execute_job, reconstructable
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    JobDefinition,
+    JobExecutionResult,
+    TableMetadataValue,
+    execute_job,
+    reconstructable,
+)
 
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
-
-if TYPE_CHECKING:
-    from dagster import JobDefinition, JobExecutionResult
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 
@@ -33,7 +38,7 @@ def execute(instance: DagsterInstance, run_config: dict[str, Any], *names: str) 
 
 
 def loaded(instance: DagsterInstance, run_id: str) -> dict[str, int]:
-    found = {}
+    found: dict[str, Any] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
         event = entry.asset_materialization
         assert event is not None

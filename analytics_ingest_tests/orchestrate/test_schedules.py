@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
@@ -13,22 +13,17 @@ from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.schedules import build_schedules
-
-if TYPE_CHECKING:
-    from dagster import ScheduleDefinition
-    from dagster._core.definitions.schedule_definition import ScheduleExecutionData
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sandbox.server import SandboxServer
 
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 every_api = pytest.mark.parametrize("api", APIS)
 
 
-def schedule(name: str) -> ScheduleDefinition:
+def schedule(name: str) -> Any:
     return next(each for each in defs.schedules or () if each.name == name)
 
 
-def tick(instance: DagsterInstance, name: str) -> ScheduleExecutionData:
+def tick(instance: DagsterInstance, name: str) -> Any:
     repository = defs.get_repository_def()
     context = build_schedule_context(instance=instance, scheduled_execution_time=NOON, repository_def=repository)
     return repository.get_schedule_def(name).evaluate_tick(context)

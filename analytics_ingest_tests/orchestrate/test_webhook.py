@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
 
 import pytest
 
 from analytics_ingest.orchestrate.sensors.webhook import send
-from analytics_ingest_tests.orchestrate.chat_webhook import SECRET_PATH
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.orchestrate.chat_webhook import ChatWebhook
+from analytics_ingest_tests.orchestrate.chat_webhook import SECRET_PATH, ChatWebhook
 
 
 @pytest.mark.parametrize(

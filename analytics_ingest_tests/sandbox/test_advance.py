@@ -1,3 +1,5 @@
+"""Time that passes in the sandbox: which rows are new, changed and gone afterwards."""
+
 from datetime import timedelta
 
 import orjson
@@ -62,9 +64,9 @@ def test_what_is_removed():
 def test_children_change_under_parents_that_do_not():
     world = World(scale=0.05)
     gates = {row["id"]: row["updated_at"] for row in world.expected("experimentation", "gates")}
-    rules = {(row["gate_id"], row["id"]): row for row in world.expected("experimentation", "gates_rules")}
+    rows = world.expected("experimentation", "gates_rules")
+    rules = {(row["gate_id"], row["id"]): orjson.dumps(row) for row in rows}
     comments = {row["id"]: row["text"] for row in world.expected("project_planning", "stories_comments")}
-    rules = {key: orjson.dumps(row) for key, row in rules.items()}
     world.advance()
     still = {
         row["id"] for row in world.expected("experimentation", "gates") if gates.get(row["id"]) == row["updated_at"]

@@ -1,3 +1,5 @@
+"""The sandbox's pages: their sizes, totals, cursors and order, and the options that falsify them."""
+
 import base64
 from datetime import datetime
 
@@ -19,8 +21,8 @@ def rows(server, api, endpoint):
     return server.world.collection(api, endpoint)
 
 
-def test_pages_of_experimentation(server, reader):
-    logs = rows(server, "experimentation", "audit_logs")
+def test_pages_of_experimentation(shared_sandbox, reader):
+    logs = rows(shared_sandbox, "experimentation", "audit_logs")
     body = reader.get(*LOGS, page=2, limit=100).json()
     assert body["data"] == logs[100:]
     assert body["pagination"] == {"itemsPerPage": 100, "pageNumber": 2, "totalItems": len(logs)}
@@ -28,8 +30,8 @@ def test_pages_of_experimentation(server, reader):
     assert reader.get(*LOGS, page=3, limit=100).json()["data"] == []
 
 
-def test_pages_of_incident_response(server, reader):
-    incidents = rows(server, "incident_response", "incidents")
+def test_pages_of_incident_response(shared_sandbox, reader):
+    incidents = rows(shared_sandbox, "incident_response", "incidents")
     first = reader.get(*INCIDENTS, **{"page[number]": 1, "page[size]": 50}).json()
     assert first["data"] == incidents[:50]
     assert first["meta"] == {
@@ -42,8 +44,8 @@ def test_pages_of_incident_response(server, reader):
     assert (last["data"], last["meta"]["next_page"]) == (incidents[100:], None)
 
 
-def test_pages_of_feature_management(server, reader):
-    users = rows(server, "feature_management", "users")
+def test_pages_of_feature_management(shared_sandbox, reader):
+    users = rows(shared_sandbox, "feature_management", "users")
     body = reader.get(*USERS, offset=5, limit=4).json()
     assert body == {"data": users[5:9], "offset": 5, "limit": 4, "totalCount": len(users)}
     assert reader.get(*USERS, offset=500, limit=4).json()["data"] == []
@@ -51,22 +53,22 @@ def test_pages_of_feature_management(server, reader):
     assert (len(groups["objects"]), groups["totalCount"]) == (50, 50)
 
 
-def test_bare_arrays_are_paged_too(server, reader):
-    statuses = rows(server, "feature_management", "rollout_statuses")
+def test_bare_arrays_are_paged_too(shared_sandbox, reader):
+    statuses = rows(shared_sandbox, "feature_management", "rollout_statuses")
     assert reader.get(*STATUSES, offset=2, limit=3).json() == statuses[2:5]
     assert reader.get(*STATUSES, offset=8, limit=3).json() == []
 
 
-def test_cursors_of_continuous_integration(server, reader):
-    contexts = rows(server, "continuous_integration", "context")
+def test_cursors_of_continuous_integration(shared_sandbox, reader):
+    contexts = rows(shared_sandbox, "continuous_integration", "context")
     first = reader.get(*CONTEXTS).json()
     assert first["items"] == contexts[:20]
     last = reader.get(*CONTEXTS, **{"page-token": first["next_page_token"]}).json()
     assert last == {"items": contexts[20:], "next_page_token": None}
 
 
-def test_cursors_of_the_search(server, reader):
-    epics = rows(server, "project_planning", "epics")
+def test_cursors_of_the_search(shared_sandbox, reader):
+    epics = rows(shared_sandbox, "project_planning", "epics")
     first = reader.get(*EPICS).json()
     assert (first["data"], first["total"]) == (epics[:1], len(epics))
     second = reader.get(*EPICS, next=first["response"]["next"], limit=2).json()
@@ -115,16 +117,16 @@ def test_a_cursor_is_bound_to_its_endpoint(reader):
     assert reader.get("continuous_integration", "/v2/pipeline", **{"page-token": token}).status_code == 400
 
 
-def test_single_pages_take_no_notice_of_paging(server, reader):
+def test_single_pages_take_no_notice_of_paging(shared_sandbox, reader):
     answer = reader.get("project_planning", "/v1/epics", page=7, limit=1, offset=3)
-    assert answer.json() == {"data": rows(server, "project_planning", "epics")}
+    assert answer.json() == {"data": rows(shared_sandbox, "project_planning", "epics")}
 
 
-def test_a_page_cap_is_stated(server, reader):
-    server.options.page_cap = 7
+def test_a_page_cap_is_stated(shared_sandbox, reader):
+    shared_sandbox.options.page_cap = 7
     body = reader.get(*LOGS, page=2, limit=100).json()
     assert body["pagination"]["itemsPerPage"] == 7
-    assert body["data"] == rows(server, "experimentation", "audit_logs")[7:14]
+    assert body["data"] == rows(shared_sandbox, "experimentation", "audit_logs")[7:14]
     body = reader.get(*GROUPS, offset=3, limit=50).json()
     assert (body["limit"], len(body["objects"])) == (7, 7)
     assert len(reader.get(*CONTEXTS).json()["items"]) == 7
@@ -133,35 +135,35 @@ def test_a_page_cap_is_stated(server, reader):
 @pytest.mark.parametrize(
     ("totals", "stated"), [("right", 50), ("null", None), ("low", 25), ("high", 60), ("absent", "absent")]
 )
-def test_totals_as_the_options_say(server, reader, totals, stated):
-    server.options.totals = totals
+def test_totals_as_the_options_say(shared_sandbox, reader, totals, stated):
+    shared_sandbox.options.totals = totals
     assert reader.get(*GROUPS, limit=50).json().get("totalCount", "absent") == stated
 
 
 @pytest.mark.parametrize(("totals", "number", "pages"), [("low", 2, 1), ("high", 14, 2), ("null", None, None)])
-def test_totals_of_the_other_envelopes(server, reader, totals, number, pages):
-    server.options.totals = totals
+def test_totals_of_the_other_envelopes(shared_sandbox, reader, totals, number, pages):
+    shared_sandbox.options.totals = totals
     dashboards = reader.get(*INCIDENTS[:1], "/dashboards").json()["meta"]
-    assert len(rows(server, "incident_response", "dashboards")) == 5
+    assert len(rows(shared_sandbox, "incident_response", "dashboards")) == 5
     assert dashboards["total_count"] == (None if number is None else {"low": 2, "high": 15}[totals])
     assert dashboards["total_pages"] == pages
-    assert len(rows(server, "project_planning", "epics")) == 4
+    assert len(rows(shared_sandbox, "project_planning", "epics")) == 4
     assert reader.get(*EPICS).json()["total"] == number
 
 
-def test_absent_totals_are_left_out_everywhere(server, reader):
-    server.options.totals = "absent"
+def test_absent_totals_are_left_out_everywhere(shared_sandbox, reader):
+    shared_sandbox.options.totals = "absent"
     assert set(reader.get(*GATES).json()["pagination"]) == {"itemsPerPage", "pageNumber"}
     assert set(reader.get(*INCIDENTS).json()["meta"]) == {"current_page", "next_page"}
     assert set(reader.get(*EPICS).json()) == {"data", "response"}
 
 
-def test_an_ignored_offset_gives_the_first_page_again(server, reader):
-    server.options.ignore_offset = True
+def test_an_ignored_offset_gives_the_first_page_again(shared_sandbox, reader):
+    shared_sandbox.options.ignore_offset = True
     assert reader.get(*STATUSES, offset=6, limit=3).json() == reader.get(*STATUSES, limit=3).json()
     body = reader.get(*GROUPS, offset=40, limit=20).json()
-    assert (body["offset"], body["objects"]) == (40, rows(server, "feature_management", "groups")[:20])
-    logs = rows(server, "experimentation", "audit_logs")
+    assert (body["offset"], body["objects"]) == (40, rows(shared_sandbox, "feature_management", "groups")[:20])
+    logs = rows(shared_sandbox, "experimentation", "audit_logs")
     assert reader.get(*LOGS, page=5, limit=20).json()["data"] == logs[:20]
 
 
@@ -172,33 +174,33 @@ def test_an_ignored_offset_gives_the_first_page_again(server, reader):
         (EPICS, "next", lambda body: body["response"]["next"]),
     ],
 )
-def test_a_repeated_cursor_never_ends(server, reader, of, param, cursor):
-    server.options.repeat_cursor = True
+def test_a_repeated_cursor_never_ends(shared_sandbox, reader, of, param, cursor):
+    shared_sandbox.options.repeat_cursor = True
     first = reader.get(*of).json()
     second = reader.get(*of, **{param: cursor(first)}).json()
     assert second == first
     assert cursor(first)
 
 
-def test_a_shuffled_order_holds_over_the_pages_of_one_read(server, reader):
-    server.options.order = "shuffled"
+def test_a_shuffled_order_holds_over_the_pages_of_one_read(shared_sandbox, reader):
+    shared_sandbox.options.order = "shuffled"
     orders = [
         [row["id"] for page in (1, 2) for row in reader.get(*LOGS, page=page, limit=100).json()["data"]]
         for _ in range(2)
     ]
-    stored = [row["id"] for row in rows(server, "experimentation", "audit_logs")]
+    stored = [row["id"] for row in rows(shared_sandbox, "experimentation", "audit_logs")]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(stored)
     assert orders[0] != orders[1] != stored
 
 
-def test_a_restless_order_is_another_one_at_each_request(server, reader):
-    server.options.order = "restless"
+def test_a_restless_order_is_another_one_at_each_request(shared_sandbox, reader):
+    shared_sandbox.options.order = "restless"
     pages = [[row["id"] for row in reader.get(*LOGS, page=2, limit=100).json()["data"]] for _ in range(2)]
     assert sorted(pages[0]) != sorted(pages[1])
 
 
-def test_newest_first(server, reader):
-    server.options.order = "updated_desc"
+def test_newest_first(shared_sandbox, reader):
+    shared_sandbox.options.order = "updated_desc"
     times = [row["updated_at"] for row in reader.get("experimentation", "/v1/autotunes").json()["data"]]
     assert times[-1] is None
     groups = reader.get(*GROUPS, limit=50).json()["objects"]
@@ -206,5 +208,5 @@ def test_newest_first(server, reader):
     assert times == sorted(times, reverse=True)
 
 
-def test_options_start_healthy(server):
-    assert server.options.simple() == Options().simple()
+def test_options_start_healthy(shared_sandbox):
+    assert shared_sandbox.options.simple() == Options().simple()

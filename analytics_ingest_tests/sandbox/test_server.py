@@ -1,3 +1,5 @@
+"""The sandbox as a server: its control paths, its record of requests, how it starts and stops."""
+
 import os
 import signal
 import socket
@@ -19,35 +21,32 @@ def control(server, path, **body):
     return answer.status_code, answer.json()
 
 
-def test_the_root_says_what_this_is(server):
-    status, body = control(server, "/")
+def test_the_root_says_what_this_is(shared_sandbox):
+    status, body = control(shared_sandbox, "/")
     assert status == 200
-    assert body["base_urls"] == {api: server.base_url(api) for api in APIS}
-    assert body["base_urls"]["incident_response"] == f"{server.url}/incident_response/v1/"
+    assert body["base_urls"] == {api: shared_sandbox.base_url(api) for api in APIS}
+    assert body["base_urls"]["incident_response"] == f"{shared_sandbox.url}/incident_response/v1/"
 
 
-def test_health(server):
-    assert control(server, "/_sandbox/health") == (200, {"status": "ok"})
+def test_health(shared_sandbox):
+    assert control(shared_sandbox, "/_sandbox/health") == (200, {"status": "ok"})
 
 
-def test_requests_are_counted_by_api_and_endpoint(server, reader):
+def test_requests_are_counted_by_api_and_endpoint(shared_sandbox, reader):
     reader.get("experimentation", "/v1/gates", limit=5)
     reader.get("experimentation", "/v1/gates")
     reader.get("project_planning", "/v1/nothing")
-    status, body = control(server, "/_sandbox/requests")
+    status, body = control(shared_sandbox, "/_sandbox/requests")
     assert status == 200
     assert body == {
         "total": 3,
         "endpoints": {"experimentation": {"gates": 2}, "project_planning": {"unknown": 1}},
         "max_in_flight": {"experimentation": 1, "project_planning": 1},
     }
-    assert (server.requests.count(), server.requests.count("experimentation"), len(server.requests)) == (
-        3,
-        2,
-        3,
-    )
-    assert server.requests.count("experimentation", "gates", 200) == 2
-    first = next(iter(server.requests))
+    journal = shared_sandbox.requests
+    assert (journal.count(), journal.count("experimentation"), len(journal)) == (3, 2, 3)
+    assert journal.count("experimentation", "gates", 200) == 2
+    first = next(iter(journal))
     assert (first.api, first.method, first.path, first.query, first.status, first.endpoint) == (
         "experimentation",
         "GET",
@@ -56,22 +55,23 @@ def test_requests_are_counted_by_api_and_endpoint(server, reader):
         200,
         "gates",
     )
-    server.requests.reset()
-    assert server.requests.count() == 0
+    shared_sandbox.requests.reset()
+    assert shared_sandbox.requests.count() == 0
 
 
-def test_truth_over_http(server):
-    status, rows = control(server, "/_sandbox/expected/project_planning/epics")
-    assert (status, rows) == (200, server.world.expected("project_planning", "epics"))
-    assert control(server, "/_sandbox/expected/project_planning/nothing")[0] == 404
+def test_truth_over_http(shared_sandbox):
+    status, rows = control(shared_sandbox, "/_sandbox/expected/project_planning/epics")
+    assert (status, rows) == (200, shared_sandbox.world.expected("project_planning", "epics"))
+    assert control(shared_sandbox, "/_sandbox/expected/project_planning/nothing")[0] == 404
 
 
-def test_options_over_http(server):
-    status, body = control(server, "/_sandbox/options", latency=0.001, totals="null", page_cap=5)
+def test_options_over_http(shared_sandbox):
+    status, body = control(shared_sandbox, "/_sandbox/options", latency=0.001, totals="null", page_cap=5)
     assert status == 200
     assert (body["latency"], body["totals"], body["page_cap"]) == (0.001, "null", 5)
-    assert (server.options.latency, server.options.totals, server.options.page_cap) == (0.001, "null", 5)
-    assert control(server, "/_sandbox/options") == (200, body)
+    options = shared_sandbox.options
+    assert (options.latency, options.totals, options.page_cap) == (0.001, "null", 5)
+    assert control(shared_sandbox, "/_sandbox/options") == (200, body)
     assert not any("key" in name for name in body)
 
 
@@ -89,45 +89,45 @@ def test_options_over_http(server):
         {"latency": 0.5, "order": "wrong"},
     ],
 )
-def test_wrong_options_change_nothing(server, values):
-    before = server.options.simple()
-    assert control(server, "/_sandbox/options", **values)[0] == 400
-    assert server.options.simple() == before
+def test_wrong_options_change_nothing(shared_sandbox, values):
+    before = shared_sandbox.options.simple()
+    assert control(shared_sandbox, "/_sandbox/options", **values)[0] == 400
+    assert shared_sandbox.options.simple() == before
 
 
-def test_advance_over_http(own_server):
+def test_advance_over_http(sandbox):
     twin = World(scale=0.05)
     changes = twin.advance(12)
-    status, body = control(own_server, "/_sandbox/advance", hours=12)
+    status, body = control(sandbox, "/_sandbox/advance", hours=12)
     assert status == 200
     assert body == {"changes": changes.as_dict(), "now": twin.now.isoformat()}
-    rows = Reader(own_server).read("incident_response", "incidents")
+    rows = Reader(sandbox).read("incident_response", "incidents")
     assert rows == twin.expected("incident_response", "incidents")
 
 
 @pytest.mark.parametrize("body", [{"hours": 0}, {"hours": "1"}, {"hours": 1, "seed": "x"}, {"hours": 1e9}])
-def test_wrong_advances_are_refused(server, body):
-    now = server.world.now
-    assert control(server, "/_sandbox/advance", **body)[0] == 400
-    assert server.world.now == now
+def test_wrong_advances_are_refused(shared_sandbox, body):
+    now = shared_sandbox.world.now
+    assert control(shared_sandbox, "/_sandbox/advance", **body)[0] == 400
+    assert shared_sandbox.world.now == now
 
 
-def test_control_bodies_must_be_objects(server):
+def test_control_bodies_must_be_objects(shared_sandbox):
     for text in ("[]", "{"):
-        assert requests.post(f"{server.url}/_sandbox/options", data=text, timeout=5).status_code == 400
+        assert requests.post(f"{shared_sandbox.url}/_sandbox/options", data=text, timeout=5).status_code == 400
 
 
-def test_edited_rows_are_served(own_server):
-    rows = own_server.world.collection("feature_management", "change_requests")
+def test_edited_rows_are_served(sandbox):
+    rows = sandbox.world.collection("feature_management", "change_requests")
     rows[0]["title"] = "edited"
     del rows[1:]
-    assert Reader(own_server).read("feature_management", "change_requests") == rows
+    assert Reader(sandbox).read("feature_management", "change_requests") == rows
 
 
-def test_the_environment_configures_all_apis(server):
-    environment = server.environment()
-    assert len(environment) == 15
-    url = f"{server.url}/incident_response/v1/"
+def test_the_environment_configures_all_apis(shared_sandbox):
+    environment = shared_sandbox.environment()
+    assert len(environment) == 3 * len(APIS)
+    url = f"{shared_sandbox.url}/incident_response/v1/"
     assert environment["SOURCES__INCIDENT_RESPONSE__BASE_URL"] == url
     assert environment["SOURCES__INCIDENT_RESPONSE__API_KEY"] == "sandbox-incident_response-key"
     assert environment["SOURCES__INCIDENT_RESPONSE__PROFILE"] == "none"
@@ -148,13 +148,13 @@ def test_a_server_stops_and_starts_again_on_its_port():
         assert requests.get(f"{server.url}/_sandbox/health", timeout=5).ok
 
 
-def test_a_server_stops_while_requests_hang(own_server):
-    own_server.options.latency = 60
+def test_a_server_stops_while_requests_hang(sandbox):
+    sandbox.options.latency = 60
     with pytest.raises(requests.Timeout):
-        requests.get(own_server.base_url("experimentation"), timeout=0.05)
-    own_server.stop()
+        requests.get(sandbox.base_url("experimentation"), timeout=0.05)
+    sandbox.stop()
     with pytest.raises(requests.ConnectionError):
-        requests.get(own_server.url, timeout=5)
+        requests.get(sandbox.url, timeout=5)
 
 
 def test_a_taken_port_is_an_error():

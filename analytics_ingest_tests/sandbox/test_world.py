@@ -1,3 +1,5 @@
+"""The sandbox's rows: the hard cases that they hold at every scale, and that they fit together."""
+
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 

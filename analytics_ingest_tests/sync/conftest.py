@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from analytics_ingest_tests.conftest import sync
-from analytics_ingest_tests.fake_server import KEY, Asked, Response, Upstream
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import KEY, Asked, FakeServer, Response
 
 PREFIX = "SOURCES__EXPERIMENTATION"
 
@@ -57,29 +51,8 @@ def tags() -> Tags:
 
 
 @pytest.fixture
-def upstream(tags: Tags, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
-    server = Upstream(tags)
-    monkeypatch.setenv(f"{PREFIX}__BASE_URL", server.url)
-    monkeypatch.setenv(f"{PREFIX}__API_KEY", KEY)
-    monkeypatch.setenv(f"{PREFIX}__TAGS__LIMIT", "10")
+def tags_server(tags: Tags, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    server = FakeServer(tags)
+    configure_api(monkeypatch, "experimentation", base_url=server.url, api_key=KEY, tags__limit=10)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def filled(
-    tmp_path: Path, restored: SandboxServer, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., SandboxServer]:
-    """``filled(api, *endpoints)``: the warehouse is as after a first sync of them, which is made once and kept."""
-
-    def fill(api: str, *endpoints: str) -> SandboxServer:
-        kept = tmp_path_factory.getbasetemp() / ".".join(("filled", api, *endpoints))
-        if not kept.exists():
-            sync(api, *endpoints)
-            shutil.copy(tmp_path / "warehouse.duckdb", kept)
-            shutil.rmtree(tmp_path / "dlt")
-            restored.requests.reset()
-        shutil.copy(kept, tmp_path / "warehouse.duckdb")
-        return restored
-
-    return fill

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.column_names import ColumnNames, column_name, former_name
 from analytics_ingest_tests.conftest import packages, query
-from analytics_ingest_tests.trials import API, LOG, NAME, Rows
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.trials import Trial
+from analytics_ingest_tests.stores import Store
+from analytics_ingest_tests.trials import API, LOG, NAME, Rows, Trial
 
 COLLIDING = [
     ["id", "ID", "Id", "iD"],

@@ -5,28 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import expected_keys, live_keys, stored_cursor, sync
 from analytics_ingest_tests.sync.test_sync_options import filtering
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.waiting import eventually
 
 API = "experimentation"
 NEWER = datetime(2026, 3, 1, tzinfo=UTC)
@@ -60,13 +55,12 @@ def killed_process(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.Mo
     server.options.faults = [Fault(api=API, path="^/v1/tags$", kind="delay", seconds=60)]
     before = server.requests.count(API, "tags")
     process = subprocess.Popen([sys.executable, "-c", SYNC], env=dict(os.environ))
-    until = time.monotonic() + 60
-    while server.requests.count(API, "tags") == before and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        eventually(lambda: server.requests.count(API, "tags") > before, 60)
+    finally:
+        process.kill()
+        process.wait()
     server.options.faults.clear()
-    assert server.requests.count(API, "tags") > before
 
 
 def failed_load(tmp_path: Path, server: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,28 +102,28 @@ def still_there(tmp_path: Path, server: SandboxServer, event: Callable[[], None]
 
 
 def test_cursor_is_still_there_and_has_not_moved_whatever_happens_to_folders(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
     cursor = stored_cursor(API, "gates")
     assert cursor is not None
-    cursor = still_there(tmp_path, restored, lambda: None, cursor, NEWER)
+    cursor = still_there(tmp_path, shared_sandbox, lambda: None, cursor, NEWER)
     events = (empty_working_folder, other_working_folder, renamed_dagster_home, failed_read)
     for days, event in enumerate(events, start=1):
-        happen = partial(event, tmp_path, restored, monkeypatch)
-        cursor = still_there(tmp_path, restored, happen, cursor, NEWER + timedelta(days=days))
+        happen = partial(event, tmp_path, shared_sandbox, monkeypatch)
+        cursor = still_there(tmp_path, shared_sandbox, happen, cursor, NEWER + timedelta(days=days))
     assert stored_cursor(API, "gates") == cursor
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("event", [failed_load, killed_process])
 def test_cursor_is_still_there_and_has_not_moved_after_a_sync_that_did_not_end(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, event: Callable[..., None]
 ) -> None:
     # of more rows that cannot be loaded more parts are tried
-    del restored.world.collection(API, "gates")[2:]
+    del shared_sandbox.world.collection(API, "gates")[2:]
     run()
     cursor = stored_cursor(API, "gates")
     assert cursor is not None
-    moved = still_there(tmp_path, restored, partial(event, tmp_path, restored, monkeypatch), cursor, NEWER)
+    moved = still_there(tmp_path, shared_sandbox, partial(event, tmp_path, shared_sandbox, monkeypatch), cursor, NEWER)
     assert stored_cursor(API, "gates") == moved

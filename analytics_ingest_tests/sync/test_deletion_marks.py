@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
 
 API = "experimentation"
 

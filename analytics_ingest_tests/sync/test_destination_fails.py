@@ -6,26 +6,23 @@ import resource
 import shutil
 import subprocess
 import sys
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse import warehouse as warehouse_module
 from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.fake_server import Upstream
-    from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest_tests.waiting import meanwhile
 
 API = "experimentation"
 MODULE = ["-m", "analytics_ingest.definitions"]
@@ -43,8 +40,8 @@ class Full:
 
 
 @pytest.fixture
-def full(tmp_path: Path, restored: SandboxServer) -> Full:
-    logs = restored.world.collection(API, "audit_logs")
+def full(tmp_path: Path, shared_sandbox: SandboxServer) -> Full:
+    logs = shared_sandbox.world.collection(API, "audit_logs")
     for row in logs:
         row["action"] = "old"
     sync(API, "audit_logs", "gates")
@@ -57,7 +54,7 @@ def full(tmp_path: Path, restored: SandboxServer) -> Full:
     return Full(before, stored_cursor(API, "audit_logs"), len(logs), room)
 
 
-def test_disk_is_full(tmp_path: Path, restored: SandboxServer, full: Full) -> None:
+def test_disk_is_full(tmp_path: Path, shared_sandbox: SandboxServer, full: Full) -> None:
     most = resource.getrlimit(resource.RLIMIT_FSIZE)
     # no file can grow beyond this, as on a disk without space
     resource.setrlimit(resource.RLIMIT_FSIZE, (full.room, most[1]))
@@ -67,11 +64,11 @@ def test_disk_is_full(tmp_path: Path, restored: SandboxServer, full: Full) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, most)
 
-    assert_nothing_is_lost(tmp_path, restored, full, str(error.value))
+    assert_nothing_is_lost(tmp_path, shared_sandbox, full, str(error.value))
 
 
 @pytest.mark.extended
-def test_disk_is_full_in_a_run(tmp_path: Path, restored: SandboxServer, full: Full) -> None:
+def test_disk_is_full_in_a_run(tmp_path: Path, shared_sandbox: SandboxServer, full: Full) -> None:
     selection = f'key:"{API}/audit_logs" or key:"{API}/gates"'
     run = subprocess.run(
         [sys.executable, "-m", "dagster", "asset", "materialize", "--select", selection, *MODULE],
@@ -83,7 +80,7 @@ def test_disk_is_full_in_a_run(tmp_path: Path, restored: SandboxServer, full: Fu
     )
 
     assert run.returncode == 1
-    assert_nothing_is_lost(tmp_path, restored, full, run.stderr)
+    assert_nothing_is_lost(tmp_path, shared_sandbox, full, run.stderr)
 
 
 def assert_nothing_is_lost(tmp_path: Path, server: SandboxServer, full: Full, said: str) -> None:
@@ -94,7 +91,6 @@ def assert_nothing_is_lost(tmp_path: Path, server: SandboxServer, full: Full, sa
     assert query(tmp_path, LOGS) == full.before
     assert stored_cursor(API, "audit_logs") == full.cursor
     result = sync(API, "audit_logs", "gates")["audit_logs"]
-    assert result.stats is not None
     assert result.stats.rows_loaded == full.rows
     logs = server.world.collection(API, "audit_logs")
     assert query(tmp_path, LOGS) == sorted((row["id"], "new ") for row in logs)
@@ -110,7 +106,7 @@ def rename(tags: Tags) -> None:
 @pytest.mark.extended
 def test_foreign_process_takes_the_file_while_the_api_is_read(
     tmp_path: Path,
-    upstream: Upstream,
+    tags_server: FakeServer,
     tags: Tags,
     holder: Callable[[str, Path], subprocess.Popen[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -135,33 +131,24 @@ def test_foreign_process_takes_the_file_while_the_api_is_read(
 
 
 def test_connection_to_the_database_is_lost_while_it_loads(
-    upstream: Upstream, tags: Tags, postgres: Callable[[], Any]
+    tags_server: FakeServer, tags: Tags, postgres: Callable[[], Any]
 ) -> None:
     sync(API, "tags")
     cursor = stored_cursor(API, "tags")
     rename(tags)
     blocking, ending = postgres(), postgres()
     blocking.autocommit = False
-    over = threading.Event()
-
-    def end_whoever_waits() -> None:
-        waiting = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
-        while not over.wait(0.05):
-            ending.cursor().execute(waiting)
-
+    end_whoever_waits = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     tags.then = lambda: blocking.cursor().execute(f"LOCK TABLE {API}.tags IN SHARE MODE")
-    thread = threading.Thread(target=end_whoever_waits)
-    thread.start()
-    try:
-        with pytest.raises(WarehouseError) as error:
-            sync(API, "tags")
-    finally:
-        over.set()
-        thread.join()
-        blocking.rollback()
+    with (
+        meanwhile(lambda: ending.cursor().execute(end_whoever_waits), every=0.05),
+        pytest.raises(WarehouseError) as error,
+    ):
+        sync(API, "tags")
+    blocking.rollback()
 
     assert str(error.value).startswith(f"{API}/tags: loading into the destination postgres failed: ")
     lost = ("terminating connection due to administrator command", "server closed the connection unexpectedly")
@@ -179,7 +166,7 @@ def test_connection_to_the_database_is_lost_while_it_loads(
 
 @pytest.mark.parametrize("step", ["extract", "normalize"])
 def test_disk_of_the_working_folder_is_full(
-    upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch, step: str
+    tags_server: FakeServer, tags: Tags, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def fail(pipeline: Any, *_: object, **__: object) -> None:
         raise PipelineStepFailed(pipeline, "extract", "1", OSError(28, "No space left on device", "/x/1.parquet"))
@@ -196,7 +183,7 @@ def test_disk_of_the_working_folder_is_full(
     assert "\n" not in text
 
 
-def test_working_folder_is_taken_away(upstream: Upstream, tags: Tags) -> None:
+def test_working_folder_is_taken_away(tags_server: FakeServer, tags: Tags) -> None:
     def replace() -> None:
         shutil.rmtree(pipelines_folder() / API)
         (pipelines_folder() / API).write_text("a file")

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.partition_queue import MAX_FAILURES_IN_A_ROW
 from analytics_ingest.sandbox.options import Fault
-from analytics_ingest_tests.conftest import sandbox_in, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.apis.model import Api
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.conftest import FakeClock, sandbox_in, sync
+from analytics_ingest_tests.environment import WAREHOUSE, set_environment, use_folder
 
 STATUS = {"403": 403, "error object": 200}
 MOST = 6
@@ -57,7 +54,7 @@ def groups(api: Api, fault: str) -> list[list[str]]:
     """All endpoints, in groups of which none hangs on another one of its group; other groups for each fault."""
     hanging = {name: hanging_on(api, name) for name in api.by_name}
     found: list[list[str]] = []
-    for name in list(api.by_name) if fault == "403" else reversed(api.by_name):
+    for name in list(api.by_name)[:: 1 if fault == "403" else -1]:
         for group in found:
             related = any(name in hanging[other] or other in hanging[name] for other in group)
             if len(group) < MOST and not related and bystander(api, [*group, name]):
@@ -98,14 +95,13 @@ class Synced:
     """APIs, each loaded once, and the rounds that were made with them."""
 
     server: SandboxServer
-    file: Path
-    environment: dict[str, str]
+    folder: Path
     loaded: dict[str, dict[str, Any]] = field(default_factory=dict)
     rounds: dict[tuple[str, str, str], Round] = field(default_factory=dict)
 
     def tables(self, api: str) -> dict[str, Any]:
         """A digest of each table's rows."""
-        with duckdb.connect(str(self.file), read_only=True) as connection:
+        with duckdb.connect(str(self.folder / WAREHOUSE), read_only=True) as connection:
             return {
                 endpoint.name: connection.sql(
                     f'SELECT count(*), bit_xor(hash(t)) FROM {api}."{endpoint.name}" t'
@@ -152,19 +148,17 @@ class Synced:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
+def rounds_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced]:
     folder = tmp_path_factory.mktemp("fails")
-    file = folder / "warehouse.duckdb"
     with sandbox_in(folder) as server:
-        settings = {"DESTINATION__DUCKDB__CREDENTIALS": str(file), "DLT_DATA_DIR": str(folder / "dlt")}
-        yield Synced(server, file, {**server.environment(), **settings})
+        yield Synced(server, folder)
 
 
 @pytest.fixture
-def synced(shared: Synced, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Synced:
-    for name, value in shared.environment.items():
-        monkeypatch.setenv(name, value)
-    return shared
+def rounds(rounds_of_module: Synced, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Synced:
+    set_environment(monkeypatch, rounds_of_module.server.environment())
+    use_folder(monkeypatch, rounds_of_module.folder)
+    return rounds_of_module
 
 
 def pattern(path: str) -> str:
@@ -173,8 +167,8 @@ def pattern(path: str) -> str:
 
 
 @pytest.mark.parametrize(("fault", "api", "name"), CASES)
-def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str) -> None:
-    found, hanging = synced.round(fault, api, name), hanging_on(APIS[api], name)
+def test_one_fails_and_no_other(rounds: Synced, fault: str, api: str, name: str) -> None:
+    found, hanging = rounds.round(fault, api, name), hanging_on(APIS[api], name)
 
     results = found.failed
     assert results[name].status == "failed"
@@ -185,7 +179,7 @@ def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str)
         assert results[each].status == "skipped"
         assert re.fullmatch(rf"its parent {api}/\w+ was not read", results[each].reason)
         assert found.asked[each] == 0
-    assert found.tables == synced.before(api)
+    assert found.tables == rounds.before(api)
 
     parents = results[name].stats.parents if results[name].stats else 0
     asked = found.asked[name]
@@ -197,7 +191,7 @@ def test_one_fails_and_no_other(synced: Synced, fault: str, api: str, name: str)
     else:
         assert MAX_FAILURES_IN_A_ROW * tries <= asked <= parents * tries
     assert {found.healed[each].status for each in (name, *hanging)} == {"complete"}
-    assert found.tables_healed == synced.before(api)
+    assert found.tables_healed == rounds.before(api)
 
 
 @pytest.mark.parametrize("fault", STATUS)

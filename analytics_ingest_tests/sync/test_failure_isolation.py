@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
+from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.diagnostics.connection_check import check_api
-from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult, check_api
+from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
 from analytics_ingest.extract.endpoint_columns import EndpointColumns
 from analytics_ingest.extract.endpoint_reader import EndpointReader
+from analytics_ingest.extract.list_reader import PageResult
 from analytics_ingest.extract.partition_queue import PROBATION_PARTITIONS
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.json_text import json_text
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.api_sync import ApiSync
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sandbox_in, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.diagnostics.connection_check import ConnectionCheckResult
-    from analytics_ingest.diagnostics.verify import VerifyResult
-    from analytics_ingest.extract.list_reader import PageResult
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest.sync.result import EndpointResult
 
 API = "experimentation"
 LOG = logging.getLogger("test")
@@ -121,7 +116,7 @@ def collected(level: int) -> Iterator[list[str]]:
     """What the syncs log from a level on."""
     said: list[str] = []
     handler = logging.Handler(level)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: said.append(record.getMessage())
     LOG.addHandler(handler)
     yield said
     LOG.removeHandler(handler)
@@ -141,7 +136,7 @@ class Twice:
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> Twice:
+def odd_syncs(tmp_path_factory: pytest.TempPathFactory) -> Twice:
     folder = tmp_path_factory.mktemp("odd")
     api = api_of(*(copy for name in WRAPPED for copy in copies(name, len(ODD))))
     with sandbox_in(folder) as server, collected(logging.WARNING) as said:
@@ -164,24 +159,23 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Twice:
         )
 
 
-def test_no_odd_row_costs_another_list_anything(twice: Twice) -> None:
-    for results in twice.syncs:
+def test_no_odd_row_costs_another_list_anything(odd_syncs: Twice) -> None:
+    for results in odd_syncs.syncs:
         assert {results[name].status for name in OTHERS} == {"complete"}
-    assert twice.stored == twice.sent
-    assert twice.verified["gates"].outcome == "same"
-    assert twice.checked["gates"].outcome == "fine"
+    assert odd_syncs.stored == odd_syncs.sent
+    assert odd_syncs.verified["gates"].outcome == "same"
+    assert odd_syncs.checked["gates"].outcome == "fine"
     # no package was taken apart: what some rows did to their package they did to the others in it
-    assert [line for line in twice.said if "rows that cannot be stored went to" in line]
-    assert not [line for line in twice.said if "loaded one by one" in line]
+    assert [line for line in odd_syncs.said if "rows that cannot be stored went to" in line]
+    assert not [line for line in odd_syncs.said if "loaded one by one" in line]
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_rows_in_a_list_a_snapshot_and_a_child(twice: Twice, kind: str) -> None:
+def test_odd_rows_in_a_list_a_snapshot_and_a_child(odd_syncs: Twice, kind: str) -> None:
     odd, number = ODD[kind], list(ODD).index(kind)
-    for results in twice.syncs:
+    for results in odd_syncs.syncs:
         tags = results[f"tags_{number}"]
         assert tags.status == ("failed" if odd.outcome == "failed" else "complete")
-        assert tags.stats is not None
         assert bool(tags.stats.rows_rejected) == (odd.outcome == "some rejected") or odd.outcome == "failed"
         if odd.outcome == "failed":
             assert tags.reason.startswith(f"/v1/tags/{number} ")
@@ -189,19 +183,18 @@ def test_odd_rows_in_a_list_a_snapshot_and_a_child(twice: Twice, kind: str) -> N
         for name in (f"ingestion_status_{number}", f"gates_rules_{number}"):
             assert results[name].status == "complete" or results[name].reason.startswith("/v1/")
     if odd.outcome == "some rejected":
-        assert any(odd.reason in reason for reason in twice.rejected[f"tags_{number}"])
+        assert any(odd.reason in reason for reason in odd_syncs.rejected[f"tags_{number}"])
     # the second sync finds the same
     for name in WRAPPED:
-        result = twice.syncs[1][f"{name}_{number}"]
-        assert result.stats is not None
+        result = odd_syncs.syncs[1][f"{name}_{number}"]
         assert (name, result.stats.rows_loaded if result.status == "complete" else 0) == (name, 0)
-    assert twice.verified[f"tags_{number}"].outcome == ("failed" if odd.outcome == "failed" else "same")
-    assert (twice.checked[f"tags_{number}"].outcome == "failed") == (odd.outcome == "failed")
+    assert odd_syncs.verified[f"tags_{number}"].outcome == ("failed" if odd.outcome == "failed" else "same")
+    assert (odd_syncs.checked[f"tags_{number}"].outcome == "failed") == (odd.outcome == "failed")
 
 
-def test_values_that_fit_no_type_can_be_read(tmp_path: Path, restored: SandboxServer) -> None:
+def test_values_that_fit_no_type_can_be_read(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     fields = {"": 1, "big": 2**63, "deep": nested(260), "_dlt_id": "mine", "_rowHash": "mine too"}
-    send(restored, API, "/v1/tags$", {"data": [row(**fields)]})
+    send(shared_sandbox, API, "/v1/tags$", {"data": [row(**fields)]})
     sync(API, "tags")
 
     columns = "unnamed, big, deep, sent_dlt_id, sent_row_hash"
@@ -220,32 +213,32 @@ PLACES: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 @pytest.mark.extended
-def test_odd_rows_one_after_the_other(tmp_path: Path, restored: SandboxServer) -> None:
+def test_odd_rows_one_after_the_other(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     declared = [*(APIS[CI].by_name[name] for name in ("context", "self_ids", "projects"))]
     api = replace(APIS[CI], endpoints=(*declared, APIS["feature_management"].by_name["groups"]), probes=())
     for odd in ODD.values():
-        restored.options.faults = []
+        shared_sandbox.options.faults = []
         for path, wrapped in PLACES.values():
-            send(restored, CI, path, wrapped(odd.rows))
+            send(shared_sandbox, CI, path, wrapped(odd.rows))
         results = run(api)
 
         assert results["projects"].status == "complete"
         for name in PLACES:
             assert results[name].status == "complete" or results[name].reason.startswith(api.by_name[name].path)
-    assert_exact(tmp_path, restored, CI, "projects")
-    restored.options.faults = []
-    send(restored, CI, "^/v2/groups$", {"objects": [row("a"), row("b")], "totalCount": 2})
+    assert_exact(tmp_path, shared_sandbox, CI, "projects")
+    shared_sandbox.options.faults = []
+    send(shared_sandbox, CI, "^/v2/groups$", {"objects": [row("a"), row("b")], "totalCount": 2})
     assert {result.status for result in run(api).values()} == {"complete"}
-    assert_exact(tmp_path, restored, CI, "context", "self_ids")
+    assert_exact(tmp_path, shared_sandbox, CI, "context", "self_ids")
     live = query(tmp_path, f"SELECT id FROM {CI}.groups WHERE _deleted_at IS NULL ORDER BY id")
     assert live == [("a",), ("b",)]
 
 
-def test_odd_rows_into_postgres(restored: SandboxServer, postgres: Callable[[], Any]) -> None:
+def test_odd_rows_into_postgres(shared_sandbox: SandboxServer, postgres: Callable[[], Any]) -> None:
     for kind, odd in ODD.items():
-        restored.options.faults = []
+        shared_sandbox.options.faults = []
         for name, wrapped in WRAPPED.items():
-            send(restored, API, PATHS[name], wrapped(odd.rows))
+            send(shared_sandbox, API, PATHS[name], wrapped(odd.rows))
         results = sync(API, *WRAPPED, *OTHERS)
 
         assert (kind, {results[name].status for name in OTHERS}) == (kind, {"complete"})
@@ -254,26 +247,26 @@ def test_odd_rows_into_postgres(restored: SandboxServer, postgres: Callable[[], 
     with postgres() as connection, connection.cursor() as cursor:
         for name in OTHERS:
             cursor.execute(f"SELECT id FROM {API}.{name} WHERE _deleted_at IS NULL")
-            assert sorted(cursor.fetchall()) == expected_keys(restored.world, API, name)
+            assert sorted(cursor.fetchall()) == expected_keys(shared_sandbox.world, API, name)
 
 
 CURSORS = [{}, [], [1], {"a": 1}, True, 1.5]
 
 
-def test_next_page_that_is_no_token(tmp_path: Path, restored: SandboxServer) -> None:
+def test_next_page_that_is_no_token(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     context = APIS[CI].by_name["context"]
     several = [
         replace(context, name=f"context_{number}", path=f"/v2/context/{number}") for number in range(len(CURSORS))
     ]
     for endpoint, token in zip(several, CURSORS, strict=True):
-        send(restored, CI, f"^{endpoint.path}$", {"items": [row()], "next_page_token": token})
+        send(shared_sandbox, CI, f"^{endpoint.path}$", {"items": [row()], "next_page_token": token})
     results = run(replace(APIS[CI], endpoints=(APIS[CI].by_name["projects"], *several), probes=()))
 
     for endpoint, token in zip(several, CURSORS, strict=True):
         result = results[endpoint.name]
         assert result.status == "failed", token
         assert result.reason.endswith(", not a page cursor"), token
-    assert_exact(tmp_path, restored, CI, "projects")
+    assert_exact(tmp_path, shared_sandbox, CI, "projects")
 
 
 ENCODINGS = [
@@ -283,10 +276,10 @@ ENCODINGS = [
 ]
 
 
-def test_content_type_with_an_unknown_encoding(restored: SandboxServer) -> None:
+def test_content_type_with_an_unknown_encoding(shared_sandbox: SandboxServer) -> None:
     answers = [(status, content_type) for status in (200, 403, 500) for content_type in ENCODINGS]
     several = copies("tags", len(answers))
-    restored.options.faults = [
+    shared_sandbox.options.faults = [
         Fault(api=API, path=f"^{endpoint.path}$", status=status, body="<html>né</html>", content_type=content_type)
         for endpoint, (status, content_type) in zip(several, answers, strict=True)
     ]
@@ -301,9 +294,9 @@ def test_content_type_with_an_unknown_encoding(restored: SandboxServer) -> None:
 
 
 def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
-    tmp_path: Path, restored: SandboxServer
+    tmp_path: Path, shared_sandbox: SandboxServer
 ) -> None:
-    tags = restored.world.collection(API, "tags")
+    tags = shared_sandbox.world.collection(API, "tags")
     del tags[8:]
     sync(API, "gates", "tags")
     import duckdb
@@ -332,17 +325,17 @@ def test_row_that_the_destination_refuses_is_rejected_and_all_others_are_loaded(
 
 @pytest.mark.parametrize("rows", [2, pytest.param(100, marks=pytest.mark.extended)])
 def test_table_that_the_destination_refuses_altogether_fails_alone(
-    tmp_path: Path, restored: SandboxServer, rows: int
+    tmp_path: Path, shared_sandbox: SandboxServer, rows: int
 ) -> None:
-    del restored.world.collection(API, "tags")[rows:]
+    del shared_sandbox.world.collection(API, "tags")[rows:]
     sync(API, "gates", "tags", "gates_rules")
     import duckdb
 
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
         connection.execute(f"ALTER TABLE {API}.tags ALTER name SET NOT NULL")
-    for tag in restored.world.collection(API, "tags"):
+    for tag in shared_sandbox.world.collection(API, "tags"):
         tag["name"] = None
-    restored.world.collection(API, "gates")[0]["name"] = "another"
+    shared_sandbox.world.collection(API, "gates")[0]["name"] = "another"
     results = sync(API, "gates", "tags", "gates_rules")
 
     assert {name: result.status for name, result in results.items()} == {
@@ -352,7 +345,7 @@ def test_table_that_the_destination_refuses_altogether_fails_alone(
     }
     assert results["tags"].reason.startswith("/v1/tags its rows cannot be loaded: ")
     assert ("another",) in query(tmp_path, f"SELECT name FROM {API}.gates")
-    assert_exact(tmp_path, restored, API, "gates", "tags", "gates_rules")
+    assert_exact(tmp_path, shared_sandbox, API, "gates", "tags", "gates_rules")
 
 
 STEPS = (
@@ -367,16 +360,16 @@ STEPS = (
 
 
 def test_error_of_ours_ends_one_endpoint(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     several = copies("tags", len(STEPS))
     for endpoint, (kind, step) in zip(several, STEPS, strict=True):
-        send(restored, API, f"^{endpoint.path}$", {"data": [row()]})
+        send(shared_sandbox, API, f"^{endpoint.path}$", {"data": [row()]})
         monkeypatch.setattr(kind, step, failing(getattr(kind, step), step, endpoint.name))
     results = run(api_of(*several))
 
     assert {results[other].status for other in OTHERS} == {"complete"}
-    assert_exact(tmp_path, restored, API, *OTHERS)
+    assert_exact(tmp_path, shared_sandbox, API, *OTHERS)
     for endpoint, (_, step) in zip(several, STEPS, strict=True):
         if step != "find_deleted_hashes":
             assert results[endpoint.name].status == "failed", step
@@ -396,7 +389,7 @@ def failing(plain: Callable[..., Any], step: str, name: str) -> Callable[..., An
 
 
 def test_error_of_ours_in_every_list_of_a_fan_out_ends_it(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = RowFilter.apply
 
@@ -411,11 +404,11 @@ def test_error_of_ours_in_every_list_of_a_fan_out_ends_it(
     assert results["gates_rules"].status == "failed"
     assert results["gates_rules"].stats is not None
     assert results["gates_rules"].stats.parents_done > PROBATION_PARTITIONS
-    assert_exact(tmp_path, restored, API, *OTHERS)
+    assert_exact(tmp_path, shared_sandbox, API, *OTHERS)
 
 
 def test_result_that_cannot_be_made_fails_alone(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
@@ -431,4 +424,4 @@ def test_result_that_cannot_be_made_fails_alone(
 
     assert results["tags"].status == "failed"
     assert {results[other].status for other in OTHERS} == {"complete"}
-    assert_exact(tmp_path, restored, API, "tags", *OTHERS)
+    assert_exact(tmp_path, shared_sandbox, API, "tags", *OTHERS)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, query, sync
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+Filled = Callable[..., SandboxServer]
 
-    from analytics_ingest.sandbox.server import SandboxServer
-
-    Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
 STORIES = (
@@ -33,16 +31,16 @@ SEGMENTS = ("workspaces", "environments", "segments", "segments_keys")
 
 @pytest.mark.extended
 def test_fan_out_in_small_chunks_is_exact(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__PROJECT_PLANNING__FAN_OUT_CHUNK", "20")
     results = sync("project_planning", *STORIES)
 
     for name, result in results.items():
         assert result.status == "complete"
-        assert result.stats is not None
         assert result.stats.parents_done == result.stats.parents
-        assert live_keys(tmp_path, "project_planning", name) == expected_keys(restored.world, "project_planning", name)
+        keys = expected_keys(shared_sandbox.world, "project_planning", name)
+        assert live_keys(tmp_path, "project_planning", name) == keys
     again = sync("project_planning", *STORIES)
     assert {result.stats.rows_loaded for result in again.values() if result.stats} == {0}
     stories = results["story_history"].stats
@@ -51,19 +49,19 @@ def test_fan_out_in_small_chunks_is_exact(
     assert packages(tmp_path, "project_planning") >= -(-stories.parents // 40) > 1
 
 
-def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, restored: SandboxServer) -> None:
+def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     api, name = "feature_management", "segments_keys"
-    keys = restored.world.collection(api, name)
+    keys = shared_sandbox.world.collection(api, name)
 
     def absences(loaded: int = 0, parents: tuple[str, ...] = ()) -> Counter[str]:
         """Syncs, and gives the requests that were answered by 404, by path."""
-        restored.requests.reset()
+        shared_sandbox.requests.reset()
         result = sync(api, *parents, name)[name]
         assert (result.status, result.stats and result.stats.rows_loaded) == ("complete", loaded)
-        assert live_keys(tmp_path, api, name) == expected_keys(restored.world, api, name)
-        return Counter(record.path for record in restored.requests if record.status == 404)
+        assert live_keys(tmp_path, api, name) == expected_keys(shared_sandbox.world, api, name)
+        return Counter(record.path for record in shared_sandbox.requests if record.status == 404)
 
-    first = absences(len(expected_keys(restored.world, api, name)), SEGMENTS[:-1])
+    first = absences(len(expected_keys(shared_sandbox.world, api, name)), SEGMENTS[:-1])
     tries = 1 + APIS[api].retry.max_retries
     assert first
     assert set(first.values()) == {tries}
@@ -85,18 +83,17 @@ def test_child_that_was_not_defined_last_time_is_not_retried(tmp_path: Path, res
     assert absences() == new
 
 
-def test_each_parent_is_asked_once(restored: SandboxServer) -> None:
+def test_each_parent_is_asked_once(shared_sandbox: SandboxServer) -> None:
     sync(API, "gates", "gates_rules")
-    paths = [
-        record.path for record in restored.requests if record.endpoint == "gates_rules" and "page=1&" in record.query
-    ]
-    paths += [r.path for r in restored.requests if r.endpoint == "gates_rules" and r.query.endswith("page=1")]
+    rules = [record for record in shared_sandbox.requests if record.endpoint == "gates_rules"]
+    paths = [record.path for record in rules if "page=1&" in record.query]
+    paths += [record.path for record in rules if record.query.endswith("page=1")]
 
-    assert len(paths) == len(set(paths)) == len(restored.world.expected(API, "gates"))
+    assert len(paths) == len(set(paths)) == len(shared_sandbox.world.expected(API, "gates"))
 
 
 def test_a_retired_setting_is_warned_of_and_has_no_effect(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = "SOURCES__EXPERIMENTATION__GATES_RULES__SHARDS"
     for value in ("2", "0", "two"):
@@ -109,7 +106,7 @@ def test_a_retired_setting_is_warned_of_and_has_no_effect(
         assert warnings == [f"{API}: {name} has no effect any more and can be removed"], value
         assert caplog.messages[0] == warnings[0]
         assert result.status == "complete"
-        assert live_keys(tmp_path, API, "gates_rules") == expected_keys(restored.world, API, "gates_rules")
+        assert live_keys(tmp_path, API, "gates_rules") == expected_keys(shared_sandbox.world, API, "gates_rules")
 
 
 def test_a_refused_key_ends_a_fan_out_at_its_first_request(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +119,14 @@ def test_a_refused_key_ends_a_fan_out_at_its_first_request(filled: Filled, monke
     assert sandbox.requests.count(API, "gates_rules") == 1
 
 
-def test_parent_that_fails_leaves_the_rows_of_the_others(tmp_path: Path, restored: SandboxServer) -> None:
-    gate = restored.world.expected(API, "gates")[2]["id"]
-    restored.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
+def test_parent_that_fails_leaves_the_rows_of_the_others(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    gate = shared_sandbox.world.expected(API, "gates")[2]["id"]
+    shared_sandbox.options.faults.append(Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500))
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     assert result.status == "failed"
     assert f"/v1/gates/{gate}/rules answered 500" in result.reason
-    expected = [key for key in expected_keys(restored.world, API, "gates_rules") if key[0] != gate]
+    expected = [key for key in expected_keys(shared_sandbox.world, API, "gates_rules") if key[0] != gate]
     assert live_keys(tmp_path, API, "gates_rules") == expected
 
 
@@ -187,7 +184,6 @@ def test_what_is_taken_off_its_parent_is_marked_until_it_is_back(
     chosen.append(taken_off)
     back = sync(api, *names)[name]
 
-    assert back.stats is not None
     assert (back.stats.rows_loaded, back.rows_deleted) == (1, 0)
     assert live_keys(tmp_path, api, name) == whole
 
@@ -223,18 +219,17 @@ def test_fewer_rows_than_the_api_states_mark_nothing(tmp_path: Path, filled: Fil
     sandbox.options.totals = "high"
     result = sync(API, "gates")["gates"]
 
-    assert result.stats is not None
     assert result.stats.rows_short > 0
     assert result.rows_deleted == 0
     assert live_keys(tmp_path, API, "gates") == before
 
 
-def test_row_without_its_key_is_kept_aside_with_the_reason(tmp_path: Path, restored: SandboxServer) -> None:
-    restored.world.collection(API, "tags")[3]["id"] = None
+def test_row_without_its_key_is_kept_aside_with_the_reason(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.world.collection(API, "tags")[3]["id"] = None
     for _ in range(2):
         result = sync(API, "tags")["tags"]
         assert result.status == "complete"
         assert result.table_rows == 99
 
     rows = query(tmp_path, f"SELECT endpoint, reason, row ->> '$.sent.name' FROM {API}._rejected_rows")
-    assert rows == [("tags", "no value for id", restored.world.collection(API, "tags")[3]["name"])]
+    assert rows == [("tags", "no value for id", shared_sandbox.world.collection(API, "tags")[3]["name"])]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -21,18 +20,15 @@ from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.extract import endpoint_reader as reader
 from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys, packages, sync
+from analytics_ingest_tests.waiting import eventually
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+Filled = Callable[..., SandboxServer]
 
-    from analytics_ingest.sandbox.server import SandboxServer
-
-    Filled = Callable[..., SandboxServer]
 
 API = "experimentation"
 CODE = (
@@ -66,9 +62,9 @@ def many_gates(count: int) -> World:
 
 @pytest.mark.extended
 def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
-    tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(many_gates(150))
+    server = start_sandbox(many_gates(150))
     # one after the other, so that those before the checkpoint are the first ones
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT_CHUNK", "50")
@@ -76,11 +72,11 @@ def test_sweep_that_was_killed_goes_on_from_its_last_checkpoint(
     server.options.faults = [Fault(api=API, path="/rules$", kind="delay", seconds=100, skip=120)]
     code = f"list(ApiSync(APIS['{API}'], selected={{'gates', 'gates_rules'}}, log=logging.getLogger()).run())"
     process = subprocess.Popen([sys.executable, "-c", CODE + code], env=dict(os.environ))
-    until = time.monotonic() + 100
-    while not (loaded_before := gates_with_rules(tmp_path)) and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        eventually(lambda: gates_with_rules(tmp_path) or process.poll() is not None, 100)
+    finally:
+        process.kill()
+        process.wait()
     server.options.faults = []
     done_before = set(asked(server, "gates_rules"))
     loaded_before = gates_with_rules(tmp_path)
@@ -109,7 +105,10 @@ def gates_with_rules(tmp_path: Path) -> set[str]:
 
 @pytest.fixture
 def stopped(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path,
+    shared_sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> SandboxServer:
     """A server, and a warehouse that a sync of it has left in the middle of a sweep."""
     # one after the other, so that those before the checkpoint are not those after it
@@ -122,9 +121,9 @@ def stopped(
         )
         shutil.copy(tmp_path / "warehouse.duckdb", kept)
         shutil.rmtree(tmp_path / "dlt")
-        restored.requests.reset()
+        shared_sandbox.requests.reset()
     shutil.copy(kept, tmp_path / "warehouse.duckdb")
-    return restored
+    return shared_sandbox
 
 
 def stop_after_first_chunk(syncing: ApiSync, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,76 +197,76 @@ def test_place_alone_is_worth_a_package_only_if_it_is_old(
 
 
 def test_changed_asks_only_for_parents_that_changed_or_are_new(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
+    gates, rules = shared_sandbox.world.collection(API, "gates"), shared_sandbox.world.collection(API, "gates_rules")
     sync(API, "gates", "gates_rules")
-    restored.requests.reset()
+    shared_sandbox.requests.reset()
     sync(API, "gates", "gates_rules")
-    assert asked(restored, "gates_rules") == []
+    assert asked(shared_sandbox, "gates_rules") == []
 
     gates[1]["updated_at"] = "2026-01-15T11:00:00Z"
     gates.append({**gates[0], "id": "new", "updated_at": "2020-01-01T00:00:00Z"})
     rules["new",] = [{"id": "g", "rules": [{"id": "r1", "name": "first"}]}]
-    restored.requests.reset()
+    shared_sandbox.requests.reset()
     sync(API, "gates", "gates_rules")
 
-    assert sorted(asked(restored, "gates_rules")) == sorted([rules_path(gates[1]["id"]), rules_path("new")])
-    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(restored.world, API, "gates_rules")
-    restored.requests.reset()
+    assert sorted(asked(shared_sandbox, "gates_rules")) == sorted([rules_path(gates[1]["id"]), rules_path("new")])
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(shared_sandbox.world, API, "gates_rules")
+    shared_sandbox.requests.reset()
     sync(API, "gates", "gates_rules")
-    assert asked(restored, "gates_rules") == []
+    assert asked(shared_sandbox, "gates_rules") == []
 
 
 def test_changed_asks_parents_without_updated_at_every_time(
-    restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    gate = restored.world.collection(API, "gates")[2]
+    gate = shared_sandbox.world.collection(API, "gates")[2]
     gate["updated_at"] = None
     sync(API, "gates", "gates_rules")
-    restored.requests.reset()
+    shared_sandbox.requests.reset()
     sync(API, "gates", "gates_rules")
 
-    assert asked(restored, "gates_rules") == [rules_path(gate["id"])]
+    assert asked(shared_sandbox, "gates_rules") == [rules_path(gate["id"])]
 
 
 def test_parent_that_failed_is_asked_first_next_time(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
-    gate = sorted(row["id"] for row in restored.world.expected(API, "gates"))[3]
+    gate = sorted(row["id"] for row in shared_sandbox.world.expected(API, "gates"))[3]
     fault = Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=500)
-    restored.options.faults.append(fault)
+    shared_sandbox.options.faults.append(fault)
     assert sync(API, "gates", "gates_rules")["gates_rules"].status == "failed"
-    restored.options.faults.remove(fault)
-    restored.requests.reset()
+    shared_sandbox.options.faults.remove(fault)
+    shared_sandbox.requests.reset()
     result = sync(API, "gates", "gates_rules")["gates_rules"]
 
     assert result.status == "complete"
-    assert asked(restored, "gates_rules")[0] == rules_path(gate)
-    assert len(asked(restored, "gates_rules")) == len(restored.world.expected(API, "gates"))
-    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(restored.world, API, "gates_rules")
+    assert asked(shared_sandbox, "gates_rules")[0] == rules_path(gate)
+    assert len(asked(shared_sandbox, "gates_rules")) == len(shared_sandbox.world.expected(API, "gates"))
+    assert live_keys(tmp_path, API, "gates_rules") == expected_keys(shared_sandbox.world, API, "gates_rules")
 
 
 def test_changed_asks_the_parent_that_failed_and_no_other(
-    restored: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", "changed")
-    gate = restored.world.expected(API, "gates")[3]["id"]
+    gate = shared_sandbox.world.expected(API, "gates")[3]["id"]
     fault = Fault(api=API, path=f"/v1/gates/{gate}/rules$", status=403)
-    restored.options.faults.append(fault)
+    shared_sandbox.options.faults.append(fault)
     assert sync(API, "gates", "gates_rules")["gates_rules"].status == "failed"
-    restored.options.faults.remove(fault)
+    shared_sandbox.options.faults.remove(fault)
     for expected in ([rules_path(gate)], []):
-        restored.requests.reset()
+        shared_sandbox.requests.reset()
         assert sync(API, "gates", "gates_rules")["gates_rules"].status == "complete"
-        assert asked(restored, "gates_rules") == expected
+        assert asked(shared_sandbox, "gates_rules") == expected
 
 
-def test_settled_parents_are_asked_once(restored: SandboxServer) -> None:
-    gates = restored.world.collection(API, "gates")
+def test_settled_parents_are_asked_once(shared_sandbox: SandboxServer) -> None:
+    gates = shared_sandbox.world.collection(API, "gates")
     for number, gate in enumerate(gates):
         gate["status"] = "archived" if number < 4 else "live"
     settled = FromTable("gates", gate_id="id", settled=("status", frozenset({"archived"})))
@@ -278,25 +277,25 @@ def test_settled_parents_are_asked_once(restored: SandboxServer) -> None:
     )
     api = replace(APIS[API], endpoints=endpoints, probes=())
     for expected in (gates, gates[4:]):
-        restored.requests.reset()
+        shared_sandbox.requests.reset()
         list(ApiSync(api, log=logging.getLogger("test")).run())
-        assert sorted(asked(restored, "gates_rules")) == sorted(rules_path(gate["id"]) for gate in expected)
+        assert sorted(asked(shared_sandbox, "gates_rules")) == sorted(rules_path(gate["id"]) for gate in expected)
     gates[0]["status"] = "live"
     gates[1]["name"] = "renamed"
-    restored.requests.reset()
+    shared_sandbox.requests.reset()
     list(ApiSync(api, log=logging.getLogger("test")).run())
     expected_paths = [rules_path(gate["id"]) for gate in (gates[0], gates[1], *gates[4:])]
-    assert sorted(asked(restored, "gates_rules")) == sorted(expected_paths)
+    assert sorted(asked(shared_sandbox, "gates_rules")) == sorted(expected_paths)
 
 
 @pytest.mark.parametrize("fan_out", ["all", pytest.param("changed", marks=pytest.mark.extended)])
 def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, fan_out: str
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, fan_out: str
 ) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__FAN_OUT", fan_out)
-    rules = restored.world.expected(API, "gates_rules")
+    rules = shared_sandbox.world.expected(API, "gates_rules")
     sync(API, "gates", "gates_rules")
-    gone = restored.world.collection(API, "gates").pop(2)["id"]
+    gone = shared_sandbox.world.collection(API, "gates").pop(2)["id"]
     lost = sum(row["gate_id"] == gone for row in rules)
     assert lost > 0
     result = sync(API, "gates", "gates_rules")["gates_rules"]
@@ -308,8 +307,8 @@ def test_rows_of_a_parent_that_is_gone_are_marked_though_no_parent_is_asked(
 
 
 @pytest.mark.extended
-def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(restored: SandboxServer) -> None:
-    gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
+def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(shared_sandbox: SandboxServer) -> None:
+    gates, rules = shared_sandbox.world.collection(API, "gates"), shared_sandbox.world.collection(API, "gates_rules")
     for gate in gates:
         gate["status"] = "archived"
         rules[gate["id"],] = [{"id": "g", "rules": [{"id": "r1", "state": "done"}]}]
@@ -322,9 +321,9 @@ def test_parents_of_rows_that_are_not_finished_are_asked_until_they_are(restored
     api = replace(APIS[API], endpoints=(APIS[API].by_name["gates"], gates_rules), probes=())
 
     def asked_for() -> list[str]:
-        restored.requests.reset()
+        shared_sandbox.requests.reset()
         list(ApiSync(api, log=logging.getLogger("test")).run())
-        return sorted(asked(restored, "gates_rules"))
+        return sorted(asked(shared_sandbox, "gates_rules"))
 
     assert asked_for() == sorted(rules_path(gate["id"]) for gate in gates)
     assert asked_for() == asked_for() == [rules_path(open_gate)]

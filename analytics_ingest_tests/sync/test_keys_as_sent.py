@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import query, sandbox_in
-from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, numbered, run, trial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.diagnostics.verify import VerifyResult
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.trials import Trial
+from analytics_ingest_tests.trials import API, LOG, NAME, NumberedRows, Rows, Trial, numbered, run, trial
 
 KEYS: dict[str, tuple[list[Any], list[str], list[Any]]] = {
     # the keys as sent, those that are stored, as text, and those that are rejected
@@ -69,7 +64,7 @@ class Twice:
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Twice]:
+def syncs_of_keys(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Twice]:
     """The syncs of all kinds of keys on pages of one kind, made when they are first asked for."""
     return cache(lambda pages: sync_twice(tmp_path_factory.mktemp("keys"), pages))
 
@@ -97,18 +92,16 @@ def pages_of(kind: str, pages: str) -> list[list[Any]]:
 
 @pytest.mark.parametrize("pages", [pytest.param("one page", marks=pytest.mark.extended), "a page each"])
 @pytest.mark.parametrize("kind", KEYS)
-def test_keys_as_sent(twice: Callable[[str], Twice], kind: str, pages: str) -> None:
+def test_keys_as_sent(syncs_of_keys: Callable[[str], Twice], kind: str, pages: str) -> None:
     _, stored, rejected = KEYS[kind]
-    name, found = f"things_{list(KEYS).index(kind)}", twice(pages)
+    name, found = f"things_{list(KEYS).index(kind)}", syncs_of_keys(pages)
     result, again = (results[name] for results in found.syncs)
     assert found.stored[0][name] == found.stored[1][name] == sorted(stored)
     assert sorted(found.rejected.get(name, []), key=repr) == sorted(rejected, key=repr)
-    assert result.stats is not None
     assert result.stats.rows_rejected == len(rejected)
     assert (result.status, result.table_rows) == ("complete", len(stored))
     # no key is taken for another one, which would be a sign that rows move between pages
     assert (result.stats.lists_unsettled, result.stats.pages) == (0, len(pages_of(kind, pages)))
-    assert again.stats is not None
     assert again.stats.rows_loaded == 0
     assert (found.verified[name].outcome, found.verified[name].rejected) == ("same", len(rejected))
 

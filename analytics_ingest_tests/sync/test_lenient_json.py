@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analytics_ingest_tests.conftest import query, sync
-from analytics_ingest_tests.fake_server import KEY, Response, Upstream
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest_tests.conftest import FakeClock, query, sync
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import KEY, FakeServer, Response
 
 API = "experimentation"
 ODD = b"""{"data": [
@@ -37,15 +34,14 @@ def answers() -> list[Response]:
 
 
 @pytest.fixture
-def odd(answers: list[Response], clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
-    server = Upstream(lambda asked: answers[-1] if asked.path.endswith("/tags") else Response())
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", server.url)
-    monkeypatch.setenv("SOURCES__EXPERIMENTATION__API_KEY", KEY)
+def odd(answers: list[Response], clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    server = FakeServer(lambda asked: answers[-1] if asked.path.endswith("/tags") else Response())
+    configure_api(monkeypatch, "experimentation", base_url=server.url, api_key=KEY)
     yield server
     server.stop()
 
 
-def test_rows_with_what_is_no_character_are_stored_once(tmp_path: Path, odd: Upstream) -> None:
+def test_rows_with_what_is_no_character_are_stored_once(tmp_path: Path, odd: FakeServer) -> None:
     first = sync(API, "tags")["tags"]
     assert (first.status, first.stats.rows_loaded, first.stats.rows_rejected) == ("complete", 4, 0)
     assert query(tmp_path, f"SELECT id, name, extra::JSON FROM {API}.tags ORDER BY id") == ROWS
@@ -55,7 +51,7 @@ def test_rows_with_what_is_no_character_are_stored_once(tmp_path: Path, odd: Ups
     assert len(odd.asked) == 4
 
 
-def test_rows_with_what_is_no_character_go_into_postgres(odd: Upstream, postgres: Callable[[], Any]) -> None:
+def test_rows_with_what_is_no_character_go_into_postgres(odd: FakeServer, postgres: Callable[[], Any]) -> None:
     assert sync(API, "tags")["tags"].status == "complete"
     with postgres() as session, session.cursor() as cursor:
         cursor.execute(f"SELECT id, name FROM {API}.tags ORDER BY id")
@@ -63,7 +59,7 @@ def test_rows_with_what_is_no_character_go_into_postgres(odd: Upstream, postgres
 
 
 def test_what_nobody_can_read_is_requested_once_and_nothing_loaded_is_lost(
-    tmp_path: Path, odd: Upstream, answers: list[Response], clock: FakeClock
+    tmp_path: Path, odd: FakeServer, answers: list[Response], clock: FakeClock
 ) -> None:
     sync(API, "tags")
     answers.append(Response(body=f'{{"data": [{{"id": 1}}, {{"token": "{KEY}", id: 2}}]}}'))

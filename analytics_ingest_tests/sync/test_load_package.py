@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from analytics_ingest.sync import load_package as package
 from analytics_ingest_tests.conftest import live_keys, packages, stored_cursor, sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
-    from analytics_ingest_tests.fake_server import Upstream
-    from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import Tags
 
 API = "experimentation"
 
 
 def test_a_long_list_is_loaded_in_parts(
-    tmp_path: Path, upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tags_server: FakeServer, tags: Tags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package, "MAX_PACKAGE_ROWS", 15)
     del tags.rows[35:]
@@ -29,11 +25,11 @@ def test_a_long_list_is_loaded_in_parts(
     assert packages(tmp_path, API) == 2
     assert (result.status, result.table_rows) == ("complete", 35)
     assert live_keys(tmp_path, API, "tags") == sorted((row["id"],) for row in tags.rows)
-    assert sync(API, "tags")["tags"].stats.rows_loaded == 0  # type: ignore[union-attr]
+    assert sync(API, "tags")["tags"].stats.rows_loaded == 0
 
 
 def test_a_list_that_fails_half_way_leaves_what_came_and_no_cursor(
-    tmp_path: Path, upstream: Upstream, tags: Tags, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tags_server: FakeServer, tags: Tags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(package, "MAX_PACKAGE_ROWS", 15)
     tags.refused = {4}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 
 def camel(name: str) -> str:
@@ -47,14 +44,14 @@ def file_elsewhere(server: SandboxServer, api: str) -> list[tuple[str, str]]:
         if any(each.path_params for each in api.endpoints)
     ],
 )
-def test_rows_belong_to_the_parent_in_the_path(tmp_path: Path, restored: SandboxServer, api: str) -> None:
-    changed = file_elsewhere(restored, api)
+def test_rows_belong_to_the_parent_in_the_path(tmp_path: Path, shared_sandbox: SandboxServer, api: str) -> None:
+    changed = file_elsewhere(shared_sandbox, api)
     assert changed
     names = {name for each in APIS[api].endpoints if each.parents for name in (each.name, *each.upstream)}
     results = sync(api, *names)
     assert {result.status for result in results.values()} == {"complete"}
     for name in names:
-        assert live_keys(tmp_path, api, name) == expected_keys(restored.world, api, name), name
+        assert live_keys(tmp_path, api, name) == expected_keys(shared_sandbox.world, api, name), name
     described = "SELECT table_name, column_name FROM information_schema.columns"
     columns = set(query(tmp_path, f"{described} WHERE table_schema = '{api}'"))
     # some lists are made of their parent's rows, and have no room for a field

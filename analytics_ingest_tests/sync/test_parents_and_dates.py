@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 
@@ -81,10 +77,11 @@ def test_parents_over_three_pages_whose_children_get_older(
         ),
     ],
 )
-def test_no_page_before_the_first_is_asked_for(restored: SandboxServer, api: str, lists: tuple[str, ...]) -> None:
+def test_no_page_before_the_first_is_asked_for(shared_sandbox: SandboxServer, api: str, lists: tuple[str, ...]) -> None:
     sync(api, *lists)
     parameter = {"experimentation": "page=", "incident_response": "page%5Bnumber%5D="}[api]
-    asked = [part for record in restored.requests for part in record.query.split("&") if part.startswith(parameter)]
+    parts = [part for record in shared_sandbox.requests for part in record.query.split("&")]
+    asked = [part for part in parts if part.startswith(parameter)]
 
     assert asked
     assert f"{parameter}1" in asked

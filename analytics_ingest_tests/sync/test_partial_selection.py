@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sandbox_in, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sync.result import EndpointResult
 
 PARENTS = {(api.name, name) for api in APIS.values() for endpoint in api.endpoints for name in endpoint.upstream}
 RELATED = {
@@ -89,7 +86,7 @@ def make_round(order: str, api: str, folder: Path, kept: Path) -> Round:
         found = Round()
         for names in steps(api)[:: 1 if order == "parents first" else -1]:
             found.results |= sync(api, *names)
-        found.requests.update(r.endpoint for r in server.requests)
+        found.requests.update(str(r.endpoint) for r in server.requests)
         if order == "children first":
             # children of new parents come with the sync after that of their parents
             sync(api, *(name for name in RELATED[api] if APIS[api].by_name[name].upstream))

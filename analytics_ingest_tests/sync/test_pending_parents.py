@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest.extract import parent_row_buffer as kept
 from analytics_ingest.sandbox.options import Fault
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 
@@ -28,11 +24,11 @@ def asked(sandbox: SandboxServer) -> set[str]:
     return {record.path.split("/")[-2] for record in sandbox.requests if record.endpoint == "gates_rules"}
 
 
-def test_parents_and_children_come_in_one_package(tmp_path: Path, restored: SandboxServer) -> None:
+def test_parents_and_children_come_in_one_package(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 1
-    assert_exact(tmp_path, restored)
+    assert_exact(tmp_path, shared_sandbox)
 
 
 def test_a_parent_that_is_new_changed_or_gone_counts_before_it_is_loaded(
@@ -54,33 +50,33 @@ def test_a_parent_that_is_new_changed_or_gone_counts_before_it_is_loaded(
 
 
 def test_children_wait_where_the_destination_may_make_something_else_of_a_value(
-    tmp_path: Path, restored: SandboxServer
+    tmp_path: Path, shared_sandbox: SandboxServer
 ) -> None:
-    gates, rules = restored.world.collection(API, "gates"), restored.world.collection(API, "gates_rules")
+    gates, rules = shared_sandbox.world.collection(API, "gates"), shared_sandbox.world.collection(API, "gates_rules")
     gates.append({**gates[0], "id": 7})
     rules["7",] = [{"id": "g", "rules": [{"id": "r1", "name": "first"}]}]
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 2
-    assert asked(restored) == {str(gate["id"]) for gate in gates}
+    assert asked(shared_sandbox) == {str(gate["id"]) for gate in gates}
     assert ("7", "r1") in {tuple(map(str, key)) for key in live_keys(tmp_path, API, "gates_rules")}
 
 
 @pytest.mark.parametrize("most", [pytest.param(0, marks=pytest.mark.extended), 2])
 def test_children_of_too_many_parents_wait(
-    tmp_path: Path, restored: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     monkeypatch.setattr(kept, "MAX_BUFFERED_ROWS", most)
     sync(API, "gates", "gates_rules")
 
     assert packages(tmp_path, API) == 2
-    assert_exact(tmp_path, restored)
+    assert_exact(tmp_path, shared_sandbox)
 
 
-def test_no_child_is_asked_of_parents_that_were_not_read_completely(restored: SandboxServer) -> None:
-    restored.options.page_cap = 2
-    restored.options.faults.append(Fault(api=API, path="/v1/gates$", status=500, skip=1))
+def test_no_child_is_asked_of_parents_that_were_not_read_completely(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.page_cap = 2
+    shared_sandbox.options.faults.append(Fault(api=API, path="/v1/gates$", status=500, skip=1))
     results = sync(API, "gates", "gates_rules")
 
     assert (results["gates"].status, results["gates_rules"].status) == ("failed", "skipped")
-    assert asked(restored) == set()
+    assert asked(shared_sandbox) == set()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 NAMES = (
@@ -33,9 +29,9 @@ def assert_exact(tmp_path: Path, server: SandboxServer) -> int:
 
 @pytest.mark.extended
 def test_limit_that_the_server_does_not_state_is_kept_by_a_setting(
-    tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(rate_limit=30, rate_window=2.0, rate_headers="none")
+    server = start_sandbox(rate_limit=30, rate_window=2.0, rate_headers="none")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "32")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__REQUESTS_PER_MINUTE", "900")
 
@@ -43,9 +39,9 @@ def test_limit_that_the_server_does_not_state_is_kept_by_a_setting(
 
 
 def test_limit_that_the_server_states_is_waited_out(
-    tmp_path: Path, serve: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(rate_limit=30, rate_window=2.0, rate_headers="retry-after")
+    server = start_sandbox(rate_limit=30, rate_window=2.0, rate_headers="retry-after")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "32")
 
     refused = assert_exact(tmp_path, server) - server.requests.count(API, status=200)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 
 
 def test_field_that_changes_its_type_keeps_the_old_values_and_is_told_of(
-    tmp_path: Path, restored: SandboxServer, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, shared_sandbox: SandboxServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gates = restored.world.collection(API, "gates")
+    gates = shared_sandbox.world.collection(API, "gates")
     for gate in gates:
         gate["weight"] = 1
     sync(API, "gates")
@@ -49,8 +45,8 @@ def test_new_field_and_a_field_that_is_gone(tmp_path: Path, filled: Callable[...
     assert after == names | {gates[1]["id"]: None}
 
 
-def test_of_one_key_twice_the_later_row_stays(tmp_path: Path, restored: SandboxServer) -> None:
-    gates = restored.world.collection(API, "gates")
+def test_of_one_key_twice_the_later_row_stays(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    gates = shared_sandbox.world.collection(API, "gates")
     early = {**gates[0], "updated_at": "2025-01-01T00:00:00Z", "name": "early"}
     late = {**gates[0], "updated_at": "2026-01-15T00:00:00Z", "name": "late"}
     for order in ([early, late], [late, early]):
@@ -74,14 +70,13 @@ def test_text_among_keys_of_whole_numbers_makes_the_key_text(
 
 @pytest.mark.extended
 def test_text_that_is_a_number_among_keys_of_whole_numbers_is_kept_aside(
-    tmp_path: Path, restored: SandboxServer
+    tmp_path: Path, shared_sandbox: SandboxServer
 ) -> None:
-    labels = restored.world.collection("project_planning", "labels")
+    labels = shared_sandbox.world.collection("project_planning", "labels")
     labels[2]["id"] = "7"
     for _ in range(2):
         result = sync("project_planning", "labels")["labels"]
         assert result.status == "complete"
-        assert result.stats is not None
         assert result.stats.rows_rejected == 1
 
     kept = [(row["id"],) for row in labels if row["id"] != "7"]
@@ -92,8 +87,8 @@ def test_text_that_is_a_number_among_keys_of_whole_numbers_is_kept_aside(
 
 
 @pytest.mark.extended
-def test_key_that_is_no_plain_value_is_kept_aside(tmp_path: Path, restored: SandboxServer) -> None:
-    tags = restored.world.collection(API, "tags")
+def test_key_that_is_no_plain_value_is_kept_aside(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    tags = shared_sandbox.world.collection(API, "tags")
     tags[0]["id"], tags[1]["id"] = {"a": 1}, [2]
     result = sync(API, "tags")["tags"]
 
@@ -102,21 +97,21 @@ def test_key_that_is_no_plain_value_is_kept_aside(tmp_path: Path, restored: Sand
     assert set(query(tmp_path, f"SELECT reason FROM {API}._rejected_rows")) == {("no plain value for id",)}
 
 
-def test_fewer_rows_than_stated_are_read_once_more(restored: SandboxServer) -> None:
-    restored.options.totals = "high"
+def test_fewer_rows_than_stated_are_read_once_more(shared_sandbox: SandboxServer) -> None:
+    shared_sandbox.options.totals = "high"
     result = sync(API, "tags")["tags"]
 
     assert result.status == "complete"
     assert result.table_rows == 100
-    assert restored.requests.count(API, "tags") == 4
+    assert shared_sandbox.requests.count(API, "tags") == 4
 
 
-def test_keys_that_look_like_dates_stay_text(tmp_path: Path, restored: SandboxServer) -> None:
-    event = restored.world.collection(API, "events")[0]
-    metrics = restored.world.collection(API, "events_metrics")
+def test_keys_that_look_like_dates_stay_text(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    event = shared_sandbox.world.collection(API, "events")[0]
+    metrics = shared_sandbox.world.collection(API, "events_metrics")
     metrics["2026-01-01T00:00:00Z",] = metrics.pop((event["name"],))
     event["name"] = "2026-01-01T00:00:00Z"
     sync(API, "events", "events_metrics")
 
     for name in ("events", "events_metrics"):
-        assert live_keys(tmp_path, API, name) == expected_keys(restored.world, API, name)
+        assert live_keys(tmp_path, API, name) == expected_keys(shared_sandbox.world, API, name)

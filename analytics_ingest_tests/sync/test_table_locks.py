@@ -10,18 +10,16 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from analytics_ingest.warehouse.exceptions import LockTimeoutError
 from analytics_ingest_tests.conftest import ROOT, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.fake_server import Upstream
-    from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest_tests.fake_server import FakeServer
+from analytics_ingest_tests.sync.conftest import Tags
+from analytics_ingest_tests.waiting import meanwhile
 
 API = "experimentation"
 PREFIX = "SOURCES__EXPERIMENTATION"
@@ -47,7 +45,7 @@ def change(tags: Tags, lock: str) -> None:
 
 
 @pytest.fixture
-def locking(upstream: Upstream, tags: Tags, postgres: Callable[[], Any]) -> Any:
+def locking(tags_server: FakeServer, tags: Tags, postgres: Callable[[], Any]) -> Any:
     """A session in a transaction, on a warehouse with forty tags."""
     sync(API, "tags")
     session = postgres()
@@ -105,25 +103,18 @@ def test_lock_that_stays_is_an_error_that_names_it_and_other_readers_go_on(
     monkeypatch.setenv(f"{PREFIX}__LOCK_TIMEOUT", "5")
     change(tags, lock)
     locking.cursor().execute(LOCKS[lock])
-    stats, over = postgres().cursor(), threading.Event()
+    stats = postgres().cursor()
     slowest = 0.0
 
     def read() -> None:
         nonlocal slowest
-        while not over.wait(0.1):
-            began = time.monotonic()
-            stats.execute(f"SELECT count(*) FROM {API}.tags")
-            slowest = max(slowest, time.monotonic() - began)
+        began = time.monotonic()
+        stats.execute(f"SELECT count(*) FROM {API}.tags")
+        slowest = max(slowest, time.monotonic() - began)
 
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        with pytest.raises(LockTimeoutError) as error:
-            sync(API, "tags")
-    finally:
-        over.set()
-        thread.join()
-        locking.rollback()
+    with meanwhile(read, every=0.1), pytest.raises(LockTimeoutError) as error:
+        sync(API, "tags")
+    locking.rollback()
 
     assert str(error.value).startswith(
         f"{API}.tags has been locked for 5 s by process {locking.info.backend_pid} (application a notebook, "

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.trials import API, NAME, NumberedRows, numbered, run, trial
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
 
 ODD = ("soon", {"at": 1}, True)
 

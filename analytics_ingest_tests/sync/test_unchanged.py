@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse import cached_tables
+from analytics_ingest.warehouse.table_queries import DatasetTables
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, packages, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "project_planning"
 MOST_QUERIES = 18
@@ -95,7 +93,7 @@ def test_table_that_cannot_be_read_fails_its_endpoint_alone(
     sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync("experimentation")
-    read = cached_tables.DatasetTables.read
+    read = DatasetTables.read
 
     def fail(*_: Any) -> None:
         raise ZeroDivisionError("no table at all")
@@ -105,8 +103,8 @@ def test_table_that_cannot_be_read_fails_its_endpoint_alone(
             raise ZeroDivisionError("no such table")
         return read(self, table, *args, **kwargs)
 
-    monkeypatch.setattr(cached_tables.DatasetTables, "read_all", fail)
-    monkeypatch.setattr(cached_tables.DatasetTables, "read", fails_for_tags)
+    monkeypatch.setattr(DatasetTables, "read_all", fail)
+    monkeypatch.setattr(DatasetTables, "read", fails_for_tags)
     results = sync("experimentation")
     assert {name for name, result in results.items() if result.status == "failed"} == {"tags"}
     assert "ZeroDivisionError: no such table" in results["tags"].reason

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sync
 
 LISTS = {
     "experimentation": ("tags", "audit_logs", "segments", "segments_ids"),
@@ -49,39 +45,39 @@ def assert_exact(tmp_path: Path, server: SandboxServer, api: str, *names: str, *
 @pytest.mark.parametrize("api", some_of(APIS, "incident_response"))
 @pytest.mark.parametrize("order", ["shuffled", "updated_desc"])
 def test_order_of_rows(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, order: str
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], clock: FakeClock, api: str, order: str
 ) -> None:
-    assert_exact(tmp_path, serve(order=order), api)
+    assert_exact(tmp_path, start_sandbox(order=order), api)
 
 
 @pytest.mark.parametrize("api", some_of(LISTS, "experimentation"))
 @pytest.mark.parametrize("totals", some_of(TOTALS, "right", "low", "high"))
 def test_page_size_capped_below_the_one_asked_for(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, totals: str
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], clock: FakeClock, api: str, totals: str
 ) -> None:
-    assert_exact(tmp_path, serve(page_cap=30, totals=totals), api, *LISTS[api])
+    assert_exact(tmp_path, start_sandbox(page_cap=30, totals=totals), api, *LISTS[api])
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("api", LISTS)
 def test_page_size_capped_below_the_one_asked_for_in_every_list(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], clock: FakeClock, api: str
 ) -> None:
-    assert_exact(tmp_path, serve(page_cap=30, totals="low"), api)
+    assert_exact(tmp_path, start_sandbox(page_cap=30, totals="low"), api)
 
 
 @pytest.mark.parametrize("api", some_of(LISTS, "incident_response"))
 @pytest.mark.parametrize("totals", some_of(TOTALS[1:], "low", "high"))
 def test_totals_that_are_missing_or_wrong(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, totals: str
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], clock: FakeClock, api: str, totals: str
 ) -> None:
-    assert_exact(tmp_path, serve(totals=totals), api, *LISTS[api])
+    assert_exact(tmp_path, start_sandbox(totals=totals), api, *LISTS[api])
 
 
 def test_slugs_without_the_name_of_the_version_control(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], clock: FakeClock
 ) -> None:
-    server = serve(slug_prefix=False)
+    server = start_sandbox(slug_prefix=False)
 
     assert_exact(tmp_path, server, "continuous_integration", *JOBS, slug_prefix=False)
     slugs = {row[0] for row in query(tmp_path, "SELECT DISTINCT project_slug FROM continuous_integration.jobs")}
@@ -97,9 +93,14 @@ def test_slugs_without_the_name_of_the_version_control(
     ],
 )
 def test_lists_of_bare_values_become_rows(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, parents: list[str], name: str
+    tmp_path: Path,
+    start_sandbox: Callable[..., SandboxServer],
+    clock: FakeClock,
+    api: str,
+    parents: list[str],
+    name: str,
 ) -> None:
-    assert_exact(tmp_path, serve(bare_values=True), api, *parents, name)
+    assert_exact(tmp_path, start_sandbox(bare_values=True), api, *parents, name)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +112,9 @@ def test_lists_of_bare_values_become_rows(
     ],
 )
 def test_every_form_of_timestamp_is_the_same_moment_in_utc(
-    tmp_path: Path, serve: Callable[..., SandboxServer], clock: FakeClock, api: str, name: str
+    tmp_path: Path, start_sandbox: Callable[..., SandboxServer], clock: FakeClock, api: str, name: str
 ) -> None:
-    server = serve()
+    server = start_sandbox()
     cursor = sync(api, name)[name].cursor
     assert cursor is not None
     moments = f"SELECT id, created_at, updated_at FROM {api}.{name}"

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
-from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors import circleci_rows as make
-from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
-from analytics_ingest_tests.vendors.server import Route, Vendor, cut, numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.circleci_rows import Row
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO, Row
+from analytics_ingest_tests.vendors.server import Route, Rows, Vendor, cut, numbered
 
 PAGE = 10
 """Rows a page: no parameter changes that."""
@@ -91,7 +87,7 @@ class Circleci(Vendor):
         ):
             self.add_organisation(slug, known=known, hyphen=hyphen)
         for org, count in (("gh/acme", 23), ("bb/basalt", 3), (CLOUD, 1)):
-            self.rows("context", org).extend(numbered(count, lambda n, org=org: make.context(org, n)))
+            self.rows("context", org).extend(numbered(count, partial(make.context, org)))
         for slug in (SHOP, SITE, ENGINE, SERVICE, DOTFILES):
             self.add_project(slug, insights=slug != DOTFILES)
         self.add_project(TOOLS, followed=False)

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import pytest
 
-from analytics_ingest.http import session as session_module
-from analytics_ingest_tests.conftest import FakeClock
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.conftest import FakeClock, fake_clock
+from analytics_ingest_tests.environment import WAREHOUSE, use_folder
+from analytics_ingest_tests.fake_server import Asked
 from analytics_ingest_tests.vendors.server import Vendor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.fake_server import Asked
-
-WAREHOUSE = "warehouse.duckdb"
 STAYS = ("_lock", "_upstream")
 """Attributes of a vendor that are its running server's."""
 V = TypeVar("V", bound=Vendor)
 
 
 @pytest.fixture
-def connect(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Vendor]]:
-    """Starts vendors' servers and configures them: ``connect(Split(), SETTING="value")``. Complaints fail the test."""
+def vendor_server(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Vendor]]:
+    """Starts vendors' servers as upstreams: ``vendor_server(Split(), SETTING="value")``. Complaints fail the test."""
     started: list[Vendor] = []
 
     def start(vendor: Vendor, **settings: str) -> Vendor:
@@ -73,26 +69,31 @@ class Synced(Generic[V]):
 
 @contextmanager
 def configured(vendor: Vendor, folder: Path) -> Iterator[FakeClock]:
-    """What ``isolated`` and ``connect`` give to a test, with a server that runs, for what several tests share."""
-    clock = FakeClock()
+    """What ``isolated`` and ``vendor_server`` give to a test, with a server that runs, for what several tests share."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_module, "Clock", lambda: clock)
-        patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
-        patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(folder / WAREHOUSE))
-        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        patch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+        use_folder(patch, folder)
         vendor.configure(patch)
-        yield clock
+        yield fake_clock(patch)
     assert vendor.complaints == []
 
 
-@contextmanager
-def synced_once(vendor: V, folder: Path, *endpoints: str) -> Iterator[Synced[V]]:
-    """Starts a vendor's server, and syncs it into a DuckDB file, for a module's fixture ``first``."""
-    with vendor:
-        with configured(vendor, folder) as clock:
-            results = vendor.sync(*endpoints)
-        yield Synced(vendor, results, clock.slept, folder / WAREHOUSE)
+def first_sync(make: Callable[[], V], *endpoints: str) -> Any:
+    """A module's fixture ``first``: a vendor's server after a sync into a DuckDB file.
+
+    Args:
+        make: Makes the server.
+        endpoints: What is synced; everything by default.
+    """
+
+    @pytest.fixture(scope="module")
+    def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[V]]:
+        folder = tmp_path_factory.mktemp("first")
+        with make() as vendor:
+            with configured(vendor, folder) as clock:
+                results = vendor.sync(*endpoints)
+            yield Synced(vendor, results, clock.slept, folder / WAREHOUSE)
+
+    return first
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,27 @@ class Later:
     folder: Path
 
 
-def synced_later(first: Synced[V], folder: Path, change: Callable[[V], None], *endpoints: str) -> Later:
-    """Changes what a vendor has, syncs it into a copy of the warehouse, and undoes the changes."""
-    shutil.copy(first.file, folder / WAREHOUSE)
-    change(first.vendor)
-    first.vendor.asked.clear()
-    with configured(first.vendor, folder):
-        results = first.vendor.sync(*endpoints)
-    found = Later(results, [*first.vendor.asked], folder)
-    first.undo()
-    return found
+def later_sync(change: Callable[[V], None], *endpoints: str) -> Any:
+    """A module's fixture ``later``: a sync after changes, into a copy of the warehouse of ``first``.
+
+    Args:
+        change: Changes what the vendor has; it is undone after the sync.
+        endpoints: What is synced; everything by default.
+    """
+
+    @pytest.fixture(scope="module")
+    def later(first: Synced[V], tmp_path_factory: pytest.TempPathFactory) -> Later:
+        folder = tmp_path_factory.mktemp("later")
+        shutil.copy(first.file, folder / WAREHOUSE)
+        change(first.vendor)
+        first.vendor.asked.clear()
+        with configured(first.vendor, folder):
+            results = first.vendor.sync(*endpoints)
+        found = Later(results, [*first.vendor.asked], folder)
+        first.undo()
+        return found
+
+    return later
 
 
 @pytest.fixture

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, COUNTS, advance, fill, flat
-from analytics_ingest_tests.vendors.server import Route, Vendor, cut
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.server import Route, Rows, Vendor, cut
 
 PAGES = frozenset({"page[number]", "page[size]"})
 SINCE = "filter[updated_at][gte]"

@@ -7,14 +7,12 @@ the latest moment is not the greatest text.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-from analytics_ingest_tests.vendors.server import numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.vendors.server import Rows, Vendor
+from analytics_ingest_tests.vendors.server import Rows, Vendor, numbered
 
 ZONE = ZoneInfo("America/Los_Angeles")
 NEWEST = datetime(2025, 11, 2, 9, 5, tzinfo=UTC)
@@ -149,7 +147,7 @@ def add_children(vendor: Vendor, name: str, parent: str, count: int) -> None:
 def fill(vendor: Vendor) -> None:
     """The first records. Incidents are held in no order."""
     for name, count in COUNTS.items():
-        vendor.rows(name).extend(numbered(count, lambda n, name=name: listed(name, n)))
+        vendor.rows(name).extend(numbered(count, partial(listed, name)))
     vendor.rows("incidents").extend(incident(n * 55 % INCIDENTS) for n in range(INCIDENTS))
     addresses = {"integrations_ipv4": ["192.0.2.1", "192.0.2.2"], "webhooks_ipv6": ["2001:db8::1"]}
     vendor.rows("ip_ranges").append({"id": uid("ip_ranges", 0), "type": "ip_ranges", "attributes": addresses})

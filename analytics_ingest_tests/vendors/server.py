@@ -12,21 +12,19 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
+import pytest
+
+from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.sync.api_sync import ApiSync
-from analytics_ingest_tests.fake_server import Asked, Response, Upstream
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pytest
-
-    from analytics_ingest.apis.model import Api
-    from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import Asked, FakeServer, Response
 
 Rows = list[dict[str, Any]]
 ALONE = ()
@@ -105,7 +103,7 @@ class Vendor:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._upstream: Upstream | None = None
+        self._upstream: FakeServer | None = None
         self.fill()
 
     # What a vendor says for itself.
@@ -156,7 +154,7 @@ class Vendor:
         return self._upstream.asked
 
     def __enter__(self) -> Self:
-        self._upstream = Upstream(self.reply)
+        self._upstream = FakeServer(self.reply)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -167,8 +165,7 @@ class Vendor:
         """Makes this server the upstream of its API; the vendor's rate, which is real time, is not kept."""
         more = {"PROFILE": self.profile, "BASE_URL": self.url, "API_KEY": self.KEY, "REQUESTS_PER_MINUTE": "1000000"}
         more |= {f"{endpoint}__LIMIT": str(limit) for endpoint, limit in self.LIMITS.items()}
-        for name, value in (more | settings).items():
-            patch.setenv(f"SOURCES__{self.api.name}__{name}".upper(), value)
+        configure_api(patch, self.api.name, **(more | settings))
 
     def sync(self, *endpoints: str, **options: Any) -> dict[str, EndpointResult]:
         """Syncs the API, or some of its endpoints."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import zlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
-from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.server import Route, Vendor, cut, each_parent, numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.server import Route, Rows, Vendor, cut, each_parent, numbered
 
 QUERIES = ("is:unstarted", "is:started", "is:done")
 LARGEST_SEARCH = 250
@@ -77,7 +73,7 @@ class Shortcut(Vendor):
     def fill(self) -> None:
         self.rows("categories").extend(numbered(3, rows_of.category))
         first, second, third = self.rows("categories")
-        under = ([first], [first, second], [second], [first, second, third], [], [third])
+        under: tuple[Rows, ...] = ([first], [first, second], [second], [first, second, third], [], [third])
         self.rows("objectives").extend(rows_of.objective(n, each) for n, each in enumerate(under))
         self.rows("custom_fields").extend(numbered(2, rows_of.custom_field))
         self.rows("epic_workflow").append(rows_of.epic_workflow())

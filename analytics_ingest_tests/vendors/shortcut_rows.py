@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.server import Rows
 
 Row = dict[str, Any]
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
-from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.server import ALONE, Route, Vendor, cut, numbered
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.fake_server import Asked, Response
+from analytics_ingest_tests.vendors.server import ALONE, Route, Rows, Vendor, cut, numbered
 
 EPOCH_MS = 1_760_000_000_000
 OFFSET = frozenset({"offset", "limit"})
@@ -113,12 +110,12 @@ class Split(Vendor):
         for stage in ("staging", "production"):
             environment = f"{workspace}-{stage}"
             self.rows("feature_flag_definitions", workspace, environment).extend(
-                numbered(43, lambda n, stage=stage: definition(n, stage))
+                numbered(43, partial(definition, stage=stage))
             )
             for n in range(0, segments, 2 if stage == "staging" else 5):
                 count = {0: 250, 10: 100, 20: 0}.get(n, 1 + n % 3)
-                keys = numbered(count, lambda k, stage=stage: {"key": f"{stage}-key-{k}"})
-                self.rows("segments_keys", environment, f"segment {n}/a").extend(keys)
+                keys = self.rows("segments_keys", environment, f"segment {n}/a")
+                keys.extend({"key": f"{stage}-key-{k}"} for k in range(count))
 
     def advance(self) -> None:
         requests = self.rows("change_requests")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.server import Route, Vendor, cut
+from analytics_ingest_tests.fake_server import Asked, Response
+from analytics_ingest_tests.vendors.server import Route, Rows, Vendor, cut
 from analytics_ingest_tests.vendors.statsig_rows import (
     LATER_MS,
     app,
@@ -20,10 +20,6 @@ from analytics_ingest_tests.vendors.statsig_rows import (
     value,
     version,
 )
-
-if TYPE_CHECKING:
-    from analytics_ingest_tests.fake_server import Asked
-    from analytics_ingest_tests.vendors.server import Rows
 
 PAGED = frozenset({"page", "limit"})
 LOG = frozenset({"startDate", "endDate", "latestID", "sortKey", "sortOrder", "actionType", "actionTypes"})

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from analytics_ingest_tests.vendors.server import numbered
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest_tests.vendors.server import Rows
+from analytics_ingest_tests.vendors.server import Rows, numbered
 
 Row = dict[str, Any]
 Store = dict[str, dict[tuple[str, ...], "Rows"]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import requests
@@ -25,13 +26,7 @@ from analytics_ingest_tests.vendors.circleci import (
     Circleci,
     token,
 )
-from analytics_ingest_tests.vendors.conftest import synced_once
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 
 LOG = logging.getLogger("test")
 SCHEMA = "continuous_integration"
@@ -39,10 +34,7 @@ ORGANISATIONS = ("gh/acme", "bb/basalt", CLOUD, "gh/ada")
 FOLLOWED = (SHOP, SITE, ENGINE, SERVICE, DOTFILES)
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]]:
-    with synced_once(Circleci(), tmp_path_factory.mktemp("first")) as found:
-        yield found
+first = first_sync(Circleci)
 
 
 @pytest.fixture
@@ -112,8 +104,8 @@ def test_an_organisation_is_percent_encoded_in_a_query(circleci: Circleci, tmp_p
         assert counts[slug] == 11
 
 
-def test_org_slugs_narrows_to_the_organisations_named(connect: Callable[..., Circleci], tmp_path: Path) -> None:
-    circleci = connect(Circleci(), ORG_SLUGS=f"bb/basalt,{CLOUD}")
+def test_org_slugs_narrows_to_the_organisations_named(vendor_server: Callable[..., Circleci], tmp_path: Path) -> None:
+    circleci = vendor_server(Circleci(), ORG_SLUGS=f"bb/basalt,{CLOUD}")
     circleci.sync("self_collaborations", "context", "pipelines")
 
     assert circleci.requests == {"self_collaborations": 1, "context": 2, "pipelines": 2}
@@ -259,8 +251,8 @@ def test_a_project_without_insights_is_counted_and_no_failure(synced: Synced[Cir
 
 
 @pytest.mark.extended
-def test_no_project_with_insights_is_no_failure_either(connect: Callable[..., Circleci]) -> None:
-    circleci = connect(Circleci())
+def test_no_project_with_insights_is_no_failure_either(vendor_server: Callable[..., Circleci]) -> None:
+    circleci = vendor_server(Circleci())
     circleci.store["insights_metrics"].clear()
     circleci.store["insights_branches"].clear()
     lists = ("self_collaborations", "projects", "pipelines", "specific_project")

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import duckdb
 import pytest
 
 from analytics_ingest.warehouse.table_queries import DatasetTables
 from analytics_ingest_tests.former_warehouse import former_warehouse
-from analytics_ingest_tests.stores import DESTINATIONS
+from analytics_ingest_tests.stores import DESTINATIONS, Store, on_duckdb
 from analytics_ingest_tests.vendors.circleci_before import Before
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from analytics_ingest.extract.stats import ReadStats
-    from analytics_ingest_tests.stores import Store
-
 API = "continuous_integration"
-SENT = ("unless shallow", "always", "null", "never")
+SENT: tuple[Any, ...] = ("unless shallow", "always", "null", "never")
 """What becomes of the field: as today with ``shallow=true``, without it, and after the change."""
 
 
-on_duckdb = pytest.mark.parametrize("store", ["duckdb"], indirect=True)
 everywhere = pytest.mark.parametrize("store", DESTINATIONS, indirect=True)
 
 
-def before(connect: Callable[..., Before], store: Store) -> Before:
+def before(vendor_server: Callable[..., Before], store: Store) -> Before:
     """The upstream of a warehouse that an earlier version has made."""
-    vendor = connect(Before())
+    vendor = vendor_server(Before())
     former_warehouse("circleci").restore(store)
     return vendor
 
@@ -47,7 +41,7 @@ def branches(store: Store, table: dict[str, dict[str, Any]] | None = None) -> di
     return {url: json.loads(value) if isinstance(value, str) else value for url, value in found.items()}
 
 
-def sync(vendor: Before, **mode: Any) -> tuple[ReadStats, int]:
+def sync(vendor: Before, **mode: Any) -> tuple[Any, int]:
     result = vendor.sync("projects", **mode)["projects"]
     assert result.status == "complete"
     assert [each for each in result.checks if not each.passed] == []
@@ -64,9 +58,9 @@ def expected(vendor: Before) -> dict[str, Any]:
     [pytest.param("always", marks=pytest.mark.extended), "null", pytest.param("never", marks=pytest.mark.extended)],
 )
 def test_nothing_is_loaded_of_an_earlier_versions_table(
-    connect: Callable[..., Before], store: Store, sent: Any
+    vendor_server: Callable[..., Before], store: Store, sent: Any
 ) -> None:
-    vendor = before(connect, store)
+    vendor = before(vendor_server, store)
     vendor.branches = sent
     was = projects(store)
     stored = branches(store, was)
@@ -83,13 +77,13 @@ def test_nothing_is_loaded_of_an_earlier_versions_table(
 
 
 @everywhere
-def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], store: Store) -> None:
-    vendor = before(connect, store)
+def test_other_changes_carry_the_stored_values(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = before(vendor_server, store)
     stored = branches(store)
     shop, *others = vendor.rows("projects")
 
     for number, sent in enumerate(SENT):
-        vendor.branches = sent  # type: ignore[assignment]
+        vendor.branches = sent
         shop["branches"] = {"main": number}
         shop["default_branch"] = f"trunk-{number}"
         stats, deleted = sync(vendor)
@@ -102,12 +96,12 @@ def test_other_changes_carry_the_stored_values(connect: Callable[..., Before], s
 
 @on_duckdb
 @pytest.mark.extended
-def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], store: Store) -> None:
-    vendor = before(connect, store)
+def test_a_full_refresh_keeps_stored_values(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = before(vendor_server, store)
     stored = branches(store)
 
     for sent in ("null", "never", "always", "unless shallow"):
-        vendor.branches = sent  # type: ignore[assignment]
+        vendor.branches = sent
         stats, deleted = sync(vendor, full_refresh=True)
         assert (stats.rows_loaded, deleted, branches(store)) == (len(stored), 0, stored)
     assert sync(vendor)[0].rows_loaded == 0
@@ -115,8 +109,8 @@ def test_a_full_refresh_keeps_stored_values(connect: Callable[..., Before], stor
 
 @on_duckdb
 @pytest.mark.extended
-def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before], store: Store) -> None:
-    vendor = before(connect, store)
+def test_a_project_that_comes_back_has_its_values(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = before(vendor_server, store)
     stored = branches(store)
     shop = vendor.rows("projects").pop(0)
     assert sync(vendor)[1] == 1
@@ -129,9 +123,9 @@ def test_a_project_that_comes_back_has_its_values(connect: Callable[..., Before]
 
 @on_duckdb
 def test_excluded_columns_are_not_carried(
-    connect: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vendor = before(connect, store)
+    vendor = before(vendor_server, store)
     monkeypatch.setenv("SOURCES__CONTINUOUS_INTEGRATION__EXCLUDE_COLUMNS", "projects.branches")
     vendor.rows("projects")[0]["default_branch"] = "trunk"
 
@@ -141,12 +135,12 @@ def test_excluded_columns_are_not_carried(
 
 @on_duckdb
 @pytest.mark.extended
-def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(Before())
+def test_a_new_table_has_no_such_column(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = vendor_server(Before())
 
     assert sync(vendor)[0].rows_loaded == len(vendor.rows("projects"))
     for sent in ("always", "null", "never", "unless shallow"):
-        vendor.branches = sent  # type: ignore[assignment]
+        vendor.branches = sent
         vendor.rows("projects")[0]["default_branch"] = f"trunk-{sent}"
         assert sync(vendor)[0].rows_loaded == 1
         assert "branches" not in store.table(API, "projects")[0]
@@ -155,9 +149,9 @@ def test_a_new_table_has_no_such_column(connect: Callable[..., Before], store: S
 
 @on_duckdb
 def test_a_sync_that_ends_before_the_hashes_are_rewritten_loses_nothing(
-    connect: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Before], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vendor = before(connect, store)
+    vendor = before(vendor_server, store)
     stored = branches(store)
 
     def killed(*_: Any, **__: Any) -> None:

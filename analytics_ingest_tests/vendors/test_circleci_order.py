@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from dagster import DagsterInstance, Definitions
 
@@ -12,12 +10,7 @@ from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
 from analytics_ingest_tests.vendors.circleci import Circleci
-from analytics_ingest_tests.vendors.conftest import synced_once
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from analytics_ingest_tests.vendors.conftest import Synced
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 
 pytestmark = pytest.mark.extended
 
@@ -25,10 +18,7 @@ OFF = ("me", "projects")
 CHILDREN_OF_PROJECTS = {"project_pipelines"}
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Circleci]]:
-    with synced_once(Circleci(), tmp_path_factory.mktemp("first")) as found:
-        yield found
+first = first_sync(Circleci)
 
 
 @pytest.mark.parametrize("organisations", ["", "gh/acme"], ids=["listed", "set"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,23 +14,16 @@ from analytics_ingest.apis.vendors.circleci import CIRCLECI, project_id
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.fan_out import FAILED, UNFINISHED, FanOutPlan, plan_fan_out
 from analytics_ingest.extract.partitions import Partition
+from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.former_warehouse import former_warehouse
-from analytics_ingest_tests.stores import DESTINATIONS, STORES, duckdb_store
+from analytics_ingest_tests.stores import STORES, Store, on_duckdb
 from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
 from analytics_ingest_tests.vendors.circleci_before import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.test_circleci import LOG
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
-
-    from analytics_ingest.sync.result import EndpointResult
-    from analytics_ingest_tests.stores import Store
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 API = "continuous_integration"
 NAMED = ("specific_project", "insights_metrics", "insights_branches", "project_pipelines")
@@ -37,12 +31,6 @@ SLUGS = (*NAMED, "pipelines", "pipeline_workflows", "workflow", "workflow_jobs",
 SOME = ("self_collaborations", "projects", "pipelines", *NAMED)
 """What it takes to read all that projects' slugs are in the path of."""
 FOLLOWED = {SHOP, ENGINE, SERVICE, QUIET}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with duckdb_store(tmp_path) as found:
-        yield found
 
 
 def stored(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -104,12 +92,10 @@ def test_a_slug_made_of_ids_is_told_from_others() -> None:
         assert project_id(other) is None
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Before]]:
-    with synced_once(Before(), tmp_path_factory.mktemp("first")) as found:
-        yield found
+first = first_sync(Before)
 
 
+@on_duckdb
 def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Before], store: Store) -> None:
     vendor = synced.vendor
     check(synced.results)
@@ -120,6 +106,7 @@ def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Be
 
 
 @pytest.mark.extended
+@on_duckdb
 def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
     synced: Synced[Before], store: Store
 ) -> None:
@@ -143,37 +130,44 @@ def test_projects_are_requested_once_on_later_syncs_also_those_that_are_new(
         assert (each.endpoint.name, each.outcome) == (each.endpoint.name, "same")
 
 
-@pytest.mark.parametrize("kind", DESTINATIONS)
+@pytest.mark.parametrize(
+    ("store", "wanted"),
+    # on slower destinations without those whose slugs do not move
+    [
+        ("duckdb", ()),
+        pytest.param("postgres", SOME, marks=pytest.mark.extended),
+        pytest.param("ducklake", SOME, marks=pytest.mark.extended),
+    ],
+    indirect=["store"],
+    ids=STORES,
+)
 def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
-    connect: Callable[..., Before], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    vendor_server: Callable[..., Before], store: Store, wanted: tuple[str, ...]
 ) -> None:
-    vendor = connect(Before())
-    with STORES[kind](tmp_path) as store:
-        for name, value in store.settings.items():
-            monkeypatch.setenv(name, value)
-        former_warehouse("circleci").restore(store)
-        before = stored(store, vendor.api.by_name)
-        was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
-        assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
+    vendor = vendor_server(Before())
+    former_warehouse("circleci").restore(store)
+    before = stored(store, vendor.api.by_name)
+    was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
+    assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
 
-        everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
-        for _ in range(2):
-            # elsewhere without those whose slugs do not move
-            check(vendor.sync(*(() if kind == "duckdb" else SOME)), loaded=0)
-            assert asked(vendor) == everyone
-            check_joins(store)
-        for name, rows in stored(store, was).items():
-            for row in rows:
-                same = {"_row_hash": 0} | ({"project_slug": ""} if name in NAMED else {})
-                assert {**row, **same} == {**was[name].pop(row["_dlt_id"]), **same}
-            assert was[name] == {}
+    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
+    for _ in range(2):
+        check(vendor.sync(*wanted), loaded=0)
+        assert asked(vendor) == everyone
+        check_joins(store)
+    for name, rows in stored(store, was).items():
+        for row in rows:
+            same = {"_row_hash": 0} | ({"project_slug": ""} if name in NAMED else {})
+            assert {**row, **same} == {**was[name].pop(row["_dlt_id"]), **same}
+        assert was[name] == {}
 
 
 @pytest.mark.extended
+@on_duckdb
 def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
-    connect: Callable[..., Before], store: Store
+    vendor_server: Callable[..., Before], store: Store
 ) -> None:
-    vendor = connect(Before())
+    vendor = vendor_server(Before())
     former_warehouse("circleci").restore(store)
     vendor.rows("specific_project", QUIET)[0]["name"] = "renamed"
     with store.writing() as execute:
@@ -199,19 +193,20 @@ def test_rows_that_have_changed_as_well_and_those_marked_as_deleted_move_too(
     ],
     ids=["404", "500"],
 )
+@on_duckdb
 def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_other(
-    connect: Callable[..., Before], store: Store, status: int, wanted: tuple[str, ...]
+    vendor_server: Callable[..., Before], store: Store, status: int, wanted: tuple[str, ...]
 ) -> None:
-    vendor = connect(Before())
+    vendor = vendor_server(Before())
     refused = {make.made_of_ids(SERVICE), make.made_of_ids(QUIET)}
     answer = vendor.answer
 
-    def refuse(route: Any, parts: tuple[str, ...], request: Any) -> Response:
+    def refuse(route: Any, parts: tuple[str, ...], asked: Any) -> Response:
         if refused.intersection(parts):
             return Response(status=status, body={"message": "no"})
-        return answer(route, parts, request)
+        return answer(route, parts, asked)
 
-    vendor.answer = refuse  # type: ignore[method-assign]
+    vendor.answer = refuse
     results = vendor.sync(*wanted)
 
     assert results["specific_project"].status == ("complete" if status == 404 else "failed")
@@ -219,14 +214,15 @@ def test_a_project_that_cannot_be_read_by_its_provisional_slug_is_read_by_the_ot
     # what version 2 does not answer for has no name yet; all else arrives
     assert slugs(store, "specific_project").keys() == set(PROJECTS) - {QUIET}
     assert slugs(store, "insights_metrics").keys() == set(PROJECTS) - {QUIET}
-    vendor.answer = answer  # type: ignore[method-assign]
+    vendor.answer = answer
     check(vendor.sync(*wanted))
     check_joins(store, tables=wanted and (*NAMED, "pipelines"))
 
 
 @pytest.mark.extended
-def test_the_others_arrive_without_the_table_of_names(connect: Callable[..., Before], store: Store) -> None:
-    vendor = connect(Before(), SKIP_ENDPOINTS="specific_project")
+@on_duckdb
+def test_the_others_arrive_without_the_table_of_names(vendor_server: Callable[..., Before], store: Store) -> None:
+    vendor = vendor_server(Before(), SKIP_ENDPOINTS="specific_project")
 
     results = vendor.sync()
     assert {name for name, each in results.items() if each.status != "complete"} == {"specific_project"}

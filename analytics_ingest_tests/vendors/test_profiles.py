@@ -1,4 +1,4 @@
-"""A profile wherever a user meets it: check and verify, the graph, runs, sensors; and a change of profile."""
+"""A profile wherever a user meets it: a wrong key, check, the graph, runs, sensors; and a change of profile."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from dagster import AssetKey, AssetSelection, DagsterInstance, Definitions
@@ -20,34 +20,26 @@ from analytics_ingest.cli.app import app
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.change_probe import fingerprint_lists
 from analytics_ingest.diagnostics.connection_check import check_api
+from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.checks_op import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import query, stored_cursor, sync
+from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.registry import VENDORS
+from analytics_ingest_tests.vendors.server import Vendor
 from analytics_ingest_tests.vendors.split import Split
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.vendors.server import Vendor
-
 
 ROOT = Path(__file__).parents[2]
 LOG = logging.getLogger("test")
+SECRET = "wrong-and-secret"
 every_vendor = pytest.mark.parametrize("profile", VENDORS)
 
 
-@pytest.fixture
-def instance() -> Iterator[DagsterInstance]:
-    with DagsterInstance.get() as found:
-        yield found
-
-
 @every_vendor
-def test_check_asks_once_for_each_endpoint(connect: Callable[..., Vendor], profile: str) -> None:
-    vendor = connect(VENDORS[profile]())
+def test_check_asks_once_for_each_endpoint(vendor_server: Callable[..., Vendor], profile: str) -> None:
+    vendor = vendor_server(VENDORS[profile]())
     found = {each.subject: each for each in check_api(vendor.api, log=LOG)}
 
     assert {each.message for each in found.values() if each.outcome == "failed"} == set()
@@ -72,21 +64,41 @@ def test_the_graph_has_the_endpoints_of_the_profile(profile: str) -> None:
 
 
 @every_vendor
-def test_a_look_that_finds_nothing_new_tells_the_same_twice(connect: Callable[..., Vendor], profile: str) -> None:
-    vendor = connect(VENDORS[profile]())
+def test_a_look_that_finds_nothing_new_tells_the_same_twice(vendor_server: Callable[..., Vendor], profile: str) -> None:
+    vendor = vendor_server(VENDORS[profile]())
     first = fingerprint_lists(vendor.api, log=LOG)
 
     assert (first.fingerprints.keys(), first.failures) == ({probe.endpoint for probe in vendor.api.probes}, {})
     assert fingerprint_lists(vendor.api, log=LOG) == first
 
 
-def test_check_names_the_profile(connect: Callable[..., Vendor]) -> None:
-    connect(Split())
+@pytest.mark.parametrize("repeats", [False, True], ids=["", "the answer repeats it"])
+@every_vendor
+def test_a_wrong_key_ends_the_sync_and_is_not_shown(
+    vendor_server: Callable[..., Vendor], profile: str, repeats: bool
+) -> None:
+    vendor = vendor_server(VENDORS[profile](), API_KEY=SECRET)
+    api = vendor.api
+    if repeats:
+        vendor.error = lambda status: Response(status=status, body={"message": f"No such token: {SECRET}"})
+    lists = [each.name for each in api.endpoints if not each.parents][:2]
+    setting = f"SOURCES__{api.name.upper()}__API_KEY"
+    with pytest.raises(AuthenticationError, match=rf"^{api.name} refused the key .* {setting}") as refused:
+        vendor.sync(*lists)
+
+    assert ("No such token: ***" in str(refused.value)) is repeats
+    assert SECRET not in str(refused.value)
+    assert len(vendor.asked) == 1
+    assert vendor.asked[0].headers[api.auth.get("name", "Authorization")].endswith(SECRET)
+
+
+def test_check_names_the_profile(vendor_server: Callable[..., Vendor]) -> None:
+    split = vendor_server(Split())
     result = CliRunner().invoke(app, ["check", "feature_management"], env={"COLUMNS": "80"})
 
     lines = result.stdout.splitlines()
     assert (result.exit_code, lines[0]) == (0, "feature_management (split)")
-    assert lines[-1] == "12 fine, 0 not tried, 0 failed, 0 not configured"
+    assert lines[-1] == f"{len(split.api.endpoints)} fine, 0 not tried, 0 failed, 0 not configured"
 
 
 @pytest.mark.parametrize("command", ["check", "verify"])
@@ -114,9 +126,9 @@ def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytes
 
 @pytest.mark.extended
 def test_a_user_sets_a_profile_and_a_key_and_materialises_though_another_profile_is_unknown(
-    connect: Callable[..., Vendor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vendor_server: Callable[..., Vendor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    split = connect(Split())
+    split = vendor_server(Split())
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "optimizely")
     done = subprocess.run(
         [
@@ -140,10 +152,8 @@ def test_a_user_sets_a_profile_and_a_key_and_materialises_though_another_profile
 
 
 @pytest.mark.extended
-def test_checks_without_a_sync_know_what_a_setting_asks_for(
-    connect: Callable[..., Vendor], instance: DagsterInstance
-) -> None:
-    split = connect(Split())
+def test_checks_without_a_sync_know_what_a_setting_asks_for(vendor_server: Callable[..., Vendor]) -> None:
+    split = vendor_server(Split())
     lists = ("workspaces", "environments", "change_requests")
     split.sync(*lists)
     defs = Definitions(
@@ -152,18 +162,19 @@ def test_checks_without_a_sync_know_what_a_setting_asks_for(
     wanted = AssetSelection.checks_for_assets(*(AssetKey([split.api.name, name]) for name in lists))
     keys = wanted.resolve_checks(defs.resolve_asset_graph())
     job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
-    found = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    with DagsterInstance.get() as instance:
+        found = job.execute_in_process(instance=instance).get_asset_check_evaluations()
 
     assert [(each.asset_key.path, each.check_name) for each in found if not each.passed] == []
     assert len(found) == 2 * len(lists)
 
 
 def test_a_cursor_of_another_upstream_is_not_used_to_filter(
-    sandbox: SandboxServer, connect: Callable[..., Vendor], tmp_path: Path
+    sandbox: SandboxServer, vendor_server: Callable[..., Vendor], tmp_path: Path
 ) -> None:
     api = "incident_response"
     assert sync(api, "incidents")["incidents"].cursor == datetime.fromisoformat(str(stored_cursor(api, "incidents")))
-    rootly = connect(VENDORS["rootly"]())
+    rootly = vendor_server(VENDORS["rootly"]())
     first = rootly.sync("incidents")["incidents"]
 
     assert first.status == "complete"

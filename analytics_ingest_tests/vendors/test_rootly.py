@@ -1,38 +1,29 @@
-"""Rootly: what the public connectors get wrong about its incidents, each by name; its limit on requests, its key."""
+"""Rootly: what the public connectors get wrong about its incidents, each by name, and its limit on requests."""
 
 from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest.diagnostics.change_probe import fingerprint_lists
-from analytics_ingest_tests.conftest import query, stored_cursor
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.conftest import FakeClock, query, stored_cursor
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import Asked, Response
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.rootly import SINCE, Rootly, selected
 from analytics_ingest_tests.vendors.rootly_rows import INCIDENTS, NEWEST, at, child, edit, found, incident, remove, uid
-from analytics_ingest_tests.vendors.server import Limit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.fake_server import Asked, Response
-    from analytics_ingest_tests.vendors.conftest import Synced
-    from analytics_ingest_tests.vendors.server import Route
+from analytics_ingest_tests.vendors.server import Limit, Route
 
 LATER = NEWEST + timedelta(minutes=10)
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Rootly]]:
-    with synced_once(Rootly(), tmp_path_factory.mktemp("first"), "incidents", "incidents_events") as found:
-        yield found
+first = first_sync(Rootly, "incidents", "incidents_events")
 
 
 @pytest.fixture
@@ -82,8 +73,7 @@ def test_the_cursor_is_the_latest_moment_and_not_the_greatest_text(synced: Synce
 def test_incidents_are_asked_for_from_the_look_back_on(
     rootly: Rootly, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], since: str, count: int
 ) -> None:
-    for name, value in settings.items():
-        monkeypatch.setenv(f"SOURCES__INCIDENT_RESPONSE__{name}", value)
+    configure_api(monkeypatch, "incident_response", **settings)
     assert [each.get(SINCE) for each in rootly.queries("/incidents")] == [None] * 3
     rootly.asked.clear()
     result = rootly.sync("incidents")["incidents"]
@@ -137,9 +127,9 @@ class Busy(Rootly):
 
 
 def test_incidents_keep_their_pages_while_new_ones_come_and_old_ones_change(
-    connect: Callable[..., Rootly], tmp_path: Path
+    vendor_server: Callable[..., Rootly], tmp_path: Path
 ) -> None:
-    rootly = connect(Busy())
+    rootly = vendor_server(Busy())
     result = rootly.sync("incidents")["incidents"]
 
     # read twice if a row were on two pages
@@ -153,8 +143,10 @@ def test_incidents_keep_their_pages_while_new_ones_come_and_old_ones_change(
     assert query(tmp_path, "SELECT sequential_id FROM incident_response.incidents WHERE title = 'edited'") == [(4,)]
 
 
-def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(connect: Callable[..., Rootly]) -> None:
-    rootly = connect(Rootly())
+def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(
+    vendor_server: Callable[..., Rootly],
+) -> None:
+    rootly = vendor_server(Rootly())
     log = logging.getLogger("test")
     first = fingerprint_lists(rootly.api, log=log)
     assert fingerprint_lists(rootly.api, log=log) == first
@@ -170,8 +162,10 @@ def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(conne
     assert [each.query for each in rootly.asked] == [asked] * 3
 
 
-def test_the_limit_is_ridden_out_until_the_time_of_its_reset(connect: Callable[..., Rootly], clock: FakeClock) -> None:
-    rootly = connect(Rootly())
+def test_the_limit_is_ridden_out_until_the_time_of_its_reset(
+    vendor_server: Callable[..., Rootly], clock: FakeClock
+) -> None:
+    rootly = vendor_server(Rootly())
     clock.moment += 17.25
     rootly.limit = Limit(requests=50, seconds=60, now=clock.now)
     wanted = ("incidents", "incidents_action_items", "users", "users_notification_rules", "services")
@@ -183,15 +177,3 @@ def test_the_limit_is_ridden_out_until_the_time_of_its_reset(connect: Callable[.
     assert clock.slept == [42.75, *[60.0] * (answered // 50 - 1)]
     assert answered % 50
     assert len(clock.slept) >= 2
-
-
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Rootly]) -> None:
-    from analytics_ingest.errors import AuthenticationError
-
-    rootly = connect(Rootly(), API_KEY="wrong-and-secret")
-    with pytest.raises(
-        AuthenticationError, match=r"incident_response refused the key .* SOURCES__INCIDENT_RESPONSE__API_KEY"
-    ) as refused:
-        rootly.sync("incidents")
-    assert "wrong-and-secret" not in str(refused.value)
-    assert len(rootly.asked) == 1

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from analytics_ingest.errors import AuthenticationError
-from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.conftest import FakeClock, query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
-from analytics_ingest_tests.vendors.server import Limit
+from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
+from analytics_ingest_tests.vendors.server import Limit, Vendor
 from analytics_ingest_tests.vendors.shortcut import EPICS, Shortcut
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.server import Vendor
 
 API = "project_planning"
 LIVE = "_deleted_at IS NULL"
 WRONG = Response(body={"message": "Something went wrong."})
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Shortcut]]:
+def shortcut_with_few_stories() -> Shortcut:
     """With fewer stories, each of which costs two requests."""
     vendor = Shortcut()
     del vendor.rows("stories")[40:]
-    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
-        yield found
+    return vendor
 
 
 def change(shortcut: Shortcut) -> None:
@@ -45,10 +36,8 @@ def change(shortcut: Shortcut) -> None:
     shortcut.rows("story_history", "5002")[0]["changed_at"] = "2026-03-02T09:20:00.000Z"
 
 
-@pytest.fixture(scope="module")
-def later(first: Synced[Shortcut], tmp_path_factory: pytest.TempPathFactory) -> Later:
-    """A second sync, after ``change``."""
-    return synced_later(first, tmp_path_factory.mktemp("later"), change, "epics", "epics_comments", "story_history")
+first = first_sync(shortcut_with_few_stories)
+later = later_sync(change, "epics", "epics_comments", "story_history")
 
 
 @pytest.fixture
@@ -202,7 +191,7 @@ def test_milestones_and_objectives_under_several_categories_are_a_row_for_each_p
 
 
 def test_epics_under_several_objectives_are_a_row_for_each_pair(shortcut: Vendor, tmp_path: Path) -> None:
-    under = ([], [200], [201, 202], [203, 200, 205])
+    under: tuple[list[int], ...] = ([], [200], [201, 202], [203, 200, 205])
     pairs = sorted((objective, 1000 + n) for n in range(24) for objective in under[n % 4])
     assert len(pairs) == 36
     assert table(tmp_path, "objective_id, id", "objectives_epics") == pairs
@@ -267,28 +256,18 @@ def test_ids_are_text_where_they_are_uuids_and_numbers_elsewhere(shortcut: Vendo
 
 
 def test_a_429_without_a_header_is_ridden_out_by_waits_that_double(
-    connect: Callable[..., Vendor], clock: FakeClock
+    vendor_server: Callable[..., Vendor], clock: FakeClock
 ) -> None:
-    shortcut = connect(Shortcut())
+    shortcut = vendor_server(Shortcut())
     shortcut.limit = Limit(requests=20, seconds=60, now=clock.now)
     wanted = ("labels", "groups", "groups_stories", "epics", "epics_comments", "search_epics")
     results = shortcut.sync(*wanted)
 
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
     answered = shortcut.requests.total() - shortcut.limit.refused
+    pages = [results[name].stats.pages for name in ("groups_stories", "search_epics")]
     # two minutes' worth, and some
-    assert answered == 3 + sum(results[name].stats.pages for name in ("groups_stories", "search_epics")) + EPICS
+    assert answered == 3 + sum(pages) + EPICS
     assert 40 < answered <= 60
     # 62 s are longer than what is left of the minute, 30 s are not
     assert clock.slept == [2, 4, 8, 16, 32] * 2
-
-
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Vendor]) -> None:
-    shortcut = connect(Shortcut(), API_KEY="wrong-and-secret")
-    said = Response(status=401, body={"message": "No such token: wrong-and-secret"})
-    shortcut.error = lambda _: said  # type: ignore[method-assign]
-    with pytest.raises(AuthenticationError, match=rf"^{API} refused the key .* SOURCES__PROJECT_PLANNING__API") as info:
-        shortcut.sync("labels", "epics")
-    assert "No such token: ***" in str(info.value)
-    assert "wrong-and-secret" not in str(info.value)
-    assert len(shortcut.asked) == 1

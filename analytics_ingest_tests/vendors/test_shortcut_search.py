@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.fake_server import Response, Upstream
+from analytics_ingest_tests.fake_server import FakeServer, Response
 from analytics_ingest_tests.vendors import shortcut_rows as rows_of
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
+from analytics_ingest_tests.vendors.server import Vendor
 from analytics_ingest_tests.vendors.shortcut import QUERIES, Shortcut
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
-    from analytics_ingest_tests.vendors.server import Vendor
 
 LIMIT = "SOURCES__PROJECT_PLANNING__SEARCH_EPICS__LIMIT"
 QUERY = "SOURCES__PROJECT_PLANNING__SEARCH_QUERY"
 LABELLED = 'label:"Label 1 & more, 100%"'
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Shortcut]]:
-    with synced_once(Shortcut(), tmp_path_factory.mktemp("first"), "search_epics") as found:
-        yield found
+first = first_sync(Shortcut, "search_epics")
 
 
 @pytest.fixture
-def shortcut(connect: Callable[..., Vendor]) -> Vendor:
-    return connect(Shortcut())
+def fresh_shortcut(vendor_server: Callable[..., Shortcut]) -> Shortcut:
+    return vendor_server(Shortcut())
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Upstream]:
+def other_host() -> Iterator[FakeServer]:
     """Another host, which would answer."""
-    server = Upstream(lambda _: Response(body={"data": [{"id": 1}], "next": None, "total": 1}))
+    server = FakeServer(lambda _: Response(body={"data": [{"id": 1}], "next": None, "total": 1}))
     yield server
     server.stop()
 
@@ -64,26 +56,28 @@ def done(shortcut: Vendor, count: int) -> None:
 
 
 def test_the_token_of_the_next_page_is_sent_with_the_same_parameters(
-    shortcut: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_shortcut: Shortcut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(LIMIT)
-    done(shortcut, 608)
-    result = shortcut.sync("search_epics")["search_epics"]
+    done(fresh_shortcut, 608)
+    result = fresh_shortcut.sync("search_epics")["search_epics"]
 
     assert (result.status, result.stats.rows_short, result.stats.meter.requests) == ("complete", 0, 5)
     common = {"query": "is:done", "page_size": "250", "detail": "full"}
-    assert asked(shortcut, "is:done") == [common, {**common, "next": "250"}, {**common, "next": "500"}]
-    assert {each.path for each in shortcut.asked} == {"/api/v3/search/epics"}
+    assert asked(fresh_shortcut, "is:done") == [common, {**common, "next": "250"}, {**common, "next": "500"}]
+    assert {each.path for each in fresh_shortcut.asked} == {"/api/v3/search/epics"}
     assert found(tmp_path, "query = 'is:done'") == [("is:done", 1100 + n) for n in range(608)]
 
 
-def test_a_link_to_another_host_gets_no_request_there(shortcut: Vendor, elsewhere: Upstream, tmp_path: Path) -> None:
-    shortcut.link_base = elsewhere.url
-    result = shortcut.sync("search_epics")["search_epics"]
+def test_a_link_to_another_host_gets_no_request_there(
+    fresh_shortcut: Shortcut, other_host: FakeServer, tmp_path: Path
+) -> None:
+    fresh_shortcut.link_base = other_host.url
+    result = fresh_shortcut.sync("search_epics")["search_epics"]
 
-    assert elsewhere.asked == []
+    assert other_host.asked == []
     # eight matches each, three a page
-    assert (result.status, result.stats.pages, shortcut.requests["search_epics"]) == ("complete", 9, 9)
+    assert (result.status, result.stats.pages, fresh_shortcut.requests["search_epics"]) == ("complete", 9, 9)
     assert found(tmp_path) == sorted((QUERIES[n % 3], 1000 + n) for n in range(24))
 
 
@@ -127,25 +121,25 @@ def test_an_epic_that_moves_on_to_another_query_keeps_one_row(synced: Synced[Sho
 
 
 def test_of_more_than_1000_matches_the_rest_is_missed_and_none_is_marked_as_deleted(
-    shortcut: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fresh_shortcut: Shortcut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv(LIMIT)
-    done(shortcut, 1100)
+    done(fresh_shortcut, 1100)
     with caplog.at_level(logging.WARNING, "test"):
-        result = shortcut.sync("search_epics")["search_epics"]
+        result = fresh_shortcut.sync("search_epics")["search_epics"]
 
     assert (result.status, result.stats.rows_short) == ("complete", 100)
     # read twice, to be sure
-    assert [each.get("next") for each in asked(shortcut, "is:done")] == [None, "250", "500", "750"] * 2
+    assert [each.get("next") for each in asked(fresh_shortcut, "is:done")] == [None, "250", "500", "750"] * 2
     assert "project_planning/search_epics: 100 rows fewer came than the API states" in caplog.text
     assert [each.name for each in result.checks if not each.passed] == ["rows_as_stated"]
     assert found(tmp_path, "query = 'is:done'") == [("is:done", 1100 + n) for n in range(1000)]
 
     # one within reach goes, and the next after these comes within reach; of another search one goes too
-    gone = [row for row in shortcut.rows("epics") if row["id"] in (1107, 1000)]
+    gone = [row for row in fresh_shortcut.rows("epics") if row["id"] in (1107, 1000)]
     for row in gone:
-        shortcut.rows("epics").remove(row)
-    result = shortcut.sync("search_epics")["search_epics"]
+        fresh_shortcut.rows("epics").remove(row)
+    result = fresh_shortcut.sync("search_epics")["search_epics"]
 
     assert (result.stats.rows_short, result.stats.rows_loaded, result.rows_deleted) == (99, 1, 1)
     assert found(tmp_path, "query = 'is:done' AND _deleted_at IS NULL") == [("is:done", 1100 + n) for n in range(1001)]

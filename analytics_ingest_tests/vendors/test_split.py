@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from analytics_ingest_tests.conftest import live_keys, query
+from analytics_ingest_tests.conftest import FakeClock, live_keys, query
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
+from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
 from analytics_ingest_tests.vendors.server import Limit
 from analytics_ingest_tests.vendors.split import STATUSES, Split, change_request
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from analytics_ingest_tests.conftest import FakeClock
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Split]]:
+def split_with_a_segment_of_one_workspace() -> Split:
     vendor = Split()
     vendor.rows("segments", "ws-1").append({"name": "only in ws-1", "creationTime": 1})
-    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
-        yield found
+    return vendor
 
 
 def change(split: Split) -> None:
@@ -35,11 +28,8 @@ def change(split: Split) -> None:
     keys.append({"key": "one more"})
 
 
-@pytest.fixture(scope="module")
-def later(first: Synced[Split], tmp_path_factory: pytest.TempPathFactory) -> Later:
-    """A second sync, after ``change``."""
-    changed = ("change_requests", "workspaces", "environments", "segments", "segments_keys")
-    return synced_later(first, tmp_path_factory.mktemp("later"), change, *changed)
+first = first_sync(split_with_a_segment_of_one_workspace)
+later = later_sync(change, "change_requests", "workspaces", "environments", "segments", "segments_keys")
 
 
 @pytest.fixture
@@ -136,9 +126,9 @@ def test_epoch_milliseconds_are_times(split: Split, tmp_path: Path) -> None:
 
 
 def test_the_limit_is_ridden_out_by_the_longer_of_its_two_resets(
-    connect: Callable[..., Split], clock: FakeClock
+    vendor_server: Callable[..., Split], clock: FakeClock
 ) -> None:
-    split = connect(Split())
+    split = vendor_server(Split())
     split.limit = Limit(requests=20, seconds=10, now=clock.now)
     wanted = ("workspaces", "environments", "segments", "segments_keys", "users")
     results = split.sync(*wanted)
@@ -147,14 +137,3 @@ def test_the_limit_is_ridden_out_by_the_longer_of_its_two_resets(
     assert split.limit.refused > 5
     # the address's reset says 1 s, the organisation's 10
     assert {round(seconds) for seconds in clock.slept} == {10}
-
-
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Split]) -> None:
-    from analytics_ingest.errors import AuthenticationError
-
-    split = connect(Split(), API_KEY="wrong-and-secret")
-    with pytest.raises(
-        AuthenticationError, match=r"feature_management refused the key .* SOURCES__FEATURE_"
-    ) as refused:
-        split.sync("workspaces")
-    assert "wrong-and-secret" not in str(refused.value)

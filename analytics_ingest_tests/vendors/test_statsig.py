@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analytics_ingest.errors import AuthenticationError
-from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.conftest import FakeClock, query
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.conftest import Later, Synced, synced_later, synced_once
-from analytics_ingest_tests.vendors.server import Limit
+from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
+from analytics_ingest_tests.vendors.server import Limit, Vendor
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import EVENT_NAMES, LATER_MS, event_metric, rule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.conftest import FakeClock
-    from analytics_ingest_tests.vendors.server import Vendor
 
 RULES = [("gates", "gates_rules", "gate_id"), ("dynamic_configs", "dynamic_configs_rules", "dynamic_config_id")]
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Statsig]]:
+def statsig_with_a_metric_of_another_event() -> Statsig:
     vendor = Statsig()
     vendor.rows("events_metrics", "#1").append(event_metric("add to cart", 0))
-    with synced_once(vendor, tmp_path_factory.mktemp("first")) as found:
-        yield found
+    return vendor
 
 
 def change(statsig: Statsig) -> None:
@@ -42,11 +34,8 @@ def change(statsig: Statsig) -> None:
     statsig.rows("users")[3]["role"] = "Admin"
 
 
-@pytest.fixture(scope="module")
-def later(first: Synced[Statsig], tmp_path_factory: pytest.TempPathFactory) -> Later:
-    """A second sync, after ``change``."""
-    changed = ("gates", "gates_rules", "experiments", "ingestion_runs", "users")
-    return synced_later(first, tmp_path_factory.mktemp("later"), change, *changed)
+first = first_sync(statsig_with_a_metric_of_another_event)
+later = later_sync(change, "gates", "gates_rules", "experiments", "ingestion_runs", "users")
 
 
 @pytest.fixture
@@ -56,8 +45,8 @@ def statsig(synced: Synced[Statsig]) -> Statsig:
 
 
 @pytest.fixture
-def fresh(connect: Callable[..., Statsig]) -> Statsig:
-    return connect(Statsig())
+def fresh_statsig(vendor_server: Callable[..., Statsig]) -> Statsig:
+    return vendor_server(Statsig())
 
 
 def queries(statsig: Statsig | Later, path: str) -> list[dict[str, str]]:
@@ -88,9 +77,9 @@ def test_rules_carry_their_parents_id_and_are_read_from_both_shapes(
 
 @pytest.mark.parametrize(("parent", "name", "column"), [RULES[0], pytest.param(*RULES[1], marks=pytest.mark.extended)])
 def test_a_body_without_rules_is_a_failure_and_not_zero_rows(
-    fresh: Statsig, tmp_path: Path, parent: str, name: str, column: str
+    fresh_statsig: Statsig, tmp_path: Path, parent: str, name: str, column: str
 ) -> None:
-    statsig = fresh
+    statsig = fresh_statsig
     only = statsig.rows(parent)[2]
     statsig.rows(parent)[:] = [only]
     statsig.sync(parent, name)
@@ -138,8 +127,8 @@ def test_id_lists_longer_than_a_page_are_read_and_other_segments_are_not_asked(
 
 
 @pytest.mark.extended
-def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(fresh: Statsig, tmp_path: Path) -> None:
-    statsig = fresh
+def test_a_row_that_was_never_changed_has_its_creation_for_a_cursor(fresh_statsig: Statsig, tmp_path: Path) -> None:
+    statsig = fresh_statsig
     gates = statsig.rows("gates")
     for row in gates:
         row["lastModifiedTime"] = None
@@ -173,6 +162,7 @@ def test_a_list_that_is_not_newest_first_loses_no_change(later: Later, first: Sy
 
     assert result.stats.rows_loaded == 1
     last = first.vendor.rows("experiments")[203]
+    assert result.cursor
     assert result.cursor > datetime.fromtimestamp(last["createdTime"] / 1000 + 1, UTC)
     assert pages(later, "/experiments") == ["1", "2", "3"]
     assert query(later.folder, "SELECT id FROM experimentation.experiments WHERE name = 'another name'") == [
@@ -195,8 +185,8 @@ def test_a_list_without_pagination_is_read_to_an_empty_page_whatever_its_pages_h
     assert (result.status, result.table_rows) == ("complete", 130)
 
 
-def test_a_short_page_that_is_repeated_counts_once(fresh: Statsig, tmp_path: Path) -> None:
-    statsig = fresh
+def test_a_short_page_that_is_repeated_counts_once(fresh_statsig: Statsig, tmp_path: Path) -> None:
+    statsig = fresh_statsig
     page = Response(
         body={"message": "Listed successfully.", "data": [{"id": "a", "name": "A"}, {"id": "b", "name": "B"}]}
     )
@@ -271,8 +261,10 @@ def test_the_version_of_the_api_is_sent_with_every_request(statsig: Statsig) -> 
 
 
 @pytest.mark.extended
-def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[..., Vendor], tmp_path: Path) -> None:
-    statsig = connect(Statsig(), FAN_OUT="changed")
+def test_only_rules_of_gates_that_changed_are_asked_for_again(
+    vendor_server: Callable[..., Vendor], tmp_path: Path
+) -> None:
+    statsig = vendor_server(Statsig(), FAN_OUT="changed")
     gates = statsig.rows("gates")
     statsig.sync("gates", "gates_rules")
     assert statsig.requests["gates_rules"] == 20
@@ -290,21 +282,13 @@ def test_only_rules_of_gates_that_changed_are_asked_for_again(connect: Callable[
     assert query(tmp_path, "SELECT gate_id FROM experimentation.gates_rules WHERE id = 'rule-9'") == [("gate-4",)]
 
 
-def test_a_limit_that_says_nothing_is_ridden_out_for_a_quarter_of_an_hour(fresh: Statsig, clock: FakeClock) -> None:
-    fresh.limit = Limit(requests=20, seconds=900, now=clock.now)
+def test_a_limit_that_says_nothing_is_ridden_out_for_a_quarter_of_an_hour(
+    fresh_statsig: Statsig, clock: FakeClock
+) -> None:
+    fresh_statsig.limit = Limit(requests=20, seconds=900, now=clock.now)
     wanted = ("gates", "gates_rules", "tags", "metrics_values")
-    results = fresh.sync(*wanted)
+    results = fresh_statsig.sync(*wanted)
 
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
-    assert 40 < fresh.requests.total() - fresh.limit.refused <= 60
+    assert 40 < fresh_statsig.requests.total() - fresh_statsig.limit.refused <= 60
     assert clock.slept == [2, 4, 8, 16, 32, 64, 128, 256, 512] * 2
-
-
-def test_a_wrong_key_ends_the_sync_and_is_not_shown(connect: Callable[..., Vendor]) -> None:
-    statsig = connect(Statsig(), API_KEY="wrong-and-secret")
-    with pytest.raises(AuthenticationError, match=r"experimentation refused the key .* SOURCES__EXPERI") as refused:
-        statsig.sync("gates", "tags")
-
-    assert "wrong-and-secret" not in str(refused.value)
-    assert len(statsig.asked) == 1
-    assert statsig.asked[0].headers["STATSIG-API-KEY"] == "wrong-and-secret"

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.fake_server import Response
-from analytics_ingest_tests.vendors.conftest import synced_once
+from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.statsig import Statsig
 from analytics_ingest_tests.vendors.statsig_rows import entry, status, value
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from analytics_ingest_tests.vendors.conftest import Synced
 
 VALUES = "SELECT date, count(*), count(_deleted_at) FROM experimentation.metrics_values GROUP BY 1 ORDER BY 1 DESC"
 LOG_IN_UTC = "SELECT id, epoch_ms(logged_at), typeof(logged_at) FROM experimentation.audit_logs"
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synced[Statsig]]:
-    folder = tmp_path_factory.mktemp("first")
-    with synced_once(Statsig(), folder, "metrics_values", "ingestion_status", "audit_logs") as found:
-        yield found
+first = first_sync(Statsig, "metrics_values", "ingestion_status", "audit_logs")
 
 
 @pytest.fixture
@@ -103,9 +95,9 @@ def test_values_of_days_that_left_the_window_stay(
 
 
 def test_the_first_sync_reaches_back_to_the_start_date_and_so_does_a_full_refresh(
-    connect: Callable[..., Statsig], tmp_path: Path
+    vendor_server: Callable[..., Statsig], tmp_path: Path
 ) -> None:
-    statsig = connect(Statsig())
+    statsig = vendor_server(Statsig())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCES__EXPERIMENTATION__START_DATE", day(statsig, 19))
         statsig.rows("metrics_values", day(statsig, 19)).append(value(0))
@@ -122,8 +114,8 @@ def test_the_first_sync_reaches_back_to_the_start_date_and_so_does_a_full_refres
     assert query(tmp_path, VALUES) == [*((each, 45, 0) for each in days(statsig, 7)), (day(statsig, 19), 1, 0)]
 
 
-def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., Statsig], tmp_path: Path) -> None:
-    statsig = connect(Statsig())
+def test_a_first_sync_that_lost_a_day_reaches_back_again(vendor_server: Callable[..., Statsig], tmp_path: Path) -> None:
+    statsig = vendor_server(Statsig())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCES__EXPERIMENTATION__START_DATE", day(statsig, 9))
         patch.setenv("SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT", "1")
@@ -142,8 +134,8 @@ def test_a_first_sync_that_lost_a_day_reaches_back_again(connect: Callable[..., 
 
 
 @pytest.mark.extended
-def test_a_window_before_the_first_sync_does_not_stand_for_it(connect: Callable[..., Statsig]) -> None:
-    statsig = connect(Statsig())
+def test_a_window_before_the_first_sync_does_not_stand_for_it(vendor_server: Callable[..., Statsig]) -> None:
+    statsig = vendor_server(Statsig())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCES__EXPERIMENTATION__START_DATE", day(statsig, 9))
         statsig.sync("metrics_values", updated_from=day(statsig, 1), updated_to=day(statsig, 1))
@@ -176,9 +168,9 @@ def test_a_runs_window_reads_exactly_its_days(statsig: Statsig, tmp_path: Path) 
     ],
 )
 def test_the_status_of_the_ingestion_is_asked_for_by_days(
-    connect: Callable[..., Statsig], tmp_path: Path, settings: dict[str, str], back: int
+    vendor_server: Callable[..., Statsig], tmp_path: Path, settings: dict[str, str], back: int
 ) -> None:
-    statsig = connect(Statsig(), **settings)
+    statsig = vendor_server(Statsig(), **settings)
     statsig.sync("ingestion_status")
 
     assert queries(statsig, "/ingestion/status") == [{"startDate": day(statsig, back), "endDate": day(statsig)}]
@@ -219,8 +211,8 @@ def test_a_status_without_data_is_a_failure_and_no_row(statsig: Statsig) -> None
     assert "'data' in the body holds NoneType, not records" in result.reason
 
 
-def test_date_and_time_in_words_become_one_timestamp(connect: Callable[..., Statsig], tmp_path: Path) -> None:
-    statsig = connect(Statsig())
+def test_date_and_time_in_words_become_one_timestamp(vendor_server: Callable[..., Statsig], tmp_path: Path) -> None:
+    statsig = vendor_server(Statsig())
     words = [
         ("Mon Sep 26 2022", "23:46:14 GMT+0000 (Coordinated Universal Time)"),
         ("Mon Sep 26 2022", "16:46:15 GMT-0700 (Pacific Daylight Time)"),

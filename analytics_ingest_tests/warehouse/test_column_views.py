@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import duckdb
+import psycopg2
 import pytest
 
 from analytics_ingest_tests.conftest import query
-from analytics_ingest_tests.trials import NAME, OTHERS, Rows
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    import psycopg2
-
-    from analytics_ingest_tests.trials import Trial
+from analytics_ingest_tests.trials import NAME, OTHERS, Rows, Trial
 
 WHOLE = [[{"id": 1, "share": 3, "name": "a"}]]
 FRACTION = [[{"id": 1, "share": 3, "name": "a"}, {"id": 2, "share": 0.375, "name": "b"}]]

@@ -6,7 +6,9 @@ import html
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -15,15 +17,12 @@ from analytics_ingest.warehouse.destination_errors import describe, secrets_of
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
 API = "experimentation"
 SECRET = "s3cret-of-the-warehouse"
 
 
 def refused() -> str:
+    """What is said of a warehouse that cannot be opened: one line without its secret."""
     warehouse_log = logging.getLogger("test")
 
     def opened() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import duckdb
 import pytest
 
 import analytics_ingest
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.destination import configured_destination
 from analytics_ingest.warehouse.destination_errors import is_about_rows, is_destination_error, is_transient, remedy
 from analytics_ingest.warehouse.destinations import DESTINATIONS, Destination, column_changer, find_destination
@@ -21,11 +23,6 @@ from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseErr
 from analytics_ingest.warehouse.locks import file_lock
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 PACKAGE = Path(analytics_ingest.__file__).parent
@@ -91,7 +88,7 @@ def warehouse() -> Warehouse:
 
 
 def test_class_decides_on_the_file_and_the_limits(
-    abacus: type[Abacus], tmp_path: Path, restored: SandboxServer
+    abacus: type[Abacus], tmp_path: Path, shared_sandbox: SandboxServer
 ) -> None:
     assert sync(API, "tags")["tags"].status == "complete"
 
@@ -129,8 +126,9 @@ def test_class_explains_the_errors_of_its_driver(abacus: type[Abacus]) -> None:
 
 @pytest.mark.parametrize("name", ["abacus", "snowflake"])
 def test_destination_whose_columns_no_class_changes(abacus: type[Abacus], name: str) -> None:
+    client: Any = None
     with pytest.raises(WarehouseError) as error:
-        column_changer(find_destination(name), None)
+        column_changer(find_destination(name), client)
 
     assert str(error.value).endswith(
         f"which no sync can do on the destination {name}: only on duckdb, ducklake, postgres"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from dlt.common.configuration.providers import environ
 from dlt.common.typing import TSecretStrValue
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.dlt_environ import SectionedEnvironment
 from analytics_ingest_tests.conftest import query, sync
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest_tests.environment import set_environment
 
 SOMEBODY_ELSES = {
     "DEV_MODE": "true",
@@ -30,8 +27,7 @@ SOMEBODY_ELSES = {
 def test_variables_without_a_section_decide_nothing(
     tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in SOMEBODY_ELSES.items():
-        monkeypatch.setenv(name, value)
+    set_environment(monkeypatch, SOMEBODY_ELSES)
     first, second = sync("incident_response"), sync("incident_response")
 
     assert {result.status for result in first.values()} == {"complete"}

@@ -6,16 +6,13 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from analytics_ingest.warehouse.destinations.duckdb import log_size
 from analytics_ingest_tests.conftest import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOADS = """
 import threading

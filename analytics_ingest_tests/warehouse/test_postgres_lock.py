@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
-    from pathlib import Path
 
 API = "experimentation"
 LOG = logging.getLogger("test")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -14,9 +15,6 @@ from dlt.destinations.exceptions import DatabaseTerminalException, DatabaseTrans
 from analytics_ingest.warehouse.destination_errors import load_error
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 API = "experimentation"
 SETTING = "DESTINATION__DUCKDB__CREDENTIALS"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
 import pytest
 
-from analytics_ingest_tests.conftest import sync
-from analytics_ingest_tests.stores import EXTENSIONS, duckdb_store
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
-    from analytics_ingest_tests.stores import Store
+from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
+from analytics_ingest_tests.conftest import sandbox_in, sync
+from analytics_ingest_tests.stores import Store
 
 API = "experimentation"
 ENDPOINTS = ("gates", "gates_rules", "tags", "ingestion_status")
@@ -77,15 +73,11 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def filled(running: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warehouse_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DuckDB file after two syncs, between which a gate has gone."""
     folder = tmp_path_factory.mktemp("filled")
-    rows = copy.deepcopy(running.world.store)
-    with duckdb_store(folder) as store, pytest.MonkeyPatch.context() as patch:
-        for name, value in {**running.environment(), **store.settings, "DLT_DATA_DIR": str(folder / "dlt")}.items():
-            patch.setenv(name, value)
-        fill(running)
-    running.world.store = rows
+    with sandbox_in(folder) as server:
+        fill(server)
     return folder / "warehouse.duckdb"
 
 
@@ -130,14 +122,19 @@ def live(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("store", "loss"), CASES, indirect=["store"])
 def test_what_is_lost_comes_back(
-    loss: str, filled: Path, store: Store, tmp_path: Path, restored: SandboxServer, caplog: pytest.LogCaptureFixture
+    loss: str,
+    warehouse_file: Path,
+    store: Store,
+    tmp_path: Path,
+    shared_sandbox: SandboxServer,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gates = restored.world.collection(API, "gates")
+    gates = shared_sandbox.world.collection(API, "gates")
     if file := store.settings.get("DESTINATION__DUCKDB__CREDENTIALS"):
-        shutil.copy(filled, file)
+        shutil.copy(warehouse_file, file)
         gates.pop()
     else:
-        fill(restored)
+        fill(shared_sandbox)
     before = stored(store)
     assert [len(live(found)) for found in before.values()] == [5, 128, 100, 7]
     statements = {**LOSSES, **LOSSES_OF_A_LAKE}[loss]
@@ -170,8 +167,8 @@ def test_what_is_lost_comes_back(
 
 
 @pytest.mark.extended
-def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, restored: SandboxServer) -> None:
-    gates = restored.world.collection(API, "gates")
+def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path, shared_sandbox: SandboxServer) -> None:
+    gates = shared_sandbox.world.collection(API, "gates")
     sync(API, "gates", "tags")
     tags = stored(store, "tags")
     for number, (loss, statements) in enumerate(STAGING_LOSSES.items()):

@@ -7,16 +7,12 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import ROOT, query
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 SYNC = """
 import logging

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import psycopg2
@@ -16,10 +18,6 @@ from dlt.load.exceptions import LoadClientJobRetry
 
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 DATA = [
     "SELECT 'x'::int",
@@ -87,8 +85,10 @@ def test_connections_that_fail(postgres: Callable[[], Any]) -> None:
 
 
 def test_duckdb_without_memory() -> None:
-    bounds = {"memory_limit": "10MB", "max_temp_directory_size": "0B"}
-    with duckdb.connect(config=bounds) as connection, pytest.raises(duckdb.OutOfMemoryException) as error:
+    with (
+        duckdb.connect(config={"memory_limit": "10MB", "max_temp_directory_size": "0B"}) as connection,
+        pytest.raises(duckdb.OutOfMemoryException) as error,
+    ):
         connection.execute("CREATE TABLE t AS SELECT random() AS a FROM range(10_000_000) ORDER BY a")
 
     assert [is_transient(each) for each in wrapped(error.value)] == [True] * 5

@@ -17,7 +17,7 @@ from analytics_ingest.warehouse.type_hints import cache_type_hints
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> Counter[type]:
     """How often dlt has looked up which type, with what it had before put in its place again."""
     asked: Counter[type] = Counter()
-    dlts = validation.get_type_hints
+    dlts = vars(validation)["get_type_hints"]
     dlts = getattr(dlts, "__wrapped__", dlts)
 
     def counting(spec: type, **names: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from analytics_ingest.warehouse import warehouse as warehouse_module
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
+from analytics_ingest_tests.environment import set_environment
 from analytics_ingest_tests.stores import duckdb_store, lake_store
 
 API = "experimentation"
@@ -138,6 +139,8 @@ def test_the_state_comes_from_the_warehouse_when_the_working_folder_is_lost(tmp_
     rows.remove(newest)
     shutil.rmtree(tmp_path / "dlt")
     again = sync(API, "gates")["gates"]
+    assert again.stats.highest
+    assert first.cursor
     assert again.stats.highest < first.cursor
     assert again.cursor == first.cursor
     assert (again.stats.rows_loaded, again.rows_deleted) == (0, 1)
@@ -181,8 +184,7 @@ def test_duckdb_keeps_within_bounds_or_within_what_is_configured(
     tmp_path, monkeypatch, destination, configured, memory, threads
 ):
     with destination(tmp_path) as store:
-        for name, value in store.settings.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, store.settings)
         if configured:
             kind = store.settings.get("ANALYTICS_INGEST_DESTINATION", "duckdb")
             monkeypatch.setenv(f"DESTINATION__{kind.upper()}__CREDENTIALS__GLOBAL_CONFIG", configured)

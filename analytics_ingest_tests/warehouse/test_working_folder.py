@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest_tests.conftest import live_keys, sync
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from analytics_ingest.sandbox.server import SandboxServer
 
 API = "experimentation"
 
@@ -48,7 +44,7 @@ def replace_by_broken_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.extended)], ids=["one each", "every"])
-def test_damaged_working_folder_is_replaced(tmp_path: Path, restored: SandboxServer, *, every: bool) -> None:
+def test_damaged_working_folder_is_replaced(tmp_path: Path, shared_sandbox: SandboxServer, *, every: bool) -> None:
     assert sync(API, "tags")["tags"].status == "complete"
     keys = live_keys(tmp_path, API, "tags")
     folder = pipelines_folder() / API

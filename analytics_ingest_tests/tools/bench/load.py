@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from analytics_ingest_tests.bench.measure import median, table, timed
+from analytics_ingest_tests.tools.bench.measure import median, table, timed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.table import Table
 
-    from analytics_ingest_tests.bench.measure import Cost
+    from analytics_ingest_tests.tools.bench.measure import Cost
 
 TIMES = 7
 IMPORTS = "import dagster, dagster_dlt, dlt"

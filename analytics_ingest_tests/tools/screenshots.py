@@ -31,7 +31,7 @@ from analytics_ingest_tests.orchestrate.instance import LOCATION, RunningDagster
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GRAPH = "continuous_integration"
 """The API whose graph is pictured: four levels, and few enough assets to read their names at the README's width."""
 API, ASSET = "experimentation", "gates_rules"

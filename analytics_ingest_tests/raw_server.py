@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from itertools import cycle
 
 
 class RawServer:
@@ -19,7 +17,7 @@ class RawServer:
         requests: Heads that came.
     """
 
-    def __init__(self, serve: Callable[[socket.socket, RawServer], None], *, read_head: bool = True) -> None:
+    def __init__(self, serve: Serve, *, read_head: bool = True) -> None:
         self.over = threading.Event()
         self.requests: list[bytes] = []
         self._serve = serve
@@ -51,10 +49,34 @@ class RawServer:
             self._serve(connection, self)
 
 
-def drip(connection: socket.socket, server: RawServer, data: bytes, *, seconds: float) -> None:
-    """Sends one byte after the other, again from the beginning, until the server stops or nobody reads."""
-    while True:
-        for byte in data:
-            connection.sendall(bytes([byte]))
+Serve = Callable[[socket.socket, RawServer], None]
+"""What a server does with a connection."""
+
+
+def send(data: bytes) -> Serve:
+    """Answers with these bytes."""
+    return lambda connection, _: connection.sendall(data)
+
+
+def send_for_ever(head: bytes, pieces: Sequence[bytes], *, seconds: float = 0) -> Serve:
+    """Answers with ``head``, then with one piece after the other, over and over.
+
+    Args:
+        head: What comes at once.
+        pieces: What comes then; the single bytes of a text with ``singly``.
+        seconds: The pause after each piece.
+    """
+
+    def serve(connection: socket.socket, server: RawServer) -> None:
+        connection.sendall(head)
+        for piece in cycle(pieces):
+            connection.sendall(piece)
             if server.over.wait(seconds):
                 return
+
+    return serve
+
+
+def singly(data: bytes) -> list[bytes]:
+    """The single bytes of a text."""
+    return [bytes([byte]) for byte in data]

@@ -103,7 +103,9 @@ def sandbox(*, scale: float = 1.0) -> Iterator[Sandbox]:
 def incidents(rows: int) -> Iterator[dict[str, str]]:
     """An upstream with so many incidents, a thousand on each page; the settings for it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "analytics_ingest_tests.bench.upstream", str(rows)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "analytics_ingest_tests.tools.bench.upstream", str(rows)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout
@@ -139,7 +141,7 @@ class Place:
     def run(self, job: str, /, **arguments: Any) -> Cost:
         """Runs a job of ``child`` in a process of its own."""
         done = subprocess.run(
-            [sys.executable, "-m", "analytics_ingest_tests.bench.child", job, json.dumps(arguments)],
+            [sys.executable, "-m", "analytics_ingest_tests.tools.bench.child", job, json.dumps(arguments)],
             env=self.environment,
             check=False,
             capture_output=True,

@@ -112,7 +112,7 @@ def record(api: str, file: str) -> dict[str, Any]:
         asked.append(request.url)
         return get(self, request)
 
-    Transport.get = noted  # type: ignore[method-assign]
+    Transport.get = noted
     said = sync(api, [])
     Path(file).write_text("\n".join(asked))
     return said
@@ -124,7 +124,7 @@ def bulk_load(bodies: list[Any], file: str) -> int:
     import orjson
     import pyarrow as pa
 
-    rows = []
+    rows: list[Any] = []
     for body in bodies:
         found = body.get("data", body.get("items", body.get("objects", body))) if isinstance(body, dict) else body
         rows += found if isinstance(found, list) else [found]

@@ -5,20 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dlt
 
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.warehouse.destination import build_pipeline, pipelines_folder
+from analytics_ingest_tests.stores import Store
 from analytics_ingest_tests.trials import API, LOG, NAME, Rows, Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from analytics_ingest_tests.stores import Store
 
 VALUES: dict[str, list[Any]] = {
     "whole": [3, -7, 0],
@@ -72,7 +69,7 @@ def column(first: str, second: str) -> str:
 
 def sent(kinds: Sequence[int], key: int) -> list[dict[str, Any]]:
     """Rows with a column for each pair, with the values of its first or second kind, or both in turn."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for place in range(max(map(len, VALUES.values()))):
         for which in kinds:
             row: dict[str, Any] = {"id": key + len(rows), "updated_at": "2026-01-01T00:00:00Z"}
@@ -169,7 +166,7 @@ def test_every_pair_of_kinds_between_two_syncs(store: Store, trial_api: Trial) -
 def test_a_widened_column_is_reported_and_holds_also_what_no_longer_comes(store: Store, trial_api: Trial) -> None:
     times = ["2026-01-01T00:00:00.25Z", 1_767_225_600, None]
     stays = [{"id": number, "seen_at": time} for number, time in enumerate(times, 3)]
-    before = [
+    before: list[dict[str, Any]] = [
         {"id": 1, "share": 3, "size": 2**53 + 1, "seen_at": "2026-01-01T12:30:00+02:00"},
         {"id": 2, "share": 4, "size": 5},
     ]
@@ -250,7 +247,7 @@ def test_a_key_that_becomes_text_does_so_in_its_children(store: Store, trial_api
     assert {each.outcome for each in verify_api(API, selected={"things", "parts"}, log=LOG)} == {"same"}
 
 
-FORMER = [
+FORMER: list[dict[str, Any]] = [
     {"id": 1, "share": 3, "panels": 12, "note": "2026-01-01T00:00:00Z", "big": 2**60, "odd": True},
     {"id": 2, "share": 0.375, "panels": [{"n": 1}], "note": "2026-01-02T00:00:00+02:00", "big": 0.5, "odd": "x"},
     {"id": 3, "share": 2, "panels": 4.25, "note": None, "big": 7, "odd": 7},

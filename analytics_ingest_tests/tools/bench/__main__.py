@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from analytics_ingest_tests.bench.load import load_of_definitions
-from analytics_ingest_tests.bench.scenarios import (
+from analytics_ingest_tests.tools.bench.load import load_of_definitions
+from analytics_ingest_tests.tools.bench.scenarios import (
     all_apis,
     full_sync,
     incremental,

@@ -1,4 +1,4 @@
-"""The command line as a user meets it."""
+"""``demo`` and ``sandbox`` as a user meets them, and the help of every command."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
 import requests
 from typer.testing import CliRunner
 
+from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())
 ANALYTICS_INGEST = [sys.executable, "-m", "analytics_ingest"]
 
 
@@ -41,13 +40,13 @@ def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
     done = run("demo", "--scale", "0.05", cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"^ +all +71 ", done.stdout, flags=re.MULTILINE)
+    assert re.search(rf"^ +all +{ENDPOINTS} ", done.stdout, flags=re.MULTILINE)
     assert "Every table has exactly the rows that the sandbox serves." in done.stdout
     query = done.stdout.partition("'''\n")[2].partition("'''")[0]
     with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb"), read_only=True) as connection:
         assert connection.sql(query).fetchall()
         schemas = "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
-        assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(71,)]
+        assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(ENDPOINTS,)]
 
 
 def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

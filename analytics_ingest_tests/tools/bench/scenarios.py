@@ -9,8 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest_tests.bench.measure import IN_FLIGHT, Cost, Place, incidents, median, sandbox, table
 from analytics_ingest_tests.stores import duckdb_store, postgres_store
+from analytics_ingest_tests.tools.bench.measure import IN_FLIGHT, Cost, Place, incidents, median, sandbox, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from analytics_ingest_tests.bench.measure import Sandbox
     from analytics_ingest_tests.stores import Store
+    from analytics_ingest_tests.tools.bench.measure import Sandbox
 
 API = "project_planning"
 LIMITED = "continuous_integration"
@@ -311,12 +311,12 @@ def materialise_api(folder: Path) -> list[Table]:
                     file=str(place.folder / "bulk.duckdb"),
                 )
                 turns.append((place.time(*empty), floor, place.time(*ours), place.time(*ours)))
-            nothing, floor, first, again = (median(costs).wall for costs in zip(*turns, strict=True))
-            least = nothing + floor
+            nothing, copied, first, again = (median(costs).wall for costs in zip(*turns, strict=True))
+            least = nothing + copied
             made.add_row(
                 f"{1000 * latency:.0f} ms",
                 f"{nothing:.2f}",
-                f"{floor:.2f}",
+                f"{copied:.2f}",
                 f"{first:.2f}",
                 f"{first / least:.2f}",
                 f"{again:.2f}",

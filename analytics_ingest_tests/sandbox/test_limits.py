@@ -1,3 +1,5 @@
+"""The sandbox's limit on requests, and the headers in which a refusal says how long to wait."""
+
 import time
 from email.utils import parsedate_to_datetime
 
@@ -9,38 +11,38 @@ GATES = ("experimentation", "/v1/gates")
 
 
 @pytest.fixture
-def ask(own_server):
+def ask(sandbox):
     """Ask so often within one window of a minute that three requests are let through."""
-    reader = Reader(own_server)
+    reader = Reader(sandbox)
 
     def ask(rate_headers, number=5):
-        own_server.options.update({"rate_limit": 3, "rate_window": 60.0, "rate_headers": rate_headers})
+        sandbox.options.update({"rate_limit": 3, "rate_window": 60.0, "rate_headers": rate_headers})
         return [reader.get(*GATES) for _ in range(number)]
 
     return ask
 
 
-def test_requests_beyond_the_limit_are_refused(own_server, ask):
+def test_requests_beyond_the_limit_are_refused(sandbox, ask):
     answers = ask("retry-after")
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
-    assert own_server.requests.count("experimentation", "gates", 429) == 2
+    assert sandbox.requests.count("experimentation", "gates", 429) == 2
 
 
-def test_each_api_has_a_limit_of_its_own(own_server, ask):
+def test_each_api_has_a_limit_of_its_own(sandbox, ask):
     ask("retry-after")
-    assert Reader(own_server).get("project_planning", "/v1/epics").status_code == 200
+    assert Reader(sandbox).get("project_planning", "/v1/epics").status_code == 200
 
 
-def test_a_wrong_key_does_not_count(own_server, ask):
-    own_server.options.rate_limit = 1
+def test_a_wrong_key_does_not_count(sandbox, ask):
+    sandbox.options.rate_limit = 1
     for _ in range(3):
-        assert Reader(own_server).get(*GATES, key="wrong").status_code == 401
+        assert Reader(sandbox).get(*GATES, key="wrong").status_code == 401
     assert ask("none")[0].status_code == 200
 
 
-def test_the_next_window_is_open_again(own_server):
-    reader = Reader(own_server)
-    own_server.options.update({"rate_limit": 1, "rate_window": 0.05})
+def test_the_next_window_is_open_again(sandbox):
+    reader = Reader(sandbox)
+    sandbox.options.update({"rate_limit": 1, "rate_window": 0.05})
     assert reader.get(*GATES).status_code == 200
     time.sleep(0.06)
     assert reader.get(*GATES).status_code == 200
@@ -50,10 +52,10 @@ def test_seconds_to_wait(ask):
     assert 1 <= int(ask("retry-after")[-1].headers["retry-after"]) <= 60
 
 
-def test_a_wait_is_at_least_one_second(own_server, ask):
+def test_a_wait_is_at_least_one_second(sandbox, ask):
     ask("retry-after", 3)
-    own_server.options.rate_window = 2.0
-    assert int(Reader(own_server).get(*GATES).headers["retry-after"]) in {1, 2}
+    sandbox.options.rate_window = 2.0
+    assert int(Reader(sandbox).get(*GATES).headers["retry-after"]) in {1, 2}
 
 
 def test_a_date_to_wait_for(ask):
