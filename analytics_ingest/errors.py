@@ -57,6 +57,10 @@ class ConfigurationError(IngestError):
     """A setting is missing or invalid. The text names it as an environment variable."""
 
 
+class UnknownAccountError(ConfigurationError):
+    """A name is neither that of an API in the graph nor that of another account."""
+
+
 class NotConfiguredError(ConfigurationError):
     """The API has no base URL or no key."""
 

@@ -224,11 +224,11 @@ def packages(tmp_path: Path, api: str) -> int:
     return count
 
 
-def live_keys(tmp_path: Path, api: str, endpoint: str) -> list[tuple[Any, ...]]:
-    """Keys of an endpoint's rows that are not marked as deleted, sorted."""
+def live_keys(tmp_path: Path, api: str, endpoint: str, *, account: str = "") -> list[tuple[Any, ...]]:
+    """Keys of an endpoint's rows that are not marked as deleted, sorted; of another account than the API's own."""
     key = APIS[api].by_name[endpoint].primary_key
     names = ", ".join(f'"{name}"' for name in key)
-    return sorted(query(tmp_path, f'SELECT {names} FROM {api}."{endpoint}" WHERE {DELETED_AT} IS NULL'))
+    return sorted(query(tmp_path, f'SELECT {names} FROM {account or api}."{endpoint}" WHERE {DELETED_AT} IS NULL'))
 
 
 def expected_keys(world: World, api: str, endpoint: str, **options: Any) -> list[tuple[Any, ...]]:

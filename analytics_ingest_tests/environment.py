@@ -16,7 +16,7 @@ def set_environment(patch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> 
         patch.setenv(name, value)
 
 
-def configure_api(patch: pytest.MonkeyPatch, api: str, **settings: object) -> None:
+def configure_api(patch: pytest.MonkeyPatch, api: str, /, **settings: object) -> None:
     """Sets settings of an API by their names in any case: ``configure_api(patch, API, base_url=server.url, ...)``."""
     set_environment(patch, {f"SOURCES__{api}__{name}".upper(): str(value) for name, value in settings.items()})
 

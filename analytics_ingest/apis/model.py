@@ -184,6 +184,7 @@ class Api:
     Attributes:
         name: The name of the asset group, the dataset, the op and the settings' section.
         title: The name for people.
+        account_of: For another account of an API, the name of that API; empty for the API itself.
         auth: dlt's ``AuthConfig`` without the secret, which comes from the settings at run time.
         retry: The retry policy.
         endpoints: Every endpoint, parents before their children.
@@ -212,6 +213,7 @@ class Api:
     versions: tuple[str, ...] = ()
     requests_per_minute: int | None = None
     probes: tuple[ChangeProbe, ...] = ()
+    account_of: str = ""
 
     def __post_init__(self) -> None:
         if self.auth.get("type") not in ("bearer", "api_key") or self.auth.get("location", "header") != "header":
@@ -235,6 +237,15 @@ class Api:
                 raise ValueError(
                     f"{self.name}: the probe of {probe.endpoint} names {sorted(unknown)}, which is not declared"
                 )
+
+    @property
+    def registered_name(self) -> str:
+        """The name of the API in the registry: its own, or that of the API that it is an account of."""
+        return self.account_of or self.name
+
+    def account(self, name: str) -> Api:
+        """The same API for another account, under a name of its own."""
+        return replace(self, name=name, account_of=self.registered_name, title=f"{self.title} ({name})")
 
     @cached_property
     def by_name(self) -> Mapping[str, Endpoint]:

@@ -26,3 +26,19 @@ PROFILES: Mapping[str, Mapping[str, Api]] = {
     name: {profile.profile: profile for profile in VENDORS if profile.name == name} for name in APIS
 }
 """The APIs as vendors serve them, by API and by profile."""
+
+
+def neutral_declaration(api: Api) -> Api:
+    """An API or an account of one, as it is declared without a vendor."""
+    declared = APIS[api.registered_name]
+    return declared.account(api.name) if api.account_of else declared
+
+
+def vendor_declaration(api: Api, profile: str) -> Api:
+    """An API or an account of one, as a vendor serves it.
+
+    Raises:
+        KeyError: The vendor does not serve the API.
+    """
+    declared = PROFILES[api.registered_name][profile]
+    return declared.account(api.name) if api.account_of else declared

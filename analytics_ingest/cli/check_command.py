@@ -6,11 +6,11 @@ from collections import Counter
 
 import typer
 
-from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.lines import (
     FAILED,
     FINE,
     NEITHER,
+    Module,
     Names,
     console_log,
     declared_apis,
@@ -21,7 +21,7 @@ from analytics_ingest.cli.lines import (
 from analytics_ingest.terminal import open_console
 
 
-def check(apis: Names = None) -> None:
+def check(apis: Names = None, module: Module = None) -> None:
     """Requests one row of each endpoint, to test settings, key, permissions and responses. Changes nothing.
 
     A child is requested for one row of its parent. An API that is not configured does not count as failed.
@@ -34,7 +34,7 @@ def check(apis: Names = None) -> None:
     console, log = open_console(highlight=False), console_log("check", open_console(stderr=True))
     marks = {"fine": FINE, "failed": FAILED, "not tried": NEITHER}
     counts: Counter[str] = Counter()
-    for api in declared_apis(apis or list(APIS)).values():
+    for api in declared_apis(apis, module).values():
         console.print(title(api))
         for checked in check_api(api, log=log):
             counts[checked.outcome] += checked.subject in api.by_name or checked.outcome == "failed"

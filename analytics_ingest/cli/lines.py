@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,31 +23,57 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
 
 
-def known_apis(names: list[str] | None) -> list[str]:
-    """The named APIs, each once; all if ``names`` is empty."""
-    if unknown := sorted(set(names or ()) - set(APIS)):
-        raise typer.BadParameter(f"there is no API {', '.join(unknown)}; there are {', '.join(APIS)}")
-    return list(dict.fromkeys(names or APIS))
-
-
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="API", help="Names of APIs; all five by default.", callback=known_apis),
+    typer.Argument(metavar="API", help="Names of APIs, or of other accounts; all by default."),
+]
+Module = Annotated[
+    str | None,
+    typer.Option(
+        "--module",
+        "-m",
+        metavar="MODULE",
+        help="The module of a project's definitions, if its accounts are declared in code or in defs.yaml.",
+    ),
 ]
 FINE, FAILED, NEITHER = Text("✓", "green"), Text("✗", "red"), Text("–", "dim")  # noqa: RUF001 - a dash
 INDENT = 2
 NAME_WIDTH = 1 + max(len(endpoint.name) for api in APIS.values() for endpoint in api.endpoints)
 
 
-def declared_apis(names: Sequence[str]) -> dict[str, Api]:
-    """The APIs as their profiles declare them; an unknown profile ends the command."""
-    from analytics_ingest.config.api import choose_profile  # noqa: PLC0415
-    from analytics_ingest.errors import ConfigurationError  # noqa: PLC0415
+def declared_apis(names: Sequence[str] | None, module: str | None = None) -> dict[str, Api]:
+    """The named accounts, each once, as their vendors serve them; all if ``names`` is empty.
 
+    Args:
+        names: Names of APIs and other accounts. An unknown name, or a wrong section or profile, ends the command.
+        module: A module whose definitions declare accounts.
+    """
+    from analytics_ingest.config.accounts import choose_accounts  # noqa: PLC0415
+    from analytics_ingest.errors import ConfigurationError, UnknownAccountError  # noqa: PLC0415
+
+    if module:
+        _load_definitions(module)
     try:
-        return {name: choose_profile(APIS[name]) for name in names}
+        return choose_accounts(names or ())
+    except UnknownAccountError as error:
+        raise typer.BadParameter(str(error), param_hint="API") from None
     except ConfigurationError as error:
         print_error(str(error))
+        raise typer.Exit(1) from None
+
+
+def _load_definitions(module: str) -> None:
+    """Loads a project's definitions, which declare the settings of their accounts as they load."""
+    from importlib import import_module  # noqa: PLC0415
+
+    from dagster import load_definitions_from_module  # noqa: PLC0415
+
+    # Dagster's command line does the same: a project need not be installed
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        load_definitions_from_module(import_module(module))
+    except Exception as error:  # noqa: BLE001 - anything can be wrong with a project's own code
+        print_error(f"the definitions of {module} cannot be loaded: {type(error).__name__}: {error}")
         raise typer.Exit(1) from None
 
 

@@ -60,10 +60,10 @@ def _print_settings(server: SandboxServer) -> None:
 
 
 def _run(command: str, server: SandboxServer) -> int:
-    from analytics_ingest.apis.registry import APIS  # noqa: PLC0415
+    from analytics_ingest.config.accounts import find_accounts  # noqa: PLC0415
     from analytics_ingest.config.api import missing_settings  # noqa: PLC0415
 
-    if configured := [name for name, api in APIS.items() if len(missing_settings(api)) < 2]:
+    if configured := [name for name, api in find_accounts()[0].items() if len(missing_settings(api)) < 2]:
         print_error(f"{configured[0]} has settings of its own: run `{command}` without the sandbox")
         return 1
     # the caller's own command

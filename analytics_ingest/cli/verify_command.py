@@ -10,12 +10,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.lines import (
     FAILED,
     FINE,
     INDENT,
     NEITHER,
+    Module,
     Names,
     console_log,
     declared_apis,
@@ -37,7 +37,7 @@ Endpoints = Annotated[
 ]
 
 
-def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
+def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None) -> None:
     """Reads all keys from the APIs and compares them with the tables. Changes nothing.
 
     All pages of all parents are read, which takes as long as a first sync.
@@ -54,7 +54,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None) -> None:
     console, progress = open_console(highlight=False), open_console(stderr=True)
     log = console_log("verify", progress)
     counts: Counter[str] = Counter()
-    chosen = declared_apis(apis or list(APIS))
+    chosen = declared_apis(apis, module)
     for name, selected in _selected(chosen, endpoint).items():
         api = chosen[name]
         results: list[VerifyResult] = []

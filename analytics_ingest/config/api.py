@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, PositiveInt, SecretStr
 
-from analytics_ingest.apis.registry import APIS, PROFILES
+from analytics_ingest.apis.registry import PROFILES, vendor_declaration
 from analytics_ingest.config.lookup import environment_name, lookup, refuse_folders
 from analytics_ingest.config.validation import Bytes, Reference, Rows, Seconds, UtcTime, Words, load_model
 from analytics_ingest.errors import ConfigurationError, NotConfiguredError
@@ -17,7 +16,6 @@ from analytics_ingest.errors import ConfigurationError, NotConfiguredError
 if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api, Endpoint
 
-LOG = logging.getLogger(__name__)
 NO_PROFILE = "none"
 """The value of ``PROFILE`` for an API as it is declared without a vendor."""
 RETIRED = ("<endpoint>.shards",)
@@ -185,25 +183,11 @@ def choose_profile(api: Api) -> Api:
     name = load_setting(api, "profile")
     if name == NO_PROFILE:
         return api
-    profiles = PROFILES[api.name]
+    profiles = PROFILES[api.registered_name]
     if name not in profiles:
         setting, known = environment_name(api.name, "profile"), " or ".join([*profiles, NO_PROFILE])
         raise ConfigurationError(f"{setting} is {name!r}: it must be {known}")
-    return profiles[name]
-
-
-def profile_or_neutral(api: Api) -> Api:
-    """The API as ``choose_profile`` gives it; as it is, with a warning, if there is no such profile."""
-    try:
-        return choose_profile(api)
-    except ConfigurationError as error:
-        LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
-        return api
-
-
-def chosen_apis() -> dict[str, Api]:
-    """Every API in the registry by name, with the profile that is set."""
-    return {name: profile_or_neutral(api) for name, api in APIS.items()}
+    return vendor_declaration(api, name)
 
 
 def load_settings(api: Api) -> Settings:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from analytics_ingest.config.validation import Reference, load_model
+from analytics_ingest.config.validation import Reference, Words, load_model
 
 DEFAULT_BACKEND = "rpc://"
 """Celery's results through the broker itself."""
@@ -40,6 +40,11 @@ class DeploymentSettings(BaseModel):
         "UTC",
         description="Time zone of `CRON` and `FULL_REFRESH_CRON`, such as `Europe/Berlin`. Read when the code location "
         "loads.",
+    )
+    apis: Annotated[Words, Reference("list", default="all five")] = Field(
+        (),
+        description="The APIs in the asset graph, such as `experimentation, feature_management`; accounts of their own "
+        "section are added. Read when the code location loads.",
     )
     executor: Literal["per_api", "in_process", "multiprocess", "celery"] = Field(
         "per_api",

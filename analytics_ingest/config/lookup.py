@@ -6,21 +6,38 @@ send the key of one vendor to another. Like dlt's, it takes no key from ``.dlt/c
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common.configuration.providers import EnvironProvider
+from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.common.typing import TSecretValue
 
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from analytics_ingest.apis.model import Api
+
+
+DECLARED: dict[str, dict[str, Any]] = {}
+"""Settings that code or a component has declared, by account. The environment wins over them, and they over files."""
+
+
+def declare_settings(account: str, values: Mapping[str, Any]) -> None:
+    """Declares settings of an account in this process, as in the section ``[sources.<account>]``.
+
+    Args:
+        account: The account's name.
+        values: The settings by their names in lower case; a nested mapping has those of an endpoint.
+    """
+    DECLARED[account.lower()] = _lower(values)
 
 
 def environment_name(api: str, field: str) -> str:
@@ -41,11 +58,52 @@ def lookup(api: Api, field: str) -> Any:
             if field == "api_key" and not provider.supports_secrets:
                 continue
             value, _ = provider.get_value(key, TSecretValue, None, *sections)
+            if value is None and isinstance(provider, EnvironProvider):
+                value = _declared(*sections[1:], key)
             if value is not None:
                 return None if isinstance(value, str) and not value.strip() else value
     except TomlProviderReadException as error:
         raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
     return None
+
+
+def _lower(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in values.items()}
+
+
+def _declared(*path: str) -> Any:
+    """The declared setting at ``path``; ``None`` if there is none."""
+    found: Any = DECLARED
+    for part in path:
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def sections() -> dict[str, dict[str, Any]]:
+    """What is set under ``sources``, by section: keys in lower case, values as they are, nested sections as they are.
+
+    Only the environment and files of settings can be listed; dlt's providers of vaults cannot.
+
+    Raises:
+        ConfigurationError: A file of settings cannot be read.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        for provider in reversed(list(dlt.config.config_providers)):
+            if isinstance(provider, BaseDocProvider):
+                listed, _ = provider.get_value("sources", dict, "")
+                for section, values in listed.items() if isinstance(listed, dict) else ():
+                    if isinstance(values, dict):
+                        found.setdefault(section.lower(), {}).update(_lower(values))
+    except TomlProviderReadException as error:
+        raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
+    for account, values in DECLARED.items():
+        found.setdefault(account, {}).update(values)
+    for name, value in os.environ.items():
+        prefix, section, *keys = [*name.lower().split("__"), ""]
+        if prefix == "sources" and keys and keys[0]:
+            found.setdefault(section, {})["__".join(keys[:-1])] = value
+    return found
 
 
 def refuse_folders() -> None:

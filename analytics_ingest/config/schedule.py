@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import neutral_declaration
 from analytics_ingest.config.api import choose_profile
 from analytics_ingest.config.lookup import environment_name, lookup
 from analytics_ingest.config.validation import Reference, Words, load_model
@@ -135,7 +135,7 @@ def check_graph_settings(api: Api) -> None:
     Raises:
         ConfigurationError: A value is not valid.
     """
-    load_schedule_settings(choose_profile(APIS[api.name]))
+    load_schedule_settings(choose_profile(neutral_declaration(api)))
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetCheckSpec, AssetKey, MetadataValue
+from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetCheckSpec, MetadataValue
 
 from analytics_ingest.orchestrate.metadata import unrendered
 from analytics_ingest.sync.table_checks import ROWS_NOT_COLLAPSED, TABLE_CHECKS, checks_for, has_children
@@ -12,7 +12,10 @@ from analytics_ingest.sync.table_checks import ROWS_NOT_COLLAPSED, TABLE_CHECKS,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dagster import AssetKey
+
     from analytics_ingest.apis.model import Api, Endpoint
+    from analytics_ingest.orchestrate.account_assets import AccountAssets
     from analytics_ingest.sync.table_checks import CheckResult
 
 TABLE_SOUND = "table_sound"
@@ -27,19 +30,19 @@ Two asset checks hold all table checks, as each asset check costs an asset two e
 """
 
 
-def check_specs(api: Api) -> list[AssetCheckSpec]:
-    """The specs of the asset checks of an API's assets."""
+def check_specs(account: AccountAssets) -> list[AssetCheckSpec]:
+    """The specs of the asset checks of an account's assets."""
     return [
         AssetCheckSpec(
             check,
-            asset=AssetKey([api.name, endpoint.name]),
+            asset=account.key(endpoint.name),
             description="\n".join(
                 f"- `{each.name}`: {description}" for each, description in descriptions.items() if each.name in names
             ),
-            blocking=can_block(api, endpoint, check),
+            blocking=can_block(account.api, endpoint, check),
         )
-        for endpoint in api.endpoints
-        for descriptions in [checks_for(api, endpoint)]
+        for endpoint in account.api.endpoints
+        for descriptions in [checks_for(account.api, endpoint)]
         for check, (_, names) in ASSET_CHECKS.items()
     ]
 
@@ -53,8 +56,10 @@ def can_block(api: Api, endpoint: Endpoint, check: str) -> bool:
     return check == TABLE_SOUND and has_children(api, endpoint)
 
 
-def evaluations(api: Api, endpoint: Endpoint, results: Sequence[CheckResult]) -> list[AssetCheckEvaluation]:
-    """The evaluations of an asset's checks, for Dagster's event log; none without results."""
+def evaluations(
+    api: Api, endpoint: Endpoint, results: Sequence[CheckResult], *, key: AssetKey
+) -> list[AssetCheckEvaluation]:
+    """The evaluations of the checks of the asset ``key``, for Dagster's event log; none without results."""
     if not results:
         return []
     evaluated = []
@@ -65,7 +70,7 @@ def evaluations(api: Api, endpoint: Endpoint, results: Sequence[CheckResult]) ->
         numbers = {name: value for each in of_check for name, value in each.numbers.items()}
         evaluated.append(
             AssetCheckEvaluation(
-                asset_key=AssetKey([api.name, endpoint.name]),
+                asset_key=key,
                 check_name=check,
                 passed=not failed,
                 severity=severity,

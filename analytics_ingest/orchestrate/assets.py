@@ -26,6 +26,7 @@ from analytics_ingest.config.schedule import ScheduleSettings, check_graph_setti
 from analytics_ingest.errors import FailureKind, IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
 from analytics_ingest.extract.sync_options import parse_sync_options
+from analytics_ingest.orchestrate.account_assets import AccountAssets, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
 from analytics_ingest.orchestrate.process_folder import process_folder
@@ -52,14 +53,15 @@ class SyncConfig(Config):
     endpoints: list[str] = Field(default=[], description="Only these endpoints of those selected; all by default.")
 
 
-def build_assets(api: Api, schedule_settings: ScheduleSettings) -> AssetsDefinition:
-    """The API's assets. Needs the cadence only: a run reads the other settings, and opens connections."""
+def build_assets(account: AccountAssets, schedule_settings: ScheduleSettings) -> AssetsDefinition:
+    """The account's assets. Needs the cadence only: a run reads the other settings, and opens connections."""
+    api = account.api
 
     @dlt_assets(
         dlt_source=declared_source(api),
         dlt_pipeline=describing_pipeline(api.name, folder=process_folder()),
         name=api.name,
-        dagster_dlt_translator=ApiTranslator(api, schedule_settings),
+        dagster_dlt_translator=ApiTranslator(account, schedule_settings),
     )
     def assets(
         context: AssetExecutionContext, config: SyncConfig
@@ -94,7 +96,9 @@ def materialize(
     from analytics_ingest.sync.api_sync import ApiSync  # noqa: PLC0415
 
     freeze_imports()
-    selected = {key.path[-1] for key in context.selected_asset_keys}
+    # by Dagster's keys, as a host project may have given them another prefix
+    keys = {endpoint_of(key): key for key in context.selected_asset_keys}
+    selected = set(keys)
     failed: list[EndpointResult] = []
     failure: Failure | None = None
     order = ResultOrder(api, selected.intersection(config.endpoints or selected))
@@ -103,7 +107,7 @@ def materialize(
         options = parse_sync_options(api, **config.model_dump())
         for result in ApiSync(api, selected=selected, options=options, log=context.log).run():
             for each in order.add(result):
-                yield from _record(context, api, each, failed)
+                yield from _record(context, api, each, failed, key=keys[each.endpoint.name])
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         if isinstance(error, IngestError):
             disable_retry(context.instance, context.run, api.name)
@@ -111,11 +115,11 @@ def materialize(
     except Exception as error:  # noqa: BLE001 - an unexpected error must not cost the results before it
         failure = _unexpected(context, api, error)
     for each in order.remaining():
-        yield from _record(context, api, each, failed)
+        yield from _record(context, api, each, failed, key=keys[each.endpoint.name])
     for result in failed:
         # for the asset's page; besides, log lines are flushed with the next event only
         yield AssetObservation(
-            asset_key=AssetKey([api.name, result.endpoint.name]),
+            asset_key=keys[result.endpoint.name],
             metadata={"status": result.status, "reason": MetadataValue.text(result.reason)},
         )
     if failure := failure or _failure_of(context, api, failed):
@@ -132,14 +136,12 @@ def _failure_of(context: AssetExecutionContext, api: Api, failed: Sequence[Endpo
 
 
 def _record(
-    context: AssetExecutionContext, api: Api, result: EndpointResult, failed: list[EndpointResult]
+    context: AssetExecutionContext, api: Api, result: EndpointResult, failed: list[EndpointResult], *, key: AssetKey
 ) -> Iterator[MaterializeResult[None]]:
     """Materialises an endpoint that is complete, with its checks; logs one that is not, and adds it to ``failed``."""
     if result.status == "complete":
-        yield MaterializeResult(
-            asset_key=AssetKey([api.name, result.endpoint.name]), metadata=result_metadata(api, result)
-        )
-        for evaluation in evaluations(api, result.endpoint, result.checks):
+        yield MaterializeResult(asset_key=key, metadata=result_metadata(api, result))
+        for evaluation in evaluations(api, result.endpoint, result.checks, key=key):
             context.log_event(evaluation)
     else:
         context.log.warning(f"{api.name}/{result.endpoint.name} {result.status}: {result.reason}")

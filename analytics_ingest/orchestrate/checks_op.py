@@ -26,6 +26,7 @@ from analytics_ingest.config.api import load_setting
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import load_options
 from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.orchestrate.account_assets import AccountAssets, account_of, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import can_block, check_specs, evaluations
 from analytics_ingest.sync.table_checks import CheckResult, TableFacts, check_table
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
@@ -34,21 +35,22 @@ if TYPE_CHECKING:
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
 
-def build_checks(api: Api) -> AssetChecksDefinition:
-    """The op ``<api>_checks``.
+def build_checks(account: AccountAssets) -> AssetChecksDefinition:
+    """The op ``<account>_checks``.
 
     A sync records the same checks itself, so it does not need the op: Dagster would not start the op if another
     endpoint of the API had failed.
     """
+    api = account.api
 
-    @multi_asset_check(name=f"{api.name}_checks", specs=check_specs(api), can_subset=True)
+    @multi_asset_check(name=f"{api.name}_checks", specs=check_specs(account), can_subset=True)
     def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
         # Dagster logs a warning about outputs that are left out: those of checks that the sync has recorded
         context.log.addFilter(_is_not_about_outputs)
         recorded = _recorded(context)
-        selected: dict[str, set[str]] = {}
+        selected: dict[AssetKey, set[str]] = {}
         for key in context.selected_asset_check_keys - recorded.keys():
-            selected.setdefault(key.asset_key.path[-1], set()).add(key.name)
+            selected.setdefault(key.asset_key, set()).add(key.name)
         try:
             if selected:
                 for each in _execute(context, api, selected):
@@ -89,10 +91,10 @@ def _outputs(
     """
     # internal to Dagster: its public API does not give the other assets of a run
     layer = context.job_def.asset_layer
-    others = layer.selected_asset_keys - {AssetKey([api.name, name]) for name in api.by_name}
+    others = {key for key in layer.selected_asset_keys if account_of(key) != api.name}
     collapsed = []
     for key, evaluation in recorded.items():
-        if not can_block(api, api.by_name[key.asset_key.path[-1]], key.name):
+        if not can_block(api, api.by_name[endpoint_of(key.asset_key)], key.name):
             continue
         if waiting := layer.asset_graph.get(key.asset_key).child_keys & others:
             if evaluation.blocking and not evaluation.passed:
@@ -105,14 +107,14 @@ def _outputs(
 
 
 def _execute(
-    context: AssetCheckExecutionContext, api: Api, selected: Mapping[str, set[str]]
+    context: AssetCheckExecutionContext, api: Api, selected: Mapping[AssetKey, set[str]]
 ) -> Iterator[AssetCheckResult | AssetCheckEvaluation]:
     """Executes the selected checks.
 
     Args:
         context: The op's context.
         api: The API.
-        selected: By endpoint the names of its asset checks to execute.
+        selected: By asset the names of its checks to execute.
     """
     # not at the top: definitions load without dlt's destinations
     from analytics_ingest.warehouse.warehouse import Warehouse  # noqa: PLC0415
@@ -121,10 +123,10 @@ def _execute(
     warehouse = Warehouse(api.name, log=context.log, lock_timeout=timeout)
     with warehouse.sync(), warehouse.open() as tables:
         columns = tables.columns(api.by_name)
-        for endpoint in (each for each in api.endpoints if each.name in selected):
-            key = AssetKey([api.name, endpoint.name])
+        for key in sorted(selected):
+            endpoint = api.by_name[endpoint_of(key)]
             if endpoint.name not in columns:
-                for check in sorted(selected[endpoint.name]):
+                for check in sorted(selected[key]):
                     yield AssetCheckResult(
                         asset_key=key,
                         check_name=check,
@@ -135,8 +137,8 @@ def _execute(
                 continue
             last = _last_materialisation(context, key)
             results = _results(api, endpoint, tables, columns=columns, last=last, log=context.log)
-            for each in evaluations(api, endpoint, results):
-                if each.check_name not in selected[endpoint.name]:
+            for each in evaluations(api, endpoint, results, key=key):
+                if each.check_name not in selected[key]:
                     continue
                 if each.blocking != can_block(api, endpoint, each.check_name):
                     # a result has no ``blocking`` of its own, but that of the check's spec

@@ -16,7 +16,7 @@ from dagster import (
 # not public: checks that other processes can execute steps of a run
 from dagster._core.definitions.executor_definition import check_cross_process_constraints
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.config.accounts import find_accounts
 from analytics_ingest.config.deployment import DEFAULT_BACKEND, environment_variable, load_deployment_setting
 from analytics_ingest.errors import ConfigurationError
 
@@ -99,7 +99,7 @@ def per_api_executor(context: InitExecutorContext) -> PerApiExecutor:
     return PerApiExecutor(
         _executor(context._replace(executor_def=in_process_executor)),
         _executor(side_by_side) if _can_use_processes(side_by_side) else None,
-        APIS,
+        list(find_accounts()[0]),
     )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from dagster import (
     AssetKey,
-    AssetSelection,
     AutomationCondition,
     AutomationConditionSensorDefinition,
     AutomationContext,
@@ -19,17 +18,20 @@ from dagster import (
     RunsFilter,
 )
 
-from analytics_ingest.apis.registry import APIS
-from analytics_ingest.config.api import profile_or_neutral
+from analytics_ingest.config.accounts import find_account, profile_or_neutral
+from analytics_ingest.orchestrate.account_assets import ACCOUNT_TAG, prefixed, selection_of
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, poll_dead_runs
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dagster import DagsterInstance
 
     from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
+    from analytics_ingest.orchestrate.account_assets import AccountAssets
 
 SENSOR = "freshness_sensor"
 CAUSE = "freshness"
@@ -50,9 +52,10 @@ class Configured(AutomationCondition[AssetKey]):
 
     def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
         """The asset if the condition holds, else an empty subset."""
-        api = APIS[context.key.path[0]]
-        poll_dead_runs(context.asset_graph_view.instance, api.name)
-        holds = not not_configured(profile_or_neutral(api))
+        api = find_account(context.asset_graph.get(context.key).tags.get(ACCOUNT_TAG, ""))
+        if api:
+            poll_dead_runs(context.asset_graph_view.instance, api.name)
+        holds = api is not None and not not_configured(profile_or_neutral(api))
         return AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
 
 
@@ -112,14 +115,16 @@ def freshness_condition() -> AutomationCondition[AssetKey]:
     )
 
 
-def build_freshness_sensor(deployment: DeploymentSettings) -> AutomationConditionSensorDefinition:
+def build_freshness_sensor(
+    accounts: Sequence[AccountAssets], deployment: DeploymentSettings, *, name_prefix: str = ""
+) -> AutomationConditionSensorDefinition:
     """The sensor that evaluates the conditions of all assets; in the code location, as two conditions are our own."""
     with warnings.catch_warnings():
         # beta in Dagster 1.13, and the only way to use conditions of our own
         warnings.simplefilter("ignore", BetaWarning)
         return AutomationConditionSensorDefinition(
-            name=SENSOR,
-            target=AssetSelection.all(),
+            name=prefixed(name_prefix, SENSOR),
+            target=selection_of(accounts),
             use_user_code_server=True,
             run_tags={CAUSE_TAG: CAUSE, **RETRY_TAGS},
             default_status=sensor_status(deployment),

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetSelection, define_asset_job
+from dagster import define_asset_job
 
-from analytics_ingest.orchestrate.run_tags import ALL_SYNC, API_TAG, RETRY_TAGS
+from analytics_ingest.orchestrate.account_assets import prefixed, selection_of
+from analytics_ingest.orchestrate.run_tags import ALL_SYNC, ALL_TAG, API_TAG, RETRY_TAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from dagster import ExecutorDefinition
 
-    from analytics_ingest.apis.model import Api
+    from analytics_ingest.orchestrate.account_assets import AccountAssets
 
 
-def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list[Any]:
-    """``<api>_sync`` and ``<api>_full_refresh`` for each API, and ``all_sync``.
+def build_jobs(
+    accounts: Sequence[AccountAssets], *, name_prefix: str = "", side_by_side: ExecutorDefinition | None = None
+) -> list[Any]:
+    """``<account>_sync`` and ``<account>_full_refresh`` for each account, and ``all_sync``.
 
     Their selections leave out the op of the checks: the sync itself records the checks, even if it fails half-way.
 
     Args:
-        apis: The APIs.
-        side_by_side: The executor of ``all_sync``.
+        accounts: The accounts.
+        name_prefix: A prefix of the name of ``all_sync``, which a single account with a prefix does not need.
+        side_by_side: The executor of ``all_sync``; ``None`` for that of the code location.
     """
     jobs: list[Any] = []
-    for api in apis:
+    for account in accounts:
+        api = account.api
         common: dict[str, Any] = {
-            "selection": AssetSelection.groups(api.name).without_checks(),
+            "selection": account.selection.without_checks(),
             "tags": {API_TAG: api.name, **RETRY_TAGS},
         }
         jobs += [
@@ -40,11 +45,13 @@ def build_jobs(apis: Iterable[Api], *, side_by_side: ExecutorDefinition) -> list
                 **common,
             ),
         ]
+    if name_prefix and len(accounts) == 1:
+        return jobs
     everything = define_asset_job(
-        ALL_SYNC,
-        selection=AssetSelection.all().without_checks(),
+        prefixed(name_prefix, ALL_SYNC),
+        selection=selection_of(accounts).without_checks(),
         executor_def=side_by_side,
-        tags=RETRY_TAGS,
+        tags={ALL_TAG: "true", **RETRY_TAGS},
         description="All APIs in parallel, each in a process of its own.",
     )
     return [*jobs, everything]

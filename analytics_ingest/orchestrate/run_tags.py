@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.config.accounts import find_account
 from analytics_ingest.config.deployment import load_deployment_setting
+from analytics_ingest.orchestrate.account_assets import account_of
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
 API_TAG = "analytics_ingest/api"
 """Tag of a run: the API that it syncs."""
+ALL_TAG = "analytics_ingest/all"
+"""Tag of a run of ``all_sync``, which syncs every account."""
 CAUSE_TAG = "analytics_ingest/cause"
 """Tag of a run: what launched it (``schedule``, ``change``, ``freshness``)."""
 RETRY_TAGS = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}
@@ -51,16 +54,16 @@ def backoff(failures: int, *, first: float, longest: float) -> float:
 def run_targets_api(run: DagsterRun, api: str) -> bool:
     """Whether a run syncs endpoints of the API, also if a user launched it."""
     if run.asset_selection:
-        return any(key.path[0] == api for key in run.asset_selection)
+        return any(account_of(key) == api for key in run.asset_selection)
     if run.asset_check_selection:
         # a run of checks alone reads no API
         return False
-    return run.job_name == ALL_SYNC or run.job_name.startswith((f"{api}_", "__ASSET_JOB"))
+    return run.tags.get(API_TAG) == api or ALL_TAG in run.tags or run.job_name.startswith("__ASSET_JOB")
 
 
 def disable_retry(instance: DagsterInstance, run: DagsterRun, api: str) -> None:
     """Disables retries of a run that failed for a permanent reason, unless it also covers other APIs."""
-    others = run.job_name == ALL_SYNC or any(key.path[0] != api for key in run.asset_selection or ())
+    others = ALL_TAG in run.tags or any(account_of(key) != api for key in run.asset_selection or ())
     if not others:
         instance.add_run_tags(run.run_id, {"dagster/retry_on_asset_or_op_failure": "false"})
 
@@ -108,7 +111,7 @@ def _is_dead(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 
 def _is_abandoned(step: str, since: float) -> bool:
-    if step not in APIS:
+    if find_account(step) is None:
         return False
     # a step may run on another machine, whose lock files are not seen here
     elsewhere = load_deployment_setting("executor") == "celery"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dagster import AssetKey, AssetSpec, MetadataValue
+from dagster import AssetSpec, MetadataValue
 from dagster_dlt import DagsterDltTranslator
 
+from analytics_ingest.orchestrate.account_assets import ACCOUNT_TAG
 from analytics_ingest.orchestrate.freshness import freshness_condition, freshness_policy
 from analytics_ingest.orchestrate.metadata import column_schema, declared_columns
 from analytics_ingest.warehouse.destination import destination_name
@@ -15,37 +16,39 @@ from analytics_ingest.warehouse.destination import destination_name
 if TYPE_CHECKING:
     from dagster_dlt.translator import DltResourceTranslatorData
 
-    from analytics_ingest.apis.model import Api, Endpoint
+    from analytics_ingest.apis.model import Endpoint
     from analytics_ingest.config.schedule import ScheduleSettings
+    from analytics_ingest.orchestrate.account_assets import AccountAssets
 
 
 @dataclass
 class ApiTranslator(DagsterDltTranslator):
-    """Makes the asset specs of an API's resources."""
+    """Makes the asset specs of an account's resources."""
 
-    api: Api
+    account: AccountAssets
     schedule_settings: ScheduleSettings
 
     def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
-        """The spec of ``<api>/<resource>``, which depends on the assets of its parents."""
-        endpoint = self.api.by_name[data.resource.name]
+        """The spec of ``<account>/<resource>``, which depends on the assets of its parents."""
+        account, api = self.account, self.account.api
+        endpoint = api.by_name[data.resource.name]
         return AssetSpec(
-            key=AssetKey([self.api.name, endpoint.name]),
-            deps=[AssetKey([self.api.name, parent]) for parent in endpoint.upstream],
+            key=account.key(endpoint.name),
+            deps=[account.key(parent) for parent in endpoint.upstream],
             description=endpoint.description,
-            group_name=self.api.name,
+            group_name=account.group,
             kinds={"dlt", destination_name()},
             freshness_policy=freshness_policy(self.schedule_settings),
             automation_condition=freshness_condition(),
-            owners=list(self.schedule_settings.owners),
-            tags={"api": self.api.name, "reads": _reads(endpoint)},
+            owners=list(dict.fromkeys((*self.schedule_settings.owners, *account.owners))),
+            tags={**account.tags, ACCOUNT_TAG: api.name, "api": api.name, "reads": _reads(endpoint)},
             # a failed or skipped endpoint has no materialisation, the others of its op do
             skippable=True,
             metadata={
-                "dagster/table_name": f"{self.api.name}.{endpoint.name}",
+                "dagster/table_name": f"{api.name}.{endpoint.name}",
                 "dagster/column_schema": column_schema(declared_columns(endpoint)),
                 "path": endpoint.path,
-                **({"profile": self.api.profile} if self.api.profile else {}),
+                **({"profile": api.profile} if api.profile else {}),
                 **(
                     {"docs": MetadataValue.url(self.schedule_settings.docs_url)}
                     if self.schedule_settings.docs_url

@@ -95,7 +95,7 @@ def test_names_that_are_unknown(command: str) -> None:
     result = CliRunner().invoke(app, [command, "experiments"], env={"COLUMNS": "300"})
 
     assert result.exit_code == 2
-    assert "there is no API experiments; there are experimentation, incident_response" in result.output
+    assert "there is no API or account experiments; there are experimentation, incident_response" in result.output
 
 
 def test_verify_of_an_endpoint_that_no_api_has() -> None:

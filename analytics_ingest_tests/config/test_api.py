@@ -6,9 +6,9 @@ import pytest
 
 from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config import api as settings_module
+from analytics_ingest.config.accounts import load_accounts
 from analytics_ingest.config.api import (
     choose_profile,
-    chosen_apis,
     load_settings,
     missing_settings,
     page_limit,
@@ -207,7 +207,7 @@ def test_a_page_size_that_is_no_whole_number_above_zero_is_refused(monkeypatch, 
 def test_without_a_profile_each_api_is_as_the_registry_has_it(monkeypatch):
     monkeypatch.setenv(PREFIX + "PROFILE", "none")
     monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__PROFILE", "  ")
-    assert chosen_apis() == dict(APIS)
+    assert load_accounts() == dict(APIS)
 
 
 def test_a_profile_and_a_key_are_enough(monkeypatch):
@@ -241,7 +241,7 @@ def test_a_profile_that_the_api_does_not_have_leaves_the_other_apis_as_they_are(
     monkeypatch.setenv(PREFIX + "PROFILE", "split")
     monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__PROFILE", "split")
     split = PROFILES["feature_management"]["split"]
-    assert chosen_apis() == {**APIS, "feature_management": split}
+    assert load_accounts() == {**APIS, "feature_management": split}
 
 
 @pytest.mark.parametrize(

@@ -53,18 +53,6 @@ def test_settings_may_stand_in_a_secrets_file(tmp_path, monkeypatch):
     assert (settings.max_pages, settings.skip_endpoints, settings.read_timeout) == (7, ("gates",), 60)
 
 
-@pytest.fixture
-def fresh_files(tmp_path, monkeypatch):
-    """A folder whose ``.dlt`` is read, as at the start of a process."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".dlt").mkdir()
-    container = Container()
-    before = container[PluggableRunContext]
-    del container[PluggableRunContext]
-    yield tmp_path / ".dlt"
-    container[PluggableRunContext] = before
-
-
 @pytest.mark.parametrize("name", ["secrets.toml", "config.toml"])
 @pytest.mark.parametrize(
     ("content", "reason"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from dagster import AssetKey
 from hypothesis import HealthCheck, Phase, given, settings
 
 from analytics_ingest.diagnostics.verify import verify_api
@@ -147,7 +148,11 @@ def loaded(results: dict[str, EndpointResult]) -> dict[str, int]:
 def shown(results: dict[str, EndpointResult]) -> str:
     """All that Dagster is given of the results."""
     given = [
-        (result_metadata(API, each), evaluations(API, each.endpoint, each.checks), each.reason)
+        (
+            result_metadata(API, each),
+            evaluations(API, each.endpoint, each.checks, key=AssetKey([API.name, each.endpoint.name])),
+            each.reason,
+        )
         for each in results.values()
     ]
     return repr(given)

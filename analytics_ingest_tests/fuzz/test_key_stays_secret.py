@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from analytics_ingest.config import schedule as cadence
+from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.trials import API, KEY, NAME, Rows, trial
@@ -16,7 +17,7 @@ from analytics_ingest_tests.trials import API, KEY, NAME, Rows, trial
 
 def test_nothing_in_the_instance_holds_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crons = {"cron": API.cron, "full_refresh_cron": API.full_refresh_cron}
-    assets = build_assets(API, cadence.ScheduleSettings.model_validate(crons))
+    assets = build_assets(AccountAssets(api=API), cadence.ScheduleSettings.model_validate(crons))
     rows = [
         {"id": 1, "share": 3, "name": "x"},
         {"id": "1", "share": 0.375, "name": KEY},

@@ -156,7 +156,8 @@ def test_request_that_never_became_a_run_is_made_again_under_its_key(sensor: Sen
 def test_lists_are_not_polled_while_a_run_is_in_progress(
     instance: DagsterInstance, sensor: Sensor, sandbox: SandboxServer
 ) -> None:
-    run = instance.create_run_for_job(defs.resolve_job_def("all_sync"), status=DagsterRunStatus.STARTED)
+    job = defs.resolve_job_def("all_sync")
+    run = instance.create_run_for_job(job, status=DagsterRunStatus.STARTED, tags=job.run_tags)
 
     assert sensor.skipped() == f"run {run.run_id[:8]} of {API} is still in progress"
     assert len(sandbox.requests) == 0

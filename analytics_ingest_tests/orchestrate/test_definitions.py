@@ -18,6 +18,7 @@ from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.environment import configure_api
@@ -221,11 +222,16 @@ def test_owners_docs_and_tags_come_from_settings_and_the_registry(monkeypatch: p
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__OWNERS", "someone@example.com, team:data")
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__DOCS_URL", "https://docs.example.com/experimentation")
     api = APIS["experimentation"]
-    specs = {spec.key.path[-1]: spec for spec in build_assets(api, load_schedule_settings(api)).specs}
+    specs = {
+        spec.key.path[-1]: spec for spec in build_assets(AccountAssets(api=api), load_schedule_settings(api)).specs
+    }
 
     assert {tuple(spec.owners) for spec in specs.values()} == {("someone@example.com", "team:data")}
     assert {spec.metadata["docs"].value for spec in specs.values()} == {"https://docs.example.com/experimentation"}
-    assert specs["gates"].tags == {"api": "experimentation", "reads": "list"} | _kinds()
+    assert (
+        specs["gates"].tags
+        == {"analytics_ingest/account": "experimentation", "api": "experimentation", "reads": "list"} | _kinds()
+    )
     assert specs["gates_rules"].tags["reads"] == "fan-out"
     assert specs["ingestion_status"].tags["reads"] == "snapshot"
 

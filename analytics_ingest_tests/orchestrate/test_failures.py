@@ -36,7 +36,7 @@ def fail_runs(instance: DagsterInstance, count: int, reason: str = "killed") -> 
     job = defs.resolve_job_def("incident_response_sync")
     ids = []
     for _ in range(count):
-        failed = instance.create_run_for_job(job)
+        failed = instance.create_run_for_job(job, tags=job.run_tags)
         instance.report_run_failed(failed, reason)
         ids.append(failed.run_id)
     return ids

@@ -17,6 +17,7 @@ from dagster import (
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.schedule import load_schedule_settings
+from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.orchestrate.test_materialize import failure, log, materialised
@@ -25,7 +26,9 @@ API = APIS["feature_management"]
 CHAIN = ("workspaces", "segments", "segments_keys")
 """Each is a parent of the next one."""
 OUTCOMES = [("complete",) * 3, ("failed", "complete", "complete"), ("complete", "failed", "complete")]
-JOB = Definitions(assets=[build_assets(API, load_schedule_settings(API))]).resolve_implicit_global_asset_job_def()
+JOB = Definitions(
+    assets=[build_assets(AccountAssets(api=API), load_schedule_settings(API))]
+).resolve_implicit_global_asset_job_def()
 
 
 def run(instance: DagsterInstance, *names: str) -> ExecuteInProcessResult:

@@ -52,6 +52,7 @@ def under_way(instance: DagsterInstance, job: str, status: DagsterRunStatus, *as
     run = instance.create_run_for_job(
         definition,
         status=status,
+        tags=definition.run_tags,
         asset_selection=frozenset(AssetKey(each.split("/")) for each in assets) or None,
     )
     return run.run_id

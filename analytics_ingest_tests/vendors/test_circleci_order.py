@@ -6,6 +6,7 @@ import pytest
 from dagster import DagsterInstance, Definitions
 
 from analytics_ingest.config.schedule import load_schedule_settings
+from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.orchestrate.test_materialize import failure, materialised
@@ -28,7 +29,7 @@ def test_without_version_1_1_what_completed_is_materialised(
     server = synced.vendor
     if organisations:
         monkeypatch.setenv("SOURCES__CONTINUOUS_INTEGRATION__ORG_SLUGS", organisations)
-    location = Definitions(assets=[build_assets(server.api, load_schedule_settings(server.api))])
+    location = Definitions(assets=[build_assets(AccountAssets(api=server.api), load_schedule_settings(server.api))])
     job = location.resolve_implicit_global_asset_job_def()
     with DagsterInstance.get() as instance:
         server.faults = {name: [Response(status=410, body={"message": "gone"})] * 50 for name in OFF}

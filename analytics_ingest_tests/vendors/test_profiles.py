@@ -21,6 +21,7 @@ from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.change_probe import fingerprint_lists
 from analytics_ingest.diagnostics.connection_check import check_api
 from analytics_ingest.errors import AuthenticationError
+from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest.orchestrate.checks_op import build_checks
 from analytics_ingest.orchestrate.freshness import Configured
@@ -52,7 +53,10 @@ def test_check_asks_once_for_each_endpoint(vendor_server: Callable[..., Vendor],
 @every_vendor
 def test_the_graph_has_the_endpoints_of_the_profile(profile: str) -> None:
     api = next(found[profile] for found in PROFILES.values() if profile in found)
-    defs = Definitions(assets=[build_assets(api, load_schedule_settings(api))], asset_checks=[build_checks(api)])
+    defs = Definitions(
+        assets=[build_assets(AccountAssets(api=api), load_schedule_settings(api))],
+        asset_checks=[build_checks(AccountAssets(api=api))],
+    )
 
     specs = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
     assert specs.keys() == {AssetKey([api.name, name]) for name in api.by_name}
@@ -157,7 +161,8 @@ def test_checks_without_a_sync_know_what_a_setting_asks_for(vendor_server: Calla
     lists = ("workspaces", "environments", "change_requests")
     split.sync(*lists)
     defs = Definitions(
-        asset_checks=[build_checks(split.api)], assets=[build_assets(split.api, load_schedule_settings(split.api))]
+        asset_checks=[build_checks(AccountAssets(api=split.api))],
+        assets=[build_assets(AccountAssets(api=split.api), load_schedule_settings(split.api))],
     )
     wanted = AssetSelection.checks_for_assets(*(AssetKey([split.api.name, name]) for name in lists))
     keys = wanted.resolve_checks(defs.resolve_asset_graph())

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from dagster import (
-    AssetKey,
     DagsterRunStatus,
     RunRequest,
     RunsFilter,
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
 
     from dagster import DagsterInstance
 
-    from analytics_ingest.apis.model import Api
     from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
+    from analytics_ingest.orchestrate.account_assets import AccountAssets
 
 CHANGE_TAG = "analytics_ingest/change"
 """Tag of a run: a hash of the change that launched it, and the attempt; the run's key has the same value."""
@@ -81,18 +80,19 @@ def backoff_after(failures: int) -> float:
 
 
 def build_change_sensor(
-    api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
+    account: AccountAssets, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
 ) -> SensorDefinition:
-    """``<api>_change_sensor``: polls lists, and requests a run of the assets whose list differs from the last sync.
+    """``<account>_change_sensor``: polls lists, and requests a run of the assets whose list has changed.
 
     The changes that a probe cannot detect (``ChangeProbe.blind``) are in the sensor's description. The key of a run is
     made of change and attempt: a change is synced once, and again only if its run failed. While a run of the API is in
     progress the lists are not polled. A poll that fails is a skip with the reason, followed by a back-off.
     """
+    api = account.api
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult:
         state = ChangeSensorState(**json.loads(context.cursor)) if context.cursor else ChangeSensorState()
-        reason, requests = _evaluate(api, context, state)
+        reason, requests = _evaluate(account, context, state)
         return SensorResult(
             run_requests=requests,
             skip_reason=SkipReason(reason) if reason else None,
@@ -124,7 +124,10 @@ def _unchanged(state: ChangeSensorState, found: Mapping[str, str]) -> str:
     return f"no change at {', '.join(found)}"
 
 
-def _evaluate(api: Api, context: SensorEvaluationContext, state: ChangeSensorState) -> tuple[str, list[RunRequest]]:
+def _evaluate(
+    account: AccountAssets, context: SensorEvaluationContext, state: ChangeSensorState
+) -> tuple[str, list[RunRequest]]:
+    api = account.api
     if reason := not_configured(api):
         return reason, []
     fail_dead_runs(context.instance, api.name)
@@ -152,7 +155,7 @@ def _evaluate(api: Api, context: SensorEvaluationContext, state: ChangeSensorSta
     state.key = f"{api.name}-{content_hash(changed):x}-{state.attempt}"
     request = RunRequest(
         run_key=state.key,
-        asset_selection=[AssetKey([api.name, name]) for name in concerned],
+        asset_selection=[account.key(name) for name in concerned],
         tags={CAUSE_TAG: "change", CHANGE_TAG: state.key, **RETRY_TAGS},
     )
     return "", [request]

@@ -16,10 +16,10 @@ from dagster import (
     SkipReason,
 )
 
-from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.deployment import load_deployment_setting
+from analytics_ingest.orchestrate.account_assets import prefixed
 from analytics_ingest.orchestrate.default_status import sensor_status
-from analytics_ingest.orchestrate.run_tags import poll_dead_runs
+from analytics_ingest.orchestrate.run_tags import poll_dead_runs, run_targets_api
 from analytics_ingest.orchestrate.sensors.failure_message import MAX_BYTES, FailedRun, log_message, message
 from analytics_ingest.orchestrate.sensors.webhook import WEBHOOK, send
 
@@ -29,25 +29,31 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
     from analytics_ingest.config.deployment import DeploymentSettings
+    from analytics_ingest.orchestrate.account_assets import AccountAssets
 
 LOG = logging.getLogger(__name__)
 SENSOR = "failure_sensor"
 MAX_RUNS_PER_MESSAGE = 50
 """Failed runs whose events are read for one message, the newest ones; the message has the number of the others."""
+MAX_RUNS_PER_TICK = 1_000
+"""Failed runs that a tick counts, those of other projects included."""
 TOO_LARGE = (400, 413)
 """Status codes with which webhooks refuse a message for its size."""
 
 
-def build_failure_sensor(deployment: DeploymentSettings) -> SensorDefinition:
-    """``failure_sensor``: reports the runs that failed since its last tick in one message.
+def build_failure_sensor(
+    accounts: Sequence[AccountAssets], deployment: DeploymentSettings, *, name_prefix: str = ""
+) -> SensorDefinition:
+    """``failure_sensor``: reports the runs of these accounts that failed since its last tick in one message.
 
     The message is sent to the webhook in ``ANALYTICS_INGEST_WEBHOOK_URL``, or logged if none is set. If the webhook
     cannot be reached, the next tick sends a message with the runs that have failed by then. If it refuses a message for
     its size, it gets a shorter one; if it refuses that too, the message is logged and not sent again.
     """
+    names = [account.name for account in accounts]
 
     def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        _poll_dead_runs(context.instance)
+        _poll_dead_runs(context.instance, names)
         if not context.cursor:
             return SensorResult(
                 cursor=datetime.now(UTC).isoformat(), skip_reason=SkipReason("failures are reported from now on")
@@ -55,11 +61,15 @@ def build_failure_sensor(deployment: DeploymentSettings) -> SensorDefinition:
         since = datetime.fromisoformat(context.cursor)
         failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since)
         # newest first: after an outage of the webhook they matter most
-        records = context.instance.get_run_records(failed, limit=MAX_RUNS_PER_MESSAGE, order_by="update_timestamp")
+        records = context.instance.get_run_records(failed, limit=MAX_RUNS_PER_TICK, order_by="update_timestamp")
         if not records:
             return SkipReason("no run has failed since the last tick")
-        total = context.instance.get_runs_count(failed) if len(records) == MAX_RUNS_PER_MESSAGE else len(records)
-        runs = [_readable_failed_run(context.instance, record.dagster_run) for record in records]
+        cursor = records[0].update_timestamp.replace(tzinfo=UTC).isoformat()
+        ours = [each.dagster_run for each in records if any(run_targets_api(each.dagster_run, name) for name in names)]
+        if not ours:
+            return SensorResult(cursor=cursor, skip_reason=SkipReason("no run of these APIs has failed"))
+        total = len(ours)
+        runs = [_readable_failed_run(context.instance, run) for run in ours[:MAX_RUNS_PER_MESSAGE]]
         ui_url = load_deployment_setting("ui_url").rstrip("/")
         if url := load_deployment_setting("webhook_url").get_secret_value():
             report = send_report(url, runs, total, ui_url=ui_url)
@@ -68,12 +78,12 @@ def build_failure_sensor(deployment: DeploymentSettings) -> SensorDefinition:
             report = message(runs, total, ui_url=ui_url)
             LOG.error(log_message(runs, total, ui_url=ui_url))
         return SensorResult(
-            cursor=records[0].update_timestamp.replace(tzinfo=UTC).isoformat(),
+            cursor=cursor,
             skip_reason=SkipReason(report),
         )
 
     return SensorDefinition(
-        name=SENSOR,
+        name=prefixed(name_prefix, SENSOR),
         evaluation_fn=evaluate,
         minimum_interval_seconds=60,
         default_status=sensor_status(deployment),
@@ -103,7 +113,7 @@ def failed_run(instance: DagsterInstance, run: DagsterRun) -> FailedRun:
     return FailedRun(
         run_id=run.run_id,
         job=run.job_name,
-        apis=list(dict.fromkeys(name.partition("/")[0] for name in planned)),
+        apis=list(dict.fromkeys(name.rsplit("/", 2)[-2] for name in planned if "/" in name)),
         endpoints=[name for name in planned if name not in done],
         reason="\n".join(reason.strip() for reason in reasons if reason.strip()) or "no reason was recorded",
     )
@@ -118,8 +128,8 @@ def _readable_failed_run(instance: DagsterInstance, run: DagsterRun) -> FailedRu
         return FailedRun(run_id=run.run_id, job=run.job_name, apis=(), endpoints=(), reason=reason)
 
 
-def _poll_dead_runs(instance: DagsterInstance) -> None:
-    for name in APIS:
+def _poll_dead_runs(instance: DagsterInstance, names: Sequence[str]) -> None:
+    for name in names:
         try:
             poll_dead_runs(instance, name)
         except Exception as error:  # noqa: BLE001 - must not keep failed runs from being reported
