@@ -8,9 +8,10 @@ counterpart in dlt.
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -83,6 +84,15 @@ class Endpoint:
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
             raise ValueError(f"{self.name}: {self.retired} cannot be retired: there is no key, or it contains them")
 
+    @cached_property
+    def declaration(self) -> str:
+        """A fingerprint of the declaration, 16 hexadecimal digits; it differs if a field differs.
+
+        Functions count by their names, so a change in the body of one goes undetected.
+        """
+        text = repr({each.name: _declared(getattr(self, each.name)) for each in fields(self)})
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:
         """``merge`` for endpoints with a key, so that an incomplete read deletes no row; ``replace`` for snapshots."""
@@ -129,6 +139,26 @@ class Endpoint:
     def after(self) -> tuple[str, ...]:
         """The names of the resources that are read before this one, if a sync reads them."""
         return (*self.upstream, *self.lookups)
+
+
+def _declared(value: Any) -> Any:
+    """A value of a declaration in a form whose ``repr`` is the same in each process."""
+    found = value
+    if isinstance(value, partial):
+        found = _declared([value.func, value.args, value.keywords])
+    elif isinstance(value, type) or callable(value):
+        found = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
+    elif isinstance(value, dict):
+        found = {name: _declared(each) for name, each in value.items()}
+    elif isinstance(value, set | frozenset):
+        found = sorted(map(str, value))
+    elif isinstance(value, list | tuple):
+        found = [_declared(each) for each in value]
+    elif hasattr(value, "__dict__"):
+        # a paginator or a parent source; of a dataclass no cached property
+        names = sorted(getattr(value, "__dataclass_fields__", vars(value)))
+        found = type(value).__name__, [(name, _declared(getattr(value, name))) for name in names]
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from dagster import AssetSpec, MetadataValue
 from dagster_dlt import DagsterDltTranslator
 
 from analytics_ingest.orchestrate.account_assets import ACCOUNT_TAG
+from analytics_ingest.orchestrate.code_references import code_references
 from analytics_ingest.orchestrate.freshness import freshness_condition, freshness_policy
 from analytics_ingest.orchestrate.metadata import column_schema, declared_columns
 from analytics_ingest.warehouse.destination import destination_name
@@ -42,11 +43,14 @@ class ApiTranslator(DagsterDltTranslator):
             automation_condition=freshness_condition(),
             owners=list(dict.fromkeys((*self.schedule_settings.owners, *account.owners))),
             tags={**account.tags, ACCOUNT_TAG: api.name, "api": api.name, "reads": _reads(endpoint)},
+            code_version=endpoint.declaration,
             # a failed or skipped endpoint has no materialisation, the others of its op do
             skippable=True,
             metadata={
                 "dagster/table_name": f"{api.name}.{endpoint.name}",
                 "dagster/column_schema": column_schema(declared_columns(endpoint)),
+                "dagster/storage_kind": destination_name(),
+                "dagster/code_references": code_references(api, endpoint.name),
                 "path": endpoint.path,
                 **({"profile": api.profile} if api.profile else {}),
                 **(

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
 
+from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.vendors import VENDORS
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.account_assets import AccountAssets
@@ -272,3 +274,20 @@ def test_api_with_a_setting_of_the_graph_that_makes_no_sense_is_not_synced(
     assert not failed.success
     description = failed.filter_events(lambda event: event.is_step_failure)[0].step_failure_data.user_failure_data
     assert said in str(description)
+
+
+@pytest.mark.parametrize("api", [*APIS.values(), *VENDORS], ids=lambda api: api.profile or api.name)
+def test_an_asset_names_its_table_its_declaration_and_where_that_stands(api: Api) -> None:
+    specs = {
+        spec.key.path[-1]: spec for spec in build_assets(AccountAssets(api=api), load_schedule_settings(api)).specs
+    }
+
+    for name, endpoint in api.by_name.items():
+        metadata = specs[name].metadata
+        assert (metadata["dagster/table_name"], metadata["dagster/storage_kind"]) == (f"{api.name}.{name}", "duckdb")
+        assert specs[name].code_version == endpoint.declaration
+        references = metadata["dagster/code_references"].code_references
+        assert references
+        for each in references:
+            line = Path(each.file_path).read_text().splitlines()[each.line_number - 1]
+            assert f'"{name}"' in line
