@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from analytics_ingest.config import schedule as cadence
+from analytics_ingest.apis import registry
+from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
 from analytics_ingest_tests.conftest import query
@@ -17,14 +18,14 @@ from analytics_ingest_tests.trials import API, KEY, NAME, Rows, trial
 
 def test_nothing_in_the_instance_holds_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crons = {"cron": API.cron, "full_refresh_cron": API.full_refresh_cron}
-    assets = build_assets(AccountAssets(api=API), cadence.ScheduleSettings.model_validate(crons))
+    assets = build_assets(AccountAssets(api=API), ScheduleSettings.model_validate(crons))
     rows = [
         {"id": 1, "share": 3, "name": "x"},
         {"id": "1", "share": 0.375, "name": KEY},
         {"id": KEY, "share": KEY, KEY: KEY, "list": [{KEY: KEY}]},
         {"id": [KEY]},
     ]
-    monkeypatch.setattr(cadence, "APIS", {NAME: API})
+    monkeypatch.setattr(registry, "APIS", {NAME: API})
     monkeypatch.setenv("SOURCES__TRIALS__SAMPLE_ROWS", "5")
     with trial(monkeypatch) as upstream, dg.DagsterInstance.get() as instance:
         for sent, ends_well in ((rows[:1], True), (rows, True), (rows, True), (rows[3:], False)):
