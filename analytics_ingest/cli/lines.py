@@ -66,12 +66,15 @@ def _load_definitions(module: str) -> None:
     """Loads a project's definitions, which declare the settings of their accounts as they load."""
     from importlib import import_module  # noqa: PLC0415
 
-    from dagster import load_definitions_from_module  # noqa: PLC0415
+    # not public: Dagster's own way to load a module's definitions, also those that are made by a function
+    from dagster._core.definitions.reconstruct import repository_def_from_target_def  # noqa: PLC0415
+    from dagster._core.workspace.autodiscovery import loadable_targets_from_loaded_module  # noqa: PLC0415
 
     # Dagster's command line does the same: a project need not be installed
     sys.path.insert(0, str(Path.cwd()))
     try:
-        load_definitions_from_module(import_module(module))
+        for target in loadable_targets_from_loaded_module(import_module(module)):
+            repository_def_from_target_def(target.target_definition)
     except Exception as error:  # noqa: BLE001 - anything can be wrong with a project's own code
         print_error(f"the definitions of {module} cannot be loaded: {type(error).__name__}: {error}")
         raise typer.Exit(1) from None

@@ -70,6 +70,22 @@ class _Attributes(BaseModel):
         return value
 
 
+NOT_A_LITERAL = "\0"
+"""A character that keeps a template's result a text: Dagster would make a number of a key that consists of digits."""
+
+
+def _resolved(context: ComponentLoadContext, name: str, value: Any) -> Any:
+    """An attribute with its templates resolved; anything without a template stays as it is written."""
+    resolve = context.resolution_context.resolve_value
+    if isinstance(value, dict):
+        return {key: _resolved(context, key, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_resolved(context, name, each) for each in value]
+    if not (isinstance(value, str) and TEMPLATE in value):
+        return value
+    return str(resolve(value + NOT_A_LITERAL)).removesuffix(NOT_A_LITERAL) if name == "api_key" else resolve(value)
+
+
 DECLARED_CRON = {"cron": "@hourly", "full_refresh_cron": "@weekly"}
 """Stands for the cron expressions that an API declares, while another setting is validated."""
 
@@ -150,7 +166,7 @@ class RestApiSync(Component):
     def load(cls, attributes: Any, context: ComponentLoadContext) -> RestApiSync:
         """Makes the component of the attributes in a file, with their templates resolved."""
         given = {name: getattr(attributes, name) for name in attributes.model_fields_set}
-        values = {name: context.resolution_context.resolve_value(value) for name, value in given.items()}
+        values = {name: _resolved(context, name, value) for name, value in given.items()}
         placement = {name: values.pop(name) for name in PLACEMENT if name in values}
         settings = {name: value for name, value in values.items() if value is not None}
         settings |= placement.pop("endpoint_settings", {})
