@@ -7,7 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from analytics_ingest_tests.waiting import eventually
 TIMEOUT = 120
 """Seconds that a part may take to start, or a run to end."""
 LOCATION = "analytics_ingest.definitions"
-REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
 LAUNCH = """
 mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -119,26 +119,33 @@ def _listens(port: int) -> bool:
 
 
 class RunningDagster:
-    """A webserver on a port of its own, with the code location behind it, in a process that the daemon uses as well."""
+    """A webserver on a port of its own, with the code locations behind it, which the daemon uses as well."""
 
-    def __init__(self, home: Path, *, daemon: bool = False) -> None:
-        """Starts the parts, and waits until the code location has loaded.
+    def __init__(self, home: Path, *, daemon: bool = False, modules: Sequence[str] = (LOCATION,)) -> None:
+        """Starts the parts, and waits until the code locations have loaded.
 
         Args:
             home: The folder of ``dagster.yaml``; the parts' output goes there.
             daemon: Whether to start the daemon as well.
+            modules: The modules of the code locations; jobs, schedules and sensors are those of the first one.
         """
         self.home = home
         self._processes: list[subprocess.Popen[bytes]] = []
-        grpc = _free_port()
-        at = {"host": "127.0.0.1", "port": grpc, "location_name": LOCATION}
+        self._repository = {"repositoryLocationName": modules[0], "repositoryName": "__repository__"}
+        ports = {module: _free_port() for module in modules}
+        servers = [
+            {"grpc_server": {"host": "127.0.0.1", "port": grpc, "location_name": module}}
+            for module, grpc in ports.items()
+        ]
         workspace = home / "workspace.yaml"
-        workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": at}]}))
+        workspace.write_text(yaml.safe_dump({"load_from": servers}))
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         try:
-            self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", LOCATION)
-            self.wait_for(lambda: _listens(grpc), "the code location")
+            for module, grpc in ports.items():
+                self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", module)
+                # one after the other: the first one makes the instance's tables
+                self.wait_for(partial(_listens, grpc), f"the code location {module}")
             self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
             if daemon:
                 self._start("dagster._daemon", "run", "-w", str(workspace))
@@ -183,7 +190,7 @@ class RunningDagster:
         self, job: str, *, config: dict[str, Any] | None = None, assets: list[str] | None = None, **tags: str
     ) -> str:
         """Launches a job, or some of its assets, and gives the run's id."""
-        selector: dict[str, Any] = {**REPOSITORY, "pipelineName": job}
+        selector: dict[str, Any] = {**self._repository, "pipelineName": job}
         if assets is not None:
             selector["assetSelection"] = [{"path": key.split("/")} for key in assets]
         params = {
@@ -223,19 +230,19 @@ class RunningDagster:
 
     def start_schedule(self, name: str) -> None:
         """Turns a schedule on."""
-        done = self.query(SCHEDULE, selector={**REPOSITORY, "scheduleName": name})["startSchedule"]
+        done = self.query(SCHEDULE, selector={**self._repository, "scheduleName": name})["startSchedule"]
         assert done["__typename"] == "ScheduleStateResult", done
 
     def stop_schedule(self, name: str) -> None:
         """Turns a schedule off."""
-        selector = {**REPOSITORY, "scheduleName": name}
+        selector = {**self._repository, "scheduleName": name}
         found = self.query(STATE, selector=selector)["scheduleOrError"]["scheduleState"]["id"]
         done = self.query(STOP_SCHEDULE, id=found)["stopRunningSchedule"]
         assert done["__typename"] == "ScheduleStateResult", done
 
     def start_sensor(self, name: str) -> str:
         """Turns a sensor on; gives its id."""
-        done = self.query(SENSOR, selector={**REPOSITORY, "sensorName": name})["startSensor"]
+        done = self.query(SENSOR, selector={**self._repository, "sensorName": name})["startSensor"]
         assert done["__typename"] == "Sensor", done
         sensor: str = done["id"]
         return sensor
@@ -247,9 +254,9 @@ class RunningDagster:
 
     def ticks(self, name: str) -> list[dict[str, Any]]:
         """A sensor's ticks, the latest first."""
-        found: list[dict[str, Any]] = self.query(TICKS, selector={**REPOSITORY, "sensorName": name})["sensorOrError"][
-            "sensorState"
-        ]["ticks"]
+        found: list[dict[str, Any]] = self.query(TICKS, selector={**self._repository, "sensorName": name})[
+            "sensorOrError"
+        ]["sensorState"]["ticks"]
         return found
 
     def cancel(self, run_id: str) -> None:
