@@ -9,7 +9,7 @@ import typer
 
 from analytics_ingest.cli.check_command import check
 from analytics_ingest.cli.lines import print_error
-from analytics_ingest.cli.sandbox_command import Scale, sandbox
+from analytics_ingest.cli.sandbox_command import Scale, require_sandbox, sandbox
 from analytics_ingest.cli.verify_command import verify
 from analytics_ingest.terminal import open_console
 
@@ -31,6 +31,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Folder of the DuckDB file.")] = Path("data"),
 ) -> None:
     """Syncs all five APIs from the sandbox into DuckDB with Dagster, before and after a day of changes."""
+    require_sandbox()
     # Dagster takes seconds to import: not for --help
     from analytics_ingest.cli.demo import DemoError, run_demo  # noqa: PLC0415
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,7 @@ def sandbox(
     ] = None,
 ) -> None:
     """Serves the five APIs with made-up data, as an upstream for trying things out."""
+    require_sandbox()
     from analytics_ingest.sandbox.options import Options  # noqa: PLC0415
     from analytics_ingest.sandbox.server import SandboxServer, stop_signals  # noqa: PLC0415
     from analytics_ingest.sandbox.world import World  # noqa: PLC0415
@@ -51,6 +53,13 @@ def sandbox(
     except OSError as error:
         print_error(f"port {port} cannot be used ({error.strerror}): choose another with --port")
         raise typer.Exit(1) from None
+
+
+def require_sandbox() -> None:
+    """Exits with 1, and with the command that installs them, if the packages of the extra ``sandbox`` are missing."""
+    if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
+        print_error(f"the sandbox needs {' and '.join(missing)}: pip install 'analytics-ingest[sandbox]'")
+        raise typer.Exit(1)
 
 
 def _print_settings(server: SandboxServer) -> None:

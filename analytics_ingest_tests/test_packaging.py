@@ -1,0 +1,195 @@
+"""The package that pip installs: its requirements, what a plain install starts, and the files in wheel and sdist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from configparser import ConfigParser
+from email.parser import Parser
+from importlib import import_module
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster_dlt
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from analytics_ingest_tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+EVERY = [Requirement(text) for texts in (PROJECT["dependencies"], *EXTRAS.values()) for text in texts]
+FOREIGN = [each for each in EVERY if each.name != PROJECT["name"]]
+MODULES = {str(path.relative_to(ROOT)) for path in (ROOT / "analytics_ingest").rglob("*.py")}
+
+IMPORT_ALL = """
+import importlib, pkgutil, analytics_ingest
+missing = set()
+for module in pkgutil.walk_packages(analytics_ingest.__path__, "analytics_ingest."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            missing.add(error.name)
+print(*sorted(missing))
+"""
+"""Imports every module, and prints the packages that some of them miss."""
+
+
+def installed_for(requirements: Iterable[str]) -> Iterator[Distribution]:
+    """The installed distributions that requirements bring, with those that these require in turn."""
+    waiting = [Requirement(text) for text in requirements]
+    seen = set()
+    while waiting:
+        requirement = waiting.pop()
+        for extra in requirement.extras or {""}:
+            key = (canonicalize_name(requirement.name), extra)
+            if key in seen:
+                continue
+            seen.add(key)
+            found = distribution(requirement.name)
+            yield found
+            needed = [Requirement(text) for text in found.requires or ()]
+            waiting += [each for each in needed if each.marker is None or each.marker.evaluate({"extra": extra})]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that has what a plain ``pip install`` brings, as links to what is here."""
+    folder = tmp_path_factory.mktemp("plain")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "analytics_ingest").symlink_to(ROOT / "analytics_ingest")
+    for each in installed_for(PROJECT["dependencies"]):
+        for name in {file.parts[0] for file in each.files or ()} - {"..", "__pycache__"}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(Path(str(each.locate_file(name))))
+    return folder / "bin/python"
+
+
+def run_plain(plain: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [plain, *arguments],
+        cwd=cwd,
+        env={**environment, "DAGSTER_HOME": str(cwd), "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_modules_need_a_plain_install_or_an_extra(plain: Path, tmp_path: Path) -> None:
+    done = run_plain(plain, "-c", IMPORT_ALL, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout.split()) == (0, ["dagster_celery", "starlette", "uvicorn"]), done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "import analytics_ingest.definitions"),
+        ("-m", "analytics_ingest", "--help"),
+        ("-m", "dagster", "definitions", "validate", "--module-name", "analytics_ingest.definitions"),
+    ],
+    ids=["import", "help", "validate"],
+)
+def test_a_plain_install_starts(arguments: tuple[str, ...], plain: Path, tmp_path: Path) -> None:
+    done = run_plain(plain, *arguments, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["sandbox", "demo"])
+def test_the_sandbox_names_its_extra(command: str, plain: Path, tmp_path: Path) -> None:
+    done = run_plain(plain, "-m", "analytics_ingest", command, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "the sandbox needs starlette and uvicorn: pip install 'analytics-ingest[sandbox]'\n"
+
+
+@pytest.mark.parametrize("requirement", FOREIGN, ids=str)
+def test_each_requirement_has_a_lower_bound_and_the_tested_version_is_allowed(requirement: Requirement) -> None:
+    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
+    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+
+    assert ">=" in {each.operator for each in requirement.specifier}
+    assert versions[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_any_newer_python_is_allowed() -> None:
+    assert "3.20" in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_dagster_embedded_elt_has_the_objects_of_dagster_dlt() -> None:
+    try:
+        distribution("dagster-embedded-elt")
+    except PackageNotFoundError:
+        pytest.skip("dagster-embedded-elt is missing: its last release requires an older Dagster")
+    embedded = import_module("dagster_embedded_elt.dlt")
+
+    assert len(embedded.__all__) >= 4
+    assert {name: getattr(embedded, name) for name in embedded.__all__} == {
+        name: getattr(dagster_dlt, name) for name in embedded.__all__
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
+    for name in ("analytics_ingest", "analytics_ingest_tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    sdist = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", sdist], cwd=source, check=True, capture_output=True)
+    (archive,) = folder.glob("*.tar.gz")
+    # with the setuptools that is here, so that nothing is downloaded
+    offline = ("--no-deps", "--no-build-isolation", "--no-index")
+    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", *offline, "--wheel-dir", str(folder), str(archive)]
+    subprocess.run(wheel, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.extended
+def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
+    (path,) = built.glob("*.whl")
+    info = f"analytics_ingest-{PROJECT['version']}.dist-info"
+    with zipfile.ZipFile(path) as wheel:
+        names = set(wheel.namelist())
+        declared = ConfigParser()
+        declared.read_string(wheel.read(f"{info}/entry_points.txt").decode())
+        metadata = Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
+
+    assert {name for name in names if not name.startswith(f"{info}/")} == {*MODULES, "analytics_ingest/py.typed"}
+    assert {group: dict(declared[group]) for group in declared.sections()} == {
+        "console_scripts": PROJECT["scripts"],
+        **PROJECT["entry-points"],
+    }
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert set(metadata.get_all("Provides-Extra", [])) == set(EXTRAS)
+
+
+@pytest.mark.extended
+def test_the_sdist_has_no_tests(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+
+    assert {*MODULES, "analytics_ingest/py.typed", "pyproject.toml", "README.md"} <= names
+    assert [name for name in names if name.startswith("analytics_ingest_tests")] == []
