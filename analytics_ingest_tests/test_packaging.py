@@ -130,6 +130,17 @@ def test_each_requirement_has_a_lower_bound_and_the_tested_version_is_allowed(re
     assert versions[canonicalize_name(requirement.name)] in requirement.specifier
 
 
+def test_the_page_of_the_installation_has_every_extra_and_the_oldest_versions() -> None:
+    page = (ROOT / "docs/install.md").read_text()
+    (oldest,) = re.findall(r"^\| the oldest .*$", page, flags=re.MULTILINE)
+    bounds = {each.name: next(iter(each.specifier)).version for each in FOREIGN}
+
+    cells = re.findall(r"^\| (`.+?`) \|", page, flags=re.MULTILINE)
+    assert set(re.findall(r"`([\w-]+)`", " ".join(cells))) == set(EXTRAS)
+    for title, name in (("Dagster", "dagster"), ("dlt", "dlt"), ("DuckDB", "duckdb")):
+        assert f"{title} {bounds[name]}" in oldest
+
+
 def test_any_newer_python_is_allowed() -> None:
     assert "3.20" in SpecifierSet(PROJECT["requires-python"])
 
