@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 from rich.logging import RichHandler
@@ -16,7 +16,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.terminal import symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from rich.console import Console
 
@@ -115,6 +115,28 @@ def line(outcome: Text, subject: str, message: str, *, width: int = NAME_WIDTH) 
     # as ``Text``, so that brackets in a message are not markup
     line.add_row(printable(outcome), subject, Text(message))
     return line
+
+
+def end(
+    console: Console, named: Collection[str] | None, unconfigured: Sequence[str], *, read: int, failed: int
+) -> Never:
+    """Ends a command, with exit code 1 if something failed or if it has not read what it should, which it prints.
+
+    Args:
+        console: Where it prints.
+        named: The APIs that the user has named.
+        unconfigured: The APIs among those chosen that are not configured.
+        read: The number of endpoints that were read.
+        failed: The number of failures.
+    """
+    reason = ""
+    if missing := ", ".join(name for name in unconfigured if not read or name in (named or ())):
+        reason = f"No request was sent to {missing}: not configured."
+    elif not read:
+        reason = "No request was sent: every endpoint is left out."
+    if reason:
+        console.print(reason)
+    raise typer.Exit(1 if failed or reason else 0)
 
 
 def print_error(message: str) -> None:

@@ -19,6 +19,7 @@ from analytics_ingest.cli.lines import (
     Names,
     console_log,
     declared_apis,
+    end,
     line,
     name_width,
     printable,
@@ -44,7 +45,8 @@ def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None
 
     Syncs have to wait only while tables are read: changes by a sync in between show as differences.
 
-    The exit code is 1 if anything differs, or if an endpoint could not be read.
+    The exit code is 1 if anything differs, if an endpoint could not be read, if an API that is named is not configured,
+    or if nothing was compared.
     """
     # dlt takes a second to import: not for --help
     from analytics_ingest.diagnostics.verify import verify_api  # noqa: PLC0415
@@ -54,6 +56,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None
     console, progress = open_console(highlight=False), open_console(stderr=True)
     log = console_log("verify", progress)
     counts: Counter[str] = Counter()
+    unconfigured: list[str] = []
     chosen = declared_apis(apis, module)
     for name, selected in _selected(chosen, endpoint).items():
         api = chosen[name]
@@ -66,7 +69,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None
                     status.update(f"reading {name}: {len(results)} of {len(selected)} endpoints compared")
         except NotConfiguredError as error:
             problem = line(NEITHER, "settings", str(error))
-            counts["not configured"] += 1
+            unconfigured.append(name)
         except (IngestError, WarehouseError, LockTimeoutError) as error:
             problem = line(FAILED, "stopped", str(error))
             counts["failed"] += 1
@@ -81,11 +84,12 @@ def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None
         if problem:
             console.print(problem)
     summary = [f"{counts['same']} the same", f"{counts['differs']} different"]
-    summary += [f"{counts[name]} {name}" for name in ("left out", "failed", "not configured")]
-    console.print(", ".join(summary))
+    summary += [f"{counts[name]} {name}" for name in ("left out", "failed")]
+    console.print(", ".join([*summary, f"{len(unconfigured)} not configured"]))
     if counts["differs"]:
         console.print("Run a sync and verify again. If a difference remains, please report a bug.")
-    raise typer.Exit(1 if counts["differs"] or counts["failed"] else 0)
+    read = counts["same"] + counts["differs"] + counts["failed"]
+    end(console, apis, unconfigured, read=read, failed=counts["differs"] + counts["failed"])
 
 
 def _selected(apis: Mapping[str, Api], endpoints: Sequence[str] | None) -> dict[str, set[str]]:

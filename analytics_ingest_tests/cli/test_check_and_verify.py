@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import psycopg2
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +20,7 @@ from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import sync
+from analytics_ingest_tests.stores import Store
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())
@@ -57,12 +60,84 @@ def test_check_of_all_apis(sandbox: SandboxServer) -> None:
     assert output.endswith(f"{ENDPOINTS} fine, 0 not tried, 0 failed, 0 not configured")
 
 
-def test_apis_that_are_not_configured_do_not_fail_the_check() -> None:
-    code, output = run("check")
+@pytest.mark.parametrize(
+    ("command", "summary"),
+    [("check", "0 fine, 0 not tried, 0 failed"), ("verify", "0 the same, 0 different, 0 left out, 0 failed")],
+)
+def test_command_without_any_api_that_is_configured(tmp_path: Path, command: str, summary: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    code, output = run(command, columns=300)
+
+    assert code == 1
+    assert output.count(f"  {NEITHER} settings ") == len(APIS)
+    assert output.splitlines()[-2:] == [
+        f"{summary}, {len(APIS)} not configured",
+        f"No request was sent to {', '.join(APIS)}: not configured.",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["check", "verify"])
+def test_api_that_is_not_configured_fails_a_command_that_names_it(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    sync("incident_response")
+    monkeypatch.delenv("SOURCES__EXPERIMENTATION__API_KEY")
+    code, output = run(command, "incident_response", "experimentation", columns=200)
+
+    assert code == 1
+    assert output.splitlines()[-1] == "No request was sent to experimentation: not configured."
+    assert "0 failed, 1 not configured" in output
+    for name in APIS.keys() - {"incident_response"}:
+        monkeypatch.delenv(f"SOURCES__{name.upper()}__API_KEY", raising=False)
+    code, output = run(command)
 
     assert code == 0
-    assert output.count(f"  {NEITHER} settings ") == len(APIS)
-    assert output.endswith(f"0 fine, 0 not tried, 0 failed, {len(APIS)} not configured")
+    assert output.splitlines()[-1].endswith(f" 0 failed, {len(APIS) - 1} not configured")
+
+
+def test_warning_about_a_setting_is_no_lack_of_settings(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__INCIDENTS__SHARDS", "2")
+    code, output = run("check", "incident_response", columns=200)
+
+    assert code == 0
+    assert "INCIDENTS__SHARDS has no effect any more" in output
+    assert output.endswith("2 fine, 0 not tried, 0 failed, 0 not configured")
+
+
+@pytest.mark.parametrize("command", ["check", "verify"])
+def test_command_that_leaves_everything_out(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__SKIP_ENDPOINTS", "incidents, dashboards")
+    code, output = run(command, "incident_response")
+
+    assert code == 1
+    assert output.splitlines()[-1] == "No request was sent: every endpoint is left out."
+    assert sandbox.requests.count() == 0
+
+
+def test_verify_before_the_first_sync_creates_nothing(
+    store: Store, tmp_path: Path, shared_sandbox: SandboxServer
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    code, output = run("verify", "incident_response")
+
+    assert code == 1
+    assert output.splitlines()[-2].startswith("0 the same, 2 different, ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_verify_before_the_first_sync_creates_no_schema(
+    postgres: Callable[[], psycopg2.extensions.connection], shared_sandbox: SandboxServer
+) -> None:
+    assert run("verify", "incident_response")[0] == 1
+
+    found = postgres().cursor()
+    found.execute("SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg_%'")
+    assert sorted(found.fetchall()) == [("information_schema",), ("public",)]
 
 
 def test_check_of_an_endpoint_that_fails(sandbox: SandboxServer) -> None:
