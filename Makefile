@@ -10,6 +10,9 @@ PORT ?= 8700
 TEST_PROCESSES ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 PYTEST := -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
+# what the demo writes
+DEMO := data/analytics_ingest.duckdb data/analytics_ingest.duckdb.wal data/.analytics_ingest.duckdb.locks data/demo.log data/.demo
+
 # the Dagster instance: dagster.yaml here, its files in data/dagster
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -116,5 +119,8 @@ screenshots: $(READY)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,screenshots]'
 	@$(BIN)/python -m analytics_ingest_tests.tools.screenshots
 
+# of the folder data only what the demo and Dagster have written: a warehouse without the demo's marker stays
 clean:
-	rm -rf data
+	@if [ -e data/.demo ]; then rm -rf $(DEMO); fi
+	@rm -rf data/dagster
+	@rmdir data 2>/dev/null || true

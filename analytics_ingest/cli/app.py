@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,25 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dagster dev`.",
 )
+
+
+def print_version(wanted: bool) -> None:
+    """Prints the version and ends the command, if that is wanted."""
+    if wanted:
+        typer.echo(f"analytics-ingest {metadata.version('analytics-ingest')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that need no command."""
+
+
 app.command()(check)
 app.command()(verify)
 app.command()(sandbox)

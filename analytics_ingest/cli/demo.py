@@ -45,11 +45,12 @@ TAG = "analytics_ingest/demo"
 POLL_SECONDS = 0.3
 HOURS = 24
 QUERY = """\
-SELECT e.name AS epic, count(*) AS stories, count(DISTINCT c.id) AS comments
+SELECT e.name AS epic, count(DISTINCT s.id) AS stories, count(DISTINCT c.id) AS comments
 FROM project_planning.epics e
-JOIN project_planning.epics_stories s ON s.epic_id = e.id
-LEFT JOIN project_planning.stories_comments c ON c.story_id = s.id
-GROUP BY ALL ORDER BY comments DESC LIMIT 5"""
+JOIN project_planning.epics_stories s ON s.epic_id = e.id AND s._deleted_at IS NULL
+LEFT JOIN project_planning.stories_comments c ON c.story_id = s.id AND c._deleted_at IS NULL
+WHERE e._deleted_at IS NULL
+GROUP BY e.id, e.name ORDER BY comments DESC, epic LIMIT 5"""
 
 
 class DemoError(RuntimeError):

@@ -1,14 +1,17 @@
-"""``demo`` and ``sandbox`` as a user meets them, and the help of every command."""
+"""``demo`` and ``sandbox`` as a user meets them, ``make clean``, the version, and the help of every command."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -43,10 +46,73 @@ def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
     assert re.search(rf"^ +all +{ENDPOINTS} ", done.stdout, flags=re.MULTILINE)
     assert "Every table has exactly the rows that the sandbox serves." in done.stdout
     query = done.stdout.partition("'''\n")[2].partition("'''")[0]
-    with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb"), read_only=True) as connection:
-        assert connection.sql(query).fetchall()
+    with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb")) as connection:
+        busiest = connection.sql(query).fetchall()
+        assert busiest == busiest_epics(connection)
+        # as if the next sync had found that some are gone
+        for table in ("epics_stories", "stories_comments"):
+            gone = f"(SELECT id FROM project_planning.{table} ORDER BY id) USING SAMPLE 50% (bernoulli, 1)"
+            connection.execute(f"UPDATE project_planning.{table} SET _deleted_at = now() WHERE id IN (FROM {gone})")
+        fewer = connection.sql(query).fetchall()
+        assert fewer == busiest_epics(connection)
+        assert fewer != busiest
         schemas = "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
         assert connection.sql(f"{schemas} AND table_schema NOT LIKE '%staging'").fetchall() == [(ENDPOINTS,)]
+
+
+def busiest_epics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, int]]:
+    """What the demo's query counts, counted one by one."""
+
+    def rows(table: str, columns: str) -> list[tuple[Any, ...]]:
+        live = f"SELECT {columns} FROM project_planning.{table} WHERE _deleted_at IS NULL"
+        return connection.sql(live).fetchall()
+
+    stories, comments = rows("epics_stories", "epic_id, id"), rows("stories_comments", "story_id, id")
+    counts = []
+    for epic, name in rows("epics", "id, name"):
+        own = {story for of, story in stories if of == epic}
+        if own:
+            counts.append((name, len(own), sum(story in own for story, _ in comments)))
+    return sorted(counts, key=lambda count: (-count[2], count[0]))[:5]
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Callable[[], set[str]]:
+    """Runs ``make clean`` in a folder; gives the names of the files that are left in its folder ``data``."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "data" / "dagster" / "storage").mkdir(parents=True)
+    (tmp_path / "data" / "dagster" / "storage" / "runs.db").touch()
+    (tmp_path / "data" / "analytics_ingest.duckdb").touch()
+    (tmp_path / "data" / ".analytics_ingest.duckdb.locks").mkdir()
+    (tmp_path / "data" / ".analytics_ingest.duckdb.locks" / "file.lock").touch()
+
+    def run_clean() -> set[str]:
+        subprocess.run(["make", "clean"], cwd=tmp_path, check=True)
+        data = tmp_path / "data"
+        return {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
+
+    return run_clean
+
+
+def test_make_clean_removes_what_the_demo_has_made(tmp_path: Path, clean: Callable[[], set[str]]) -> None:
+    for name in (".demo", "demo.log", "analytics_ingest.duckdb.wal"):
+        (tmp_path / "data" / name).touch()
+
+    assert clean() == set()
+    assert not (tmp_path / "data").exists()
+
+
+def test_make_clean_leaves_a_warehouse_that_is_not_the_demos(tmp_path: Path, clean: Callable[[], set[str]]) -> None:
+    assert clean() == {"analytics_ingest.duckdb", ".analytics_ingest.duckdb.locks/file.lock"}
+    for name in (".demo", "mine.duckdb", "lake.sqlite"):
+        (tmp_path / "data" / name).touch()
+    assert clean() == {"mine.duckdb", "lake.sqlite"}
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+
+    assert (done.exit_code, done.stdout) == (0, f"analytics-ingest {version('analytics-ingest')}\n")
 
 
 def test_demo_leaves_a_file_alone_that_it_did_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
