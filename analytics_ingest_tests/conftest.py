@@ -121,7 +121,7 @@ class FakeClock(Clock):
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine, no state of another test: everything is in ``tmp_path``."""
     for name in os.environ:
-        if name.startswith(("SOURCES__", "DESTINATION__", "ANALYTICS_INGEST", "DAGSTER_HOME")):
+        if name.startswith(("SOURCES__", "DESTINATION__", "ANALYTICS_INGEST", "DAGSTER_HOME", "DLT_PROJECT_DIR")):
             monkeypatch.delenv(name)
     home = tmp_path / "dagster_home"
     home.mkdir()

@@ -121,6 +121,7 @@ def test_every_number_of_a_materialisation_is_listed() -> None:
         cursor=moment,
         sample=[{"id": "1"}],
         widened=["id is text now"],
+        location="/srv/warehouse.duckdb",
     )
     section = (DOCS / "tables.md").read_text().partition("## The numbers of a materialisation")[2]
 

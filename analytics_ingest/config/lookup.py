@@ -18,6 +18,7 @@ from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.common.typing import TSecretValue
 
+from analytics_ingest.config.project import read_project_settings
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def lookup(api: Api, field: str) -> Any:
     """
     *sections, key = f"sources.{api.name}.{field}".split(".")
     try:
+        read_project_settings()
         # not dlt.config.get, as values that it looks up end up in dlt's trace file
         for provider in dlt.config.config_providers:
             if field == "api_key" and not provider.supports_secrets:
@@ -89,6 +91,7 @@ def sections() -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     try:
+        read_project_settings()
         for provider in reversed(list(dlt.config.config_providers)):
             if isinstance(provider, BaseDocProvider):
                 listed, _ = provider.get_value("sources", dict, "")
@@ -112,6 +115,7 @@ def refuse_folders() -> None:
     Raises:
         ConfigurationError: There is such a folder.
     """
+    read_project_settings()
     for name in ("secrets.toml", "config.toml"):
         path = Path(dlt.current.run_context().settings_dir) / name
         if path.is_dir():

@@ -36,7 +36,9 @@ The settings of an API, its schedules and its endpoints are looked up in three p
 | `.dlt/secrets.toml`, which git ignores | `max_in_flight = 8` under `[sources.experimentation]` |
 | `.dlt/config.toml` | the same, but for `api_key`, which is not read from there |
 
-The settings of the deployment are read from the environment alone.
+The settings of the deployment are read from the environment alone. `.dlt` is that of the
+[project](destinations.md#duckdb) if it has one, else that of the working directory; `DLT_PROJECT_DIR` names another
+folder that has a `.dlt`.
 
 - Seconds and shares may have a fraction; all other numbers are whole.
 - A list is written `a, b`, or as JSON if its elements have commas: `["a, b", "c"]`. In TOML it may be an array.
@@ -70,7 +72,8 @@ DEPLOYMENT = """\
 """
 DESTINATION = """\
 A destination's own settings are dlt's ([destinations.md](destinations.md)). DuckDB's file is
-`data/analytics_ingest.duckdb` unless `DESTINATION__DUCKDB__CREDENTIALS=/path/file.duckdb` names another.
+`data/analytics_ingest.duckdb` in the [project](destinations.md#duckdb) unless
+`DESTINATION__DUCKDB__CREDENTIALS=/path/file.duckdb` names another.
 """
 
 

@@ -48,6 +48,7 @@ class EndpointResult:
         checks: The results of the table's checks; empty unless the endpoint is complete.
         sample: The first rows of the table; empty unless ``SAMPLE_ROWS`` is set.
         widened: Which columns became wider for a value, a sentence for each.
+        location: Where its rows went, without secrets; empty unless it was read.
     """
 
     endpoint: Endpoint
@@ -64,6 +65,7 @@ class EndpointResult:
     checks: Sequence[CheckResult] = ()
     sample: Sequence[dict[str, object]] = ()
     widened: Sequence[str] = ()
+    location: str = ""
 
     def blocks(self, api: Api) -> str:
         """Why children of this table are skipped; empty if they can be read."""
@@ -96,6 +98,7 @@ def build_result(
     cursor: datetime | None,
     deleted: int,
     types: Mapping[str, str],
+    location: str,
 ) -> EndpointResult:
     """The result of an endpoint that was read, while its table can be queried.
 
@@ -108,6 +111,7 @@ def build_result(
         cursor: The highest cursor value of all syncs, UTC.
         deleted: Rows that the sync marked as deleted.
         types: Its columns and their types, as they are in the destination.
+        location: Where its rows went, without secrets.
     """
     name, stats = reader.endpoint.name, reader.stats
     if reader.provisional_paths_named:
@@ -134,6 +138,7 @@ def build_result(
         if checked and counts
         else (),
         widened=reader.widened,
+        location=location,
         sample=reader.masked(tables.sample(name, shown, sample_rows)) if checked and sample_rows else (),
     )
 

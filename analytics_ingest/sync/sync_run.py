@@ -246,6 +246,7 @@ class SyncRun:
                 cursor=stored_cursor(states.get(name, {})),
                 deleted=self._deleted[name],
                 types=types,
+                location=self._warehouse.location,
             )
         return EndpointResult(
             endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.stats), stats=reader.stats

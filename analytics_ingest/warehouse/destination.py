@@ -12,6 +12,7 @@ import dlt
 from dlt.common.pipeline import get_dlt_pipelines_dir
 
 from analytics_ingest.config.deployment import load_deployment_setting
+from analytics_ingest.config.project import find_default
 from analytics_ingest.warehouse.destinations import find_destination
 from analytics_ingest.warehouse.destinations.duckdb import DEFAULT_FILE
 from analytics_ingest.warehouse.dlt_environ import read_sections_only
@@ -69,7 +70,7 @@ def pipelines_folder() -> Path:
     """The parent of the pipelines' working folders: one for each destination, so that two projects do not share it."""
     configured: Any = dlt.secrets.get("destination")
     variables = sorted(item for item in os.environ.items() if item[0].upper().startswith("DESTINATION__"))
-    text = f"{destination_name()} {DEFAULT_FILE.absolute()} {configured} {variables}"
+    text = f"{destination_name()} {find_default(DEFAULT_FILE)} {configured} {variables}"
     fingerprint = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     return Path(get_dlt_pipelines_dir()) / f"analytics_ingest-{fingerprint}"
 

@@ -13,6 +13,8 @@ from dlt.common.configuration.providers import environ as dlts
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.anon_tracker import disable_anon_tracker
 
+from analytics_ingest.config.project import read_project_settings
+
 CLOUDS = ("aws_", "azure_", "google_")
 """Prefixes of the cloud providers' own variables, which have no section."""
 
@@ -54,7 +56,11 @@ class SectionedEnvironment(EnvironProvider):
 
 
 def read_sections_only() -> None:
-    """Has dlt ignore variables without a section, and send no telemetry, from now on and in this process."""
+    """Has dlt ignore variables without a section, and send no telemetry, from now on and in this process.
+
+    It reads the project's ``.dlt``, see ``read_project_settings``.
+    """
+    read_project_settings()
     provider = SectionedEnvironment()
     logging.getLogger("dlt").addFilter(_is_unexpected)
     Container()[PluggableRunContext].providers[provider.name] = provider

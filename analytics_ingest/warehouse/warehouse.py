@@ -52,7 +52,12 @@ DATA_DIR = "DLT_DATA_DIR"
 
 
 class Warehouse:
-    """One API's pipeline, and its dataset in the destination."""
+    """One API's pipeline, and its dataset in the destination.
+
+    Attributes:
+        api: The API's name.
+        location: Where the rows go, without secrets: the path of the database file, or the server and its database.
+    """
 
     def __init__(self, api: str, *, log: logging.Logger, lock_timeout: float) -> None:
         """Reads the destination's settings. Opens no connection.
@@ -70,8 +75,12 @@ class Warehouse:
         self._timeout = lock_timeout
         self._destination = configured_destination()
         with explained(self._destination):
-            self._file = file = self._destination.database_file(self._destination.configuration(), api)
+            configuration = self._destination.configuration()
+            self._file = file = self._destination.database_file(configuration, api)
+            self.location = str(file.path) if file else self._destination.location(configuration)
             self._locks = file.path.with_name(f".{file.path.name}.locks") if file else pipelines_folder() / ".locks"
+            if warning := self._destination.default_warning():
+                log.warning(f"{api}: {warning}")
         self._pipeline: dlt.Pipeline | None = None
         self._client: Any = None
         self._restored = False

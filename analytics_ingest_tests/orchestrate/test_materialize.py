@@ -17,6 +17,7 @@ from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sandbox_in
+from analytics_ingest_tests.environment import WAREHOUSE
 from analytics_ingest_tests.orchestrate.conftest import instance_in
 
 GATES = ("experimentation/gates", "experimentation/gates_rules")
@@ -77,6 +78,7 @@ class Synced:
         second: The same of the second run.
         log: The first run's log.
         requests: How many requests of the first run the server counted, by asset.
+        warehouse: The DuckDB file.
         rows: How many rows the server has, by asset.
         columns: The columns in the warehouse, by asset.
     """
@@ -86,6 +88,7 @@ class Synced:
     second: dict[str, dict[str, Any]]
     log: list[str]
     requests: Counter[str]
+    warehouse: str
     rows: dict[str, int]
     columns: dict[str, set[str]]
 
@@ -111,6 +114,7 @@ def synced_twice(tmp_path_factory: pytest.TempPathFactory, storage: Path) -> Ite
             second=materialised(second),
             log=log(instance, first),
             requests=counted,
+            warehouse=str(folder / WAREHOUSE),
             rows={key: len(expected_keys(server.world, *key.split("/"))) for key in keys},
             columns={key: {row[0] for row in query(folder, f"DESCRIBE {key.replace('/', '.')}")} for key in keys},
         )
@@ -122,6 +126,7 @@ def test_every_materialisation_tells_what_was_read_and_loaded(synced_twice: Sync
         api, name = key.split("/")
         assert metadata.keys() >= NUMBERS
         assert metadata["dagster/table_name"] == f"{api}.{name}"
+        assert metadata["warehouse"] == synced_twice.warehouse
         assert metadata["dagster/row_count"] == synced_twice.rows[key]
         assert metadata["rows_loaded"] == metadata["dagster/row_count"]
         assert {column.name for column in metadata["dagster/column_schema"].columns} == synced_twice.columns[key]

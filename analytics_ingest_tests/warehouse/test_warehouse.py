@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 import pytest
 
 from analytics_ingest.warehouse import warehouse as warehouse_module
+from analytics_ingest.warehouse.destinations.duckdb import DEFAULT_FILE
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, sync
@@ -115,13 +116,72 @@ def test_a_warehouse_in_memory_is_refused(monkeypatch):
     assert str(error.value) == f"{CREDENTIALS} is :memory:: it must be the path of a file"
 
 
-def test_without_a_setting_the_file_is_in_the_folder_data(tmp_path, sandbox, monkeypatch):
+def count_gates(file):
+    with duckdb.connect(str(file), read_only=True) as connection:
+        return connection.sql("SELECT count(*) FROM experimentation.gates").fetchall()[0][0]
+
+
+def test_without_a_setting_the_file_is_in_the_project_whatever_the_working_directory_is(
+    tmp_path, sandbox, monkeypatch, caplog
+):
     monkeypatch.delenv(CREDENTIALS)
-    monkeypatch.chdir(tmp_path)
-    assert sync(API, "gates")["gates"].table_rows == 6
-    with duckdb.connect(str(Path("data") / "analytics_ingest.duckdb"), read_only=True) as connection:
-        assert connection.sql("SELECT count(*) FROM experimentation.gates").fetchall() == [(6,)]
+    file = tmp_path / "dagster_home" / DEFAULT_FILE
+    loaded = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        result = sync(API, "gates")["gates"]
+        loaded.append((result.stats.rows_loaded, result.location))
+        assert list((tmp_path / name).iterdir()) == []
+    assert loaded == [(6, str(file)), (0, str(file))]
+    assert count_gates(file) == 6
     assert not (tmp_path / "warehouse.duckdb").exists()
+    assert [line for line in caplog.messages if "is used" in line] == []
+
+
+def test_a_file_below_the_working_directory_stays_the_warehouse_until_it_is_moved(
+    tmp_path, sandbox, monkeypatch, caplog
+):
+    here, home = tmp_path / "here", tmp_path / "dagster_home"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv(CREDENTIALS, str(here / DEFAULT_FILE))
+    assert sync(API, "gates")["gates"].stats.rows_loaded == 6
+    monkeypatch.delenv(CREDENTIALS)
+    result = sync(API, "gates")["gates"]
+    assert (result.stats.rows_loaded, result.location) == (0, str(here / DEFAULT_FILE))
+    warning = f"{API}: {here / DEFAULT_FILE} is used because {home / DEFAULT_FILE} does not exist"
+    assert [line.partition(",")[0] for line in caplog.messages] == [warning]
+    caplog.clear()
+    (here / "data").rename(home / "data")
+    result = sync(API, "gates")["gates"]
+    assert (result.stats.rows_loaded, result.location) == (0, str(home / DEFAULT_FILE))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.extended
+def test_without_a_setting_the_lake_is_in_the_project(tmp_path, sandbox, monkeypatch, caplog, old):
+    here, home = tmp_path / "here", tmp_path / "dagster_home"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with lake_store(tmp_path):
+        monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "ducklake")
+        if old:
+            monkeypatch.setenv("DAGSTER_HOME", str(here))
+            sync(API, "tags")
+            monkeypatch.setenv("DAGSTER_HOME", str(home))
+        result = sync(API, "tags")["tags"]
+    folder = here if old else home
+    assert (result.stats.rows_loaded, result.location) == (0 if old else 100, str(folder / "data" / "lake.sqlite"))
+    assert len(list((folder / "data" / "lake").rglob("*.parquet"))) > 0
+    assert any("lake.sqlite is used because" in line for line in caplog.messages) == old
+
+
+def test_the_place_of_a_server_has_no_secret(postgres):
+    credentials = os.environ["DESTINATION__POSTGRES__CREDENTIALS"]
+    place = warehouse().location
+    assert place == "postgres://" + credentials.partition("@")[2].replace(":5432", "")
 
 
 def test_the_folder_of_the_file_is_made(tmp_path, monkeypatch):

@@ -83,6 +83,19 @@ class Destination:
             WarehouseError: The settings name something that cannot be such a file.
         """
 
+    def location(self, configuration: Any) -> str:
+        """Where the rows go, without secrets, for a destination without a database file.
+
+        Args:
+            configuration: What ``configuration`` gave.
+        """
+        parts = (getattr(configuration.credentials, name, None) for name in ("host", "project_id", "database"))
+        return "/".join([f"{self.name}:", "", *(str(part) for part in parts if part)])
+
+    def default_warning(self) -> str:
+        """A warning if the working directory decides where the database file is; else empty."""
+        return ""
+
     def file_holder(self, error: BaseException) -> str | None:
         """The process outside of this package that holds the database file, if ``error`` says so.
 

@@ -11,6 +11,7 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 
+from analytics_ingest.config.project import describe_ambiguity, find_default
 from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
 from analytics_ingest.warehouse.database_file import DatabaseFile
 from analytics_ingest.warehouse.destinations.base import Destination, configuration_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dlt.destinations.job_client_impl import SqlJobClientBase
 
 DEFAULT_FILE = Path("data") / "analytics_ingest.duckdb"
-"""The file unless a setting names another, relative to the folder that Dagster is started in."""
+"""The file unless a setting names another, relative to the project (``find_default``)."""
 LIMITS = {"memory_limit": "256MB", "threads": 1}
 """What DuckDB may use unless its own settings say otherwise. Its default is most of the machine's memory, and it takes
 more with each thread. Beyond the limit it writes temporary files beside the database."""
@@ -112,7 +113,7 @@ class DuckDB(Destination):
             WarehouseError: The file's path begins with a home folder that does not exist.
         """
         configured: Any = dlt.secrets.get(f"destination.{self.name}.credentials")
-        arguments = {} if configured else {"credentials": str(DEFAULT_FILE.absolute())}
+        arguments = {} if configured else {"credentials": str(find_default(DEFAULT_FILE))}
         destination = self._dlt_destination(**arguments)
         database: Any = dlt.secrets.get(f"destination.{self.name}.credentials.database")
         # only then, as dlt takes milliseconds to resolve a configuration
@@ -147,6 +148,13 @@ class DuckDB(Destination):
             )
         self._check_format(file)
         return DatabaseFile(path=file, kind="the DuckDB file")
+
+    def default_warning(self) -> str:
+        """See ``Destination.default_warning``."""
+        credentials = f"destination.{self.name}.credentials"
+        if dlt.secrets.get(credentials) or dlt.secrets.get(f"{credentials}.database"):
+            return ""
+        return describe_ambiguity(DEFAULT_FILE, settings=self.setting)
 
     def file_holder(self, error: BaseException) -> str | None:
         """See ``Destination.file_holder``."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
+from analytics_ingest.config.project import describe_ambiguity, find_default
 from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
 from analytics_ingest.warehouse.database_file import DatabaseFile
 from analytics_ingest.warehouse.destinations.duckdb import LIMITS, DuckDB, DuckDBColumns
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from dlt.common.destination import AnyDestination
     from dlt.destinations.job_client_impl import SqlJobClientBase
 
-DEFAULT_LAKE = Path("data") / "lake"
-"""The folder of the Parquet files unless a setting names another; the catalog is the SQLite file beside it."""
+DEFAULT_CATALOG = Path("data") / "lake.sqlite"
+"""The catalog unless a setting names another, relative to the project; the Parquet files are in ``lake`` beside it."""
 EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner")
 """DuckDB's extensions for a lake: the lake itself, and its catalog in SQLite or PostgreSQL."""
 
@@ -80,6 +81,19 @@ class DuckLake(DuckDB):
             return None
         return DatabaseFile(path=Path(catalog.database).absolute(), kind="the DuckLake catalog")
 
+    def default_warning(self) -> str:
+        """See ``Destination.default_warning``."""
+        if not self._is_default():
+            return ""
+        # the catalog has the path of the Parquet files
+        settings = f"{self.setting}__CATALOG and {self.setting}__STORAGE__BUCKET_URL"
+        return describe_ambiguity(DEFAULT_CATALOG, settings=settings, movable=False)
+
+    def location(self, configuration: Any) -> str:
+        """See ``Destination.location``: where the catalog is."""
+        catalog = configuration.credentials.catalog
+        return f"{self.name}://{catalog.host}/{catalog.database}" if catalog else self.name
+
     def open_read_only(self, client: SqlJobClientBase) -> None:
         """See ``Destination.open_read_only``."""
         sql: Any = client.sql_client
@@ -89,13 +103,17 @@ class DuckLake(DuckDB):
     def limit(self, client: SqlJobClientBase) -> None:
         """Does nothing: dlt opens several connections, each an engine of its own, with the limits of ``build``."""
 
+    def _is_default(self) -> bool:
+        """Whether no setting says where the lake is."""
+        settings = (f"destination.{self.name}.credentials{part}" for part in ("", ".catalog", ".storage"))
+        return not any(dlt.secrets.get(each) for each in settings)
+
     def _default_lake(self) -> dict[str, Any]:
         """Where the lake is, unless a setting says where."""
-        settings = (f"destination.{self.name}.credentials{part}" for part in ("", ".catalog", ".storage"))
-        if any(dlt.secrets.get(each) for each in settings):
+        if not self._is_default():
             return {}
-        folder = DEFAULT_LAKE.absolute()
-        return {"catalog": f"sqlite:///{folder}.sqlite", "storage": {"bucket_url": folder.as_uri()}}
+        catalog = find_default(DEFAULT_CATALOG)
+        return {"catalog": f"sqlite:///{catalog}", "storage": {"bucket_url": catalog.with_suffix("").as_uri()}}
 
 
 @cache
