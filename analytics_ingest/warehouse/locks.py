@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.1
 """Seconds between two attempts to get a lock."""
+REPORT_SECONDS = 60
+"""Seconds between two log lines about a wait that goes on."""
 
 
 class TableLocks:
@@ -37,6 +39,42 @@ class TableLocks:
             LockTimeoutError: A lock was not free in time.
         """
         return act()
+
+
+class WaitLog:
+    """Logs a wait for something that a foreign process holds: its start, that it goes on, and its end."""
+
+    def __init__(self, what: str, *, timeout: float, log: logging.Logger) -> None:
+        """Logs nothing yet.
+
+        Args:
+            what: What is waited for.
+            timeout: Seconds to wait at most.
+            log: Where the wait is logged.
+        """
+        self._what = what
+        self._timeout = timeout
+        self._log = log
+        self._started: float | None = None
+        self._reports = 0
+
+    def waiting(self, holder: str) -> None:
+        """Logs the wait if it starts now, or if nothing was logged for ``REPORT_SECONDS``.
+
+        Args:
+            holder: The process that holds it now.
+        """
+        if self._started is None:
+            self._started = time.monotonic()
+            self._log.info(f"waiting up to {self._timeout:g} s for {self._what}, held by {holder}")
+        elif (waited := time.monotonic() - self._started) >= (self._reports + 1) * REPORT_SECONDS:
+            self._reports = int(waited / REPORT_SECONDS)
+            self._log.info(f"still waiting for {self._what}, held by {holder}, after {waited:.0f} s")
+
+    def end(self) -> None:
+        """Logs that the wait is over, if there was one."""
+        if self._started is not None:
+            self._log.info(f"got {self._what}")
 
 
 @contextmanager

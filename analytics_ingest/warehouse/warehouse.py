@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from analytics_ingest.config.lookup import environment_name
 from analytics_ingest.warehouse.destination import build_pipeline, configured_destination, pipelines_folder, remove
 from analytics_ingest.warehouse.destination_errors import (
     describe,
@@ -24,7 +25,7 @@ from analytics_ingest.warehouse.destination_errors import (
 )
 from analytics_ingest.warehouse.destinations import column_changer
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
-from analytics_ingest.warehouse.locks import TableLocks, file_lock, was_released
+from analytics_ingest.warehouse.locks import TableLocks, WaitLog, file_lock, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
@@ -38,13 +39,14 @@ if TYPE_CHECKING:
     import dlt
     from dlt.common.destination import TLoaderFileFormat
     from dlt.destinations.job_client_impl import SqlJobClientBase
+    from tenacity import RetryCallState
 
     from analytics_ingest.warehouse.column_changes import ColumnChanges
 
 T = TypeVar("T")
 
-FOREIGN_SECONDS = 30
-"""Seconds for which a connection is tried again while a foreign process holds the database file."""
+FOREIGN_POLL_SECONDS = 0.5
+"""Seconds between two attempts to open a database file that a foreign process holds."""
 LOAD_WORKERS = 4
 """Jobs that write into the destination at once; more gain nothing with DuckDB."""
 DATA_DIR = "DLT_DATA_DIR"
@@ -293,10 +295,18 @@ class Warehouse:
 
     @contextmanager
     def _connected(self, client: Any) -> Iterator[SqlJobClientBase]:
+        wait = WaitLog(self._place, timeout=self._timeout, log=self._log)
+
+        def log_wait(attempt: RetryCallState) -> None:
+            error = attempt.outcome.exception() if attempt.outcome else None
+            if error and (holder := self._destination.file_holder(error)):
+                wait.waiting(holder)
+
         retrying = Retrying(
             retry=retry_if_exception(lambda error: self._destination.file_holder(error) is not None),
-            stop=stop_after_delay(FOREIGN_SECONDS),
-            wait=wait_fixed(0.5),
+            stop=stop_after_delay(self._timeout),
+            wait=wait_fixed(FOREIGN_POLL_SECONDS),
+            before_sleep=log_wait,
             reraise=True,
         )
         try:
@@ -304,10 +314,13 @@ class Warehouse:
         except Exception as error:  # noqa: BLE001 - each driver has its own exceptions
             if holder := self._destination.file_holder(error):
                 raise WarehouseError(
-                    f"{self._file} has been held by {holder} for {FOREIGN_SECONDS} s: "
-                    "close it there, or open it read-only between syncs"
+                    f"{self._file} has been held by {holder} for {self._timeout:g} s, which a process that only reads "
+                    f"does too: close it there, or raise {environment_name(self.api, 'lock_timeout')}"
                 ) from None
+            if self._file and (problem := self._destination.unreadable_file(error, self._file)):
+                raise WarehouseError(problem) from None
             raise self._error("cannot be opened", error) from None
+        wait.end()
         try:
             yield client
         except Exception as error:

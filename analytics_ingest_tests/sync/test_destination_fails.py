@@ -16,10 +16,10 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from analytics_ingest.sandbox.server import SandboxServer
-from analytics_ingest.warehouse import warehouse as warehouse_module
 from analytics_ingest.warehouse.destination import pipelines_folder
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest_tests.conftest import expected_keys, live_keys, query, stored_cursor, sync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import FakeServer
 from analytics_ingest_tests.sync.conftest import Tags
 from analytics_ingest_tests.waiting import meanwhile
@@ -111,7 +111,7 @@ def test_foreign_process_takes_the_file_while_the_api_is_read(
     holder: Callable[[str, Path], subprocess.Popen[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(warehouse_module, "FOREIGN_SECONDS", 1)
+    configure_api(monkeypatch, API, lock_timeout=1)
     sync(API, "tags")
     cursor = stored_cursor(API, "tags")
     rename(tags)

@@ -1,4 +1,8 @@
-"""Holds what a test wants until its input ends: ``holder.py (lock PATH | duckdb PATH | sync API | write API)``."""
+"""Holds what a test wants until its input ends: ``holder.py KIND WHAT``.
+
+A lock (``lock PATH``), a DuckDB file to write (``duckdb PATH``) or to read (``reader PATH``), or the sync of an API
+without or with the file open (``sync API``, ``write API``).
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,10 @@ if __name__ == "__main__":
             from analytics_ingest.warehouse.locks import file_lock
 
             holding.enter_context(file_lock(Path(what), what="it", timeout=1, log=LOG))
-        elif kind == "duckdb":
+        elif kind in ("duckdb", "reader"):
             import duckdb
 
-            holding.enter_context(duckdb.connect(what))
+            holding.enter_context(duckdb.connect(what, read_only=kind == "reader"))
         else:
             from analytics_ingest.warehouse.warehouse import Warehouse
 

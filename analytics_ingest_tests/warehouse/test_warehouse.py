@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
-import threading
 from datetime import datetime
 
 import duckdb
 import pytest
 
-from analytics_ingest.warehouse import warehouse as warehouse_module
+from analytics_ingest.warehouse import locks
 from analytics_ingest.warehouse.destinations.duckdb import DEFAULT_FILE
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
@@ -28,32 +28,61 @@ def warehouse(api=API, lock_timeout=0.3):
     return Warehouse(api, log=LOG, lock_timeout=lock_timeout)
 
 
-def test_a_file_that_a_foreign_process_holds_is_an_error_that_names_both(tmp_path, holder, monkeypatch):
-    file = tmp_path / "warehouse.duckdb"
-    monkeypatch.setattr(warehouse_module, "FOREIGN_SECONDS", 0.2)
-    process = holder("duckdb", file)
+@pytest.fixture
+def file(tmp_path):
+    """A warehouse without tables."""
+    path = tmp_path / "warehouse.duckdb"
+    duckdb.connect(str(path)).close()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "reader"])
+def test_a_file_that_a_foreign_process_holds_is_an_error_that_names_both(file, holder, kind):
+    process = holder(kind, file)
     opened = warehouse()
     with pytest.raises(WarehouseError) as error, opened.sync(), opened.open():
-        pytest.fail("two processes write")
-    assert str(error.value).startswith(f"the DuckDB file {file} has been held by process {process.pid} (")
-    assert str(error.value).endswith(" s: close it there, or open it read-only between syncs")
+        pytest.fail("two processes have it open")
+    assert re.fullmatch(
+        rf"the DuckDB file {file} has been held by process {process.pid} \(\S*python\S*\) for 0\.3 s, which a process "
+        "that only reads does too: close it there, or raise SOURCES__EXPERIMENTATION__LOCK_TIMEOUT",
+        str(error.value),
+    )
 
 
-def test_a_sync_says_who_holds_the_file(tmp_path, sandbox, holder, monkeypatch):
-    monkeypatch.setattr(warehouse_module, "FOREIGN_SECONDS", 0.2)
-    process = holder("duckdb", tmp_path / "warehouse.duckdb")
-    with pytest.raises(WarehouseError, match=rf"held by process {process.pid} \("):
+def test_a_sync_waits_for_the_file_as_lock_timeout_says(file, sandbox, holder, monkeypatch):
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__LOCK_TIMEOUT", "0.1")
+    process = holder("reader", file)
+    with pytest.raises(WarehouseError, match=rf"held by process {process.pid} \(.+\) for 0\.1 s"):
         sync(API, "gates")
     assert sandbox.requests.count() == 0
 
 
-def test_a_file_that_a_foreign_process_lets_go_of_is_opened(tmp_path, holder):
-    process = holder("duckdb", tmp_path / "warehouse.duckdb")
-    threading.Timer(0.2, process.stdin.close).start()
-    opened = warehouse()
-    with opened.sync(), opened.open() as tables:
-        assert tables.columns(["gates"]) == {}
-    assert process.wait(10) == 0
+@pytest.mark.parametrize("kind", ["duckdb", "reader"])
+def test_a_sync_waits_for_a_foreign_process_and_says_so(file, sandbox, holder, kind, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "REPORT_SECONDS", 1e-9)
+    caplog.set_level(logging.INFO, logger="test")
+    process = holder(kind, file)
+    ended: list[int] = []
+
+    def end(record):
+        # the second line says that it goes on
+        if record.getMessage().startswith("still waiting") and not ended:
+            process.stdin.close()
+            ended.append(process.wait(10))
+        return True
+
+    LOG.addFilter(end)
+    try:
+        result = sync(API, "gates")["gates"]
+    finally:
+        LOG.removeFilter(end)
+    assert (result.status, result.table_rows, ended) == ("complete", 6, [0])
+    what = f"the DuckDB file {file}"
+    holding = rf"held by process {process.pid} \(\S*python\S*\)"
+    waits = [line for line in caplog.messages if what in line]
+    assert re.fullmatch(rf"waiting up to 3600 s for {what}, {holding}", waits[0])
+    assert re.fullmatch(rf"still waiting for {what}, {holding}, after \d+ s", waits[1])
+    assert waits[2:] == [f"got {what}"]
 
 
 def test_a_second_sync_of_the_same_api_is_kept_out_and_one_of_another_is_not(holder):

@@ -103,6 +103,14 @@ class Destination:
             error: Why a connection could not be opened.
         """
 
+    def unreadable_file(self, error: BaseException, file: DatabaseFile) -> str | None:
+        """Why the installed database cannot read a file of another version, and what to do, if ``error`` says so.
+
+        Args:
+            error: Why a connection could not be opened.
+            file: The file.
+        """
+
     def open_read_only(self, client: SqlJobClientBase) -> None:
         """Has a client that is not connected yet open the destination to read only, where a connection can be so."""
 

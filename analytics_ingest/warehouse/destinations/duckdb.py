@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +33,10 @@ LARGE_LOG = 1 << 20
 """Bytes of the write-ahead log above which memory is freed before DuckDB moves them to the file."""
 LOCKED = "Could not set lock on file"
 """Part of DuckDB's error for a file that another process has open."""
+OTHER_VERSION = re.compile(r"version number (\d+), but we can only read (?:storage )?versions? (?:between )?(\d+)")
+"""DuckDB's error for a file whose version it cannot read: that of the file, and the lowest that it can read."""
+WRITER = slice(52, 84)
+"""Where a DuckDB file has the version of the DuckDB that has created it, such as ``v1.4.0``; older ones have none."""
 MAGIC = slice(8, 12)
 """Where a DuckDB file has the letters ``DUCK`` (DuckDB's documentation of its storage format)."""
 OTHER_FORMATS = {b"SQLite format 3\0": "an SQLite database", b"PAR1": "a Parquet file"}
@@ -162,6 +167,26 @@ class DuckDB(Destination):
             return None
         holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
         return f"process {holder[2]} ({holder[1]})" if holder else "another process"
+
+    def unreadable_file(self, error: BaseException, file: DatabaseFile) -> str | None:
+        """See ``Destination.unreadable_file``."""
+        found = OTHER_VERSION.search(str(error))
+        if not found:
+            return None
+        stored, lowest = int(found[1]), int(found[2])
+        with file.path.open("rb") as opened:
+            writer = opened.read(WRITER.stop)[WRITER].rstrip(b"\0").decode("ascii", "replace")
+        installed = f"the installed DuckDB {version('duckdb')}"
+        start = f"{file} has the storage version {stored}{f', of DuckDB {writer}' if writer else ''}"
+        if stored < lowest:
+            return (
+                f"{start}, which is too old for {installed}: export it with the DuckDB that wrote it (EXPORT DATABASE) "
+                f"and import it into a new file with {installed} (IMPORT DATABASE), or set {self.setting} to a new file"
+            )
+        return (
+            f"{start}, which is too new for {installed}: upgrade the Python package duckdb to the version that wrote "
+            f"it, or set {self.setting} to another file"
+        )
 
     def open_read_only(self, client: SqlJobClientBase) -> None:
         """See ``Destination.open_read_only``."""
