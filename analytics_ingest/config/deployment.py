@@ -66,6 +66,12 @@ class DeploymentSettings(BaseModel):
         description="Where rows go: `duckdb`, `postgres`, a data lake (`ducklake`), or another of dlt's destinations "
         "([destinations.md](destinations.md)).",
     )
+    publish: Annotated[str, Reference("path")] = Field(
+        "",
+        description="A DuckDB file, below the project unless absolute, that a sync replaces by a copy of the "
+        "warehouse's file once that has changed: for readers, who are never refused and never stop a sync "
+        "([destinations.md](destinations.md#a-published-copy)). Needs the destination `duckdb`.",
+    )
     webhook_url: Annotated[SecretStr, Reference("URL")] = Field(
         SecretStr(""),
         description='Where the failure sensor sends `{"text": ...}` (Slack, Mattermost, Teams). Unless it is set, the '

@@ -64,3 +64,4 @@ class ApiSync:
         ):
             context = SyncContext(session=session, options=self._options, started=datetime.now(UTC), log=log)
             yield from SyncRun(context, warehouse, pool, selected=self._selected).results()
+            warehouse.publish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from analytics_ingest.warehouse.destination_errors import (
     secrets_of,
 )
 from analytics_ingest.warehouse.destinations import column_changer
+from analytics_ingest.warehouse.destinations.base import PUBLISH
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.locks import TableLocks, WaitLog, file_lock, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from analytics_ingest.warehouse.column_changes import ColumnChanges
+    from analytics_ingest.warehouse.published_copy import PublishedCopy
 
 T = TypeVar("T")
 
@@ -89,6 +92,7 @@ class Warehouse:
         self._repair: Repair | None = None
         self._table_locks = TableLocks()
         self._check_cluster_lock: Callable[[], object] = lambda: None
+        self._copy: PublishedCopy | None = None
 
     @property
     def pipeline(self) -> dlt.Pipeline:
@@ -105,6 +109,7 @@ class Warehouse:
             LockTimeoutError: Another sync of the API did not end in time.
             WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
+        self._copy = self._destination.published_copy(self._file, self.api)
         cache_type_hints()
         if self._file:
             with explained_folder(self._destination.setting):
@@ -155,6 +160,36 @@ class Warehouse:
         self._retry_while_locked(pipeline.sync_destination)
         if self._repair:
             self._repair.pipeline = pipeline
+
+    def publish(self) -> None:
+        """Replaces the published copy if the database file has changed since, within ``sync``.
+
+        A failure is logged as a warning: the rows are loaded, and the next sync publishes them.
+        """
+        copy, file = self._copy, self._file
+        if copy is None or file is None or not file.is_there():
+            return
+        try:
+            # without the lock: a sync that changed nothing need not wait for others
+            if copy.is_current():
+                return
+            with self._writing():
+                if copy.is_current():
+                    return
+                started = time.monotonic()
+                # closed after the connection: a process that closes a file loses all of its locks on that file
+                with file.path.open("rb") as source, self._connected(self._client) as client:
+                    self._destination.limit(client)
+                    client.sql_client.execute_sql("CHECKPOINT")
+                    size = copy.replace(source)
+            self._log.info(
+                f"{self.api}: published {copy.path}: {size / 1e6:.1f} MB in {time.monotonic() - started:.1f} s"
+            )
+        except (OSError, WarehouseError) as error:
+            self._log.warning(
+                f"{self.api}: {PUBLISH}: {copy.path} is not replaced: {describe(error, self._secrets)}. "
+                "Its rows are those of an earlier sync; the next sync replaces it"
+            )
 
     @contextmanager
     def read(self) -> Iterator[DatasetTables]:
@@ -315,7 +350,8 @@ class Warehouse:
             if holder := self._destination.file_holder(error):
                 raise WarehouseError(
                     f"{self._file} has been held by {holder} for {self._timeout:g} s, which a process that only reads "
-                    f"does too: close it there, or raise {environment_name(self.api, 'lock_timeout')}"
+                    f"does too: close it there, or raise {environment_name(self.api, 'lock_timeout')}. "
+                    f"Processes that read a published copy ({PUBLISH}) hold up no sync"
                 ) from None
             if self._file and (problem := self._destination.unreadable_file(error, self._file)):
                 raise WarehouseError(problem) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analytics_ingest.warehouse.destinations.duckdb import log_size
+from analytics_ingest.warehouse.published_copy import log_size
 from analytics_ingest_tests.conftest import ROOT
 
 LOADS = """

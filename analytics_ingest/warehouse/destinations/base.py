@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dlt
 
+from analytics_ingest.config.deployment import environment_variable, load_deployment_setting
+from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.locks import TableLocks
 
 if TYPE_CHECKING:
@@ -21,8 +23,12 @@ if TYPE_CHECKING:
 
     from analytics_ingest.warehouse.column_changes import ColumnChanger
     from analytics_ingest.warehouse.database_file import DatabaseFile
+    from analytics_ingest.warehouse.published_copy import PublishedCopy
 
     Connect = Callable[[], AbstractContextManager[SqlJobClientBase]]
+
+
+PUBLISH = environment_variable("publish")
 
 
 class Destination:
@@ -95,6 +101,23 @@ class Destination:
     def default_warning(self) -> str:
         """A warning if the working directory decides where the database file is; else empty."""
         return ""
+
+    def published_copy(self, file: DatabaseFile | None, api: str) -> PublishedCopy | None:  # noqa: ARG002
+        """The copy of the database file for readers; ``None`` if no setting names one.
+
+        Args:
+            file: What ``database_file`` gave.
+            api: The name of the API, which is the dataset's.
+
+        Raises:
+            WarehouseError: The setting cannot work.
+        """
+        if load_deployment_setting("publish"):
+            raise WarehouseError(
+                f"{PUBLISH} is set, which needs the destination duckdb: remove it, as readers do not stop the syncs "
+                f"into the destination {self.name}"
+            )
+        return None
 
     def file_holder(self, error: BaseException) -> str | None:
         """The process outside of this package that holds the database file, if ``error`` says so.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from importlib.metadata import version
@@ -12,11 +13,13 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredentials
 
-from analytics_ingest.config.project import describe_ambiguity, find_default
+from analytics_ingest.config.deployment import load_deployment_setting
+from analytics_ingest.config.project import describe_ambiguity, find_default, project_folder
 from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
 from analytics_ingest.warehouse.database_file import DatabaseFile
-from analytics_ingest.warehouse.destinations.base import Destination, configuration_of
+from analytics_ingest.warehouse.destinations.base import PUBLISH, Destination, configuration_of
 from analytics_ingest.warehouse.exceptions import WarehouseError
+from analytics_ingest.warehouse.published_copy import PublishedCopy, log_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,12 +148,7 @@ class DuckDB(Destination):
         if credentials.database.startswith(":") or "://" in credentials.database or Path(credentials.database).is_dir():
             raise WarehouseError(self._no_file(credentials.database))
         file = Path(credentials.database).absolute()
-        # DuckDB names the catalog after the part before the first dot, and ignores case
-        if file.name.partition(".")[0].lower() == api:
-            raise WarehouseError(
-                f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
-                f"ambiguous to DuckDB: rename the file ({self.setting})"
-            )
+        _check_name(file, api, setting=self.setting)
         self._check_format(file)
         return DatabaseFile(path=file, kind="the DuckDB file")
 
@@ -160,6 +158,18 @@ class DuckDB(Destination):
         if dlt.secrets.get(credentials) or dlt.secrets.get(f"{credentials}.database"):
             return ""
         return describe_ambiguity(DEFAULT_FILE, settings=self.setting)
+
+    def published_copy(self, file: DatabaseFile | None, api: str) -> PublishedCopy | None:
+        """See ``Destination.published_copy``."""
+        configured: str = load_deployment_setting("publish")
+        if not configured or file is None:
+            return None
+        # a link stays, and what it leads to is replaced
+        path = (project_folder() / Path(os.path.expanduser(configured))).resolve()  # noqa: PTH111 - no error
+        if path.is_dir() or path == file.path.resolve():
+            raise WarehouseError(f"{PUBLISH} is {configured}: it must be the path of a file other than the warehouse's")
+        _check_name(path, api, setting=PUBLISH)
+        return PublishedCopy(path=path, source=file.path)
 
     def file_holder(self, error: BaseException) -> str | None:
         """See ``Destination.file_holder``."""
@@ -246,7 +256,10 @@ class DuckDB(Destination):
             raise WarehouseError(f"{file} is {kind}: {self.setting} must name a DuckDB file, or a new one")
 
 
-def log_size(file: Path) -> int:
-    """Bytes in the write-ahead log of a DuckDB file, which DuckDB moves to the file as it closes it."""
-    log = file.with_name(f"{file.name}.wal")
-    return log.stat().st_size if log.exists() else 0
+def _check_name(file: Path, api: str, *, setting: str) -> None:
+    """Refuses the name of the dataset: DuckDB names the catalog after the part before the first dot, in any case."""
+    if file.name.partition(".")[0].lower() == api:
+        raise WarehouseError(
+            f"the DuckDB file {file} has the name of the dataset {api}, which makes every table's name "
+            f"ambiguous to DuckDB: rename the file ({setting})"
+        )

@@ -12,6 +12,7 @@ import dlt
 from analytics_ingest.config.project import describe_ambiguity, find_default
 from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
 from analytics_ingest.warehouse.database_file import DatabaseFile
+from analytics_ingest.warehouse.destinations.base import Destination
 from analytics_ingest.warehouse.destinations.duckdb import LIMITS, DuckDB, DuckDBColumns
 from analytics_ingest.warehouse.exceptions import WarehouseError
 
@@ -58,6 +59,8 @@ class DuckLake(DuckDB):
     """DuckLake: ``data/lake`` and ``data/lake.sqlite``, unless a setting names others."""
 
     columns = DuckLakeColumns
+    # readers do not stop syncs
+    published_copy = Destination.published_copy
 
     def build(self) -> AnyDestination:
         """See ``Destination.build``."""
