@@ -78,6 +78,8 @@ test-latest:
 		ran=$$python; \
 	done; \
 	test -n "$$ran" || { echo "none of $(PYTHON_LATEST) is on this machine" >&2; exit 1; }; \
+	TEST_INSTALLED=1 .venvs/$$(basename $$ran)/bin/python -m pytest analytics_ingest_tests/test_installed.py || \
+		failed="$$failed installed"; \
 	$(MAKE) --no-print-directory test-in PYTHON=$$ran VENV=.venvs/duckdb2 INSTALL="--editable .[test] duckdb>=2" || \
 		echo "DuckDB 2: failed or not installed; make test-latest does not fail for it"; \
 	test -z "$$failed" || { echo "failed with$$failed" >&2; exit 1; }
