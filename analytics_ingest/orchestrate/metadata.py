@@ -70,7 +70,7 @@ def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
 
 def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadataValue]:
     """The metadata of a materialisation: rows, requests and seconds as numbers, the table and its columns."""
-    metadata: dict[str, Any] = {"dagster/table_name": f"{api.name}.{result.endpoint.name}"}
+    metadata: dict[str, Any] = {"dagster/table_name": result.table_name or f"{api.name}.{result.endpoint.name}"}
     if result.location:
         metadata["warehouse"] = result.location
     if result.table_rows is not None:

@@ -49,6 +49,7 @@ class EndpointResult:
         sample: The first rows of the table; empty unless ``SAMPLE_ROWS`` is set.
         widened: Which columns became wider for a value, a sentence for each.
         location: Where its rows went, without secrets; empty unless it was read.
+        table_name: The table with its database and schema; empty unless it was read.
     """
 
     endpoint: Endpoint
@@ -66,6 +67,7 @@ class EndpointResult:
     sample: Sequence[dict[str, object]] = ()
     widened: Sequence[str] = ()
     location: str = ""
+    table_name: str = ""
 
     def blocks(self, api: Api) -> str:
         """Why children of this table are skipped; empty if they can be read."""
@@ -99,6 +101,7 @@ def build_result(
     deleted: int,
     types: Mapping[str, str],
     location: str,
+    database: str,
 ) -> EndpointResult:
     """The result of an endpoint that was read, while its table can be queried.
 
@@ -112,6 +115,7 @@ def build_result(
         deleted: Rows that the sync marked as deleted.
         types: Its columns and their types, as they are in the destination.
         location: Where its rows went, without secrets.
+        database: The database as SQL names it before the schema; empty if there is none.
     """
     name, stats = reader.endpoint.name, reader.stats
     if reader.provisional_paths_named:
@@ -139,6 +143,7 @@ def build_result(
         else (),
         widened=reader.widened,
         location=location,
+        table_name=".".join(filter(None, (database, context.api.name, name))),
         sample=reader.masked(tables.sample(name, shown, sample_rows)) if checked and sample_rows else (),
     )
 

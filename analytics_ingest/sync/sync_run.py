@@ -247,6 +247,7 @@ class SyncRun:
                 deleted=self._deleted[name],
                 types=types,
                 location=self._warehouse.location,
+                database=self._warehouse.database,
             )
         return EndpointResult(
             endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.stats), stats=reader.stats

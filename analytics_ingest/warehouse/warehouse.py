@@ -61,6 +61,7 @@ class Warehouse:
 
     Attributes:
         api: The API's name.
+        database: The database as SQL names it before the schema; empty if the destination has none.
         location: Where the rows go, without secrets: the path of the database file, or the server and its database.
     """
 
@@ -82,6 +83,7 @@ class Warehouse:
         with explained(self._destination):
             configuration = self._destination.configuration()
             self._file = file = self._destination.database_file(configuration, api)
+            self.database = self._destination.database_name(configuration)
             self.location = str(file.path) if file else self._destination.location(configuration)
             self._locks = file.path.with_name(f".{file.path.name}.locks") if file else pipelines_folder() / ".locks"
             if warning := self._destination.default_warning():

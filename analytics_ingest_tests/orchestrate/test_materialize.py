@@ -125,7 +125,7 @@ def test_every_materialisation_tells_what_was_read_and_loaded(synced_twice: Sync
     for key, metadata in synced_twice.first.items():
         api, name = key.split("/")
         assert metadata.keys() >= NUMBERS
-        assert metadata["dagster/table_name"] == f"{api}.{name}"
+        assert metadata["dagster/table_name"] == f"warehouse.{api}.{name}"
         assert metadata["warehouse"] == synced_twice.warehouse
         assert metadata["dagster/row_count"] == synced_twice.rows[key]
         assert metadata["rows_loaded"] == metadata["dagster/row_count"]

@@ -98,6 +98,15 @@ class Destination:
         parts = (getattr(configuration.credentials, name, None) for name in ("host", "project_id", "database"))
         return "/".join([f"{self.name}:", "", *(str(part) for part in parts if part)])
 
+    def database_name(self, configuration: Any) -> str:
+        """The database as SQL names it before the schema; empty if the destination has none.
+
+        Args:
+            configuration: What ``configuration`` gave.
+        """
+        names = (getattr(configuration.credentials, name, None) for name in ("project_id", "database"))
+        return str(next(filter(None, names), ""))
+
     def default_warning(self) -> str:
         """A warning if the working directory decides where the database file is; else empty."""
         return ""

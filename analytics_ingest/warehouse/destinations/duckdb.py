@@ -198,6 +198,10 @@ class DuckDB(Destination):
             f"it, or set {self.setting} to another file"
         )
 
+    def database_name(self, configuration: Any) -> str:
+        """See ``Destination.database_name``: DuckDB's catalog, the part of the file's name before the first dot."""
+        return Path(configuration.credentials.database).name.partition(".")[0]
+
     def open_read_only(self, client: SqlJobClientBase) -> None:
         """See ``Destination.open_read_only``."""
         credentials: Any = client.config.credentials

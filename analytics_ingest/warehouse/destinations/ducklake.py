@@ -97,6 +97,10 @@ class DuckLake(DuckDB):
         catalog = configuration.credentials.catalog
         return f"{self.name}://{catalog.host}/{catalog.database}" if catalog else self.name
 
+    def database_name(self, configuration: Any) -> str:
+        """See ``Destination.database_name``: the name under which dlt attaches the lake."""
+        return str(configuration.credentials.ducklake_name)
+
     def open_read_only(self, client: SqlJobClientBase) -> None:
         """See ``Destination.open_read_only``."""
         sql: Any = client.sql_client
