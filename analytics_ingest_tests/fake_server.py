@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.config.api import Settings
+from analytics_ingest.config.api_settings import Settings
 from analytics_ingest.http.meter import Meter
 from analytics_ingest.http.rate_limit import Clock
 from analytics_ingest.http.selector import RowSelector

@@ -10,10 +10,11 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, neutral_declaration
 from analytics_ingest.config.api import choose_profile
 from analytics_ingest.config.deployment import environment_variable, load_deployment_setting
 from analytics_ingest.config.lookup import environment_name, sections
+from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.errors import ConfigurationError, UnknownAccountError
 
 if TYPE_CHECKING:
@@ -83,6 +84,15 @@ def profile_or_neutral(api: Api) -> Api:
     except ConfigurationError as error:
         LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
         return api
+
+
+def check_graph_settings(api: Api) -> None:
+    """Validates the settings of an account that shape the graph.
+
+    Raises:
+        ConfigurationError: A value is not valid.
+    """
+    load_schedule_settings(choose_profile(neutral_declaration(api)))
 
 
 def load_accounts() -> Mapping[str, Api]:

@@ -29,7 +29,7 @@ def _timezone(value: str) -> str:
 class DeploymentSettings(BaseModel):
     """The settings of the deployment, ``ANALYTICS_INGEST_<FIELD>``."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     automation: Annotated[Literal["running", "stopped"], BeforeValidator(str.lower)] = Field(
         "stopped",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 
 from analytics_ingest.apis.registry import APIS, PROFILES
-from analytics_ingest.config.api import EndpointSettings, Settings
+from analytics_ingest.config.api_settings import EndpointSettings, Settings
 from analytics_ingest.config.deployment import DeploymentSettings, environment_variable
 from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.config.validation import Reference

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from analytics_ingest.apis.registry import neutral_declaration
-from analytics_ingest.config.api import choose_profile
 from analytics_ingest.config.lookup import environment_name, lookup
 from analytics_ingest.config.validation import Reference, Words, load_model
 from analytics_ingest.errors import ConfigurationError
@@ -60,7 +58,7 @@ Cron = Annotated[str, AfterValidator(_cron), Reference("cron expression", defaul
 class ScheduleSettings(BaseModel):
     """The settings of an API's schedules and assets, ``SOURCES__<API>__<FIELD>``."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     cron: Cron = Field(description="When the API is synced: minute, hour, day, month, weekday.")
     full_refresh_cron: Cron = Field(description="When all rows of the API are loaded again.")
@@ -127,15 +125,6 @@ def schedule_settings_or_declared(api: Api) -> ScheduleSettings:
     except ConfigurationError as error:
         LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
         return declared_schedule_settings(api)
-
-
-def check_graph_settings(api: Api) -> None:
-    """Validates the settings of an API that shape the graph.
-
-    Raises:
-        ConfigurationError: A value is not valid.
-    """
-    load_schedule_settings(choose_profile(neutral_declaration(api)))
 
 
 @cache

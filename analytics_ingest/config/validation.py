@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.timestamps import to_utc
@@ -52,7 +52,9 @@ def _moment(value: Any) -> Any:
     return moment
 
 
-Seconds = Annotated[PositiveFloat, Reference("seconds")]
+MAX_SECONDS = 200 * 365 * 86_400
+"""Two hundred years: the operating system waits no longer, and a time so long ago is still a date."""
+Seconds = Annotated[PositiveFloat, Field(le=MAX_SECONDS), Reference("seconds")]
 Bytes = Annotated[PositiveInt, Reference("bytes")]
 Rows = Annotated[NonNegativeInt, Reference("rows")]
 UtcTime = Annotated[datetime, BeforeValidator(_moment)]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from analytics_ingest.apis.model import Api, Endpoint
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.errors import ReadError
     from analytics_ingest.extract.partitions import Partition
 

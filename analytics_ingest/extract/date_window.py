@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
 
 OPTIONS = frozenset(
     name

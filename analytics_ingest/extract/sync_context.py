@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.extract.sync_options import SyncOptions
     from analytics_ingest.http.session import ApiSession
 

@@ -13,7 +13,7 @@ from pyrate_limiter import Limiter, Rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.errors import IngestError
 
 

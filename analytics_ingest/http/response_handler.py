@@ -27,7 +27,7 @@ from analytics_ingest.http.transport import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.http.rate_limit import Clock
     from analytics_ingest.http.selector import SelectedRows
     from analytics_ingest.http.transport import Response, TransportError

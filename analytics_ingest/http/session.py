@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator
 
     from analytics_ingest.apis.model import Api
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.http.meter import Meter
     from analytics_ingest.http.selector import SelectedRows
 

@@ -24,7 +24,7 @@ from analytics_ingest.http.deadline import Deadline, Watchdog, WatchedHTTPConnec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
 
 NO_RETRY = Retry(total=False)
 ACCEPT_ENCODING = "gzip, deflate"

@@ -21,8 +21,9 @@ from dagster_dlt import dlt_assets
 from pydantic import Field
 
 from analytics_ingest.apis.model import Api
+from analytics_ingest.config.accounts import check_graph_settings
 from analytics_ingest.config.lookup import lookup
-from analytics_ingest.config.schedule import ScheduleSettings, check_graph_settings
+from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.errors import FailureKind, IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
 from analytics_ingest.extract.sync_options import parse_sync_options

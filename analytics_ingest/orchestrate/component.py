@@ -9,7 +9,7 @@ from dagster import Component, Scaffolder, scaffold_component, scaffold_with
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from analytics_ingest.apis.registry import APIS, PROFILES
-from analytics_ingest.config.api import EndpointSettings, OptionalSettings, Settings
+from analytics_ingest.config.api_settings import EndpointSettings, OptionalSettings, Settings
 from analytics_ingest.config.lookup import declare_settings
 from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.config.validation import load_model

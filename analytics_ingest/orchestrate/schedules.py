@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
 
+from analytics_ingest.config.accounts import check_graph_settings
 from analytics_ingest.config.api import missing_settings
-from analytics_ingest.config.schedule import check_graph_settings
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.default_status import schedule_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_in_progress

@@ -13,7 +13,7 @@ from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from analytics_ingest.config.api import Settings
+    from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.extract.endpoint_reader import EndpointReader
     from analytics_ingest.warehouse.table_queries import DatasetTables
 

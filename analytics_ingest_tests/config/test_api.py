@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from analytics_ingest.apis.registry import APIS, PROFILES
@@ -15,6 +17,8 @@ from analytics_ingest.config.api import (
     retired_settings,
     unprotected_key,
 )
+from analytics_ingest.config.api_settings import Settings
+from analytics_ingest.config.schedule import ScheduleSettings, load_schedule_settings
 from analytics_ingest.errors import ConfigurationError, NotConfiguredError
 from analytics_ingest_tests.environment import configure_api, set_environment
 
@@ -23,6 +27,12 @@ PREFIX = "SOURCES__EXPERIMENTATION__"
 URL = PREFIX + "BASE_URL"
 KEY = PREFIX + "API_KEY"
 SECRET = "s3cr3t-k3y"
+NUMBERS = {
+    name
+    for name, field in (Settings.model_fields | ScheduleSettings.model_fields).items()
+    if re.search(r"\b(int|float)\b", str(field.annotation))
+}
+"""Settings of an API whose values are numbers."""
 
 
 @pytest.fixture
@@ -116,6 +126,28 @@ def test_a_value_that_is_not_valid_is_named_as_its_variable(configure, name, val
     with pytest.raises(ConfigurationError) as error:
         load_settings(API)
     assert str(error.value) == f"{PREFIX}{name.upper()}{reason}"
+
+
+@pytest.mark.parametrize("value", ["1e999", "inf", "-inf", "nan", "Infinity"])
+def test_no_number_is_infinite_or_undefined(configure, value):
+    assert {"lookback", "read_timeout", "min_rows_share", "max_pages", "warn_after", "change_interval"} <= NUMBERS
+    for name in NUMBERS:
+        configure(**{name: value})
+        with pytest.raises(ConfigurationError, match=f"{PREFIX}{name.upper()} must be "):
+            load_settings(API) if name in Settings.model_fields else load_schedule_settings(API)
+        configure(**{name: ""})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["connect_timeout", "read_timeout", "answer_timeout", "max_wait", "resume_within", "lookback", "lock_timeout"],
+)
+def test_a_time_is_no_longer_than_the_system_can_wait(configure, name):
+    configure(**{name: "6e9"})
+    assert getattr(load_settings(API), name) == 6e9
+    configure(**{name: "7e9"})
+    with pytest.raises(ConfigurationError, match=f"{PREFIX}{name.upper()} must be less than or equal to 6307200000"):
+        load_settings(API)
 
 
 def test_all_values_that_are_not_valid_are_named_at_once(configure):

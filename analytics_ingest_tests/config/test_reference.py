@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analytics_ingest.config.api import EndpointSettings, Settings
+from analytics_ingest.config.api_settings import EndpointSettings, Settings
 from analytics_ingest.config.deployment import DeploymentSettings, environment_variable
 from analytics_ingest.config.reference import build_page
 from analytics_ingest.config.schedule import ScheduleSettings

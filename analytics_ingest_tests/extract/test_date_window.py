@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from analytics_ingest.config.api import Settings
+from analytics_ingest.config.api_settings import Settings
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.sync_options import SyncOptions
 
