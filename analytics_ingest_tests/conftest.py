@@ -5,6 +5,7 @@ Fixtures, each of which has one name in all of the tests (``test_layout``):
 | fixture | gives |
 |---|---|
 | ``isolated`` | nothing: each test has its settings, its warehouse and dlt's state in ``tmp_path`` |
+| ``fresh_files`` | a folder whose ``.dlt`` is read, as at the start of a process |
 | ``clock`` | the clock of every session made from now on, which never waits |
 | ``sandbox`` | a sandbox of the test's own, configured as the upstream of all APIs |
 | ``shared_sandbox`` | the same, started once a module; what a test changes in it is undone |
@@ -41,6 +42,8 @@ from typing import Any
 import duckdb
 import psycopg2
 import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.api import choose_profile
@@ -128,6 +131,18 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     use_folder(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def fresh_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose ``.dlt`` is read, as at the start of a process."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dlt").mkdir()
+    container = Container()
+    before = container[PluggableRunContext]
+    del container[PluggableRunContext]
+    yield tmp_path / ".dlt"
+    container[PluggableRunContext] = before
 
 
 @pytest.fixture

@@ -34,6 +34,16 @@ def neutral_declaration(api: Api) -> Api:
     return declared.account(api.name) if api.account_of else declared
 
 
+def whole_declaration(api: Api) -> Api:
+    """An API or an account of one with all its endpoints, also if a project has chosen some of them.
+
+    An API that is not registered is given as it is.
+    """
+    if api.registered_name not in APIS:
+        return api
+    return vendor_declaration(api, api.profile) if api.profile else neutral_declaration(api)
+
+
 def vendor_declaration(api: Api, profile: str) -> Api:
     """An API or an account of one, as a vendor serves it.
 

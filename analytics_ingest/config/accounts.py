@@ -6,14 +6,13 @@ assets and dataset. The five APIs are accounts themselves and need no ``api``.
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.registry import APIS, neutral_declaration
 from analytics_ingest.config.api import choose_profile
 from analytics_ingest.config.deployment import environment_variable, load_deployment_setting
-from analytics_ingest.config.lookup import environment_name, sections
+from analytics_ingest.config.lookup import declared_accounts, environment_name, found_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.errors import ConfigurationError, UnknownAccountError
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api
 
-LOG = logging.getLogger(__name__)
 NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 """A name that is the same as an asset group, as a dataset of any destination, and as a section of the environment."""
 MAX_NAME = 40
@@ -41,11 +39,8 @@ def find_accounts() -> tuple[dict[str, Api], dict[str, str]]:
     """
     accounts = {name: APIS[name] for name in _listed_apis()}
     problems: dict[str, str] = {}
-    for section, values in sections().items():
-        kind = str(values.get("api") or "").strip()
-        if not kind or section in APIS:
-            if kind and kind != section:
-                problems[section] = f"{environment_name(section, 'api')} is {kind!r}: remove it, as {section} is an API"
+    for section, kind in declared_accounts(found_settings()).items():
+        if section in APIS:
             continue
         if problem := _problem(section, kind):
             problems[section] = problem
@@ -78,11 +73,10 @@ def _problem(section: str, kind: str) -> str:
 
 
 def profile_or_neutral(api: Api) -> Api:
-    """The API as ``choose_profile`` gives it; as it is, with a warning, if there is no such profile."""
+    """The API as ``choose_profile`` gives it; as it is, if there is no such profile."""
     try:
         return choose_profile(api)
-    except ConfigurationError as error:
-        LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
+    except ConfigurationError:
         return api
 
 
@@ -96,11 +90,8 @@ def check_graph_settings(api: Api) -> None:
 
 
 def load_accounts() -> Mapping[str, Api]:
-    """The APIs that are in the graph, by account, each with the vendor profile that is set; logs what is wrong."""
-    accounts, problems = find_accounts()
-    for problem in problems.values():
-        LOG.warning(f"{problem}. Until that is right, it is not synced")
-    return {name: profile_or_neutral(api) for name, api in accounts.items()}
+    """The APIs that are in the graph, by account, each with the vendor profile that is set, if there is one."""
+    return {name: profile_or_neutral(api) for name, api in find_accounts()[0].items()}
 
 
 def choose_accounts(names: Sequence[str]) -> dict[str, Api]:
@@ -110,15 +101,26 @@ def choose_accounts(names: Sequence[str]) -> dict[str, Api]:
         UnknownAccountError: There is no such account.
         ConfigurationError: A section or a profile is not valid.
     """
-    accounts, problems = find_accounts()
+    problems = find_accounts()[1]
     if not names and problems:
         raise ConfigurationError("; ".join(problems.values()))
+    return {name: choose_profile(api) for name, api in named_accounts(names).items()}
+
+
+def named_accounts(names: Sequence[str]) -> dict[str, Api]:
+    """The named accounts, each once, without profiles; all whose section is valid if there are no names.
+
+    Raises:
+        UnknownAccountError: There is no such account.
+        ConfigurationError: The section of a named account is not valid.
+    """
+    accounts, problems = find_accounts()
     for name in names:
         if name not in accounts:
             if name in problems:
                 raise ConfigurationError(problems[name])
             raise UnknownAccountError(f"there is no API or account {name}; there are {', '.join(accounts)}")
-    return {name: choose_profile(accounts[name]) for name in names or accounts}
+    return {name: accounts[name] for name in names or accounts}
 
 
 def find_account(name: str) -> Api | None:

@@ -6,13 +6,17 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.registry import PROFILES, vendor_declaration
+from analytics_ingest.apis.registry import PROFILES, vendor_declaration, whole_declaration
 from analytics_ingest.config.api_settings import NO_PROFILE, RETIRED, EndpointSettings, OptionalSettings, Settings
-from analytics_ingest.config.lookup import environment_name, lookup, refuse_folders
+from analytics_ingest.config.lookup import environment_name, found_settings, lookup, refuse_folders
+from analytics_ingest.config.spelling import nearest
+from analytics_ingest.config.unknown_settings import unknown_settings, unknown_shared_settings
 from analytics_ingest.config.validation import load_model
 from analytics_ingest.errors import ConfigurationError, NotConfiguredError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from analytics_ingest.apis.model import Api, Endpoint
 
 
@@ -43,15 +47,58 @@ def load_settings(api: Api) -> Settings:
 
     Raises:
         NotConfiguredError: The base URL or the key is missing.
-        ConfigurationError: A value is not valid.
+        ConfigurationError: A value is not valid, or nothing reads a setting.
     """
-    # first, as a wrong profile may be why the base URL is missing
-    choose_profile(api)
+    # first, as a wrong profile, or a name that is misspelt, may be why the base URL is missing
+    declared = choose_profile(api)
+    found = found_settings()
+    if problems := [*unknown_settings(declared, found), *unknown_shared_settings(found)]:
+        raise ConfigurationError("; ".join(problems))
     if missing := missing_settings(api):
         refuse_folders()
         raise NotConfiguredError(
             f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
         )
+    return _validated(api, declared, {"base_url": api.base_url})
+
+
+def wrong_values(api: Api, fields: Collection[str]) -> str:
+    """What is wrong with the values that are set for an API, whatever is missing; empty if nothing is.
+
+    Args:
+        api: The API.
+        fields: The names of the settings that are set.
+    """
+    defaults = {"base_url": api.base_url or "http://localhost", "api_key": "none"}
+    try:
+        _validated(api, api, defaults, fields=Settings.model_fields.keys() & fields)
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+def wrong_limits(api: Api) -> list[str]:
+    """What is wrong with the settings of an API's endpoints, each of which only that endpoint needs."""
+    problems = []
+    for endpoint in api.endpoints:
+        try:
+            page_limit(api, endpoint)
+        except ConfigurationError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _validated(
+    api: Api, declared: Api, defaults: Mapping[str, str], *, fields: Collection[str] | None = None
+) -> Settings:
+    """The settings of an API.
+
+    Args:
+        api: The API.
+        declared: The same with the profile that is set, for the names of its endpoints.
+        defaults: Values in place of those that are not set.
+        fields: The settings to look up; all by default.
+    """
 
     def find(field: str) -> Any:
         value = lookup(api, field)
@@ -61,11 +108,15 @@ def load_settings(api: Api) -> Settings:
         Settings,
         lookup=find,
         variable=partial(environment_name, api.name),
-        declared={"base_url": api.base_url, "requests_per_minute": api.requests_per_minute},
+        declared={**defaults, "requests_per_minute": api.requests_per_minute},
+        fields=fields,
     )
-    if unknown := sorted(set(settings.skip_endpoints) - set(api.by_name)):
+    known = whole_declaration(declared).by_name
+    if unknown := sorted(set(settings.skip_endpoints) - set(known)):
         name = environment_name(api.name, "skip_endpoints")
-        raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have")
+        meant = [each for each in dict.fromkeys(nearest(name, known) for name in unknown) if each]
+        hint = f": did you mean {', '.join(meant)}?" if meant else ""
+        raise ConfigurationError(f"{name} names {', '.join(unknown)}, which {api.name} does not have{hint}")
     return settings
 
 

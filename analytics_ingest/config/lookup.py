@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +24,54 @@ from analytics_ingest.config.project import read_project_settings
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dlt.common.configuration.providers import ConfigProvider
 
     from analytics_ingest.apis.model import Api
 
 
 DECLARED: dict[str, dict[str, Any]] = {}
 """Settings that code or a component has declared, by account. The environment wins over them, and they over files."""
+ENVIRONMENT, CODE = "environment", "code"
+"""Places of settings, beside files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundSetting:
+    """A setting as it is written in one place.
+
+    Attributes:
+        path: Its sections and its name: the parts of a variable's name, or the keys in a file.
+        value: The value as it is there.
+        place: ``environment``, ``code`` or the file.
+        takes_secrets: Whether keys are read from there.
+    """
+
+    path: tuple[str, ...]
+    value: Any = field(repr=False)
+    place: str
+    takes_secrets: bool = True
+
+    @property
+    def name(self) -> str:
+        """The name as it is written, with its sections."""
+        return "__".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets the same."""
+        return self.name.upper()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The sections and the name in lower case, also if several of them are written as one key."""
+        return tuple(self.variable.lower().split("__"))
+
+    @property
+    def shown(self) -> str:
+        """The name for a message, with its place if that is not the environment."""
+        return self.name if self.place == ENVIRONMENT else f"{self.variable} (in {self.place})"
 
 
 def declare_settings(account: str, values: Mapping[str, Any]) -> None:
@@ -36,7 +79,7 @@ def declare_settings(account: str, values: Mapping[str, Any]) -> None:
 
     Args:
         account: The account's name.
-        values: The settings by their names in lower case; a nested mapping has those of an endpoint.
+        values: The settings by their names; a nested mapping has those of an endpoint.
     """
     DECLARED[account.lower()] = _lower(values)
 
@@ -52,61 +95,109 @@ def lookup(api: Api, field: str) -> Any:
     Raises:
         ConfigurationError: A file of settings cannot be read.
     """
-    *sections, key = f"sources.{api.name}.{field}".split(".")
-    try:
-        read_project_settings()
-        # not dlt.config.get, as values that it looks up end up in dlt's trace file
-        for provider in dlt.config.config_providers:
-            if field == "api_key" and not provider.supports_secrets:
-                continue
-            value, _ = provider.get_value(key, TSecretValue, None, *sections)
-            if value is None and isinstance(provider, EnvironProvider):
-                value = _declared(*sections[1:], key)
-            if value is not None:
-                return None if isinstance(value, str) and not value.strip() else value
-    except TomlProviderReadException as error:
-        raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
-    return None
+    return look_up_with_place(api, field)[0]
 
 
-def _lower(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.lower(): value for key, value in values.items()}
-
-
-def _declared(*path: str) -> Any:
-    """The declared setting at ``path``; ``None`` if there is none."""
-    found: Any = DECLARED
-    for part in path:
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
-
-
-def sections() -> dict[str, dict[str, Any]]:
-    """What is set under ``sources``, by section: keys in lower case, values as they are, nested sections as they are.
-
-    Only the environment and files of settings can be listed; dlt's providers of vaults cannot.
+def look_up_with_place(api: Api, field: str) -> tuple[Any, str]:
+    """What ``lookup`` gives, and the place where it is set; empty if nothing is.
 
     Raises:
         ConfigurationError: A file of settings cannot be read.
     """
-    found: dict[str, dict[str, Any]] = {}
-    try:
-        read_project_settings()
-        for provider in reversed(list(dlt.config.config_providers)):
+    sections = ("sources", api.name)
+    with _files_explained():
+        # not dlt.config.get, as values that it looks up end up in dlt's trace file
+        for provider in dlt.config.config_providers:
+            if field == "api_key" and not provider.supports_secrets:
+                continue
+            value, place = _value(provider, field, sections), _place(provider)
+            if value is None and place == ENVIRONMENT:
+                value, place = _declared(api.name, field), CODE
+            if value is not None:
+                return (None, "") if _is_blank(value) else (value, place)
+    return None, ""
+
+
+def _value(provider: ConfigProvider, field: str, sections: tuple[str, ...]) -> Any:
+    *inner, key = field.split(".")
+    value, _ = provider.get_value(key, TSecretValue, "", *sections, *inner)
+    if value is None and inner and isinstance(provider, BaseDocProvider):
+        # a file may have the endpoint in the name, as a variable of the environment has
+        value, _ = provider.get_value("__".join((*inner, key)), TSecretValue, "", *sections)
+    return value
+
+
+def _place(provider: ConfigProvider) -> str:
+    if isinstance(provider, EnvironProvider):
+        return ENVIRONMENT
+    return f".dlt/{provider.name}" if provider.name.endswith(".toml") else provider.name
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _lower(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): _lower(value) if isinstance(value, dict) else value for key, value in values.items()}
+
+
+def _declared(account: str, field: str) -> Any:
+    """The declared setting of an account; ``None`` if there is none."""
+    values = DECLARED.get(account, {})
+    section, _, name = field.rpartition(".")
+    nested = values.get(section) if section else values
+    value = nested.get(name) if isinstance(nested, dict) else None
+    return values.get(f"{section}__{name}") if value is None and section else value
+
+
+def found_settings() -> list[FoundSetting]:
+    """Everything that is set in the environment, in code and in files of settings; those first that win.
+
+    Blank values are left out. What dlt's providers of vaults have cannot be listed.
+
+    Raises:
+        ConfigurationError: A file of settings cannot be read.
+    """
+    found = [
+        FoundSetting(path=tuple(name.split("__")), value=value, place=ENVIRONMENT) for name, value in os.environ.items()
+    ]
+    found += [FoundSetting(path=("sources", *path), value=value, place=CODE) for path, value in _leaves(DECLARED)]
+    with _files_explained():
+        for provider in dlt.config.config_providers:
             if isinstance(provider, BaseDocProvider):
-                listed, _ = provider.get_value("sources", dict, "")
-                for section, values in listed.items() if isinstance(listed, dict) else ():
-                    if isinstance(values, dict):
-                        found.setdefault(section.lower(), {}).update(_lower(values))
-    except TomlProviderReadException as error:
-        raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
-    for account, values in DECLARED.items():
-        found.setdefault(account, {}).update(values)
-    for name, value in os.environ.items():
-        prefix, section, *keys = [*name.lower().split("__"), ""]
-        if prefix == "sources" and keys and keys[0]:
-            found.setdefault(section, {})["__".join(keys[:-1])] = value
-    return found
+                place, takes_secrets = _place(provider), provider.supports_secrets
+                found += [
+                    FoundSetting(path=path, value=value, place=place, takes_secrets=takes_secrets)
+                    # dlt has no other way to list them
+                    for path, value in _leaves(provider._config_doc)  # noqa: SLF001
+                ]
+    return [each for each in found if not _is_blank(each.value)]
+
+
+def _leaves(table: Mapping[str, Any], *sections: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, *sections, str(key))
+        else:
+            yield (*sections, str(key)), value
+
+
+def declared_accounts(found: Sequence[FoundSetting]) -> dict[str, str]:
+    """The value of ``api`` in each section of ``sources`` that has one, by section.
+
+    Args:
+        found: What is set.
+    """
+    kinds: dict[str, str] = {}
+    for each in found:
+        is_variable = each.place == ENVIRONMENT
+        if is_variable and each.name != each.variable:
+            # dlt reads variables in capitals alone
+            continue
+        match each.parts if is_variable else each.path:
+            case ("sources", section, "api"):
+                kinds.setdefault(section, str(each.value).strip())
+    return kinds
 
 
 def refuse_folders() -> None:
@@ -120,6 +211,16 @@ def refuse_folders() -> None:
         path = Path(dlt.current.run_context().settings_dir) / name
         if path.is_dir():
             raise ConfigurationError(f"{path} is a folder: it must be a TOML file")
+
+
+@contextmanager
+def _files_explained() -> Iterator[None]:
+    """Reads the project's files of settings, and explains what is wrong with them."""
+    try:
+        read_project_settings()
+        yield
+    except TomlProviderReadException as error:
+        raise ConfigurationError(_file_problem([Path(path) for path in error.full_paths])) from None
 
 
 def _file_problem(paths: Sequence[Path]) -> str:

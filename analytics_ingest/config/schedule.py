@@ -5,7 +5,6 @@ They shape the graph, and are looked up when definitions load.
 
 from __future__ import annotations
 
-import logging
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -22,7 +21,6 @@ from analytics_ingest.errors import ConfigurationError
 if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
 
-LOG = logging.getLogger(__name__)
 OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 """The owners that Dagster accepts."""
 LONGEST_WINDOW = 10 * 365 * 86_400
@@ -119,11 +117,10 @@ def _declared(api: Api) -> dict[str, str]:
 
 
 def schedule_settings_or_declared(api: Api) -> ScheduleSettings:
-    """The schedule settings of ``api``; the declared ones, with a warning, if a setting is not valid."""
+    """The schedule settings of ``api``; the declared ones, if a setting is not valid."""
     try:
         return load_schedule_settings(api)
-    except ConfigurationError as error:
-        LOG.warning(f"{error}. Until that is right, {api.name} is not synced")
+    except ConfigurationError:
         return declared_schedule_settings(api)
 
 

@@ -83,7 +83,11 @@ def load_model(
     Raises:
         ConfigurationError: A value is not valid.
     """
-    found = {field: value for field in fields or model.model_fields if (value := lookup(field)) is not None}
+    found = {
+        field: value
+        for field in (model.model_fields if fields is None else fields)
+        if (value := lookup(field)) is not None
+    }
     try:
         return model.model_validate({**(declared or {}), **found})
     except ValidationError as error:

@@ -28,6 +28,7 @@ class AccountAssets:
         group_name: The asset group.
         owners: Owners beside those of the setting ``OWNERS``.
         tags: Tags beside those of the product.
+        problems: What is wrong with the settings that its syncs need, a sentence for each.
     """
 
     api: Api
@@ -35,6 +36,7 @@ class AccountAssets:
     group_name: str = ""
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    problems: Sequence[str] = ()
 
     @property
     def name(self) -> str:

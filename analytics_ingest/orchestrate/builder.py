@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,10 @@ from dagster import AssetSpec, Definitions
 
 from analytics_ingest.config.accounts import find_accounts, load_accounts
 from analytics_ingest.config.deployment import load_deployment_settings
-from analytics_ingest.config.lookup import declare_settings
+from analytics_ingest.config.lookup import declare_settings, found_settings
+from analytics_ingest.config.problems import account_problems
 from analytics_ingest.config.schedule import schedule_settings_or_declared
+from analytics_ingest.config.unknown_settings import unknown_shared_settings
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api
 
+LOG = logging.getLogger(__name__)
+
 
 def build_definitions(
     *,
@@ -43,6 +48,9 @@ def build_definitions(
     side_by_side: ExecutorDefinition | None = None,
 ) -> Definitions:
     """The definitions of accounts, to be merged with those of a project (``Definitions.merge``).
+
+    An account with a wrong setting stays in the graph: a warning names the setting, and so does the metadata
+    ``configuration`` of its assets.
 
     Example:
         A second account of Statsig, beside the APIs that the settings configure::
@@ -81,6 +89,8 @@ def build_definitions(
     declared = load_accounts()
     if unknown := sorted({*(accounts or ()), *(endpoints or ())} - declared.keys()):
         raise ConfigurationError(f"there is no account {', '.join(unknown)}; there are {', '.join(declared)}")
+    found = found_settings()
+    shared = unknown_shared_settings(found)
     prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
     built = [
         AccountAssets(
@@ -89,17 +99,20 @@ def build_definitions(
             group_name=group_name,
             owners=owners,
             tags=tags or {},
+            problems=(*account_problems(api, found), *shared),
         )
         for name, api in declared.items()
         if accounts is None or name in accounts
     ]
     schedule_settings = {account.name: schedule_settings_or_declared(account.api) for account in built}
+    misconfigured = find_accounts()[1] if accounts is None else {}
+    _warn(built, misconfigured, shared)
     if not built:
         return Definitions()
     return Definitions(
         assets=[
             *(build_assets(account, schedule_settings[account.name]) for account in built),
-            *(_misconfigured(name, problem) for name, problem in find_accounts()[1].items() if accounts is None),
+            *(_misconfigured(name, problem) for name, problem in misconfigured.items()),
         ],
         asset_checks=[build_checks(account) for account in built],
         jobs=build_jobs(built, name_prefix=name_prefix, side_by_side=side_by_side),
@@ -114,6 +127,17 @@ def build_definitions(
             build_failure_sensor(built, deployment, name_prefix=name_prefix),
         ],
     )
+
+
+def _warn(built: Sequence[AccountAssets], misconfigured: Mapping[str, str], shared: Sequence[str]) -> None:
+    """Logs what is wrong with settings: one warning for an account, and one for what all accounts share."""
+    for account in built:
+        if own := [each for each in account.problems if each not in shared]:
+            LOG.warning(f"{'; '.join(own)}. Until that is right, {account.name} is not synced")
+    for problem in misconfigured.values():
+        LOG.warning(f"{problem}. Until that is right, it is not synced")
+    if shared:
+        LOG.warning(f"{'; '.join(shared)}. Until that is right, nothing is synced")
 
 
 def _with_endpoints(api: Api, names: Collection[str] | None) -> Api:

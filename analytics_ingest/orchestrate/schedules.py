@@ -8,6 +8,9 @@ from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, S
 
 from analytics_ingest.config.accounts import check_graph_settings
 from analytics_ingest.config.api import missing_settings
+from analytics_ingest.config.lookup import found_settings
+from analytics_ingest.config.problems import account_problems
+from analytics_ingest.config.unknown_settings import unknown_shared_settings
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.default_status import schedule_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_in_progress
@@ -25,7 +28,10 @@ def not_configured(api: Api) -> str:
     except ConfigurationError as error:
         return str(error)
     if missing := missing_settings(api):
-        return f"{api.name} is not configured: set {' and '.join(missing)}"
+        # a name that is misspelt may be why
+        found = found_settings()
+        problems = "; ".join([*account_problems(api, found), *unknown_shared_settings(found)])
+        return problems or f"{api.name} is not configured: set {' and '.join(missing)}"
     return ""
 
 

@@ -58,6 +58,7 @@ class ApiTranslator(DagsterDltTranslator):
                     if self.schedule_settings.docs_url
                     else {}
                 ),
+                **({"configuration": "\n".join(account.problems)} if account.problems else {}),
                 "primary_key": ", ".join(endpoint.primary_key) or "none: a snapshot, replaced by each sync",
                 "cursor": endpoint.cursor_path[0] if endpoint.cursor_path else "none: compared by content",
             },

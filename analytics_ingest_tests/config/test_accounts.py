@@ -67,7 +67,6 @@ def test_the_environment_wins_over_declared_settings_and_they_over_files(
         ("all", "experimentation", "[sources.all] cannot be an account, as the name is in use"),
         ("pg_one", "experimentation", "[sources.pg_one] cannot be an account, as the name is in use"),
         ("experimentation_checks", "experimentation", "cannot be an account, as the name is in use"),
-        ("experimentation", "feature_management", "SOURCES__EXPERIMENTATION__API is 'feature_management': remove it"),
     ],
 )
 def test_a_section_that_cannot_be_an_account_is_a_problem_of_that_section_alone(

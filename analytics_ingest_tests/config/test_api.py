@@ -200,6 +200,9 @@ def test_endpoints_to_skip_that_the_api_does_not_have_are_named(configure):
     with pytest.raises(ConfigurationError) as error:
         load_settings(API)
     assert str(error.value) == f"{PREFIX}SKIP_ENDPOINTS names doors, walls, which experimentation does not have"
+    configure(skip_endpoints="gate, user")
+    with pytest.raises(ConfigurationError, match=r"names gate, user, which .* not have: did you mean gates, users\?$"):
+        load_settings(API)
 
 
 @pytest.mark.parametrize(
@@ -280,9 +283,9 @@ def test_a_profile_that_the_api_does_not_have_leaves_the_other_apis_as_they_are(
     ("value", "expected"),
     [("is:done", ("is:done",)), ('["is:done, late", "id:1"]', ("is:done, late", "id:1")), ("a, b", ("a", "b"))],
 )
-def test_a_list_may_be_written_in_two_ways(configure, value, expected):
-    configure(search_query=value)
-    assert load_settings(API).search_query == expected
+def test_a_list_may_be_written_in_two_ways(monkeypatch, value, expected):
+    configure_api(monkeypatch, "project_planning", profile="shortcut", api_key=SECRET, search_query=value)
+    assert load_settings(choose_profile(APIS["project_planning"])).search_query == expected
 
 
 @pytest.mark.parametrize(

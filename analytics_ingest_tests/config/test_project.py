@@ -14,7 +14,7 @@ from dlt.common.configuration.specs.pluggable_run_context import PluggableRunCon
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config.accounts import find_accounts
-from analytics_ingest.config.lookup import lookup, sections
+from analytics_ingest.config.lookup import found_settings, lookup
 from analytics_ingest.config.project import describe_ambiguity, find_default, project_folder, read_project_settings
 
 API = APIS["experimentation"]
@@ -136,7 +136,7 @@ def test_settings_of_the_project_are_read_from_any_directory(home: Path, here: P
     write_settings(home, 1)
 
     assert lookup(API, "max_pages") == 1
-    assert sections()["experimentation"]["max_pages"] == 1
+    assert [each.value for each in found_settings() if each.variable == "SOURCES__EXPERIMENTATION__MAX_PAGES"] == [1]
     # for the processes of a run
     assert os.environ["DLT_PROJECT_DIR"] == str(home)
 

@@ -12,6 +12,7 @@ from dagster import (
     DagsterInstance,
     Definitions,
     asset,
+    build_schedule_context,
     build_sensor_context,
     define_asset_job,
     job,
@@ -26,6 +27,7 @@ from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys
+from analytics_ingest_tests.environment import configure_api
 
 API = "experimentation"
 ACCOUNTS = ("statsig_eu", "statsig_us")
@@ -179,6 +181,69 @@ def test_unknown_names_are_refused() -> None:
         build_definitions(accounts=["statsig_eu"])
     with pytest.raises(ConfigurationError, match="experimentation has no endpoint gate"):
         build_definitions(endpoints={"experimentation": ["gate"]})
+
+
+def test_a_wrong_setting_of_one_account_leaves_the_others_alone_and_shows_itself(
+    sandbox: SandboxServer,
+    monkeypatch: pytest.MonkeyPatch,
+    instance: DagsterInstance,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    configure_api(monkeypatch, API, max_inflight=8, read_timeout="soon", cron="hourly")
+    configure_api(monkeypatch, "feature_management", users__shards=2)
+    defs = build_definitions()
+    problems = (
+        "SOURCES__EXPERIMENTATION__MAX_INFLIGHT is no setting: did you mean SOURCES__EXPERIMENTATION__MAX_IN_FLIGHT?",
+        "SOURCES__EXPERIMENTATION__READ_TIMEOUT must be a valid number, unable to parse string as a number",
+        (
+            "SOURCES__EXPERIMENTATION__CRON is 'hourly', which is no cron expression: write minute, hour, day, month, "
+            "weekday, such as '20 * * * *'"
+        ),
+    )
+    shown = {spec.key.path[0]: spec.metadata.get("configuration") for spec in defs.resolve_all_asset_specs()}
+
+    assert shown == {**dict.fromkeys(APIS), API: "\n".join(problems)}
+    assert [each.getMessage() for each in caplog.records if each.name.startswith("analytics_ingest")] == [
+        f"{'; '.join(problems)}. Until that is right, experimentation is not synced"
+    ]
+    monkeypatch.delenv("SOURCES__EXPERIMENTATION__CRON")
+    monkeypatch.delenv("SOURCES__EXPERIMENTATION__READ_TIMEOUT")
+    wrong = defs.resolve_job_def(f"{API}_sync").execute_in_process(instance=instance, raise_on_error=False)
+    assert not wrong.success
+    [failure] = [event.step_failure_data for event in wrong.all_events if event.is_step_failure]
+    assert failure.user_failure_data
+    assert failure.user_failure_data.description == problems[0]
+    assert sandbox.requests.count() == 0
+    assert defs.resolve_job_def("incident_response_sync").execute_in_process(instance=instance).success
+
+
+def test_what_all_accounts_share_is_warned_of_once_and_shown_on_all_assets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATON", "running")
+    monkeypatch.setenv("SOURCES__EXPERIMENTATIONS__API_KEY", "k")
+    defs = build_definitions()
+    problems = [
+        "ANALYTICS_INGEST_AUTOMATON is no setting: did you mean ANALYTICS_INGEST_AUTOMATION?",
+        (
+            "SOURCES__EXPERIMENTATIONS__API_KEY is no setting, as experimentations is no account: did you mean "
+            "SOURCES__EXPERIMENTATION__API_KEY? Another account needs SOURCES__EXPERIMENTATIONS__API"
+        ),
+    ]
+
+    assert {spec.metadata["configuration"] for spec in defs.resolve_all_asset_specs()} == {"\n".join(problems)}
+    assert [each.getMessage() for each in caplog.records if each.name.startswith("analytics_ingest")] == [
+        f"{'; '.join(problems)}. Until that is right, nothing is synced"
+    ]
+
+
+def test_a_schedule_says_which_name_is_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATON__API_KEY", "k")
+    schedule = build_definitions().resolve_schedule_def("experimentation_sync_schedule")
+    tick = schedule.evaluate_tick(build_schedule_context())
+
+    assert tick.skip_message
+    assert "did you mean SOURCES__EXPERIMENTATION__API_KEY?" in tick.skip_message
 
 
 def test_a_wrong_section_leaves_the_others_in_the_graph_and_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from analytics_ingest.sandbox.expected_rows import KEYS
 from analytics_ingest.sandbox.routes import BASE_PATHS
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.conftest import define_all_segments, sandbox_in, sync
+from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.former_warehouse import (
     FORBIDDEN,
     SCALE,
@@ -73,8 +74,6 @@ FORMER_SETTINGS = {
     "RESUME_WITHIN": ("7200", 7200),
     "START_DATE": ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
     "WINDOW_DAYS": ("3", 3),
-    "ORG_SLUGS": ("gh/acme, bb/basalt", ("gh/acme", "bb/basalt")),
-    "SEARCH_QUERY": ('["is:done"]', ("is:done",)),
     "LOOKBACK": ("60", 60),
     "EXCLUDE_COLUMNS": ("users.email", ("users.email",)),
     "MARK_DELETED": ("false", False),
@@ -85,6 +84,11 @@ FORMER_SETTINGS = {
     "SKIP_ENDPOINTS": ("tags,users", ("tags", "users")),
 }
 """The settings of an API that the earlier version had, each with a value, and how that is read."""
+FORMER_OF_VENDORS = {
+    ("continuous_integration", "circleci", "ORG_SLUGS"): ("gh/acme, bb/basalt", ("gh/acme", "bb/basalt")),
+    ("project_planning", "shortcut", "SEARCH_QUERY"): ('["is:done"]', ("is:done",)),
+}
+"""Those of one API with one profile."""
 FORMER_SCHEDULE = {
     "CRON": ("0 */6 * * *", "0 */6 * * *"),
     "FULL_REFRESH_CRON": ("0 3 * * 6", "0 3 * * 6"),
@@ -388,6 +392,9 @@ def test_settings_have_the_names_that_they_had(monkeypatch: pytest.MonkeyPatch) 
     assert {name: getattr(schedule, name.lower()) for name in FORMER_SCHEDULE} == {
         name: value for name, (_, value) in FORMER_SCHEDULE.items()
     }
+    for (name, profile, setting), (text, value) in FORMER_OF_VENDORS.items():
+        configure_api(monkeypatch, name, profile=profile, api_key="the-key", **{setting: text})
+        assert getattr(load_settings(PROFILES[name][profile]), setting.lower()) == value
     assert page_limit(api, api.by_name["audit_logs"]) == 50
     assert choose_profile(api) is api
     monkeypatch.setenv(f"{prefix}PROFILE", "statsig")
