@@ -6,6 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import dlt.destinations
 from dlt.common.configuration.exceptions import (
     ConfigFieldMissingException,
     ConfigurationException,
@@ -23,6 +24,7 @@ from dlt.common.exceptions import MissingDependencyException
 from dlt.load.exceptions import LoadClientJobException
 
 from analytics_ingest.config.deployment import environment_variable
+from analytics_ingest.config.spelling import did_you_mean
 from analytics_ingest.redaction import Redactor
 from analytics_ingest.warehouse.destinations import Destination, destination_behind
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
@@ -59,7 +61,8 @@ def explained(destination: Destination) -> Iterator[None]:
     try:
         yield
     except UnknownDestinationModule:
-        raise WarehouseError(f"{DESTINATION_VARIABLE} is {name}, which is not a dlt destination") from None
+        hint = did_you_mean(name, dlt.destinations.__all__)
+        raise WarehouseError(f"{DESTINATION_VARIABLE} is {name}, which is not a dlt destination{hint}") from None
     except ConfigFieldMissingException as error:
         nested = [trace for traces in error.traces.values() for trace in traces]
         fields = sorted({name for trace in nested for name in getattr(trace, "traces", {})} or error.fields)

@@ -24,6 +24,7 @@ from analytics_ingest.warehouse.destination_errors import (
     remedy,
     secrets_of,
 )
+from analytics_ingest.warehouse.destination_settings import unknown_destination_settings
 from analytics_ingest.warehouse.destinations import column_changer
 from analytics_ingest.warehouse.destinations.base import PUBLISH
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
@@ -74,13 +75,15 @@ class Warehouse:
             lock_timeout: Seconds to wait for a lock.
 
         Raises:
-            WarehouseError: The destination's settings cannot work.
+            WarehouseError: The destination's settings cannot work, or it does not have one of those that are set.
         """
         self.api = api
         self._log = log
         self._timeout = lock_timeout
         self._destination = configured_destination()
         with explained(self._destination):
+            if unknown := unknown_destination_settings(self._destination):
+                raise WarehouseError("; ".join(unknown))
             configuration = self._destination.configuration()
             self._file = file = self._destination.database_file(configuration, api)
             self.database = self._destination.database_name(configuration)
@@ -102,6 +105,16 @@ class Warehouse:
         if self._pipeline is None:
             raise RuntimeError("the pipeline exists within sync() only: another process may be using its folder")
         return self._pipeline
+
+    def check_settings(self) -> str:
+        """Where the rows go, for a message, once every setting of the destination is there. Opens no connection.
+
+        Raises:
+            WarehouseError: A setting is missing or wrong.
+        """
+        with TemporaryDirectory(prefix="analytics_ingest-") as folder, explained(self._destination):
+            build_pipeline(self.api, folder=Path(folder)).destination_client()
+        return self._place
 
     @contextmanager
     def sync(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from dlt.common.configuration.specs.base_configuration import BaseConfiguration
     from dlt.common.destination import AnyDestination, TLoaderFileFormat
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.destinations.sql_client import SqlClientBase
@@ -65,6 +66,11 @@ class Destination:
     def setting(self) -> str:
         """The setting of its credentials."""
         return f"DESTINATION__{self.name.upper()}__CREDENTIALS"
+
+    @property
+    def spec(self) -> type[BaseConfiguration]:
+        """Dlt's declaration of the destination's settings."""
+        return self._dlt_destination().spec
 
     def build(self) -> AnyDestination:
         """The dlt destination, with its credentials left to dlt's configuration. Opens no connection."""
