@@ -183,6 +183,11 @@ class EndpointReader:
         return self._buffer.size
 
     @property
+    def fields_not_met(self) -> Collection[tuple[str, ...]]:
+        """Paths of excluded fields that no row had so far."""
+        return self._lists.normalizer.not_met
+
+    @property
     def provisional_paths_named(self) -> Collection[str]:
         """Paths by the API's own name of partitions that were requested under a provisional name."""
         return self._lists.named

@@ -84,6 +84,7 @@ class RowNormalizer:
         names: Which column each field goes to.
         types: The types of the columns.
         renamed: Fields with the name of a path parameter, and the column that each goes to.
+        not_met: Paths of fields to remove that no row had so far.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class RowNormalizer:
         self._key = endpoint.primary_key
         self._retired = endpoint.retired
         self._rows = endpoint.yield_map
-        self._exclude = list(exclude)
+        # each with the path that it stands for
+        self._exclude = [(path, path) for path in exclude]
+        self.not_met = set(exclude)
         self._secrets = frozenset(endpoint.secrets)
         self._excluded = {path[0] for path in exclude if len(path) == 1}
         self._timestamps = [tuple(path.split(".")) for path in endpoint.timestamps]
@@ -161,8 +164,8 @@ class RowNormalizer:
             column = named[field]
             # also if another version of the product, or a second field, gave the column another name
             known = self.names.plain(field) - {column}
-            self._exclude += [(column, *path[1:]) for path in self._exclude if path[0] in known]
-        self._excluded = {path[0] for path in self._exclude if len(path) == 1}
+            self._exclude += [((column, *path[1:]), meant) for path, meant in self._exclude if path[0] in known]
+        self._excluded = {path[0] for path, _ in self._exclude if len(path) == 1}
         columns = self.columns | (set(named.values()) - self._excluded)
         if self._max_columns is not None and len(columns) > max(self._max_columns, len(self.columns)):
             shown = ", ".join(repr(name[:40]) for name in sorted(columns - self.columns)[:3])
@@ -192,7 +195,9 @@ class RowNormalizer:
             # before a field can be renamed
             row = self.without_excluded(row)
         for name, value in params.items():
-            if name not in self._excluded:
+            if name in self._excluded:
+                self.not_met.discard((name,))
+            else:
                 self._put(row, name, value)
         for name in self._retired:
             row.pop(name, None)
@@ -291,7 +296,9 @@ class RowNormalizer:
         Raises:
             RowRejectedError: It is nested too deep to find all fields.
         """
-        for path in self._exclude:
+        for path, meant in self._exclude:
+            if meant in self.not_met and _has(row, path):
+                self.not_met.discard(meant)
             row = _without(row, path)
         if self._secrets:
             try:
@@ -359,6 +366,14 @@ def _without(value: Any, path: tuple[str, ...]) -> Any:
     if not rest:
         return {key: kept for key, kept in value.items() if key != name}
     return {**value, name: _without(value[name], tuple(rest))}
+
+
+def _has(value: Any, path: tuple[str, ...]) -> bool:
+    """Whether ``value`` has a field at ``path``; in a list, whether one of its elements has."""
+    if isinstance(value, list):
+        return any(_has(element, path) for element in value)
+    name, *rest = path
+    return isinstance(value, dict) and name in value and (not rest or _has(value[name], tuple(rest)))
 
 
 def _without_fields(value: Any, names: frozenset[str]) -> Any:

@@ -10,6 +10,7 @@ from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.resource_state import belongs_to_profile, stored_cursor
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.column_fitter import ColumnFitter
+from analytics_ingest.sync.excluded_columns import ExcludedColumns, refuse_misspelt_endpoints
 from analytics_ingest.sync.load_package import LoadPackage
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.pending_parents import PendingParentRows
@@ -60,18 +61,22 @@ class SyncRun:
         self._fitter = ColumnFitter(api, warehouse, self._tables, self._readers, self._columns, log=context.log)
         self._loader = Loader(api, warehouse, self._tables, self._fitter, log=context.log)
         self._factory = ReaderFactory(context)
+        self._excluded = ExcludedColumns(api, context.settings)
 
     def results(self) -> Iterator[EndpointResult]:
         """Syncs, and yields a result for each selected endpoint as soon as it is loaded.
 
         Raises:
             AuthenticationError: The API refused the key.
+            ConfigurationError: ``EXCLUDE_COLUMNS`` names a misspelt endpoint.
             WarehouseError: The warehouse cannot be used.
             LockTimeoutError: A table, or the file, stays locked.
         """
         results: list[EndpointResult] = []
+        api, settings = self._context.api, self._context.settings
         with self._tables.open():
             self._cache_tables()
+            refuse_misspelt_endpoints(api, settings.exclude_columns, self._tables.columns)
             results += self._start()
         while self._readers:
             yield from results
@@ -83,6 +88,8 @@ class SyncRun:
                 yield from results
                 raise
         yield from results
+        for warning in self._excluded.warnings(self._columns):
+            self._context.log.warning(f"{api.name}: {warning}")
 
     def _cache_tables(self) -> None:
         """Reads what the readers need of all tables in a few queries, which take as long as those for one table."""
@@ -200,6 +207,7 @@ class SyncRun:
         finished = [reader for reader in package.included if reader.is_finished]
         results += self._results_of(finished)
         for reader in finished:
+            self._excluded.add(reader)
             del self._readers[reader.endpoint.name]
         results += self._start()
 
