@@ -41,19 +41,22 @@ INDENT = 2
 NAME_WIDTH = 1 + max(len(endpoint.name) for api in APIS.values() for endpoint in api.endpoints)
 
 
-def declared_apis(names: Sequence[str] | None, module: str | None = None) -> dict[str, Api]:
+def declared_apis(names: Sequence[str] | None, module: str | None = None, *, tolerant: bool = False) -> dict[str, Api]:
     """The named accounts, each once, as their vendors serve them; all if ``names`` is empty.
 
     Args:
         names: Names of APIs and other accounts. An unknown name, or a wrong section or profile, ends the command.
         module: A module whose definitions declare accounts.
+        tolerant: Whether an account with a wrong profile is given without it, and wrong sections are left out.
     """
-    from analytics_ingest.config.accounts import choose_accounts  # noqa: PLC0415
+    from analytics_ingest.config.accounts import choose_accounts, named_accounts, profile_or_neutral  # noqa: PLC0415
     from analytics_ingest.errors import ConfigurationError, UnknownAccountError  # noqa: PLC0415
 
     if module:
         _load_definitions(module)
     try:
+        if tolerant:
+            return {name: profile_or_neutral(api) for name, api in named_accounts(names or ()).items()}
         return choose_accounts(names or ())
     except UnknownAccountError as error:
         raise typer.BadParameter(str(error), param_hint="API") from None

@@ -15,6 +15,8 @@ from analytics_ingest.config.api import (
     unprotected_key,
 )
 from analytics_ingest.config.lookup import environment_name
+from analytics_ingest.config.problems import account_problems, shared_problems
+from analytics_ingest.config.unknown_settings import unknown_shared_settings
 from analytics_ingest.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -29,10 +31,13 @@ from analytics_ingest.extract.partitions import ParentRows, partitions_from
 from analytics_ingest.http.meter import Meter
 from analytics_ingest.http.selector import WILDCARD
 from analytics_ingest.http.session import ApiSession
+from analytics_ingest.sync.excluded_columns import refuse_misspelt_endpoints
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.config.api_settings import Settings
@@ -47,7 +52,7 @@ class ConnectionCheckResult:
     """The result of one check.
 
     Attributes:
-        subject: ``settings``, ``connection``, ``key``, or the name of an endpoint.
+        subject: ``settings``, ``destination``, ``connection``, ``key``, or the name of an endpoint.
         outcome: ``fine``, ``failed``, or ``not tried``, which does not count as a failure.
         message: What came back, and what to do about a failure; without secrets.
     """
@@ -55,6 +60,28 @@ class ConnectionCheckResult:
     subject: str
     outcome: Literal["fine", "failed", "not tried"]
     message: str
+
+
+def check_deployment(apis: Iterable[Api], *, log: logging.Logger) -> Iterator[ConnectionCheckResult]:
+    """Checks the settings that accounts share, and those of the destination. Opens no connection.
+
+    Args:
+        apis: The accounts' APIs, each of which has a dataset.
+        log: Gets the log lines of the destination.
+    """
+    problems = shared_problems()
+    for problem in problems:
+        yield ConnectionCheckResult(subject="settings", outcome="failed", message=problem)
+    if not problems:
+        yield ConnectionCheckResult(subject="settings", outcome="fine", message="those of the deployment are valid")
+    places: dict[str, Literal["fine", "failed"]] = {}
+    for api in apis:
+        try:
+            places[Warehouse(api.name, log=log, lock_timeout=0).check_settings()] = "fine"
+        except (ConfigurationError, WarehouseError) as error:
+            places[str(error)] = "failed"
+    for message, outcome in places.items():
+        yield ConnectionCheckResult(subject="destination", outcome=outcome, message=message)
 
 
 def check_api(api: Api, *, log: logging.Logger) -> Iterator[ConnectionCheckResult]:
@@ -67,13 +94,22 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[ConnectionCheckResul
         api: The API.
         log: Gets the log lines of the API's session.
     """
+    if problems := account_problems(api):
+        for problem in problems:
+            yield ConnectionCheckResult(subject="settings", outcome="failed", message=problem)
+        return
+    if unknown_shared_settings():
+        message = "no request is sent until the settings that all accounts share are right"
+        yield ConnectionCheckResult(subject="connection", outcome="not tried", message=message)
+        return
     try:
         settings = load_settings(api)
+        _refuse_misspelt_endpoints(api, settings, log)
         session = ApiSession(replace(api, retry=api.retry.without_retries), settings, log=log)
     except NotConfiguredError as error:
         yield ConnectionCheckResult(subject="settings", outcome="not tried", message=str(error))
         return
-    except ConfigurationError as error:
+    except (ConfigurationError, LockTimeoutError, WarehouseError) as error:
         yield ConnectionCheckResult(subject="settings", outcome="failed", message=str(error))
         return
     try:
@@ -83,6 +119,14 @@ def check_api(api: Api, *, log: logging.Logger) -> Iterator[ConnectionCheckResul
         yield from _Check(api, session).run()
     finally:
         session.close()
+
+
+def _refuse_misspelt_endpoints(api: Api, settings: Settings, log: logging.Logger) -> None:
+    def stored(tables: Collection[str]) -> Mapping[str, Collection[str]]:
+        with Warehouse(api.name, log=log, lock_timeout=settings.lock_timeout).read() as found:
+            return found.columns(tables)
+
+    refuse_misspelt_endpoints(api, settings.exclude_columns, stored)
 
 
 class _UnreachableError(Exception):

@@ -112,6 +112,7 @@ class Warehouse:
         Raises:
             WarehouseError: A setting is missing or wrong.
         """
+        self._destination.published_copy(self._file, self.api)
         with TemporaryDirectory(prefix="analytics_ingest-") as folder, explained(self._destination):
             build_pipeline(self.api, folder=Path(folder)).destination_client()
         return self._place

@@ -20,6 +20,7 @@ from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import sync
+from analytics_ingest_tests.environment import set_environment
 from analytics_ingest_tests.stores import Store
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +36,17 @@ def run(*arguments: str, columns: int = 80) -> tuple[int, str]:
     return result.exit_code, "\n".join(line for line in lines if line)
 
 
-def test_check_of_an_api_that_is_fine(sandbox: SandboxServer) -> None:
+def test_check_of_an_api_that_is_fine(sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", "/srv/warehouse.duckdb")
     code, output = run("check", "incident_response")
 
     assert code == 0
     assert (
         output
         == f"""\
+deployment
+  ✓ settings                  those of the deployment are valid
+  ✓ destination               the DuckDB file /srv/warehouse.duckdb
 incident_response
   ✓ settings                  {sandbox.base_url("incident_response")}
   ✓ connection                the API answers
@@ -56,8 +61,50 @@ def test_check_of_all_apis(sandbox: SandboxServer) -> None:
     code, output = run("check")
 
     assert code == 0
-    assert [line for line in output.splitlines()[:-1] if not line.startswith(" ")] == list(APIS)
+    assert [line for line in output.splitlines()[:-1] if not line.startswith(" ")] == ["deployment", *APIS]
     assert output.endswith(f"{ENDPOINTS} fine, 0 not tried, 0 failed, 0 not configured")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ANALYTICS_INGEST_AUTOMATON": "running"}, "ANALYTICS_INGEST_AUTOMATON is no setting: did you mean ANALYTICS"),
+        ({"ANALYTICS_INGEST_TIMEZONE": "Mars"}, "ANALYTICS_INGEST_TIMEZONE is 'Mars', which is no time zone: write"),
+        ({"ANALYTICS_INGEST_DESTINATION": "postgress"}, "is postgress, which is not a dlt destination: did you mean p"),
+        ({"ANALYTICS_INGEST_DESTINATION": "postgres"}, "is postgres, and its settings lack database, host, password"),
+        ({"DESTINATION__DUCKDB__CREDENTIAL": "x"}, "DESTINATION__DUCKDB__CREDENTIAL is no setting: did you mean DEST"),
+        ({"DESTINATION__DUCKDB__CREDENTIALS": "incident_response.duckdb"}, "has the name of the dataset incident_re"),
+        ({"SOURCES__INCIDENT_RESPONS__API_KEY": "x"}, "did you mean SOURCES__INCIDENT_RESPONSE__API_KEY?"),
+        ({"SOURCES__STATSIG_EU__API": "statsig"}, "SOURCES__STATSIG_EU__API is 'statsig': it must be experimentation"),
+        ({"SOURCES__INCIDENT_RESPONSE__CRON": "hourly"}, "SOURCES__INCIDENT_RESPONSE__CRON is 'hourly', which is no"),
+        ({"SOURCES__INCIDENT_RESPONSE__MAX_INFLIGHT": "8"}, "MAX_INFLIGHT is no setting: did you mean SOURCES__INCID"),
+        ({"SOURCES__INCIDENT_RESPONSE__PROFILE": "rootlyy"}, "PROFILE is 'rootlyy': it must be rootly or none"),
+    ],
+)
+def test_check_finds_every_wrong_setting(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], message: str
+) -> None:
+    set_environment(monkeypatch, settings)
+    code, output = run("check", "incident_response", columns=300)
+
+    assert code == 1
+    assert message in output
+    assert output.count("✗") == 1
+    # what every sync refuses is not tried; what others need does not keep an API from being checked
+    own = any(name.startswith(("SOURCES__INCIDENT", "ANALYTICS_INGEST_AUTOMATON")) for name in settings)
+    assert sandbox.requests.count() == (0 if own else len(APIS["incident_response"].endpoints))
+
+
+def test_check_of_all_apis_goes_on_after_a_wrong_profile_and_section(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__PROFILE", "statsigg")
+    monkeypatch.setenv("SOURCES__STATSIG_EU__API", "statsig")
+    code, output = run("check", columns=300)
+
+    assert code == 1
+    fine = ENDPOINTS - len(APIS["experimentation"].endpoints)
+    assert output.endswith(f"{fine} fine, 0 not tried, 2 failed, 0 not configured")
 
 
 @pytest.mark.parametrize(
