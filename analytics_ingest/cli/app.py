@@ -1,4 +1,4 @@
-"""The command line ``analytics-ingest``: check, verify, sandbox, demo. Syncs run in Dagster."""
+"""The command line ``analytics-ingest``: check, verify, settings, sandbox, demo. Syncs run in Dagster."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from analytics_ingest.cli.check_command import check
 from analytics_ingest.cli.lines import print_error
 from analytics_ingest.cli.sandbox_command import Scale, require_sandbox, sandbox
+from analytics_ingest.cli.settings_command import settings
 from analytics_ingest.cli.verify_command import verify
 from analytics_ingest.terminal import open_console
 
@@ -42,6 +43,7 @@ def options(
 
 app.command()(check)
 app.command()(verify)
+app.command()(settings)
 app.command()(sandbox)
 
 
