@@ -44,6 +44,44 @@ folder that has a `.dlt`.
 - A list is written `a, b`, or as JSON if its elements have commas: `["a, b", "c"]`. In TOML it may be an array.
 - A blank value counts as not set.
 - A value that is not valid is refused with the name of its variable.
+- In a file, the setting of an endpoint is `gates__limit = 7` under `[sources.experimentation]`, or `limit = 7` under
+  `[sources.experimentation.gates]`. Variables are written in capitals, names in files in lower case.
+
+## Names that nothing reads
+
+A name that nothing reads is refused before the first request, with the nearest right one:
+
+| where it is | what is refused |
+|---|---|
+| in the section of an account | unknown names and endpoints, and settings that the API does not use |
+| a variable `ANALYTICS_INGEST_...` | unknown names |
+| in the section of the destination in use | settings that the destination does not have |
+| anywhere else | a name or a section that differs from a known one by one letter, or by two if it is long |
+
+Sections of other dlt sources and of other destinations, dlt's own settings, and variables of other programs are left
+alone. Settings that have no effect any more only cause a warning.
+
+The code location loads all the same. A warning names the setting, and so does the metadata `configuration` of the
+assets that are not synced until it is right.
+
+`analytics-ingest settings` prints the settings that are in force, where each comes from, and what is wrong;
+`analytics-ingest settings experimentation` those of one account. `analytics-ingest check` reports the same problems,
+and tests the key.
+
+## Accounts
+
+A section with `api` is another account of that API, with its own key, assets and dataset, and all settings below
+([accounts](projects.md#accounts), and a query that unites the tables of two):
+
+```toml
+[sources.statsig_eu]
+api = "experimentation"
+profile = "statsig"
+api_key = "..."
+```
+
+In the environment: `SOURCES__STATSIG_EU__API=experimentation`, `SOURCES__STATSIG_EU__PROFILE=statsig` and so on. The
+five APIs need no `api`.
 """
 API = """\
 ## An API

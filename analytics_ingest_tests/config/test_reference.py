@@ -62,5 +62,5 @@ def test_values_and_defaults_are_shown_as_they_are_written(name, values, default
 
 def test_pages_that_are_linked_are_there():
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", build_page())
-    assert set(links) == {"operations.md", "destinations.md"}
+    assert set(links) == {"operations.md", "destinations.md", "projects.md"}
     assert all((PAGE.parent / link).exists() for link in links)
