@@ -71,5 +71,5 @@ def test_help_and_errors_on_a_terminal_of_ascii():
     assert run("--help", PYTHONIOENCODING="ascii").returncode == 0
     done = run("check", "experimentation", PYTHONIOENCODING="ascii", SOURCES__EXPERIMENTATION__PROFILE="caf\u00e9")
     assert done.returncode == 1
-    assert b"SOURCES__EXPERIMENTATION__PROFILE is 'caf" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert b"SOURCES__EXPERIMENTATION__PROFILE is 'caf" in done.stdout + done.stderr
+    assert b"Traceback" not in done.stdout + done.stderr
