@@ -23,7 +23,7 @@ from analytics_ingest.config.lookup import (
     found_settings,
 )
 from analytics_ingest.config.schedule import ScheduleSettings
-from analytics_ingest.config.spelling import did_you_mean, is_misspelt, nearest
+from analytics_ingest.config.spelling import is_misspelt, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,9 +81,11 @@ def unknown_shared_settings(found: Sequence[FoundSetting] | None = None) -> list
         elif section not in accounts:
             if section:
                 sections[section].append(each)
-            problems += _misspelt(each, accounts)
+            if not _close_account(section, accounts):
+                problems += _misspelt(each, accounts)
     for section, settings in sections.items():
-        problems += _section_problem(section, settings, accounts)
+        close = _close_account(section, accounts)
+        problems += _misspelt_section(section, settings, close, accounts) if close else _undeclared(section, settings)
     return list(dict.fromkeys(problems))
 
 
@@ -118,7 +120,7 @@ def _meant_of_account(api: Api, name: str) -> str:
         return f": {name.lower()} is an endpoint, whose setting is {environment_name(api.name, f'{name}__LIMIT')}"
     if found := nearest(name, _names(api)):
         return f": did you mean {environment_name(api.name, found)}?"
-    return f": `analytics-ingest settings {api.name}` shows those that there are"
+    return f": `analytics-ingest settings {api.name}` shows those there are"
 
 
 def _misplaced(found: FoundSetting) -> str:
@@ -181,27 +183,39 @@ def _deployment_problem(found: FoundSetting) -> Iterator[str]:
     if variable in IN_FILES or KUBERNETES.fullmatch(variable):
         return
     if variable not in known:
-        yield f"{found.shown} is no setting{did_you_mean(variable, known)}"
+        meant = nearest(variable.removeprefix(DEPLOYMENT), [each.removeprefix(DEPLOYMENT) for each in known])
+        end = f"did you mean {DEPLOYMENT}{meant}?" if meant else "`analytics-ingest settings` shows those there are"
+        yield f"{found.shown} is no setting: {end}"
     elif found.place != ENVIRONMENT:
         yield f"{found.shown} is not read from there: set it in the environment"
     elif found.name != variable:
         yield f"{found.name} is not read: write {variable}"
 
 
-def _section_problem(section: str, found: Sequence[FoundSetting], accounts: Mapping[str, str]) -> Iterator[str]:
-    """The message about a section without ``api`` that must be meant for an account."""
+def _close_account(section: str, accounts: Iterable[str]) -> str:
+    """The account whose name a section has with a letter wrong, or with other separators; empty if there is none."""
+    plain = re.sub(r"[^a-z0-9]", "", section)
+    return next((each for each in accounts if plain == each.replace("_", "") or is_misspelt(section, each)), "")
+
+
+def _misspelt_section(
+    section: str, found: Sequence[FoundSetting], close: str, accounts: Mapping[str, str]
+) -> Iterator[str]:
+    """The message about a section that is called nearly as an account."""
     first, *others = found
     more = f" ({len(others)} more in this section)" if others else ""
-    if close := next((name for name in accounts if _is_same_section(section, name)), ""):
-        name = "__".join(first.parts[2:]).upper()
-        meant = name if name in (names := _all_names(accounts[close])) else nearest(name, names) or name
-        yield (
-            f"{first.shown} is no setting, as {section} is no account{more}: did you mean "
-            f"{environment_name(close, meant)}? Another account needs {environment_name(section, 'api')}"
-        )
-        return
+    name = "__".join(first.parts[2:]).upper()
+    meant = name if name in (names := _all_names(accounts[close])) else nearest(name, names) or name
+    yield (
+        f"{first.shown} is no setting, as {section} is no account{more}: did you mean "
+        f"{environment_name(close, meant)}? Another account needs {environment_name(section, 'api')}"
+    )
+
+
+def _undeclared(section: str, found: Sequence[FoundSetting]) -> Iterator[str]:
+    """The message about a section that lacks ``api`` and is meant for an account, as code or a value in it shows."""
     for each in found:
-        key, value = each.parts[-1], str(each.value).strip()
+        key, value = "__".join(each.parts[2:]), str(each.value).strip()
         kinds = [kind for kind, profiles in PROFILES.items() if key == "profile" and value in profiles]
         kinds += [value] if value in APIS and nearest(key, ["api"]) else []
         if kinds or each.place == CODE:
@@ -211,11 +225,6 @@ def _section_problem(section: str, found: Sequence[FoundSetting], accounts: Mapp
                 f'or api = "{kind}" under [sources.{section}]'
             )
             return
-
-
-def _is_same_section(section: str, account: str) -> bool:
-    plain, known = (re.sub(r"[^a-z0-9]", "", name) for name in (section, account))
-    return plain == known or is_misspelt(section, account)
 
 
 def _misspelt(found: FoundSetting, accounts: Mapping[str, str]) -> Iterator[str]:

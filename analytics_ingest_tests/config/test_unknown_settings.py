@@ -200,7 +200,7 @@ def test_code_declares_the_setting_of_an_endpoint_in_each_of_these_ways(
         ({"GATE__LIMIT": "8"}, "GATE__LIMIT is no setting: did you mean {}GATES__LIMIT?"),
         ({"GATES__SIZE": "8"}, "GATES__SIZE is no setting: did you mean {}GATES__LIMIT?"),
         ({"GATES": "8"}, "GATES is no setting: gates is an endpoint, whose setting is {}GATES__LIMIT"),
-        ({"COLOUR": "8"}, "COLOUR is no setting: `analytics-ingest settings experimentation` shows those that"),
+        ({"COLOUR": "8"}, "COLOUR is no setting: `analytics-ingest settings experimentation` shows those"),
         ({"ORG_SLUGS": "a"}, "ORG_SLUGS has no effect in experimentation: it is for continuous_integration with the p"),
         ({"SEARCH_QUERY": "a"}, "SEARCH_QUERY has no effect in experimentation: it is for project_planning with the"),
         ({"INGESTION_STATUS__LIMIT": "5"}, "INGESTION_STATUS__LIMIT has no effect, as ingestion_status has no page"),
@@ -239,7 +239,7 @@ def test_a_name_in_the_section_of_an_account_is_known_or_refused(
         ("ANALYTIC_INGEST_APIS", "is no setting: did you mean ANALYTICS_INGEST_APIS?"),
         ("ANALYTICS_INGEST__APIS", "is no setting: did you mean ANALYTICS_INGEST_APIS?"),
         ("ANALYTICS_INGEST_AUTOMATON", "is no setting: did you mean ANALYTICS_INGEST_AUTOMATION?"),
-        ("ANALYTICS_INGEST_COLOUR", "is no setting"),
+        ("ANALYTICS_INGEST_COLOUR", "is no setting: `analytics-ingest settings` shows those there are"),
         ("analytics_ingest_destination", "is not read: write ANALYTICS_INGEST_DESTINATION"),
     ],
 )
