@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config import lookup
 from analytics_ingest.config.accounts import load_accounts
 from analytics_ingest.config.api import choose_profile, load_settings, page_limit, retired_settings
@@ -22,8 +22,10 @@ from analytics_ingest.config.schedule import ScheduleSettings, load_schedule_set
 from analytics_ingest.config.unknown_settings import OF_DLT, unknown_settings, unknown_shared_settings
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.warehouse.destination import configured_destination
+from analytics_ingest.warehouse.destination_settings import unknown_destination_settings
 from analytics_ingest.warehouse.dlt_environ import SectionedEnvironment
-from analytics_ingest_tests.conftest import sync
+from analytics_ingest_tests.conftest import ROOT, sync
 from analytics_ingest_tests.environment import configure_api, set_environment
 
 API = "experimentation"
@@ -458,7 +460,38 @@ def test_sections_of_dlt_below_an_account_are_those_that_it_reads(
     assert below - set(APIS["incident_response"].by_name) == OF_DLT | {"incident_response"}
 
 
-def test_every_variable_of_the_sandbox_and_of_the_documents_is_known(sandbox: SandboxServer) -> None:
-    assert set(sandbox.environment()) <= set(os.environ)
-    assert unknown_shared_settings() == []
-    assert [unknown_settings(api) for api in APIS.values()] == [[]] * len(APIS)
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "compose.yaml", ROOT / "workspace.production.yaml"]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+NAMED = sorted(set(re.findall(r"\b(?:SOURCES__|DESTINATION__|ANALYTICS_INGEST_)[A-Z0-9_]*[A-Z0-9]\b(?!__)", TEXT)))
+"""The variables that a page, or a file of the deployment, names in full."""
+
+
+def test_every_variable_that_a_page_names_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(NAMED) > 30
+    for name in NAMED:
+        with monkeypatch.context() as patch:
+            parts = name.lower().split("__")
+            if parts[0] == "destination":
+                patch.setenv("ANALYTICS_INGEST_DESTINATION", parts[1])
+                patch.setenv(name, "x")
+                assert unknown_destination_settings(configured_destination()) == []
+                continue
+            patch.setenv(name, API if parts[-1] == "api" else "x")
+            assert unknown_shared_settings() == [], name
+            for profiles in PROFILES.values():
+                for api in profiles.values():
+                    assert unknown_settings(api) == [], name
+
+
+def test_every_section_that_a_page_shows_is_read(fresh_files: Path) -> None:
+    blocks = [block for block in re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL) if "[sources." in block]
+
+    assert len(blocks) > 5
+    for block in blocks:
+        (fresh_files / "secrets.toml").write_text(block)
+        reload_files()
+        accounts = load_accounts()
+        [section] = re.findall(r"\[sources\.(\w+)\]", block)
+        assert unknown_shared_settings() == []
+        assert unknown_settings(accounts[section]) == []
+        assert lookup.lookup(accounts[section], "api_key") == "..."
