@@ -101,7 +101,8 @@ def test_check_names_the_profile(vendor_server: Callable[..., Vendor]) -> None:
     result = CliRunner().invoke(app, ["check", "feature_management"], env={"COLUMNS": "80"})
 
     lines = result.stdout.splitlines()
-    assert (result.exit_code, lines[0]) == (0, "feature_management (split)")
+    assert result.exit_code == 0
+    assert "feature_management (split)" in lines
     assert lines[-1] == f"{len(split.api.endpoints)} fine, 0 not tried, 0 failed, 0 not configured"
 
 
@@ -111,7 +112,8 @@ def test_an_unknown_profile_ends_a_command_with_the_setting(command: str, monkey
     result = CliRunner().invoke(app, [command])
 
     assert result.exit_code == 1
-    assert result.stderr == "SOURCES__FEATURE_MANAGEMENT__PROFILE is 'slit': it must be split or none\n"
+    text = " ".join(result.output.split())
+    assert "SOURCES__FEATURE_MANAGEMENT__PROFILE is 'slit': it must be split or none" in text
 
 
 def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
