@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from analytics_ingest.apis.registry import APIS, neutral_declaration
+from analytics_ingest.apis.registry import APIS, PROFILES, neutral_declaration
+from analytics_ingest.config.account_sections import declared_accounts
 from analytics_ingest.config.api import choose_profile
 from analytics_ingest.config.deployment import environment_variable, load_deployment_setting
-from analytics_ingest.config.lookup import declared_accounts, environment_name, found_settings
+from analytics_ingest.config.lookup import environment_name, found_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.errors import ConfigurationError, UnknownAccountError
 
@@ -60,6 +61,8 @@ def _listed_apis() -> list[str]:
 
 def _problem(section: str, kind: str) -> str:
     """Why a section cannot be an account; empty if it can."""
+    if of := [name for name, profiles in PROFILES.items() if kind.lower() in profiles]:
+        return f"{environment_name(section, 'api')} is {kind!r}, which is a profile: it must be {of[0]}"
     if kind not in APIS:
         return f"{environment_name(section, 'api')} is {kind!r}: it must be {' or '.join(APIS)}"
     if not NAME.fullmatch(section) or len(section) > MAX_NAME:

@@ -182,13 +182,13 @@ def _leaves(table: Mapping[str, Any], *sections: str) -> Iterator[tuple[tuple[st
             yield (*sections, str(key)), value
 
 
-def declared_accounts(found: Sequence[FoundSetting]) -> dict[str, str]:
-    """The value of ``api`` in each section of ``sources`` that has one, by section.
+def declared_kinds(found: Sequence[FoundSetting]) -> dict[str, tuple[str, FoundSetting]]:
+    """The value of ``api`` in each section of ``sources`` that has one, and where it is set, by section.
 
     Args:
         found: What is set.
     """
-    kinds: dict[str, str] = {}
+    kinds: dict[str, tuple[str, FoundSetting]] = {}
     for each in found:
         is_variable = each.place == ENVIRONMENT
         if is_variable and each.name != each.variable:
@@ -196,7 +196,7 @@ def declared_accounts(found: Sequence[FoundSetting]) -> dict[str, str]:
             continue
         match each.parts if is_variable else each.path:
             case ("sources", section, "api"):
-                kinds.setdefault(section, str(each.value).strip())
+                kinds.setdefault(section, (str(each.value).strip(), each))
     return kinds
 
 

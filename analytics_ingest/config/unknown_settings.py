@@ -12,13 +12,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from analytics_ingest.apis.registry import APIS, PROFILES, whole_declaration
+from analytics_ingest.config.account_sections import declared_accounts
 from analytics_ingest.config.api_settings import RETIRED, EndpointSettings, Settings
 from analytics_ingest.config.deployment import DeploymentSettings, environment_variable
 from analytics_ingest.config.lookup import (
     CODE,
     ENVIRONMENT,
     FoundSetting,
-    declared_accounts,
     environment_name,
     found_settings,
 )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
 
 LOG = logging.getLogger(__name__)
+WARNED: set[str] = set()
+"""What this process has warned of: a project with many components builds many definitions, from the same settings."""
 
 
 def build_definitions(
@@ -133,11 +135,17 @@ def _warn(built: Sequence[AccountAssets], misconfigured: Mapping[str, str], shar
     """Logs what is wrong with settings: one warning for an account, and one for what all accounts share."""
     for account in built:
         if own := [each for each in account.problems if each not in shared]:
-            LOG.warning(f"{'; '.join(own)}. Until that is right, {account.name} is not synced")
+            _warn_once(f"{'; '.join(own)}. Until that is right, {account.name} is not synced")
     for problem in misconfigured.values():
-        LOG.warning(f"{problem}. Until that is right, it is not synced")
+        _warn_once(f"{problem}. Until that is right, it is not synced")
     if shared:
-        LOG.warning(f"{'; '.join(shared)}. Until that is right, nothing is synced")
+        _warn_once(f"{'; '.join(shared)}. Until that is right, nothing is synced")
+
+
+def _warn_once(message: str) -> None:
+    if message not in WARNED:
+        WARNED.add(message)
+        LOG.warning(message)
 
 
 def _with_endpoints(api: Api, names: Collection[str] | None) -> Api:

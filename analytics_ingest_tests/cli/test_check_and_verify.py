@@ -75,7 +75,7 @@ def test_check_of_all_apis(sandbox: SandboxServer) -> None:
         ({"DESTINATION__DUCKDB__CREDENTIAL": "x"}, "DESTINATION__DUCKDB__CREDENTIAL is no setting: did you mean DEST"),
         ({"DESTINATION__DUCKDB__CREDENTIALS": "incident_response.duckdb"}, "has the name of the dataset incident_re"),
         ({"SOURCES__INCIDENT_RESPONS__API_KEY": "x"}, "did you mean SOURCES__INCIDENT_RESPONSE__API_KEY?"),
-        ({"SOURCES__STATSIG_EU__API": "statsig"}, "SOURCES__STATSIG_EU__API is 'statsig': it must be experimentation"),
+        ({"SOURCES__STATSIG_EU__API": "statsig"}, "which is a profile: it must be exper"),
         ({"SOURCES__INCIDENT_RESPONSE__CRON": "hourly"}, "SOURCES__INCIDENT_RESPONSE__CRON is 'hourly', which is no"),
         ({"SOURCES__INCIDENT_RESPONSE__MAX_INFLIGHT": "8"}, "MAX_INFLIGHT is no setting: did you mean SOURCES__INCID"),
         ({"SOURCES__INCIDENT_RESPONSE__PROFILE": "rootlyy"}, "PROFILE is 'rootlyy': it must be rootly or none"),

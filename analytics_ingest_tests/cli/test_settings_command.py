@@ -105,7 +105,7 @@ def test_what_is_wrong_is_printed_at_the_end(monkeypatch: pytest.MonkeyPatch) ->
     configure_api(monkeypatch, "incident_response", cron="hourly", max_inflight=8, incidents__limit="many")
     configure_api(monkeypatch, "project_planning", max_pages=SECRET, base_url=f"https://u:{SECRET}@host/?k={SECRET}")
     configure_api(monkeypatch, "feature_management", users__shards=3)
-    configure_api(monkeypatch, "other", api="unknown")
+    configure_api(monkeypatch, "other", api="experimentatoin")
     wrong = {
         "ANALYTICS_INGEST_AUTOMATON": SECRET,
         "ANALYTICS_INGEST_TIMEZONE": "Mars/Olympus",
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_printed_at_the_end(monkeypatch: pytest.MonkeyPatch) ->
         "ANALYTICS_INGEST_AUTOMATON is no setting: did you mean ANALYTICS_INGEST_AUTOMATION?",
         "ANALYTICS_INGEST_TIMEZONE is 'Mars/Olympus', which is no time zone",
         "did you mean SOURCES__FEATURE_MANAGEMENT__API_KEY?",
-        "SOURCES__OTHER__API is 'unknown'",
+        "SOURCES__OTHER__API is 'experimentatoin'",
         "DESTINATION__DUCKDB__CREDENTIAL is no setting: did you mean DESTINATION__DUCKDB__CREDENTIALS?",
         "SOURCES__EXPERIMENTATION__PROFILE is 'statsigg': it must be statsig or none",
         "SOURCES__INCIDENT_RESPONSE__CRON is 'hourly', which is no cron expression",

@@ -11,6 +11,7 @@ from analytics_ingest.config import lookup
 from analytics_ingest.config.accounts import choose_accounts, find_accounts, load_accounts
 from analytics_ingest.config.api import load_settings
 from analytics_ingest.config.lookup import declare_settings
+from analytics_ingest.config.problems import shared_problems
 from analytics_ingest.errors import ConfigurationError, UnknownAccountError
 from analytics_ingest_tests.environment import configure_api
 
@@ -59,7 +60,9 @@ def test_the_environment_wins_over_declared_settings_and_they_over_files(
     ("section", "api", "problem"),
     [
         (EU, "experimentatoin", "SOURCES__STATSIG_EU__API is 'experimentatoin': it must be experimentation or"),
-        ("gitlab", "gitlab", "SOURCES__GITLAB__API is 'gitlab': it must be experimentation or"),
+        (EU, "Experimentation", "SOURCES__STATSIG_EU__API is 'Experimentation': it must be experimentation or"),
+        (EU, "project-planning", "SOURCES__STATSIG_EU__API is 'project-planning': it must be experimentation or"),
+        (EU, "statsig", "SOURCES__STATSIG_EU__API is 'statsig', which is a profile: it must be experimentation"),
         ("eu-west", "experimentation", "[sources.eu-west] cannot be an account: its name must start with a letter"),
         ("2nd", "experimentation", "[sources.2nd] cannot be an account: its name must start with a letter"),
         ("a" * 41, "experimentation", "have at most 40 lower-case letters, digits and single underscores"),
@@ -83,11 +86,40 @@ def test_a_section_that_cannot_be_an_account_is_a_problem_of_that_section_alone(
     assert list(choose_accounts(["incident_response"])) == ["incident_response"]
 
 
+OTHER_SOURCES = """
+[sources.github]
+api = "v3"
+owner = "acme"
+[sources.rest_api.client]
+api = "experimentation"
+[sources.salesforce]
+api = "bulk"
+api_key = "k"
+[sources.airtable]
+api = 2
+profile = "default"
+[sources.stripe_analytics]
+api = "https://api.stripe.com/v1"
+[sources.sql]
+table = "a"
+"""
+
+
 def test_sections_of_other_sources_are_left_alone(fresh_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (fresh_files / "config.toml").write_text('[sources.github]\nowner = "acme"\n[sources.sql]\ntable = "a"\n')
+    (fresh_files / "config.toml").write_text(OTHER_SOURCES)
     monkeypatch.setenv("SOURCES__REST_API__BASE_URL", "http://localhost")
+    monkeypatch.setenv("SOURCES__GITLAB__API", "graphql")
 
     assert find_accounts() == (dict(APIS), {})
+    assert shared_problems() == []
+
+
+def test_a_section_with_a_profile_of_ours_is_an_account_whatever_its_api_is(
+    fresh_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fresh_files / "config.toml").write_text(f'[sources.{EU}]\napi = "v2"\nprofile = "statsig"\n')
+
+    assert list(find_accounts()[1]) == [EU]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:

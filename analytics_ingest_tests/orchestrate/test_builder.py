@@ -24,6 +24,7 @@ from analytics_ingest import build_definitions
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config import lookup
 from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.orchestrate import builder
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys
@@ -32,6 +33,12 @@ from analytics_ingest_tests.environment import configure_api
 API = "experimentation"
 ACCOUNTS = ("statsig_eu", "statsig_us")
 LISTS = ("gates", "gates_rules", "tags")
+
+
+@pytest.fixture(autouse=True)
+def not_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings of other tests in this process do not count."""
+    monkeypatch.setattr(builder, "WARNED", set())
 
 
 @pytest.fixture
@@ -223,6 +230,8 @@ def test_what_all_accounts_share_is_warned_of_once_and_shown_on_all_assets(
     monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATON", "running")
     monkeypatch.setenv("SOURCES__EXPERIMENTATIONS__API_KEY", "k")
     defs = build_definitions()
+    # as each component of a project does it
+    build_definitions(accounts=["incident_response"])
     problems = [
         "ANALYTICS_INGEST_AUTOMATON is no setting: did you mean ANALYTICS_INGEST_AUTOMATION?",
         (
