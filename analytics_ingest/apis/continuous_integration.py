@@ -49,6 +49,7 @@ CONTINUOUS_INTEGRATION = Api(
             "context",
             "/v2/context",
             data_selector="items",
+            history=True,
             description="Contexts: named sets of secrets that jobs may use.",
         ),
         endpoint(
@@ -71,6 +72,7 @@ CONTINUOUS_INTEGRATION = Api(
             "projects",
             "/v1.1/projects",
             primary_key=("vcs_url",),
+            history=True,
             description="The projects that the key's user follows.",
         ),
         with_cursor(
@@ -91,6 +93,7 @@ CONTINUOUS_INTEGRATION = Api(
             "specific_project",
             "/v2/project/{org_id}/{project_id}",
             parents=PROJECT,
+            history=True,
             description="Each project's own record: its name, organisation and version control.",
         ),
         endpoint(

@@ -61,6 +61,7 @@ EXPERIMENTATION = Api(
         with_cursor(
             "dynamic_configs",
             "/v1/dynamic_configs",
+            history=True,
             description="Dynamic configs: values that clients read at run time, targeted by rules.",
         ),
         endpoint(
@@ -76,6 +77,7 @@ EXPERIMENTATION = Api(
             data_selector="data[*].rules[*]",
             primary_key=("dynamic_config_id", "id"),
             parents=FromTable("dynamic_configs", dynamic_config_id="id"),
+            history=True,
             description="The targeting rules of each dynamic config.",
         ),
         with_cursor(
@@ -95,11 +97,14 @@ EXPERIMENTATION = Api(
             "experiments",
             "/v1/experiments",
             timestamps_as_sent=("start_time", "end_time", "decision_time"),
+            history=True,
             description="Experiments with their hypothesis, groups, allocation and status.",
         ),
         with_cursor(
             "gates",
             "/v1/gates",
+            history=True,
+            unversioned=("checks_per_hour",),
             description="Feature gates: switches that are on or off for a user, decided by rules.",
         ),
         endpoint(
@@ -108,11 +113,13 @@ EXPERIMENTATION = Api(
             data_selector="data[*].rules[*]",
             primary_key=("gate_id", "id"),
             parents=FromTable("gates", gate_id="id"),
+            history=True,
             description="The targeting rules of each gate.",
         ),
         with_cursor(
             "holdouts",
             "/v1/holdouts",
+            history=True,
             description="Holdouts: groups of users kept out of experiments to measure their joint effect.",
         ),
         endpoint(
@@ -131,6 +138,7 @@ EXPERIMENTATION = Api(
         with_cursor(
             "layers",
             "/v1/layers",
+            history=True,
             description="Layers: sets of experiments that never share a user.",
         ),
         with_cursor(
@@ -146,6 +154,7 @@ EXPERIMENTATION = Api(
         with_cursor(
             "segments",
             "/v1/segments",
+            history=True,
             description="Segments: named groups of users that rules can refer to.",
         ),
         endpoint(

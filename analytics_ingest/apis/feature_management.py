@@ -69,6 +69,7 @@ FEATURE_MANAGEMENT = Api(
             primary_key=("workspace_id", "name"),
             parents=WORKSPACE,
             timestamps_as_sent=("creation_time",),
+            history=True,
             description="The segments of each workspace: named lists of keys that flags can target.",
         ),
         endpoint(
@@ -76,6 +77,7 @@ FEATURE_MANAGEMENT = Api(
             "/v2/environments/ws/{workspace_id}",
             parents=WORKSPACE,
             timestamps_as_sent=("creation_time",),
+            history=True,
             description="The environments of each workspace, such as staging and production.",
         ),
         endpoint(
@@ -114,6 +116,7 @@ FEATURE_MANAGEMENT = Api(
             data_selector="objects",
             parents=WORKSPACE,
             timestamps_as_sent=("rollout_status_timestamp", "last_traffic_received_at"),
+            history=True,
             description="The feature flags of each workspace, with owner, traffic type and roll-out status.",
         ),
     ),

@@ -57,6 +57,10 @@ class Endpoint:
             values, its list is requested at each sync, even if it is settled (see ``parents.FromTable``).
         retired: Columns that the API does not serve any more, or soon will not. They are neither compared nor loaded,
             and stored values stay. Only for endpoints with a key.
+        history: Whether the versions of its rows are kept, unless a setting says otherwise. Only for endpoints with a
+            key.
+        unversioned: Columns with measurements, such as the time of the last request: a change of these alone makes no
+            version.
     """
 
     name: str
@@ -79,18 +83,25 @@ class Endpoint:
     final_when: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
     secrets: tuple[str, ...] = field(default=(), kw_only=True)
     retired: tuple[str, ...] = field(default=(), kw_only=True)
+    history: bool = field(default=False, kw_only=True)
+    unversioned: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
             raise ValueError(f"{self.name}: {self.retired} cannot be retired: there is no key, or it contains them")
+        if self.history and not self.primary_key:
+            raise ValueError(f"{self.name} cannot have a history: there is no key")
 
     @cached_property
     def declaration(self) -> str:
-        """A fingerprint of the declaration, 16 hexadecimal digits; it differs if a field differs.
+        """A fingerprint of the declaration, 16 hexadecimal digits; it differs if a field differs that rows depend on.
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        text = repr({each.name: _declared(getattr(self, each.name)) for each in fields(self)})
+        beside = ("description", "history", "unversioned")
+        text = repr(
+            {each.name: _declared(getattr(self, each.name)) for each in fields(self) if each.name not in beside}
+        )
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property

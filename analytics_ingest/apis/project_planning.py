@@ -82,17 +82,20 @@ PROJECT_PLANNING = Api(
         with_cursor(
             "custom_fields",
             "/v1/custom-fields",
+            history=True,
             description="Fields that the organisation added to its stories, with their values.",
         ),
         endpoint(
             "epic_workflow",
             "/v1/epic-workflow",
+            history=True,
             description="The workflow that epics go through: its states and their order.",
         ),
         with_cursor(
             "epics",
             "/v1/epics",
             timestamps_as_sent=COURSE,
+            history=True,
             description="Epics: larger pieces of work, made of stories.",
         ),
         endpoint(
@@ -129,6 +132,7 @@ PROJECT_PLANNING = Api(
             "iterations",
             "/v1/iterations",
             timestamps_as_sent=("start_date", "end_date"),
+            history=True,
             description="Iterations: the time boxes that stories are planned into.",
         ),
         endpoint(
@@ -141,6 +145,7 @@ PROJECT_PLANNING = Api(
         with_cursor(
             "labels",
             "/v1/labels",
+            history=True,
             description="Labels on stories and epics.",
         ),
         endpoint(
@@ -171,6 +176,7 @@ PROJECT_PLANNING = Api(
             "objectives",
             "/v1/objectives",
             timestamps_as_sent=COURSE,
+            history=True,
             description="Objectives that the organisation pursues, with their key results.",
         ),
         endpoint(
@@ -184,6 +190,7 @@ PROJECT_PLANNING = Api(
         with_cursor(
             "workflows",
             "/v1/workflows",
+            history=True,
             description="The workflows that stories go through, with their states.",
         ),
         endpoint(

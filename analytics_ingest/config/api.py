@@ -81,10 +81,11 @@ def wrong_limits(api: Api) -> list[str]:
     """What is wrong with the settings of an API's endpoints, each of which only that endpoint needs."""
     problems = []
     for endpoint in api.endpoints:
-        try:
-            page_limit(api, endpoint)
-        except ConfigurationError as error:
-            problems.append(str(error))
+        for load in (page_limit, has_history):
+            try:
+                load(api, endpoint)
+            except ConfigurationError as error:
+                problems.append(str(error))
     return problems
 
 
@@ -146,12 +147,38 @@ def page_limit(api: Api, endpoint: Endpoint) -> int | None:
     """
     if endpoint.paginator.limit is None:
         return None
+    return _endpoint_settings(api, endpoint, "limit", endpoint.paginator.limit).limit
+
+
+def has_history(api: Api, endpoint: Endpoint, *, default: bool = True) -> bool:
+    """Whether the versions of an endpoint's rows are kept.
+
+    Args:
+        api: The API.
+        endpoint: The endpoint.
+        default: Whether they are for the endpoints that are declared so.
+
+    Raises:
+        ConfigurationError: The value is not valid, or the endpoint has no key.
+    """
+    chosen = _endpoint_settings(api, endpoint, "history", None).history
+    if chosen and not endpoint.primary_key:
+        raise ConfigurationError(
+            f"{environment_name(api.name, f'{endpoint.name}.history')} is set, and {endpoint.name} has no key: "
+            "its table is replaced as a whole, and no row of it can be told from another one's next version. Remove it"
+        )
+    return default and endpoint.history if chosen is None else chosen
+
+
+def _endpoint_settings(api: Api, endpoint: Endpoint, field: str, declared: Any) -> EndpointSettings:
+    """The settings of an endpoint, of which only one is looked up."""
     return load_model(
         EndpointSettings,
-        lookup=lambda field: lookup(api, f"{endpoint.name}.{field}"),
-        variable=lambda field: environment_name(api.name, f"{endpoint.name}.{field}"),
-        declared={"limit": endpoint.paginator.limit},
-    ).limit
+        lookup=lambda each: lookup(api, f"{endpoint.name}.{each}"),
+        variable=lambda each: environment_name(api.name, f"{endpoint.name}.{each}"),
+        declared={field: declared},
+        fields=[field],
+    )
 
 
 def unprotected_key(api: Api, settings: Settings) -> str:

@@ -119,6 +119,21 @@ class OptionalSettings(BaseModel):
         "before the first sync: rows that are gone upstream keep the values that they have.",
     )
     mark_deleted: bool = Field(True, description="Whether rows that are gone upstream get a time in `_deleted_at`.")
+    history: bool = Field(
+        True,
+        description="Whether the versions of rows are kept, for the endpoints that are declared so "
+        "([history.md](history.md)).",
+    )
+    history_retention: Annotated[PositiveInt | None, Reference("days", default="for ever")] = Field(
+        None,
+        le=MAX_SECONDS // 86_400,
+        description="How long versions are kept that another one has replaced.",
+    )
+    ledger_retention: Annotated[PositiveInt, Reference("days")] = Field(
+        90,
+        le=MAX_SECONDS // 86_400,
+        description="How long the rows of the table `_syncs` are kept; the last complete sync of an endpoint stays.",
+    )
     min_rows_share: Annotated[float, Reference("0 to 1")] = Field(
         0.5,
         ge=0,
@@ -158,4 +173,7 @@ class EndpointSettings(BaseModel):
 
     limit: Annotated[PositiveInt | None, Reference("rows", default="as declared")] = Field(
         None, description="Rows of one page, such as `SEARCH_EPICS__LIMIT=250` (declared: 1)."
+    )
+    history: Annotated[bool | None, Reference("true or false", default="as declared")] = Field(
+        None, description="Whether the versions of its rows are kept, such as `USERS__HISTORY=true`. Needs a key."
     )

@@ -300,7 +300,7 @@ class EndpointReader:
         stats = self.stats
         if not self.has_failed:
             self._reader_state = ReaderState.READ
-        stats.seconds = time.monotonic() - self._started
+        stats.seconds, stats.ended = time.monotonic() - self._started, datetime.now(UTC)
         gone = stats.parents_missing
         if gone and gone == stats.parents and self.plan.whole and self.endpoint.on_404 == "parent gone":
             why = f"every one of {gone} parents answered 404: is the path right?"

@@ -45,6 +45,7 @@ class ReadStats:
         given_up: Whether partitions were left unread, as every one before them had failed.
         failures: What could not be read. Empty: the endpoint was read completely.
         seconds: From the first request to the last response.
+        ended: When the last response came, UTC; ``None`` while lists are still read.
     """
 
     meter: Meter = field(default_factory=Meter)
@@ -64,6 +65,7 @@ class ReadStats:
     given_up: bool = False
     failures: list[ReadFailure] = field(default_factory=list)
     seconds: float = 0.0
+    ended: datetime | None = None
 
     @property
     def doubt(self) -> str:

@@ -24,12 +24,14 @@ class SyncContext:
         options: What the sync does beyond reading what changed.
         started: When it started, UTC.
         log: Gets progress, waits and warnings.
+        run_id: The run that it is part of.
     """
 
     session: ApiSession
     options: SyncOptions
     started: datetime
     log: logging.Logger
+    run_id: str
 
     @property
     def api(self) -> Api:

@@ -106,7 +106,8 @@ def materialize(
     try:
         check_graph_settings(api)
         options = parse_sync_options(api, **config.model_dump())
-        for result in ApiSync(api, selected=selected, options=options, log=context.log).run():
+        sync = ApiSync(api, selected=selected, options=options, run_id=context.run_id, log=context.log)
+        for result in sync.run():
             for each in order.add(result):
                 yield from _record(context, api, each, failed, key=keys[each.endpoint.name])
     except (IngestError, LockTimeoutError, WarehouseError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,7 +27,13 @@ class ApiSync:
     """A sync of an API, or of some of its endpoints."""
 
     def __init__(
-        self, api: Api, *, selected: set[str] | None = None, options: SyncOptions | None = None, log: logging.Logger
+        self,
+        api: Api,
+        *,
+        selected: set[str] | None = None,
+        options: SyncOptions | None = None,
+        run_id: str = "",
+        log: logging.Logger,
     ) -> None:
         """Prepares a sync.
 
@@ -34,6 +41,7 @@ class ApiSync:
             api: The API.
             selected: Names of the endpoints to sync; all by default.
             options: What to do beyond reading what changed.
+            run_id: The run that it is part of, for the ledger; drawn by default.
             log: Gets progress and waits.
         """
         self._api = api
@@ -41,6 +49,7 @@ class ApiSync:
         self._selected = set(api.by_name) if selected is None else selected
         if self._options.endpoints:
             self._selected &= self._options.endpoints
+        self._run_id = run_id or uuid.uuid4().hex
         self._log = log
 
     def run(self) -> Iterator[EndpointResult]:
@@ -62,6 +71,8 @@ class ApiSync:
             warehouse.sync(),
             ReadPool(settings.max_in_flight, halt=session.close, clock=session.clock) as pool,
         ):
-            context = SyncContext(session=session, options=self._options, started=datetime.now(UTC), log=log)
+            context = SyncContext(
+                session=session, options=self._options, started=datetime.now(UTC), log=log, run_id=self._run_id
+            )
             yield from SyncRun(context, warehouse, pool, selected=self._selected).results()
             warehouse.publish()

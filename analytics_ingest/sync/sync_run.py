@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.errors import IngestError
@@ -11,6 +11,8 @@ from analytics_ingest.extract.resource_state import belongs_to_profile, stored_c
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.column_fitter import ColumnFitter
 from analytics_ingest.sync.excluded_columns import ExcludedColumns, refuse_misspelt_endpoints
+from analytics_ingest.sync.history_recorder import HistoryRecorder, history_failure
+from analytics_ingest.sync.ledger_writer import LedgerWriter
 from analytics_ingest.sync.load_package import LoadPackage
 from analytics_ingest.sync.loader import Loader
 from analytics_ingest.sync.pending_parents import PendingParentRows
@@ -19,6 +21,8 @@ from analytics_ingest.sync.result import EndpointResult, build_result, failure_r
 from analytics_ingest.sync.stored_tables import StoredTables
 from analytics_ingest.warehouse.cached_tables import CachedTables
 from analytics_ingest.warehouse.destination_errors import is_transient
+from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+from analytics_ingest.warehouse.history_names import SYNCS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -62,6 +66,9 @@ class SyncRun:
         self._loader = Loader(api, warehouse, self._tables, self._fitter, log=context.log)
         self._factory = ReaderFactory(context)
         self._excluded = ExcludedColumns(api, context.settings)
+        self._ledger = LedgerWriter(context, warehouse, self._tables)
+        self._history = HistoryRecorder(context, warehouse, self._tables, self._ledger)
+        self._changed: set[str] = set()
 
     def results(self) -> Iterator[EndpointResult]:
         """Syncs, and yields a result for each selected endpoint as soon as it is loaded.
@@ -72,6 +79,21 @@ class SyncRun:
             WarehouseError: The warehouse cannot be used.
             LockTimeoutError: A table, or the file, stays locked.
         """
+        ended: dict[str, EndpointResult] = {}
+        names = [endpoint.name for endpoint in self._waiting]
+        try:
+            for result in self._results():
+                ended[result.endpoint.name] = result
+                yield result
+        except Exception as error:
+            left = [name for name in names if name not in ended]
+            # the error that ended the sync is the one to report
+            with suppress(WarehouseError, LockTimeoutError):
+                self._ledger.finish(ended.values(), names=left, reason=str(error))
+            raise
+        self._ledger.finish(ended.values())
+
+    def _results(self) -> Iterator[EndpointResult]:
         results: list[EndpointResult] = []
         api, settings = self._context.api, self._context.settings
         with self._tables.open():
@@ -99,8 +121,10 @@ class SyncRun:
             {name: self._factory.columns_of(name) for name in names},
             {name: by_name[name].primary_key for name in names},
             where_null=DELETED_AT,
+            beside=[*self._history.tables, SYNCS],
         )
         self._columns |= self._tables.columns(names)
+        self._history.heal(self._columns)
 
     # starting endpoints
 
@@ -195,12 +219,16 @@ class SyncRun:
         if extracted is not False:
             for reader in package.readers:
                 self._tables.forget(reader.endpoint.name)
+            self._ledger.begin(reader.endpoint.name for reader in package.readers)
         self._loader.load(package, extracted)
         for reader in package.included:
             with self._failing(reader):
                 name = reader.endpoint.name
-                self._tables.rewrite(name, reader.pop_rewrites(), key=ROW_HASH)
-                deleted = reader.pop_deleted_hashes()
+                rewrites, deleted = reader.pop_rewrites(), reader.pop_deleted_hashes()
+                if rewrites or deleted:
+                    self._changed.add(name)
+                    self._ledger.begin([name])
+                self._tables.rewrite(name, rewrites, key=ROW_HASH)
                 self._deleted[name] += self._tables.set_timestamp(
                     name, DELETED_AT, self._context.started, key=ROW_HASH, values=deleted
                 )
@@ -229,12 +257,26 @@ class SyncRun:
         states = self._states()
         columns = self._tables.columns([reader.endpoint.name for reader in readers])
         self._columns.update(columns)
+        for reader in readers:
+            self._record_history(reader)
+        self._history.finish()
         # read once: the property parses the stored schema at each access
         schema = self._warehouse.pipeline.default_schema if columns else None
         return [
             self._register_blocker(self._result_of(reader, states, columns.get(reader.endpoint.name, {}), schema))
             for reader in readers
         ]
+
+    def _record_history(self, reader: EndpointReader) -> None:
+        """Records the versions of an endpoint's rows; the endpoint fails if they cannot be written."""
+        name = reader.endpoint.name
+        changed = name in self._changed or bool(reader.stats.rows_loaded)
+        try:
+            self._history.record(reader, self._columns.get(name, {}), changed=changed)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            reader.fail(history_failure(error) if isinstance(error, WarehouseError) else reader.unexpected(error))
 
     def _result_of(
         self,

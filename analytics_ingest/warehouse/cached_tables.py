@@ -9,7 +9,7 @@ from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
 MAX_ROWS = 50_000
@@ -65,6 +65,7 @@ class CachedTables(DatasetTables):
         keys: Mapping[str, Sequence[str]],
         *,
         where_null: str,
+        beside: Collection[str] = (),
     ) -> None:
         """Caches the rows and the counts of tables, read with a few queries for all of them.
 
@@ -72,11 +73,12 @@ class CachedTables(DatasetTables):
             wanted: By table the columns to cache, if it has them.
             keys: By table the columns of its key; none for a table without one.
             where_null: The column that has a value in rows that are marked as deleted, if a table has it.
+            beside: Tables of which only the columns are cached.
         """
         tables = self._connected()
-        found = tables.columns(wanted)
-        self._columns = {name: found.get(name, {}) for name in wanted}
-        there = {name: types for name, types in found.items() if set(keys[name]) <= types.keys()}
+        found = tables.columns([*wanted, *beside])
+        self._columns = {name: found.get(name, {}) for name in (*wanted, *beside)}
+        there = {name: found[name] for name in wanted if name in found and set(keys[name]) <= found[name].keys()}
         marks = {name: where_null if where_null in types else None for name, types in there.items()}
         try:
             counts = tables.counts_of({name: (keys[name], marks[name]) for name in there})

@@ -72,6 +72,14 @@ class ColumnChanger:
         with self._sql.begin_transaction():
             self._apply(changes)
 
+    def apply_within(self, changes: ColumnChanges) -> None:
+        """Makes the changes within a transaction of the caller's.
+
+        Raises:
+            WarehouseError: An object that a user has created prevents them.
+        """
+        self._apply(changes)
+
     def _apply(self, changes: ColumnChanges) -> None:
         table = self._table(changes.table)
         for name, now in changes.renamed.items():

@@ -28,9 +28,11 @@ from analytics_ingest.warehouse.destination_settings import unknown_destination_
 from analytics_ingest.warehouse.destinations import column_changer
 from analytics_ingest.warehouse.destinations.base import PUBLISH
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+from analytics_ingest.warehouse.history_tables import HistoryTables
 from analytics_ingest.warehouse.locks import TableLocks, WaitLog, file_lock, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
 from analytics_ingest.warehouse.repair import Repair
+from analytics_ingest.warehouse.sync_ledger import SyncLedger
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
 from analytics_ingest.warehouse.type_hints import cache_type_hints
 
@@ -294,6 +296,32 @@ class Warehouse:
             advice = remedy(error, api=self.api, setting=self._destination.setting)
             what = f"{self.api}/{changes.table}: its columns cannot be changed in {self._place}"
             raise WarehouseError(f"{what}: {reason}. {advice}".rstrip(), transient=is_transient(error)) from None
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether the destination keeps histories and the ledger."""
+        return self._destination.history is not None and self._destination.columns is not None
+
+    def history(self, act: Callable[[HistoryTables], T]) -> T:
+        """Calls ``act`` with the tables of versions, within ``open``; waits for locks of other sessions on them.
+
+        Raises:
+            LockTimeoutError: Another session has locked a table for too long.
+            WarehouseError: An object that a user has created prevents a change.
+        """
+        sql = self._destination.history
+        if sql is None:
+            raise RuntimeError(f"{self._destination.name} keeps no history")
+        tables = HistoryTables(self._client, column_changer(self._destination, self._client), sql)
+        return self._retry_while_locked(lambda: act(tables))
+
+    def ledger(self, act: Callable[[SyncLedger], T]) -> T:
+        """Calls ``act`` with the ledger, within ``open``; waits for locks of other sessions on it.
+
+        Raises:
+            LockTimeoutError: Another session has locked the table for too long.
+        """
+        return self._retry_while_locked(lambda: act(SyncLedger(self._client.sql_client)))
 
     @property
     def file_format(self) -> TLoaderFileFormat:

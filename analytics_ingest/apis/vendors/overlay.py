@@ -37,6 +37,8 @@ class EndpointChanges(TypedDict, total=False):
     final_when: tuple[str, frozenset[str]] | None
     secrets: tuple[str, ...]
     retired: tuple[str, ...]
+    history: bool
+    unversioned: tuple[str, ...]
 
 
 def overlay(

@@ -49,7 +49,9 @@ def flat(record: Any) -> Iterator[Any]:
     yield own | {f"attribute_{name}" if name in own else name: value for name, value in attributes.items()}
 
 
-def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...] = TIMES) -> Endpoint:
+def listed(
+    name: str, description: str, *, path: str = "", times: tuple[str, ...] = TIMES, history: bool = False
+) -> Endpoint:
     """A list of the account, whose records have the time of their last update."""
     return Endpoint(
         name,
@@ -60,6 +62,7 @@ def listed(name: str, description: str, *, path: str = "", times: tuple[str, ...
         cursor_path=UPDATED,
         timestamps=times,
         secrets=SECRETS,
+        history=history,
         description=description,
     )
 
@@ -74,18 +77,18 @@ LISTS = (
     listed("authorizations", "Who may do what to which record."),
     listed("users", "People with an account, and how to reach them."),
     listed("incident_types", "Kinds of incidents."),
-    listed("teams", "Teams that respond to incidents."),
+    listed("teams", "Teams that respond to incidents.", history=True),
     listed("sub_statuses", "Finer stages within the status of an incident."),
-    listed("incident_roles", "Roles that people take during an incident."),
+    listed("incident_roles", "Roles that people take during an incident.", history=True),
     listed("post_mortems", "Retrospectives that were written after incidents.", times=(*TIMES, *COURSE)),
     listed("status_pages", "Pages that show the public the status of services.", path="/status-pages"),
-    listed("severities", "How bad an incident can be."),
-    listed("services", "Services that incidents concern."),
+    listed("severities", "How bad an incident can be.", history=True),
+    listed("services", "Services that incidents concern.", history=True),
     listed("incident_permission_sets", "Sets of permissions on incidents."),
-    listed("roles", "Roles of users, with their permissions."),
-    listed("workflows", "Automations that run on incidents."),
+    listed("roles", "Roles of users, with their permissions.", history=True),
+    listed("workflows", "Automations that run on incidents.", history=True),
     listed("form_sets", "Sets of form fields."),
-    listed("form_fields", "Fields of the forms that incidents are filed with."),
+    listed("form_fields", "Fields of the forms that incidents are filed with.", history=True),
     listed("playbooks", "Playbooks that responders follow."),
     listed("retrospective_processes", "Processes by which retrospectives are held."),
     listed("retrospective_configurations", "For which incidents a retrospective is held."),

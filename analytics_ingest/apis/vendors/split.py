@@ -81,6 +81,8 @@ SPLIT = overlay(
             parents=FromTable("environments", environment_id="id", workspace_id="workspace_id"),
             timestamps=("creation_time", "last_update_time"),
             timestamps_as_sent=("last_traffic_received_at",),
+            unversioned=("last_traffic_received_at",),
+            history=True,
             description="Each flag's definition in each environment: treatments, rules, traffic, killed or not.",
         ),
     ),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.warehouse.column_changes import ColumnChanger
     from analytics_ingest.warehouse.database_file import DatabaseFile
+    from analytics_ingest.warehouse.history_tables import HistorySql
     from analytics_ingest.warehouse.published_copy import PublishedCopy
 
     Connect = Callable[[], AbstractContextManager[SqlJobClientBase]]
@@ -45,6 +46,7 @@ class Destination:
         takes_nul: Whether a text may hold the character NUL.
         locks_all_machines: Whether ``cluster_lock`` keeps the syncs of other machines out.
         columns: The class that changes columns of its tables; ``None``, if no sync can do that.
+        history: What differs in the SQL of histories; ``None``, if it keeps neither histories nor the ledger.
         drivers: Top-level packages of its database driver. By name, so that no driver is imported for it.
         transient_errors: Names of the driver's exceptions that report a failed destination.
         row_errors: Names of the driver's exceptions that concern values; by default those of PEP 249.
@@ -54,6 +56,7 @@ class Destination:
     takes_nul: ClassVar[bool] = True
     locks_all_machines: ClassVar[bool] = False
     columns: ClassVar[type[ColumnChanger] | None] = None
+    history: ClassVar[HistorySql | None] = None
     drivers: ClassVar[frozenset[str]] = frozenset()
     transient_errors: ClassVar[frozenset[str]] = frozenset()
     row_errors: ClassVar[frozenset[str]] = frozenset({"DataError", "IntegrityError"})

@@ -19,6 +19,7 @@ from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, Column
 from analytics_ingest.warehouse.database_file import DatabaseFile
 from analytics_ingest.warehouse.destinations.base import PUBLISH, Destination, configuration_of
 from analytics_ingest.warehouse.exceptions import WarehouseError
+from analytics_ingest.warehouse.history_tables import HistorySql
 from analytics_ingest.warehouse.published_copy import PublishedCopy, log_size
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class DuckDB(Destination):
     """DuckDB in a file: ``data/analytics_ingest.duckdb``, unless a setting names another."""
 
     columns: ClassVar[type[ColumnChanger] | None] = DuckDBColumns
+    history: ClassVar[HistorySql | None] = HistorySql()
     drivers = frozenset({"duckdb", "_duckdb"})
     transient_errors = frozenset(
         {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"}

@@ -15,6 +15,7 @@ from analytics_ingest.warehouse.database_file import DatabaseFile
 from analytics_ingest.warehouse.destinations.base import Destination
 from analytics_ingest.warehouse.destinations.duckdb import LIMITS, DuckDB, DuckDBColumns
 from analytics_ingest.warehouse.exceptions import WarehouseError
+from analytics_ingest.warehouse.history_tables import HistorySql
 
 if TYPE_CHECKING:
     from dlt.common.destination import AnyDestination
@@ -59,6 +60,7 @@ class DuckLake(DuckDB):
     """DuckLake: ``data/lake`` and ``data/lake.sqlite``, unless a setting names others."""
 
     columns = DuckLakeColumns
+    history = HistorySql(has_changes=False, comments_on_views=False)
     # readers do not stop syncs
     published_copy = Destination.published_copy
 

@@ -14,6 +14,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from analytics_ingest.warehouse.column_changes import OWN_VIEW, ColumnChanger, ColumnChanges
 from analytics_ingest.warehouse.destinations.base import Destination, configuration_of
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
+from analytics_ingest.warehouse.history_tables import HistorySql
 from analytics_ingest.warehouse.locks import POLL_SECONDS, TableLocks, still_held, utc_text
 
 if TYPE_CHECKING:
@@ -205,6 +206,12 @@ class Postgres(Destination):
     takes_nul = False
     locks_all_machines = True
     columns = PostgresColumns
+    history = HistorySql(
+        json_of="to_jsonb",
+        json_object="jsonb_build_object",
+        json_collect="jsonb_object_agg",
+        lock="SELECT pg_advisory_xact_lock(hashtextextended('analytics_ingest changes', 0))",
+    )
     drivers = frozenset({"psycopg2"})
     transient_errors = frozenset({"OperationalError", "InterfaceError"})
 

@@ -1,0 +1,181 @@
+"""Records the versions of an API's rows in tables beside those of its endpoints."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from analytics_ingest.config.api import has_history
+from analytics_ingest.errors import ReadError
+from analytics_ingest.extract.column_names import DELETED_AT, DLT_PREFIX, PLANNED, ROW_HASH
+from analytics_ingest.extract.column_types import STORED, Kind, column_type
+from analytics_ingest.warehouse.history_names import SYNCS, history_table
+from analytics_ingest.warehouse.history_tables import TableHistory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from analytics_ingest.apis.model import Endpoint
+    from analytics_ingest.extract.endpoint_reader import EndpointReader
+    from analytics_ingest.extract.sync_context import SyncContext
+    from analytics_ingest.sync.ledger_writer import LedgerWriter
+    from analytics_ingest.warehouse.cached_tables import CachedTables
+    from analytics_ingest.warehouse.warehouse import Warehouse
+
+NAMES = ("name", "title", "display_name", "label", "summary", "slug", "email", "key")
+"""Columns that people know a row by; the first that a table has counts."""
+
+
+class HistoryRecorder:
+    """Records the versions of the rows of those endpoints that have a history.
+
+    It begins with the first complete sync of an endpoint: each present row is its first version, the ``baseline``.
+    """
+
+    def __init__(self, context: SyncContext, warehouse: Warehouse, tables: CachedTables, ledger: LedgerWriter) -> None:
+        """Opens no connection.
+
+        Args:
+            context: The sync.
+            warehouse: The API's part of the warehouse.
+            tables: Its tables.
+            ledger: The ledger of its syncs.
+        """
+        self._context = context
+        self._warehouse = warehouse
+        self._tables = tables
+        self._ledger = ledger
+        self._endpoints = {
+            each.name: each
+            for each in context.api.endpoints
+            if warehouse.keeps_history and has_history(context.api, each, default=context.settings.history)
+        }
+        self._changes_outdated = False
+
+    @property
+    def tables(self) -> list[str]:
+        """The tables of versions."""
+        return [history_table(name) for name in self._endpoints]
+
+    def heal(self, columns: Mapping[str, Mapping[str, str]]) -> None:
+        """Records what interrupted syncs have loaded, before this one changes their tables. Within ``open``.
+
+        Args:
+            columns: By table its columns and their types.
+
+        Raises:
+            WarehouseError: The destination fails.
+        """
+        if SYNCS not in self._tables.columns([SYNCS]):
+            return
+        for name, started in self._ledger.started():
+            if name in self._endpoints and history_table(name) in self._tables.columns([history_table(name)]):
+                self._append(self._endpoints[name], columns.get(name, {}), seen_at=started, is_whole=False)
+        self._ledger.mark_interrupted()
+
+    def record(self, reader: EndpointReader, columns: Mapping[str, str], *, changed: bool) -> None:
+        """Records the versions that a sync made, once an endpoint is read and loaded. Within ``open``.
+
+        Args:
+            reader: The endpoint's reader.
+            columns: The columns of its table and their types.
+            changed: Whether the sync may have changed the table.
+
+        Raises:
+            ReadError: A user's object prevents it.
+            WarehouseError: The destination fails.
+        """
+        endpoint = self._endpoints.get(reader.endpoint.name)
+        if endpoint is None or ROW_HASH not in columns:
+            return
+        if taken := PLANNED & columns.keys():
+            name = f"{self._context.api.name}/{endpoint.name}"
+            self._context.log.warning(f"{name} has no history, as its table has {', '.join(sorted(taken))}")
+            return
+        started = self._context.started
+        if history_table(endpoint.name) not in self._tables.columns([history_table(endpoint.name)]):
+            if reader.is_complete and not self._context.options.windowed:
+                self._begin(endpoint, columns, seen_at=started)
+            return
+        if changed or self._context.options.full_refresh:
+            is_whole = reader.is_complete and reader.reads_everything and reader.plan.whole
+            self._append(endpoint, columns, seen_at=started, is_whole=is_whole)
+
+    def finish(self) -> None:
+        """Brings the view of changes up to date, if a table of versions is new or has new columns. Within ``open``.
+
+        Raises:
+            WarehouseError: The destination fails.
+        """
+        if not self._changes_outdated:
+            return
+        columns = self._tables.columns([*self._endpoints, *self.tables])
+        tables = [
+            self._table(endpoint, columns[name], columns[history_table(name)])
+            for name, endpoint in self._endpoints.items()
+            if history_table(name) in columns and name in columns
+        ]
+        self._warehouse.history(lambda history: history.replace_changes(tables))
+        self._changes_outdated = False
+
+    def _begin(self, endpoint: Endpoint, columns: Mapping[str, str], *, seen_at: datetime) -> None:
+        table = self._table(endpoint, columns, {})
+        self._tables.connect()
+        self._warehouse.history(lambda history: history.begin(table, seen_at=seen_at))
+        self._tables.forget(history_table(endpoint.name))
+        self._changes_outdated = True
+
+    def _append(self, endpoint: Endpoint, columns: Mapping[str, str], *, seen_at: datetime, is_whole: bool) -> None:
+        self._tables.connect()
+        name = history_table(endpoint.name)
+        history = self._tables.columns([name])[name]
+        table = self._table(endpoint, columns, history)
+        since, declaration = self._ledger.last_complete(endpoint.name)
+        is_redeclared = declaration not in (None, self._ledger.declaration(endpoint))
+        if self._warehouse.history(lambda each: each.fit(table)):
+            self._tables.forget(name)
+            self._changes_outdated = True
+            table = self._table(endpoint, columns, self._tables.columns([name])[name])
+        self._warehouse.history(
+            lambda each: each.append(
+                table, seen_at=seen_at, since=since, is_redeclared=is_redeclared, is_whole=is_whole
+            )
+        )
+        if days := self._context.settings.history_retention:
+            before = self._context.started - timedelta(days=days)
+            self._warehouse.history(lambda each: each.prune(table, before=before))
+
+    def _table(self, endpoint: Endpoint, columns: Mapping[str, str], history: Mapping[str, str]) -> TableHistory:
+        shown = [name for name in columns if name != DELETED_AT and not name.startswith(DLT_PREFIX)]
+        versioned = {name: columns[name] for name in dict.fromkeys((*endpoint.primary_key, *shown))}
+        wide = {name: self._wide(endpoint, name, kind, history.get(name, kind)) for name, kind in versioned.items()}
+        times = [path for path in endpoint.cursor_path or ("updated_at",) if columns.get(path) == "timestamp"]
+        return TableHistory(
+            api=self._context.api.name,
+            table=endpoint.name,
+            key=endpoint.primary_key,
+            columns=versioned,
+            row_hash=ROW_HASH,
+            deleted_at=DELETED_AT if DELETED_AT in columns else "",
+            wide=wide,
+            history=history,
+            times=[name for name in times if wide[name] == "timestamp"],
+            unversioned=endpoint.unversioned,
+            name=next((name for name in NAMES if columns.get(name) == "text"), ""),
+        )
+
+    def _wide(self, endpoint: Endpoint, column: str, kind: str, history: str) -> str:
+        """The type that versions need: older ones may hold values that the table lost."""
+        if kind == history:
+            return kind
+        wide = column_type(STORED.get(kind, Kind.TEXT) | STORED.get(history, Kind.TEXT))
+        if wide == "double":
+            whole = endpoint.name if kind == "bigint" else history_table(endpoint.name)
+            return "text" if self._tables.holds_large(whole, column) else wide
+        return wide
+
+
+def history_failure(error: Exception) -> ReadError:
+    """The failure of an endpoint whose versions cannot be written."""
+    return ReadError(f"its rows are loaded, and their history cannot be written: {error}")
