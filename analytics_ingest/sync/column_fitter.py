@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from analytics_ingest.errors import IngestError, ReadError
@@ -11,6 +12,8 @@ from analytics_ingest.extract.column_types import NONE, STORED, Kind, column_typ
 from analytics_ingest.timestamps import MICROSECONDS, MILLISECONDS, to_utc
 from analytics_ingest.warehouse.column_changes import ColumnChanges
 from analytics_ingest.warehouse.exceptions import WarehouseError
+from analytics_ingest.warehouse.history_names import history_table
+from analytics_ingest.warehouse.history_tables import HistoryTables
 
 if TYPE_CHECKING:
     import logging
@@ -139,6 +142,11 @@ class ColumnFitter:
     def _change(self, changes: ColumnChanges) -> None:
         self._tables.connect()
         for each in (changes, *self._children(changes)):
+            if each.renamed and self._warehouse.keeps_history:
+                # first: what is done twice after an interruption changes nothing
+                key = self._api.by_name[each.table].primary_key
+                self._warehouse.history(partial(HistoryTables.rename, table=each.table, key=key, renamed=each.renamed))
+                self._tables.forget(history_table(each.table))
             self._warehouse.change_columns(each)
             self._tables.forget(each.table)
             types = {name: now for name, (_, now) in each.types.items()}

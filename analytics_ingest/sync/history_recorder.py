@@ -9,7 +9,8 @@ from analytics_ingest.config.api import has_history
 from analytics_ingest.errors import ReadError
 from analytics_ingest.extract.column_names import DELETED_AT, DLT_PREFIX, PLANNED, ROW_HASH
 from analytics_ingest.extract.column_types import STORED, Kind, column_type
-from analytics_ingest.warehouse.history_names import SYNCS, history_table
+from analytics_ingest.warehouse.destination_errors import lacks_privilege
+from analytics_ingest.warehouse.history_names import ALL_CHANGES, CHANGES, META, SYNCS, history_table
 from analytics_ingest.warehouse.history_tables import TableHistory
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ class HistoryRecorder:
             for each in context.api.endpoints
             if warehouse.keeps_history and has_history(context.api, each, default=context.settings.history)
         }
-        self._changes_outdated = False
+        # their last versions may not be written
+        self._unfinished: set[str] = set()
+        self._changes_outdated = context.options.full_refresh
 
     @property
     def tables(self) -> list[str]:
@@ -69,10 +72,14 @@ class HistoryRecorder:
         """
         if SYNCS not in self._tables.columns([SYNCS]):
             return
-        for name, started in self._ledger.started():
+        unfinished = self._ledger.unfinished()
+        self._unfinished = {*unfinished}
+        started = {name: moment for name, moment in unfinished.items() if moment is not None}
+        for name, moment in started.items():
             if name in self._endpoints and history_table(name) in self._tables.columns([history_table(name)]):
-                self._append(self._endpoints[name], columns.get(name, {}), seen_at=started, is_whole=False)
-        self._ledger.mark_interrupted()
+                self._append(self._endpoints[name], columns.get(name, {}), seen_at=moment, is_whole=False)
+        if started:
+            self._ledger.mark_interrupted()
 
     def record(self, reader: EndpointReader, columns: Mapping[str, str], *, changed: bool) -> None:
         """Records the versions that a sync made, once an endpoint is read and loaded. Within ``open``.
@@ -98,7 +105,7 @@ class HistoryRecorder:
             if reader.is_complete and not self._context.options.windowed:
                 self._begin(endpoint, columns, seen_at=started)
             return
-        if changed or self._context.options.full_refresh:
+        if changed or endpoint.name in self._unfinished or self._context.options.full_refresh:
             is_whole = reader.is_complete and reader.reads_everything and reader.plan.whole
             self._append(endpoint, columns, seen_at=started, is_whole=is_whole)
 
@@ -110,14 +117,28 @@ class HistoryRecorder:
         """
         if not self._changes_outdated:
             return
+        self._tables.connect()
         columns = self._tables.columns([*self._endpoints, *self.tables])
         tables = [
             self._table(endpoint, columns[name], columns[history_table(name)])
             for name, endpoint in self._endpoints.items()
             if history_table(name) in columns and name in columns
         ]
-        self._warehouse.history(lambda history: history.replace_changes(tables))
         self._changes_outdated = False
+        if not tables or not self._warehouse.history(lambda history: history.has_changes):
+            return
+        self._warehouse.history(lambda history: history.replace_changes(tables))
+        try:
+            self._warehouse.history(lambda history: history.replace_all_changes())
+        except Exception as error:
+            if not lacks_privilege(error):
+                raise
+            api = self._context.api.name
+            self._context.log.warning(
+                f"{api}: the view {META}.{ALL_CHANGES} cannot be made, as the user of the destination lacks a privilege: "
+                f"grant it CREATE on the database, or USAGE and CREATE on the schema {META}. The view {api}.{CHANGES} has "
+                "the changes of this API"
+            )
 
     def _begin(self, endpoint: Endpoint, columns: Mapping[str, str], *, seen_at: datetime) -> None:
         table = self._table(endpoint, columns, {})

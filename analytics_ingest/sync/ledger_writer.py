@@ -53,13 +53,13 @@ class LedgerWriter:
         rows = [self._row(name, status=STARTED) for name in self._started]
         self._warehouse.ledger(lambda ledger: ledger.insert(rows))
 
-    def started(self) -> list[tuple[str, datetime]]:
-        """Parts of syncs that have started and not ended: their endpoints, and when these syncs started."""
+    def unfinished(self) -> dict[str, datetime | None]:
+        """See ``SyncLedger.unfinished``."""
         self._tables.connect()
-        return self._warehouse.ledger(lambda ledger: ledger.started())
+        return self._warehouse.ledger(lambda ledger: ledger.unfinished())
 
     def mark_interrupted(self) -> None:
-        """Records that the parts that ``started`` gives were interrupted."""
+        """Records that the parts of syncs that have started and not ended were interrupted."""
         self._warehouse.ledger(lambda ledger: ledger.mark_interrupted(ENDED))
 
     def last_complete(self, name: str) -> tuple[datetime | None, str | None]:

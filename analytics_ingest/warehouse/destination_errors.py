@@ -145,10 +145,7 @@ def remedy(error: BaseException, *, api: str, setting: str) -> str:
         api: The API's name, which is the dataset's.
         setting: The setting of the destination's credentials.
     """
-    chain = list(chain_of(error))
-    drivers = [destination_behind(each) for each in chain]
-    by_code = any(driver and driver.lacks_privilege(each) for driver, each in zip(drivers, chain, strict=True))
-    if by_code or NO_PRIVILEGE.search(str(chain[-1])):
+    if lacks_privilege(error):
         return (
             f"As an administrator of the database, grant the user of {setting} what it lacks: CREATE on the database; "
             f"USAGE and CREATE on the schemas {api} and {api}_staging; SELECT, INSERT, UPDATE, DELETE and TRUNCATE "
@@ -156,7 +153,7 @@ def remedy(error: BaseException, *, api: str, setting: str) -> str:
         )
     if not is_out_of_memory(error):
         return ""
-    driver = next(filter(None, drivers), Destination)
+    driver = next(filter(None, map(destination_behind, chain_of(error))), Destination)
     return driver.memory_remedy(setting)
 
 
@@ -166,6 +163,14 @@ def _remedy_for_data(error: BaseException) -> str:
     if is_about_rows(error):
         return "Correct the rows upstream, or the table's columns and constraints in the destination."
     return "Correct the reason first."
+
+
+def lacks_privilege(error: BaseException) -> bool:
+    """Whether the destination refused a statement because its user lacks a privilege."""
+    chain = list(chain_of(error))
+    drivers = [destination_behind(each) for each in chain]
+    by_code = any(driver and driver.lacks_privilege(each) for driver, each in zip(drivers, chain, strict=True))
+    return by_code or bool(NO_PRIVILEGE.search(str(chain[-1])))
 
 
 def is_transient(error: BaseException) -> bool:

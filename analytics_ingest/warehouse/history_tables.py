@@ -36,7 +36,7 @@ OWN_COLUMNS = (OPERATION, SEEN_AT, CHANGED_AT)
 AT = '"at"'
 """Quoted, as the word is DuckDB's in newer versions."""
 # aliases that no column has: DuckDB reads ``t."id"`` as a part of the column ``t``, if that holds JSON
-ROW, LAST, VERSION, PLACE, BEFORE = "__row", "__last", "__version", "__place", "__before_"
+ROW, LAST, FORMER, VERSION, PLACE, BEFORE = "__row", "__last", "__former", "__version", "__place", "__before_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,11 @@ class TableHistory:
 
 
 class HistoryTables:
-    """The tables of versions of one dataset, over an open connection."""
+    """The tables of versions of one dataset, over an open connection.
+
+    Attributes:
+        has_changes: Whether the destination has views of changes.
+    """
 
     def __init__(self, client: SqlJobClientBase, changer: ColumnChanger, sql: HistorySql) -> None:
         """Takes an open connection.
@@ -111,6 +115,7 @@ class HistoryTables:
         self._sql: SqlClientBase[Any] = client.sql_client
         self._changer = changer
         self._dialect = sql
+        self.has_changes = sql.has_changes
 
     def begin(self, table: TableHistory, *, seen_at: datetime) -> None:
         """Creates the table of versions, with one ``baseline`` for each present row, and its view.
@@ -129,7 +134,7 @@ class HistoryTables:
                 f"FROM {self._name(table.table)} AS {ROW} {present}",
                 seen_at,
             )
-            self._replace_as_of(table, list(table.columns))
+            self._replace_as_of(table.table, table.key, list(table.columns))
 
     def fit(self, table: TableHistory) -> bool:
         """Gives the table of versions the columns that it has to have, and remakes its view.
@@ -153,8 +158,30 @@ class HistoryTables:
                 )
             if types:
                 self._changer.apply_within(ColumnChanges(table=name, types=types))
-            self._replace_as_of(table, [column for column in (*history, *added) if column not in OWN_COLUMNS])
+            columns = [column for column in (*history, *added) if column not in OWN_COLUMNS]
+            self._replace_as_of(table.table, table.key, columns)
         return True
+
+    def rename(self, table: str, key: Sequence[str], renamed: Mapping[str, str]) -> None:
+        """Gives columns of a table of versions the names that the table's columns get, if there is one.
+
+        Args:
+            table: The table.
+            key: The columns of its key, by their new names.
+            renamed: New names, by the name of the column.
+
+        Raises:
+            WarehouseError: An object that a user has created prevents it.
+        """
+        name = history_table(table)
+        columns = self._columns(name)
+        if changes := {was: now for was, now in renamed.items() if was in columns and now not in columns}:
+            with self._sql.begin_transaction():
+                # PostgreSQL replaces no view whose columns have other names
+                self._sql.execute_sql(f"DROP VIEW IF EXISTS {self._name(as_of_view(table))}")
+                self._changer.apply_within(ColumnChanges(table=name, renamed=changes))
+                shown = [changes.get(each, each) for each in columns if each not in OWN_COLUMNS]
+                self._replace_as_of(table, key, shown)
 
     def append(
         self,
@@ -213,19 +240,19 @@ class HistoryTables:
     ) -> tuple[str, list[Any]]:
         """A query for the versions to append, and its values."""
         row_hash = self._quoted(table.row_hash)
-        deleted = f"{ROW}.{self._quoted(table.deleted_at)} IS NOT NULL" if table.deleted_at else "FALSE"
+        deleted, gone = self._deleted(table, ROW), self._deleted(table, "__table")
         # the hash alone also differs if a value came in another form, or an unversioned one changed
         differs = " OR ".join(
-            f"{self._value(table, name)} IS DISTINCT FROM {LAST}.{self._quoted(name)}" for name in table.compared
+            f"{self._value(table, name)} IS DISTINCT FROM {FORMER}.{self._quoted(name)}" for name in table.compared
         )
         moved = self._moved(table) if is_redeclared else "TRUE"
         operation = (
-            f"CASE WHEN {LAST}.{OPERATION} IS NULL THEN 'insert' WHEN {LAST}.{OPERATION} = 'delete' THEN 'restore' "
+            f"CASE WHEN {ROW}.{OPERATION} IS NULL THEN 'insert' WHEN {ROW}.{OPERATION} = 'delete' THEN 'restore' "
             f"WHEN {deleted} THEN 'delete' WHEN NOT ({moved}) THEN 'redeclared' ELSE 'update' END"
         )
         # a clock that was set back must not put a version before the last one
         seen = (
-            f"CASE WHEN {LAST}.{SEEN_AT} >= CAST(%s AS TIMESTAMPTZ) THEN {LAST}.{SEEN_AT} + INTERVAL '1 microsecond' "
+            f"CASE WHEN {ROW}.{SEEN_AT} >= CAST(%s AS TIMESTAMPTZ) THEN {ROW}.{SEEN_AT} + INTERVAL '1 microsecond' "
             "ELSE CAST(%s AS TIMESTAMPTZ) END"
         )
         values: list[Any] = [seen_at, seen_at]
@@ -234,35 +261,44 @@ class HistoryTables:
             time = self._time(table, ROW)
             changed = (
                 f"CASE WHEN NOT ({deleted}) AND {time} > CAST(%s AS TIMESTAMPTZ) AND {time} <= CAST(%s AS TIMESTAMPTZ) "
-                f"AND ({LAST}.{SEEN_AT} IS NULL OR {time} > {LAST}.{SEEN_AT}) THEN {time} END"
+                f"AND ({ROW}.{SEEN_AT} IS NULL OR {time} > {ROW}.{SEEN_AT}) THEN {time} END"
             )
             values += [since, seen_at]
-        last = (
-            f"(SELECT * FROM (SELECT {VERSION}.*, row_number() OVER (PARTITION BY {self._list(table.key)} "  # noqa: S608
-            f"ORDER BY {SEEN_AT} DESC) AS {PLACE} FROM {self._name(history_table(table.table))} AS {VERSION}) AS __all "
-            f"WHERE {PLACE} = 1) AS {LAST}"
-        )
-        rows = f"{self._name(table.table)} AS {ROW}"
+        history, key = self._name(history_table(table.table)), table.key
+        # the window takes the columns that it needs, as it sorts every version
+        narrow = self._list((*key, table.row_hash, *OWN_COLUMNS[:2]))
+        rows = self._name(table.table)
         statement = (
-            f"SELECT {', '.join(self._value(table, name) for name in table.columns)}, {operation} AS {OPERATION}, "  # noqa: S608
-            f"{seen} AS {SEEN_AT}, {changed} AS {CHANGED_AT} "
-            f"FROM {rows} LEFT JOIN {last} ON {self._same(table.key, LAST, ROW)} "
-            f"WHERE CASE WHEN {LAST}.{OPERATION} IS NULL OR {LAST}.{OPERATION} = 'delete' THEN NOT ({deleted}) "
-            f"ELSE ({deleted}) OR ({ROW}.{row_hash} IS DISTINCT FROM {LAST}.{row_hash} AND ({differs or 'FALSE'})) END"
+            f"WITH __all AS (SELECT {narrow}, row_number() OVER (PARTITION BY {self._list(key)} "  # noqa: S608
+            f"ORDER BY {SEEN_AT} DESC) AS {PLACE} FROM {history}), "
+            f"{LAST} AS (SELECT {narrow} FROM __all WHERE {PLACE} = 1), "
+            f"{ROW} AS (SELECT __table.*, {LAST}.{OPERATION} AS {OPERATION}, {LAST}.{SEEN_AT} AS {SEEN_AT} "
+            f"FROM {rows} AS __table LEFT JOIN {LAST} ON {self._same(key, LAST, '__table')} "
+            f"WHERE CASE WHEN {LAST}.{OPERATION} IS NULL OR {LAST}.{OPERATION} = 'delete' "
+            f"THEN NOT ({gone}) ELSE ({gone}) OR __table.{row_hash} IS DISTINCT FROM {LAST}.{row_hash} END) "
+            f"SELECT {', '.join(self._value(table, name) for name in table.columns)}, {operation} AS {OPERATION}, "
+            f"{seen} AS {SEEN_AT}, {changed} AS {CHANGED_AT} FROM {ROW} LEFT JOIN {history} AS {FORMER} "
+            f"ON {self._same(key, FORMER, ROW)} AND {FORMER}.{SEEN_AT} = {ROW}.{SEEN_AT} "
+            f"WHERE {ROW}.{OPERATION} IS NULL OR {ROW}.{OPERATION} = 'delete' OR ({deleted}) OR ({differs or 'FALSE'})"
         )
         if is_whole:
-            kept = ", ".join(f"{LAST}.{self._quoted(name)}" for name in table.columns)
+            kept = ", ".join(f"{FORMER}.{self._quoted(name)}" for name in table.columns)
             statement += (
-                f" UNION ALL SELECT {kept}, 'delete', {seen}, CAST(NULL AS TIMESTAMPTZ) "  # noqa: S608
-                f"FROM {last} WHERE {LAST}.{OPERATION} <> 'delete' "
-                f"AND NOT EXISTS (SELECT 1 FROM {rows} WHERE {self._same(table.key, LAST, ROW)})"
+                f" UNION ALL SELECT {kept}, 'delete', {seen.replace(ROW, LAST)}, CAST(NULL AS TIMESTAMPTZ) "  # noqa: S608
+                f"FROM {LAST} JOIN {history} AS {FORMER} ON {self._same(key, FORMER, LAST)} "
+                f"AND {FORMER}.{SEEN_AT} = {LAST}.{SEEN_AT} WHERE {LAST}.{OPERATION} <> 'delete' "
+                f"AND NOT EXISTS (SELECT 1 FROM {rows} AS __table WHERE {self._same(key, LAST, '__table')})"
             )
             values += [seen_at, seen_at]
         return statement, values
 
+    def _deleted(self, table: TableHistory, alias: str) -> str:
+        """Whether a row is marked as deleted."""
+        return f"{alias}.{self._quoted(table.deleted_at)} IS NOT NULL" if table.deleted_at else "FALSE"
+
     def _moved(self, table: TableHistory) -> str:
         """Whether the vendor's time of a row differs from that of its last version."""
-        return f"{self._time(table, ROW)} IS DISTINCT FROM {self._time(table, LAST)}" if table.times else "FALSE"
+        return f"{self._time(table, ROW)} IS DISTINCT FROM {self._time(table, FORMER)}" if table.times else "FALSE"
 
     def _time(self, table: TableHistory, alias: str) -> str:
         return f"coalesce({', '.join(f'{alias}.{self._quoted(name)}' for name in table.times)})"
@@ -274,33 +310,35 @@ class HistoryTables:
 
     # views
 
-    def _replace_as_of(self, table: TableHistory, columns: Sequence[str]) -> None:
+    def _replace_as_of(self, table: str, key: Sequence[str], columns: Sequence[str]) -> None:
         """Creates or replaces the view of versions with their validity, within a transaction.
 
         It keeps the order of the columns that it has, and new ones come last: PostgreSQL takes no other order.
         """
-        name = as_of_view(table.table)
+        name = as_of_view(table)
         at = f"coalesce({CHANGED_AT}, {SEEN_AT})"
         shown = list(dict.fromkeys((*self._columns(name), *columns, *OWN_COLUMNS, VALID_FROM, VALID_TO)))
         self._replace_view(
             self._name(name),
             f"SELECT {self._list(shown)} FROM (SELECT {self._list((*columns, *OWN_COLUMNS))}, {at} AS {VALID_FROM}, "  # noqa: S608
-            f"lead({at}) OVER (PARTITION BY {self._list(table.key)} ORDER BY {SEEN_AT}) AS {VALID_TO} "
-            f"FROM {self._name(history_table(table.table))}) AS __versions WHERE {OPERATION} <> 'delete'",
+            f"lead({at}) OVER (PARTITION BY {self._list(key)} ORDER BY {SEEN_AT}) AS {VALID_TO} "
+            f"FROM {self._name(history_table(table))}) AS __versions WHERE {OPERATION} <> 'delete'",
         )
 
     def replace_changes(self, tables: Sequence[TableHistory]) -> None:
-        """Replaces the view of the API's changes, and that of all APIs', if the destination has them.
+        """Replaces the view of the API's changes.
 
         Args:
-            tables: Every table of the API that has a history, with the columns of its versions.
+            tables: Every table of the API that has a history, with the columns of its versions; at least one.
         """
-        if not self._dialect.has_changes or not tables:
-            return
+        with self._sql.begin_transaction():
+            self._replace_view(self._name(CHANGES), " UNION ALL ".join(self._changes_of(table) for table in tables))
+
+    def replace_all_changes(self) -> None:
+        """Replaces the view of all APIs' changes in this database, in a schema of its own."""
         with self._sql.begin_transaction():
             if self._dialect.lock:
                 self._sql.execute_sql(self._dialect.lock)
-            self._replace_view(self._name(CHANGES), " UNION ALL ".join(self._changes_of(table) for table in tables))
             datasets = self._datasets()
             self._sql.execute_sql(f"CREATE SCHEMA IF NOT EXISTS {META}")
             self._replace_view(

@@ -96,16 +96,24 @@ class SyncLedger:
                 *values,
             )
 
-    def started(self) -> list[tuple[str, datetime]]:
-        """Endpoints whose part of a sync has started and not ended, and when that sync started; the earliest first.
+    def unfinished(self) -> dict[str, datetime | None]:
+        """The endpoints whose last part of a sync was not complete.
 
-        While no other sync of the API runs, their processes are gone.
+        Those of a sync whose process is gone have the time when that sync started, UTC; the others ``None``.
         """
+        latest = "max(CASE WHEN status {} %s THEN started_at END)"
         rows = self._sql.execute_sql(
-            f"SELECT endpoint, started_at FROM {self._name} WHERE status = %s ORDER BY started_at, endpoint",  # noqa: S608
+            f"SELECT endpoint, {latest.format('=')}, {latest.format('=')}, {latest.format('<>')} "  # noqa: S608
+            f"FROM {self._name} GROUP BY endpoint ORDER BY endpoint",
             STARTED,
+            COMPLETE,
+            COMPLETE,
         )
-        return [(str(endpoint), moment) for endpoint, moment in rows or ()]
+        return {
+            str(endpoint): started
+            for endpoint, started, complete, incomplete in rows or ()
+            if incomplete is not None and (complete is None or incomplete > complete)
+        }
 
     def mark_interrupted(self, reason: str) -> None:
         """Records that the syncs that have started and not ended were interrupted."""
