@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from analytics_ingest.warehouse.history_names import SYNCS
 from analytics_ingest.warehouse.sync_ledger import COMPLETE, STARTED, LedgerRow
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class LedgerWriter:
             return
         self._tables.connect()
         self._started |= {*new}
-        self._warehouse.ledger(lambda ledger: ledger.create())
+        self._create()
         # rows of the same sync that have started are replaced
         rows = [self._row(name, status=STARTED) for name in self._started]
         self._warehouse.ledger(lambda ledger: ledger.insert(rows))
@@ -100,9 +101,14 @@ class LedgerWriter:
             return
         before = self._context.started - timedelta(days=self._context.settings.ledger_retention)
         with self._tables.open(at_once=True):
-            self._warehouse.ledger(lambda ledger: ledger.create())
+            self._create()
             self._warehouse.ledger(lambda ledger: ledger.insert(rows))
             self._warehouse.ledger(lambda ledger: ledger.prune(before=before))
+
+    def _create(self) -> None:
+        if SYNCS not in self._tables.columns([SYNCS]):
+            self._warehouse.ledger(lambda ledger: ledger.create())
+            self._tables.forget(SYNCS)
 
     def _row_of(self, result: EndpointResult) -> LedgerRow:
         stats = result.stats

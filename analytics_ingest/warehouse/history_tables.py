@@ -371,7 +371,7 @@ class HistoryTables:
             f"CAST({_text(table.api)} AS VARCHAR) AS api, CAST({_text(table.table)} AS VARCHAR) AS endpoint, "
             f"{key} AS key, CAST({name} AS VARCHAR) AS name, CAST({VERSION}.{OPERATION} AS VARCHAR) AS operation, "
             f"CASE WHEN {VERSION}.{OPERATION} IN ('update', 'restore') THEN {changed if fields else 'NULL'} END "
-            f"AS fields FROM (SELECT __h.*{lags} FROM {self._name(history_table(table.table))} AS __h "
+            f"AS fields FROM (SELECT {self._list([*table.history])}{lags} FROM {self._name(history_table(table.table))} "
             f"WINDOW __versions AS (PARTITION BY {self._list(table.key)} ORDER BY {SEEN_AT})) AS {VERSION} "
             f"WHERE {VERSION}.{OPERATION} NOT IN ('baseline', 'redeclared')"
         )

@@ -1,0 +1,177 @@
+"""The ledger: a row for each endpoint and sync, also when nothing changed and when it failed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from analytics_ingest.errors import AuthenticationError
+from analytics_ingest.sync.ledger_writer import ENDED
+from analytics_ingest.sync.sync_run import SyncRun
+from analytics_ingest.warehouse.sync_ledger import COLUMNS, COMPLETE, SyncLedger
+from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.fake_server import Asked, Response
+from analytics_ingest_tests.stores import Store
+from analytics_ingest_tests.trials import API, NAME, Rows, Trial
+
+THINGS = [{"id": number, "name": f"thing {number}", "updated_at": "2026-01-01T00:00:00Z"} for number in range(4)]
+PARTS = {str(number): [[{"id": 1}, {"id": 2}]] for number in range(4)}
+ENDPOINTS = ["others", "parts", "states", "things"]
+
+
+def ledger(store: Store) -> list[dict[str, Any]]:
+    """The ledger, by sync and endpoint."""
+    columns, rows = store.table(NAME, "_syncs")
+    assert columns == list(COLUMNS)
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    return sorted(found, key=lambda row: (row["started_at"], row["endpoint"]))
+
+
+def facts(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a row says without times and fingerprints."""
+    counts = ("rows_read", "rows_loaded", "rows_deleted", "rows_rejected", "requests")
+    return (row["endpoint"], row["status"], row["reason"], *(row[name] for name in counts))
+
+
+def test_every_sync_has_a_row_for_each_endpoint(store: Store, trial_api: Trial) -> None:
+    before = datetime.now(UTC)
+    trial_api.rows = Rows(things=[THINGS, [{"id": None}]], states=[[{"a": 1}]], parts=PARTS)
+    trial_api.sync()
+    trial_api.sync()
+    trial_api.rows = Rows(things=[THINGS[:3]], states=[[{"a": 1}]], parts=PARTS)
+    trial_api.sync("things", "others")
+    first, second, third = (rows for rows in (ledger(store)[:4], ledger(store)[4:8], ledger(store)[8:]))
+
+    assert [facts(row) for row in first] == [
+        ("others", "complete", None, 3, 3, 0, 0, 1),
+        ("parts", "complete", None, 8, 8, 0, 0, 4),
+        ("states", "complete", None, 1, 1, 0, 0, 1),
+        ("things", "complete", None, 5, 4, 0, 1, 2),
+    ]
+    assert [(row["endpoint"], row["rows_loaded"]) for row in second] == [(name, 0) for name in ENDPOINTS]
+    assert [facts(row)[:5] for row in third] == [
+        ("others", "complete", None, 3, 0),
+        ("things", "complete", None, 3, 0),
+    ]
+    assert [row["rows_deleted"] for row in third] == [0, 1]
+    for rows in (first, second, third):
+        [run] = {row["run_id"] for row in rows}
+        [started] = {row["started_at"] for row in rows}
+        assert run
+        assert before < started
+        assert all(started < row["read_completely_at"] < datetime.now(UTC) for row in rows)
+        assert [row["declaration"] for row in rows] == [API.by_name[row["endpoint"]].declaration for row in rows]
+        assert {row["verified_at"] for row in rows} == {None}
+        before = max(row["read_completely_at"] for row in rows)
+
+
+@pytest.mark.parametrize("store", ["duckdb"], indirect=True)
+def test_failed_and_skipped_endpoints_have_a_row_with_the_reason(store: Store, trial_api: Trial) -> None:
+    trial_api.rows = Rows(things=[THINGS], parts=PARTS)
+    answer = trial_api.rows.answer
+    trial_api.rows.answer = lambda asked: (  # type: ignore[method-assign]
+        Response(status=403, body=b"{}") if asked.path == "/things" else answer(asked)
+    )
+    results = trial_api.sync()
+    rows = {row["endpoint"]: row for row in ledger(store)}
+
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "others": "complete",
+        "states": "complete",
+        "things": "failed",
+        "parts": "skipped",
+    }
+    for name in ("things", "parts"):
+        assert rows[name]["reason"] == results[name].reason
+        assert rows[name]["read_completely_at"] is None
+    assert rows["things"]["requests"] == 1
+
+
+def test_a_first_sync_that_is_refused_has_rows_and_the_next_one_loads(store: Store, trial_api: Trial) -> None:
+    trial_api.rows = Rows(things=[THINGS], parts=PARTS)
+    answer = trial_api.rows.answer
+
+    def refuse(_: Asked) -> Response:
+        return Response(status=401, body=b"{}")
+
+    trial_api.rows.answer = refuse  # type: ignore[method-assign]
+    with pytest.raises(AuthenticationError) as refused:
+        trial_api.sync()
+    assert [facts(row)[:3] for row in ledger(store)] == [(name, "failed", str(refused.value)) for name in ENDPOINTS]
+
+    trial_api.rows.answer = answer  # type: ignore[method-assign]
+    assert {result.status for result in trial_api.sync().values()} == {"complete"}
+    assert [row["status"] for row in ledger(store)] == ["failed"] * 4 + ["complete"] * 4
+    assert len(store.table(NAME, "parts")[1]) == 8
+
+
+class Killed(BaseException):
+    """In place of a signal that ends the process."""
+
+
+def test_a_sync_whose_process_ends_is_interrupted(
+    store: Store, trial_api: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial_api.rows = Rows(things=[THINGS], states=[[{"a": 1}]], parts=PARTS)
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SyncRun, "_results_of", die)
+        with pytest.raises(Killed):
+            trial_api.sync()
+    assert {row["status"] for row in ledger(store)} == {"started"}
+    trial_api.sync()
+    found = ledger(store)
+    interrupted = [row for row in found if row["status"] == "interrupted"]
+
+    assert interrupted
+    assert {row["reason"] for row in interrupted} == {ENDED}
+    assert [facts(row)[:2] for row in found[len(interrupted) :]] == [(name, "complete") for name in ENDPOINTS]
+
+
+@pytest.mark.parametrize("store", ["duckdb"], indirect=True)
+def test_old_rows_are_deleted_and_the_last_complete_sync_of_each_endpoint_stays(
+    store: Store, trial_api: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial_api.rows = Rows(things=[THINGS], parts=PARTS)
+    for _ in range(3):
+        trial_api.sync()
+    with store.writing() as execute:
+        age = timedelta(days=60)
+        execute(f"UPDATE {NAME}._syncs SET started_at = started_at - ?", [age])
+        execute(f"UPDATE {NAME}._syncs SET started_at = started_at - ? WHERE endpoint <> 'parts'", [age])
+    trial_api.sync("things")
+
+    assert [(row["endpoint"], row["status"]) for row in ledger(store)] == [
+        ("others", COMPLETE),
+        ("states", COMPLETE),
+        *[("parts", COMPLETE)] * 3,
+        ("things", COMPLETE),
+    ]
+    configure_api(monkeypatch, NAME, ledger_retention=30)
+    trial_api.sync("things")
+    assert [row["endpoint"] for row in ledger(store)] == ["others", "states", "parts", "things", "things"]
+
+
+def test_the_last_complete_sync_and_the_unfinished_ones_are_found(
+    store: Store, trial_api: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial_api.rows = Rows(things=[THINGS], parts=PARTS)
+    trial_api.sync()
+    seen: list[Any] = []
+
+    def noted(self: SyncLedger) -> Any:
+        seen.append((unfinished(self), self.last_complete()))
+        return unfinished(self)
+
+    unfinished = SyncLedger.unfinished
+    monkeypatch.setattr(SyncLedger, "unfinished", noted)
+    trial_api.sync()
+    [(incomplete, complete)] = seen
+
+    assert incomplete == {}
+    assert complete == {row["endpoint"]: (row["started_at"], row["declaration"]) for row in ledger(store)[:4]}
