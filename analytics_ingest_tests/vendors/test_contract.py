@@ -10,8 +10,9 @@ import pytest
 
 from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
+from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
-from analytics_ingest_tests.stores import duckdb_store
+from analytics_ingest_tests.stores import Table, duckdb_store
 from analytics_ingest_tests.vendors.conftest import configured
 from analytics_ingest_tests.vendors.registry import VENDORS
 
@@ -27,8 +28,16 @@ def verified() -> dict[str, dict[str, VerifyResult]]:
 
 
 @pytest.fixture(scope="module")
+def first_queries() -> dict[str, Table]:
+    """What the query of each vendor's page gives after the last sync, by profile; filled by ``passes_of``."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def passes_of(
-    tmp_path_factory: pytest.TempPathFactory, verified: dict[str, dict[str, VerifyResult]]
+    tmp_path_factory: pytest.TempPathFactory,
+    verified: dict[str, dict[str, VerifyResult]],
+    first_queries: dict[str, Table],
 ) -> Callable[[str], Passes]:
     made: dict[str, Passes | Exception] = {}
 
@@ -62,6 +71,9 @@ def passes_of(
             verified[profile] = {
                 each.endpoint.name: each for each in verify_api(vendor.api, log=logging.getLogger("test"))
             }
+            page = (ROOT / "docs" / "vendors" / f"{profile}.md").read_text()
+            with store.reading() as run:
+                first_queries[profile] = run(page.partition("```sql\n")[2].partition("```")[0])
         return passes
 
     return passes_of
@@ -88,6 +100,15 @@ def test_verify_finds_the_same(
     found = verified[profile][name]
 
     assert (found.outcome, found.reason, found.upstream, found.table) == ("same", "", len(truth), len(truth))
+
+
+@pytest.mark.parametrize("profile", VENDORS)
+def test_the_first_query_of_a_vendors_page_finds_rows(
+    passes_of: Callable[[str], Passes], first_queries: dict[str, Table], profile: str
+) -> None:
+    passes_of(profile)
+
+    assert first_queries[profile][1] != []
 
 
 @pytest.mark.parametrize("profile", VENDORS)
