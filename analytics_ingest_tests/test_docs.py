@@ -12,12 +12,16 @@ from urllib.parse import unquote
 import pytest
 
 import analytics_ingest
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, PROFILES
+from analytics_ingest.config.api_settings import NO_PROFILE
 from analytics_ingest.extract.stats import ReadStats
 from analytics_ingest.orchestrate.asset_checks import ASSET_CHECKS
 from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.sync.table_checks import TABLE_CHECKS
+from analytics_ingest.warehouse.history_names import CHANGES, VALID_FROM, VALID_TO
+from analytics_ingest.warehouse.history_tables import OWN_COLUMNS
+from analytics_ingest.warehouse.sync_ledger import COLUMNS, COMPLETE, INTERRUPTED, STARTED
 from analytics_ingest_tests.conftest import ROOT
 
 PACKAGE = Path(analytics_ingest.__file__).parent
@@ -126,6 +130,37 @@ def test_every_number_of_a_materialisation_is_listed() -> None:
     section = (DOCS / "tables.md").read_text().partition("## The numbers of a materialisation")[2]
 
     assert set(result_metadata(api, result)) <= set(re.findall(r"`([\w/]+)`", section))
+
+
+def test_every_endpoint_with_a_history_is_listed() -> None:
+    section = (DOCS / "history.md").read_text().partition("\n## What is kept\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|(.*?)\|$", section, flags=re.MULTILINE)
+    listed = {
+        (api, profile): (re.findall(r"`(\w+)`", endpoints), re.findall(r"`(\w+\.\w+)`", measurements))
+        for api, profiles, endpoints, measurements in rows
+        for profile in re.findall(r"`(\w+)`", profiles)
+    }
+
+    assert listed == {
+        (name, profile): (
+            sorted(each.name for each in declared.endpoints if each.history),
+            [f"{each.name}.{column}" for each in declared.endpoints for column in each.unversioned],
+        )
+        for name, api in APIS.items()
+        for profile, declared in {NO_PROFILE: api, **PROFILES[name]}.items()
+    }
+
+
+def test_columns_of_histories_and_of_the_ledger_are_listed() -> None:
+    page = DOCS / "history.md"
+    section = page.read_text().partition("\n## Tables and views\n")[2].partition("\n## ")[0]
+    ledger = page.read_text().partition("\n## The ledger\n")[2]
+    operations = re.findall(r"^\| `(\w+)` \| ", section.partition("\n### What happened\n")[2], flags=re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.+?) \|", ledger, flags=re.MULTILINE))))
+
+    assert {*OWN_COLUMNS, VALID_FROM, VALID_TO, CHANGES} <= set(re.findall(r"`(\w+)`", section))
+    assert operations[1:] == ["baseline", "insert", "update", "redeclared", "delete", "restore"]
+    assert named == {*COLUMNS, COMPLETE, STARTED, INTERRUPTED, "failed", "skipped"}
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:
