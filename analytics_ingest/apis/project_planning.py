@@ -96,6 +96,7 @@ PROJECT_PLANNING = Api(
             "/v1/epics",
             timestamps_as_sent=COURSE,
             history=True,
+            unversioned=("stats",),
             description="Epics: larger pieces of work, made of stories.",
         ),
         endpoint(
@@ -133,6 +134,7 @@ PROJECT_PLANNING = Api(
             "/v1/iterations",
             timestamps_as_sent=("start_date", "end_date"),
             history=True,
+            unversioned=("stats",),
             description="Iterations: the time boxes that stories are planned into.",
         ),
         endpoint(
@@ -146,6 +148,7 @@ PROJECT_PLANNING = Api(
             "labels",
             "/v1/labels",
             history=True,
+            unversioned=("stats",),
             description="Labels on stories and epics.",
         ),
         endpoint(
@@ -177,6 +180,7 @@ PROJECT_PLANNING = Api(
             "/v1/objectives",
             timestamps_as_sent=COURSE,
             history=True,
+            unversioned=("stats",),
             description="Objectives that the organisation pursues, with their key results.",
         ),
         endpoint(

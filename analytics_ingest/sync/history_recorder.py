@@ -135,9 +135,9 @@ class HistoryRecorder:
                 raise
             api = self._context.api.name
             self._context.log.warning(
-                f"{api}: the view {META}.{ALL_CHANGES} cannot be made, as the user of the destination lacks a privilege: "
-                f"grant it CREATE on the database, or USAGE and CREATE on the schema {META}. The view {api}.{CHANGES} has "
-                "the changes of this API"
+                f"{api}: the view {META}.{ALL_CHANGES} cannot be made, as the user of the destination lacks a "
+                f"privilege: grant it CREATE on the database, or, if the schema {META} exists, USAGE and CREATE on it. "
+                f"The view {api}.{CHANGES} has the changes of this API"
             )
 
     def _begin(self, endpoint: Endpoint, columns: Mapping[str, str], *, seen_at: datetime) -> None:

@@ -340,7 +340,13 @@ class HistoryTables:
             if self._dialect.lock:
                 self._sql.execute_sql(self._dialect.lock)
             datasets = self._datasets()
-            self._sql.execute_sql(f"CREATE SCHEMA IF NOT EXISTS {META}")
+            # PostgreSQL asks for the privilege also if the schema exists
+            if not self._sql.execute_sql(
+                "SELECT 1 FROM information_schema.schemata "
+                "WHERE schema_name = %s AND catalog_name = current_database()",
+                META,
+            ):
+                self._sql.execute_sql(f"CREATE SCHEMA {META}")
             self._replace_view(
                 f"{META}.{ALL_CHANGES}",
                 " UNION ALL ".join(
@@ -355,9 +361,11 @@ class HistoryTables:
         beside = {*OWN_COLUMNS, table.row_hash, *table.key, *table.unversioned}
         fields = [each for each in table.history if each not in beside]
         before = {each: self._quoted(f"{BEFORE}{place}") for place, each in enumerate(fields)}
-        lags = "".join(f", lag({self._quoted(each)}) OVER __versions AS {former}" for each, former in before.items())
+        # null also if the version before it is not kept any longer
+        lags = f", lag({OPERATION}) OVER __versions AS {BEFORE}"
+        lags += "".join(f", lag({self._quoted(each)}) OVER __versions AS {former}" for each, former in before.items())
         pairs = ", ".join(
-            f"({_text(each)}, {sql.json_of}({VERSION}.{former}), {sql.json_of}({VERSION}.{self._quoted(each)}))"
+            f"({_text(each)}, {self._json(table, each, former)}, {self._json(table, each, self._quoted(each))})"
             for each, former in before.items()
         )
         changed = (
@@ -370,11 +378,20 @@ class HistoryTables:
             f"SELECT coalesce({VERSION}.{CHANGED_AT}, {VERSION}.{SEEN_AT}) AS {AT}, "  # noqa: S608
             f"CAST({_text(table.api)} AS VARCHAR) AS api, CAST({_text(table.table)} AS VARCHAR) AS endpoint, "
             f"{key} AS key, CAST({name} AS VARCHAR) AS name, CAST({VERSION}.{OPERATION} AS VARCHAR) AS operation, "
-            f"CASE WHEN {VERSION}.{OPERATION} IN ('update', 'restore') THEN {changed if fields else 'NULL'} END "
-            f"AS fields FROM (SELECT {self._list([*table.history])}{lags} FROM {self._name(history_table(table.table))} "
+            f"CASE WHEN {VERSION}.{OPERATION} IN ('update', 'restore') AND {VERSION}.{BEFORE} IS NOT NULL "
+            f"THEN {changed if fields else 'NULL'} END "
+            f"AS fields FROM (SELECT {self._list([*table.history])}{lags} "
+            f"FROM {self._name(history_table(table.table))} "
             f"WINDOW __versions AS (PARTITION BY {self._list(table.key)} ORDER BY {SEEN_AT})) AS {VERSION} "
             f"WHERE {VERSION}.{OPERATION} NOT IN ('baseline', 'redeclared')"
         )
+
+    def _json(self, table: TableHistory, column: str, name: str) -> str:
+        """A column of a version, or of the one before, as JSON; a time in the same form on every destination."""
+        value = f"{VERSION}.{name}"
+        if table.history[column] == "timestamp":
+            value = self._changer.converted(value, "timestamp", "text")
+        return f"{self._dialect.json_of}({value})"
 
     def _datasets(self) -> list[str]:
         """The schemas of the database that have a view of changes."""

@@ -71,9 +71,7 @@ def test_every_sync_has_a_row_for_each_endpoint(store: Store, trial_api: Trial) 
 def test_failed_and_skipped_endpoints_have_a_row_with_the_reason(store: Store, trial_api: Trial) -> None:
     trial_api.rows = Rows(things=[THINGS], parts=PARTS)
     answer = trial_api.rows.answer
-    trial_api.rows.answer = lambda asked: (  # type: ignore[method-assign]
-        Response(status=403, body=b"{}") if asked.path == "/things" else answer(asked)
-    )
+    trial_api.rows.answer = lambda asked: Response(status=403, body=b"{}") if asked.path == "/things" else answer(asked)
     results = trial_api.sync()
     rows = {row["endpoint"]: row for row in ledger(store)}
 
@@ -93,15 +91,15 @@ def test_a_first_sync_that_is_refused_has_rows_and_the_next_one_loads(store: Sto
     trial_api.rows = Rows(things=[THINGS], parts=PARTS)
     answer = trial_api.rows.answer
 
-    def refuse(_: Asked) -> Response:
+    def refuse(asked: Asked) -> Response:
         return Response(status=401, body=b"{}")
 
-    trial_api.rows.answer = refuse  # type: ignore[method-assign]
+    trial_api.rows.answer = refuse
     with pytest.raises(AuthenticationError) as refused:
         trial_api.sync()
     assert [facts(row)[:3] for row in ledger(store)] == [(name, "failed", str(refused.value)) for name in ENDPOINTS]
 
-    trial_api.rows.answer = answer  # type: ignore[method-assign]
+    trial_api.rows.answer = answer
     assert {result.status for result in trial_api.sync().values()} == {"complete"}
     assert [row["status"] for row in ledger(store)] == ["failed"] * 4 + ["complete"] * 4
     assert len(store.table(NAME, "parts")[1]) == 8
