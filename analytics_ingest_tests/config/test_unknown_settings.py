@@ -58,6 +58,7 @@ VALUES = {
     "docs_url": "https://wiki.example.com",
     "min_rows_share": 0.25,
     "mark_deleted": False,
+    "history": False,
 }
 """Values of settings that do not take the number 20."""
 
