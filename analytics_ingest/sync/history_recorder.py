@@ -61,11 +61,8 @@ class HistoryRecorder:
         """The tables of versions."""
         return [history_table(name) for name in self._endpoints]
 
-    def heal(self, columns: Mapping[str, Mapping[str, str]]) -> None:
+    def heal(self) -> None:
         """Records what interrupted syncs have loaded, before this one changes their tables. Within ``open``.
-
-        Args:
-            columns: By table its columns and their types.
 
         Raises:
             WarehouseError: The destination fails.
@@ -75,9 +72,11 @@ class HistoryRecorder:
         unfinished = self._ledger.unfinished()
         self._unfinished = {*unfinished}
         started = {name: moment for name, moment in unfinished.items() if moment is not None}
-        for name, moment in started.items():
-            if name in self._endpoints and history_table(name) in self._tables.columns([history_table(name)]):
-                self._append(self._endpoints[name], columns.get(name, {}), seen_at=moment, is_whole=False)
+        for name in started.keys() & self._endpoints.keys():
+            # also tables of endpoints that this sync does not read
+            columns = self._tables.columns([name, history_table(name)])
+            if name in columns and history_table(name) in columns:
+                self._append(self._endpoints[name], columns[name], seen_at=started[name], is_whole=False)
         if started:
             self._ledger.mark_interrupted()
 

@@ -124,7 +124,7 @@ class SyncRun:
             beside=[*self._history.tables, SYNCS],
         )
         self._columns |= self._tables.columns(names)
-        self._history.heal(self._columns)
+        self._history.heal()
 
     # starting endpoints
 
