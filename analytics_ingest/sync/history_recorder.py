@@ -72,7 +72,7 @@ class HistoryRecorder:
         unfinished = self._ledger.unfinished()
         self._unfinished = {*unfinished}
         started = {name: moment for name, moment in unfinished.items() if moment is not None}
-        for name in started.keys() & self._endpoints.keys():
+        for name in filter(self._endpoints.get, started):
             # also tables of endpoints that this sync does not read
             columns = self._tables.columns([name, history_table(name)])
             if name in columns and history_table(name) in columns:
@@ -142,6 +142,8 @@ class HistoryRecorder:
     def _begin(self, endpoint: Endpoint, columns: Mapping[str, str], *, seen_at: datetime) -> None:
         table = self._table(endpoint, columns, {})
         self._tables.connect()
+        # the next sync remakes the views of changes if this one is killed before it does
+        self._ledger.begin([endpoint.name])
         self._warehouse.history(lambda history: history.begin(table, seen_at=seen_at))
         self._tables.forget(history_table(endpoint.name))
         self._changes_outdated = True
@@ -157,6 +159,8 @@ class HistoryRecorder:
             self._tables.forget(name)
             self._changes_outdated = True
             table = self._table(endpoint, columns, self._tables.columns([name])[name])
+        # the last sync may have ended before it remade the views of changes
+        self._changes_outdated |= endpoint.name in self._unfinished
         self._warehouse.history(
             lambda each: each.append(
                 table, seen_at=seen_at, since=since, is_redeclared=is_redeclared, is_whole=is_whole
