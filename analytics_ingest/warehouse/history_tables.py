@@ -373,7 +373,8 @@ class HistoryTables:
             f"FROM (VALUES {pairs}) AS __fields(__field, __before, __after) WHERE __before IS DISTINCT FROM __after)"
         )
         key = " || '/' || ".join(f"CAST({VERSION}.{self._quoted(each)} AS VARCHAR)" for each in table.key)
-        name = f"{VERSION}.{self._quoted(table.name)}" if table.name else "NULL"
+        # PostgreSQL keeps no cast of a text to text in a view, whose type would then change with the column's
+        name = f"CAST({VERSION}.{self._quoted(table.name)} AS VARCHAR) || ''" if table.name else "NULL"
         return (
             f"SELECT coalesce({VERSION}.{CHANGED_AT}, {VERSION}.{SEEN_AT}) AS {AT}, "  # noqa: S608
             f"CAST({_text(table.api)} AS VARCHAR) AS api, CAST({_text(table.table)} AS VARCHAR) AS endpoint, "
