@@ -273,12 +273,12 @@ class HistoryTables:
             f"ORDER BY {SEEN_AT} DESC) AS {PLACE} FROM {history}), "
             f"{LAST} AS (SELECT {narrow} FROM __all WHERE {PLACE} = 1), "
             f"{ROW} AS (SELECT __table.*, {LAST}.{OPERATION} AS {OPERATION}, {LAST}.{SEEN_AT} AS {SEEN_AT} "
-            f"FROM {rows} AS __table LEFT JOIN {LAST} ON {self._same(key, LAST, '__table')} "
+            f"FROM {rows} AS __table LEFT JOIN {LAST} ON {self._has_key(table, LAST, '__table')} "
             f"WHERE CASE WHEN {LAST}.{OPERATION} IS NULL OR {LAST}.{OPERATION} = 'delete' "
             f"THEN NOT ({gone}) ELSE ({gone}) OR __table.{row_hash} IS DISTINCT FROM {LAST}.{row_hash} END) "
             f"SELECT {', '.join(self._value(table, name) for name in table.columns)}, {operation} AS {OPERATION}, "
             f"{seen} AS {SEEN_AT}, {changed} AS {CHANGED_AT} FROM {ROW} LEFT JOIN {history} AS {FORMER} "
-            f"ON {self._same(key, FORMER, ROW)} AND {FORMER}.{SEEN_AT} = {ROW}.{SEEN_AT} "
+            f"ON {self._has_key(table, FORMER, ROW)} AND {FORMER}.{SEEN_AT} = {ROW}.{SEEN_AT} "
             f"WHERE {ROW}.{OPERATION} IS NULL OR {ROW}.{OPERATION} = 'delete' OR ({deleted}) OR ({differs or 'FALSE'})"
         )
         if is_whole:
@@ -287,7 +287,7 @@ class HistoryTables:
                 f" UNION ALL SELECT {kept}, 'delete', {seen.replace(ROW, LAST)}, CAST(NULL AS TIMESTAMPTZ) "  # noqa: S608
                 f"FROM {LAST} JOIN {history} AS {FORMER} ON {self._same(key, FORMER, LAST)} "
                 f"AND {FORMER}.{SEEN_AT} = {LAST}.{SEEN_AT} WHERE {LAST}.{OPERATION} <> 'delete' "
-                f"AND NOT EXISTS (SELECT 1 FROM {rows} AS __table WHERE {self._same(key, LAST, '__table')})"
+                f"AND NOT EXISTS (SELECT 1 FROM {rows} AS __table WHERE {self._has_key(table, LAST, '__table')})"
             )
             values += [seen_at, seen_at]
         return statement, values
@@ -303,10 +303,14 @@ class HistoryTables:
     def _time(self, table: TableHistory, alias: str) -> str:
         return f"coalesce({', '.join(f'{alias}.{self._quoted(name)}' for name in table.times)})"
 
-    def _value(self, table: TableHistory, name: str) -> str:
+    def _value(self, table: TableHistory, name: str, alias: str = ROW) -> str:
         """A column of the table, converted to the type that versions have."""
         was = table.columns[name]
-        return self._changer.converted(f"{ROW}.{self._quoted(name)}", was, table.wide.get(name, was))
+        return self._changer.converted(f"{alias}.{self._quoted(name)}", was, table.wide.get(name, was))
+
+    def _has_key(self, table: TableHistory, version: str, row: str) -> str:
+        """Whether a version has the key of a row: a table that was made anew may have a narrower type."""
+        return " AND ".join(f"{version}.{self._quoted(name)} = {self._value(table, name, row)}" for name in table.key)
 
     # views
 
