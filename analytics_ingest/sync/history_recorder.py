@@ -9,7 +9,7 @@ from analytics_ingest.config.api import has_history
 from analytics_ingest.errors import ReadError
 from analytics_ingest.extract.column_names import DELETED_AT, DLT_PREFIX, PLANNED, ROW_HASH
 from analytics_ingest.extract.column_types import STORED, Kind, column_type
-from analytics_ingest.warehouse.destination_errors import lacks_privilege
+from analytics_ingest.warehouse.destination_errors import is_transient, lacks_privilege
 from analytics_ingest.warehouse.history_names import ALL_CHANGES, CHANGES, META, SYNCS, history_table
 from analytics_ingest.warehouse.history_tables import TableHistory
 
@@ -64,6 +64,8 @@ class HistoryRecorder:
     def heal(self) -> None:
         """Records what interrupted syncs have loaded, before this one changes their tables. Within ``open``.
 
+        An endpoint whose versions cannot be written fails when this sync has read it.
+
         Raises:
             WarehouseError: The destination fails.
         """
@@ -71,14 +73,22 @@ class HistoryRecorder:
             return
         unfinished = self._ledger.unfinished()
         self._unfinished = {*unfinished}
-        started = {name: moment for name, moment in unfinished.items() if moment is not None}
-        for name in filter(self._endpoints.get, started):
-            # also tables of endpoints that this sync does not read
-            columns = self._tables.columns([name, history_table(name)])
-            if name in columns and history_table(name) in columns:
-                self._append(self._endpoints[name], columns[name], seen_at=started[name], is_whole=False)
+        started = {name: part for name, part in unfinished.items() if part is not None}
+        for name, (moment, declaration) in started.items():
+            if name in self._endpoints:
+                try:
+                    self._heal(self._endpoints[name], seen_at=moment, declaration=declaration)
+                except Exception as error:
+                    if is_transient(error):
+                        raise
         if started:
             self._ledger.mark_interrupted()
+
+    def _heal(self, endpoint: Endpoint, *, seen_at: datetime, declaration: str | None) -> None:
+        # also the table of an endpoint that this sync does not read
+        columns = self._tables.columns([endpoint.name, history_table(endpoint.name)])
+        if endpoint.name in columns and history_table(endpoint.name) in columns:
+            self._append(endpoint, columns[endpoint.name], seen_at=seen_at, is_whole=False, declaration=declaration)
 
     def record(self, reader: EndpointReader, columns: Mapping[str, str], *, changed: bool) -> None:
         """Records the versions that a sync made, once an endpoint is read and loaded. Within ``open``.
@@ -148,13 +158,22 @@ class HistoryRecorder:
         self._tables.forget(history_table(endpoint.name))
         self._changes_outdated = True
 
-    def _append(self, endpoint: Endpoint, columns: Mapping[str, str], *, seen_at: datetime, is_whole: bool) -> None:
+    def _append(
+        self,
+        endpoint: Endpoint,
+        columns: Mapping[str, str],
+        *,
+        seen_at: datetime,
+        is_whole: bool,
+        declaration: str | None = None,
+    ) -> None:
+        """Appends versions; ``declaration``: that of the sync that loaded the rows, by default this one's."""
         self._tables.connect()
         name = history_table(endpoint.name)
         history = self._tables.columns([name])[name]
         table = self._table(endpoint, columns, history)
-        since, declaration = self._ledger.last_complete(endpoint.name)
-        is_redeclared = declaration not in (None, self._ledger.declaration(endpoint))
+        since, before = self._ledger.last_complete(endpoint.name)
+        is_redeclared = before not in (None, declaration or self._ledger.declaration(endpoint))
         if self._warehouse.history(lambda each: each.fit(table)):
             self._tables.forget(name)
             self._changes_outdated = True
@@ -167,8 +186,8 @@ class HistoryRecorder:
             )
         )
         if days := self._context.settings.history_retention:
-            before = self._context.started - timedelta(days=days)
-            self._warehouse.history(lambda each: each.prune(table, before=before))
+            oldest = self._context.started - timedelta(days=days)
+            self._warehouse.history(lambda each: each.prune(table, before=oldest))
 
     def _table(self, endpoint: Endpoint, columns: Mapping[str, str], history: Mapping[str, str]) -> TableHistory:
         shown = [name for name in columns if name != DELETED_AT and not name.startswith(DLT_PREFIX)]

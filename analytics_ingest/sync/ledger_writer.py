@@ -54,7 +54,7 @@ class LedgerWriter:
         rows = [self._row(name, status=STARTED) for name in self._started]
         self._warehouse.ledger(lambda ledger: ledger.insert(rows))
 
-    def unfinished(self) -> dict[str, datetime | None]:
+    def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
         """See ``SyncLedger.unfinished``."""
         self._tables.connect()
         return self._warehouse.ledger(lambda ledger: ledger.unfinished())

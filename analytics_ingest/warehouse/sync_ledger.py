@@ -96,22 +96,29 @@ class SyncLedger:
                 *values,
             )
 
-    def unfinished(self) -> dict[str, datetime | None]:
+    def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
         """The endpoints whose last part of a sync was not complete.
 
-        Those of a sync whose process is gone have the time when that sync started, UTC; the others ``None``.
+        Those of a sync whose process is gone have the time when that sync started, UTC, and the declaration then; the
+        others ``None``.
         """
-        latest = "max(CASE WHEN status {} %s THEN started_at END)"
+        latest = "max(CASE WHEN status {} %s THEN {} END)"
+        columns = [
+            latest.format("=", "started_at"),
+            latest.format("=", "declaration"),
+            latest.format("=", "started_at"),
+            latest.format("<>", "started_at"),
+        ]
         rows = self._sql.execute_sql(
-            f"SELECT endpoint, {latest.format('=')}, {latest.format('=')}, {latest.format('<>')} "  # noqa: S608
-            f"FROM {self._name} GROUP BY endpoint ORDER BY endpoint",
+            f"SELECT endpoint, {', '.join(columns)} FROM {self._name} GROUP BY endpoint ORDER BY endpoint",  # noqa: S608
+            STARTED,
             STARTED,
             COMPLETE,
             COMPLETE,
         )
         return {
-            str(endpoint): started
-            for endpoint, started, complete, incomplete in rows or ()
+            str(endpoint): None if started is None else (started, declaration)
+            for endpoint, started, declaration, complete, incomplete in rows or ()
             if incomplete is not None and (complete is None or incomplete > complete)
         }
 
