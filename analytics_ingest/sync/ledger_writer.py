@@ -52,7 +52,7 @@ class LedgerWriter:
         self._create()
         # rows of the same sync that have started are replaced
         rows = [self._row(name, status=STARTED) for name in self._started]
-        self._warehouse.ledger(lambda ledger: ledger.insert(rows))
+        self._warehouse.ledger(lambda ledger: ledger.insert(rows, replace=True))
 
     def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
         """See ``SyncLedger.unfinished``."""
@@ -102,7 +102,7 @@ class LedgerWriter:
         before = self._context.started - timedelta(days=self._context.settings.ledger_retention)
         with self._tables.open(at_once=True):
             self._create()
-            self._warehouse.ledger(lambda ledger: ledger.insert(rows))
+            self._warehouse.ledger(lambda ledger: ledger.insert(rows, replace=bool(self._started)))
             self._warehouse.ledger(lambda ledger: ledger.prune(before=before))
 
     def _create(self) -> None:

@@ -173,3 +173,22 @@ def test_the_last_complete_sync_and_the_unfinished_ones_are_found(
 
     assert incomplete == {}
     assert complete == {row["endpoint"]: (row["started_at"], row["declaration"]) for row in ledger(store)[:4]}
+
+
+def test_any_text_can_be_a_reason(store: Store, trial_api: Trial) -> None:
+    trial_api.rows = Rows(things=[THINGS], parts=PARTS)
+    text = "it's 100 % \\ \0 \n \u00e9 'x'); DROP TABLE _syncs; --"
+    answer = trial_api.rows.answer
+
+    def refuse(asked: Asked) -> Response:
+        if asked.path != "/others":
+            return answer(asked)
+        return Response(status=400, body=text.encode(), headers={"Content-Type": "text/plain"})
+
+    trial_api.rows.answer = refuse
+    results = trial_api.sync()
+    reasons = {row["endpoint"]: row["reason"] for row in ledger(store)}
+
+    assert "it's 100 %" in results["others"].reason
+    assert "DROP TABLE" in results["others"].reason
+    assert reasons["others"] == results["others"].reason.replace("\0", " ")
