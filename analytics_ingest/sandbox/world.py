@@ -17,11 +17,13 @@ from analytics_ingest.sandbox.data import (
     project_planning_data,
 )
 from analytics_ingest.sandbox.expected_rows import KEYS, expected_rows
+from analytics_ingest.sandbox.incident_story import add_incident_story
 from analytics_ingest.sandbox.random_values import RandomValues
 from analytics_ingest.sandbox.routes import ROUTES
 
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.expected_rows import Rows, Store
+    from analytics_ingest.sandbox.incident_story import IncidentStory
 
 GENERATORS = {
     "experimentation": experimentation_data,
@@ -84,6 +86,7 @@ class World:
         scale: Amount of data: 1 is about 20,000 rows. Smaller scales have every hard case too.
         now: The current time in the data: no row was created or changed later.
         store: The rows that are served.
+        story: What led to an incident in the last advance; ``None`` before the first.
     """
 
     def __init__(self, seed: int = 7, scale: float = 1.0, now: datetime | None = None) -> None:
@@ -92,6 +95,7 @@ class World:
         self.now = (now or DEFAULT_NOW).replace(microsecond=0)
         self._random = {api: RandomValues(f"{seed} {api}", now=self.now) for api in GENERATORS}
         self.store: Store = {api: module.build(self._random[api], scale) for api, module in GENERATORS.items()}
+        self.story: IncidentStory | None = None
 
     def collection(self, api: str, endpoint: str) -> Any:
         """The rows of an endpoint that are served, which can be edited in place.
@@ -115,6 +119,8 @@ class World:
     def advance(self, hours: float = 24, *, seed: int | None = None) -> Changes:
         """Advances the time: some rows of every API are added, changed and removed. Gives the changes.
 
+        A deployment, a feature flag and an incident among them tell a story (``story``).
+
         Args:
             hours: Hours to advance by.
             seed: The seed of the changes; by default the world's own, with the time.
@@ -125,6 +131,7 @@ class World:
             rng = self._random[api]
             rng.advance(self.now, seed=f"{self.seed if seed is None else seed} {api} {self.now.isoformat()}")
             module.advance(self.store[api], rng, self.scale)
+        self.story = add_incident_story(self.store, self._random)
         after = self._snapshot()
         found = {each: _difference(before[each], after[each]) for each in ROUTES}
         return Changes({each: counts for each, counts in found.items() if counts.total})

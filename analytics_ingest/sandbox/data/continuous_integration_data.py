@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.sandbox.random_values import AREAS, RandomValues, Row, Rows, scaled
+from analytics_ingest.sandbox.random_values import AREAS, RandomValues, Row, Rows, iso, scaled
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 ORGS = ("shop-web", "shop-data")
 BRANCHES = ("main", "develop", "release/2026.1", "feature/ü-umlaut")
 JOB_NAMES = ("lint", "unit-tests", "build-image", "integration-tests", "deploy-staging", "deploy-production")
+DEPLOYMENT = ("build-image", "integration-tests", "deploy-staging", "deploy-production")
+"""Jobs of the workflow ``deploy``."""
 MANY_JOBS = 24
 """Jobs of the first workflow: more than a page holds."""
 
@@ -103,9 +108,28 @@ def _job_names(rng: RandomValues) -> list[str]:
 
 
 def _pipeline(
-    rng: RandomValues, store: dict[str, Any], project: Row, times: Row, *, status: str, runs: list[list[str]]
-) -> None:
-    """Adds a pipeline with one workflow for each list of job names."""
+    rng: RandomValues,
+    store: dict[str, Any],
+    project: Row,
+    times: Row,
+    *,
+    status: str,
+    runs: list[list[str]],
+    names: tuple[str, ...] = ("build-and-test", "nightly"),
+    branch: str = "",
+) -> Row:
+    """Adds a pipeline with one workflow for each list of job names, and gives it.
+
+    Args:
+        rng: The random values.
+        store: The rows.
+        project: The pipeline's project.
+        times: ``created_at`` and ``updated_at`` of the pipeline.
+        status: The status of its workflows.
+        runs: The names of each workflow's jobs.
+        names: The names of the workflows, in turn.
+        branch: The branch that it runs for; by default one of the project's.
+    """
     slug = _slug(project)
     counts = {slug: sum(key[:2] == _key(project) for key in store["jobs"])}
     person = rng.person(rng.integer(0, 30))
@@ -122,17 +146,17 @@ def _pipeline(
         },
         "vcs": {
             "provider_name": "GitHub",
-            "branch": rng.choice(list(project["branches"])),
+            "branch": branch or rng.choice(list(project["branches"])),
             "revision": rng.code(40),
         },
         **times,
     }
     store["pipelines"].append(pipeline)
     store["pipeline_workflows"][pipeline["id"],] = listed = []
-    for index, names in enumerate(runs):
+    for index, jobs in enumerate(runs):
         workflow = {
             "id": rng.uuid(),
-            "name": ("build-and-test", "nightly")[index % 2],
+            "name": names[index % len(names)],
             "pipeline_id": pipeline["id"],
             "pipeline_number": pipeline["number"],
             "project_slug": slug,
@@ -144,7 +168,8 @@ def _pipeline(
         }
         listed.append(workflow)
         store["workflow"][workflow["id"],] = workflow
-        store["workflow_jobs"][workflow["id"],] = _jobs(rng, store, workflow, names=names, times=times, counts=counts)
+        store["workflow_jobs"][workflow["id"],] = _jobs(rng, store, workflow, names=jobs, times=times, counts=counts)
+    return pipeline
 
 
 def build(rng: RandomValues, scale: float) -> dict[str, Any]:
@@ -221,7 +246,7 @@ def advance(store: dict[str, Any], rng: RandomValues, scale: float) -> None:
                     "status": "success",
                     "stopped_at": pipeline["updated_at"],
                 }
-    number = scaled(3, scale, 2)
+    number = scaled(2, scale, 2)
     for index, project in enumerate(rng.sample(store["projects"], number, number)):
         status = "running" if index == 0 else "success"
         _pipeline(rng, store, project, rng.fresh(), status=status, runs=[_job_names(rng)])
@@ -230,3 +255,18 @@ def advance(store: dict[str, Any], rng: RandomValues, scale: float) -> None:
     contexts.remove(rng.choice(contexts))
     contexts.append(_context(rng, rng.serial(), rng.fresh()))
     rng.touch(contexts[0], name=f"{rng.choice(AREAS)}-secrets-{rng.serial()}")
+
+
+def deploy(store: dict[str, Any], rng: RandomValues, *, started: datetime, stopped: datetime) -> Row:
+    """Adds a pipeline whose workflow has deployed a project's default branch, and gives the pipeline."""
+    project = rng.choice(store["projects"])
+    return _pipeline(
+        rng,
+        store,
+        project,
+        {"created_at": iso(started), "updated_at": iso(stopped)},
+        status="success",
+        runs=[[*DEPLOYMENT]],
+        names=("deploy",),
+        branch=project["default_branch"],
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from analytics_ingest.sandbox.random_values import AREAS, THEMES, RandomValues, Row, Rows, scaled
+from analytics_ingest.sandbox.random_values import AREAS, THEMES, RandomValues, Row, Rows, iso, scaled
 
 WORKSPACES = ("Storefront", "Back office", "Mobile", "Payments", "Logistics", "Marketing", "Data", "Support")
 ENVIRONMENTS = ("Production", "Staging", "Development", "Load test")
@@ -29,6 +30,8 @@ STATUSES = (
     "Killed",
     "Removed from code",
 )
+RELEASED = ("Ramping", "100% released")
+"""Statuses of a flag that customers get."""
 MANY_FLAGS = 120
 """Flags of the first workspace: more than a page holds."""
 GROUPS = 50
@@ -211,3 +214,33 @@ def advance(store: dict[str, Any], rng: RandomValues, scale: float) -> None:
     store["segments"][workspace].append(segment)
     for environment in store["environments"][workspace]:
         store["segments_keys"][environment["id"], segment["name"]] = _keys(rng, 3)
+
+
+def release_flag(store: dict[str, Any], rng: RandomValues, *, area: str, moment: datetime) -> Row:
+    """Rolls a flag of the first workspace out, and gives it: a flag of the area that is older than the advance.
+
+    Args:
+        store: The rows.
+        rng: The random values.
+        area: The first word of the flag's name; if no flag has it, any flag is chosen.
+        moment: The time of the change.
+    """
+    flags = [
+        row
+        for row in next(iter(store["feature_flags"].values()))
+        if datetime.fromisoformat(row["created_at"]) <= rng.since
+    ]
+    flag: Row = rng.choice([row for row in flags if row["name"].startswith(f"{area}_")] or flags)
+    status = rng.choice(
+        [
+            row
+            for row in store["rollout_statuses"]
+            if row["name"] in RELEASED and row["name"] != flag["rolloutStatus"]["name"]
+        ]
+    )
+    flag |= {
+        "rolloutStatus": {"id": status["id"], "name": status["name"]},
+        "rolloutStatusTimestamp": iso(moment),
+        "updated_at": iso(moment),
+    }
+    return flag

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.sandbox.random_values import AREAS, THEMES, RandomValues, Row, iso, scaled
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SEVERITIES = ("sev0", "sev1", "sev2", "sev3")
 STEPS = ("started", "mitigated", "resolved")
@@ -88,3 +91,17 @@ def advance(store: dict[str, Any], rng: RandomValues, scale: float) -> None:
     moment = iso(rng.now - timedelta(seconds=1))
     retitled["attributes"]["summary"] = rng.remark() + f" Noted at {moment}."
     retitled["updated_at"] = moment
+
+
+def start_incident(store: dict[str, Any], rng: RandomValues, *, area: str, theme: str, moment: datetime) -> Row:
+    """Adds a severe incident that customers of an area notice, and gives it."""
+    row = _incident(rng, {"created_at": iso(moment), "updated_at": iso(moment)}, "started")
+    row["attributes"] |= {
+        "title": f"Errors in {area} after a change to {theme}",
+        "kind": "normal",
+        "private": False,
+        "services": [{"name": area}],
+    }
+    row["attributes"]["severity"]["data"]["slug"] = "sev1"
+    store["incidents"].append(row)
+    return row
