@@ -1,4 +1,4 @@
-"""The command line ``analytics-ingest``: check, verify, settings, sandbox, demo. Syncs run in Dagster."""
+"""The command line ``analytics-ingest``: check, verify, changes, settings, sandbox, demo. Syncs run in Dagster."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from analytics_ingest.cli.changes_command import changes
 from analytics_ingest.cli.check_command import check
 from analytics_ingest.cli.lines import print_error
 from analytics_ingest.cli.sandbox_command import Scale, require_sandbox, sandbox
@@ -43,6 +44,7 @@ def options(
 
 app.command()(check)
 app.command()(verify)
+app.command()(changes)
 app.command()(settings)
 app.command()(sandbox)
 

@@ -1,4 +1,4 @@
-"""Arguments, logging and output lines that the commands ``check`` and ``verify`` share."""
+"""Arguments, logging and output lines that the commands share."""
 
 from __future__ import annotations
 

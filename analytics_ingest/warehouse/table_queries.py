@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
+from datetime import UTC
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analytics_ingest.warehouse.column_changes import MAX_EXACT
+from analytics_ingest.warehouse.history_names import CHANGES
 from analytics_ingest.warehouse.locks import TableLocks
 
 if TYPE_CHECKING:
@@ -37,6 +40,28 @@ class Counts(NamedTuple):
     live: int
     doubled: int
     lacking: int
+
+
+class Change(NamedTuple):
+    """A change of one row, as the view of a dataset's changes has it.
+
+    Attributes:
+        at: The time of the change by the vendor, if it lies between two syncs; else the start of the sync that saw it.
+        api: The account.
+        endpoint: The name of the endpoint.
+        key: The row's key; the parts of a composite key are joined by ``/``.
+        name: The row's name for people, if it has one.
+        operation: ``insert``, ``update``, ``delete`` or ``restore``.
+        fields: By changed field its values, ``before`` and ``after``; empty for an insert and a delete.
+    """
+
+    at: datetime
+    api: str
+    endpoint: str
+    key: str
+    name: str | None
+    operation: str
+    fields: Mapping[str, Mapping[str, Any]]
 
 
 class DatasetTables:
@@ -209,10 +234,45 @@ class DatasetTables:
         found = self._execute(f"SELECT {names} FROM {self._name(table)} LIMIT {rows:d}")  # noqa: S608
         return [dict(zip(columns, row, strict=True)) for row in found or ()]
 
-    def _stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+    def find(self, table: str, columns: Sequence[str], *, among: Sequence[str], text: str) -> Iterator[tuple[Any, ...]]:
+        """Rows in which a column is, as text, the given one; as tuples in the order of ``columns``.
+
+        Args:
+            table: The table.
+            columns: The columns to read. ``attributes.title`` is a field of the JSON column ``attributes``, as text.
+            among: The columns to compare, any of which may match.
+            text: The text.
+        """
+        names = ", ".join(map(self._expression, columns))
+        where = " OR ".join(f"CAST({self._expression(name)} AS VARCHAR) = %s" for name in among)
+        yield from self._stream(
+            f"SELECT {names} FROM {self._name(table)} WHERE {where}",  # noqa: S608
+            *[text] * len(among),
+        )
+
+    def changes(self, since: datetime, until: datetime | None = None) -> list[Change] | None:
+        """The changes of configuration in the dataset, the oldest first; ``None`` if it has no view of them yet.
+
+        Args:
+            since: A time with its zone, included.
+            until: A time with its zone, not included; open if ``None``.
+        """
+        if not self.columns([CHANGES]):
+            return None
+        names = ", ".join(map(self._quoted, Change._fields))
+        at, bounds = self._quoted("at"), [since, *([until] if until else [])]
+        where = f"{at} >= %s" + (f" AND {at} < %s" if until else "")
+        order = ", ".join(map(self._quoted, ("at", "endpoint", "key")))
+        query = f"SELECT {names} FROM {self._name(CHANGES)} WHERE {where} ORDER BY {order}"  # noqa: S608
+        return [
+            Change(moment.astimezone(UTC), api, endpoint, key, name, operation, _parsed(fields) or {})
+            for moment, api, endpoint, key, name, operation, fields in self._stream(query, *bounds)
+        ]
+
+    def _stream(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         """The rows of a query, fetched in batches."""
         with ExitStack() as stack:
-            cursor = self._retry_while_locked(lambda: stack.enter_context(self._sql.execute_query(query)))
+            cursor = self._retry_while_locked(lambda: stack.enter_context(self._sql.execute_query(query, *values)))
             while rows := cursor.fetchmany(FETCH_ROWS):
                 yield from rows
 
@@ -228,6 +288,12 @@ class DatasetTables:
     def _number(self, sql: str) -> int:
         rows = self._execute(sql)
         return int(rows[0][0]) if rows else 0
+
+    def _expression(self, column: str) -> str:
+        """A column, or the text of a field of a JSON column."""
+        name, _, field = column.partition(".")
+        literal = field.replace("'", "''")
+        return f"({self._quoted(name)} ->> '{literal}')" if field else self._quoted(name)
 
     def _quoted(self, column: str) -> str:
         return self._sql.escape_column_name(column)
@@ -248,6 +314,11 @@ class EmptyDatasetTables(DatasetTables):
     def columns(self, tables: Iterable[str]) -> dict[str, dict[str, str]]:  # noqa: ARG002
         """No columns of any table."""
         return {}
+
+
+def _parsed(value: Any) -> Any:
+    """A JSON value: some drivers give it as text."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def batched(names: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -25,7 +25,7 @@ from analytics_ingest.warehouse.destination_errors import (
     secrets_of,
 )
 from analytics_ingest.warehouse.destination_settings import unknown_destination_settings
-from analytics_ingest.warehouse.destinations import column_changer
+from analytics_ingest.warehouse.destinations import column_changer, refuse_without_changes
 from analytics_ingest.warehouse.destinations.base import PUBLISH
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.history_tables import HistoryTables
@@ -119,6 +119,14 @@ class Warehouse:
             build_pipeline(self.api, folder=Path(folder)).destination_client()
         return self._place
 
+    def require_changes(self) -> None:
+        """Raises if the destination cannot have a view of the changes of configuration. Opens no connection.
+
+        Raises:
+            WarehouseError: It cannot; the message names the destinations that can.
+        """
+        refuse_without_changes(self._destination)
+
     @contextmanager
     def sync(self) -> Iterator[None]:
         """Keeps out all other syncs of this API on this machine, and on all machines if the destination can do that.
@@ -210,18 +218,22 @@ class Warehouse:
             )
 
     @contextmanager
-    def read(self) -> Iterator[DatasetTables]:
+    def read(self, *, during_sync: bool = False) -> Iterator[DatasetTables]:
         """The tables, over a connection that cannot write; outside of ``sync``. Creates no file beside the warehouse.
 
         If there is no warehouse yet, no table has columns. If the folder of the locks cannot be written, the tables are
         read without a lock.
+
+        Args:
+            during_sync: Whether the API may be synced meanwhile; then only a load into the same file is waited for.
 
         Raises:
             LockTimeoutError: A sync does not end in time.
             WarehouseError: The destination's settings cannot work, or it cannot be read.
         """
         with ExitStack() as stack:
-            self._keep_out(stack, f"{self.api}.lock", f"the sync of {self.api}")
+            if not during_sync:
+                self._keep_out(stack, f"{self.api}.lock", f"the sync of {self.api}")
             if self._file and not self._file.is_there():
                 yield EmptyDatasetTables()
                 return

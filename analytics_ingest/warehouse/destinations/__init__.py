@@ -40,6 +40,19 @@ def destination_behind(error: BaseException) -> type[Destination] | None:
     return next((each for each in DESTINATIONS.values() if not each.drivers.isdisjoint(drivers)), None)
 
 
+def refuse_without_changes(destination: Destination) -> None:
+    """Raises if the datasets of a destination have no view of the changes of configuration.
+
+    Raises:
+        WarehouseError: They have none; the message names the destinations that do.
+    """
+    if not (destination.history and destination.history.has_changes):
+        able = ", ".join(name for name, each in DESTINATIONS.items() if each.history and each.history.has_changes)
+        raise WarehouseError(
+            f"the destination {destination.name} has no view of changes: only {able} have it", transient=False
+        )
+
+
 def column_changer(destination: Destination, client: SqlJobClientBase) -> ColumnChanger:
     """Changes columns in a destination.
 
@@ -60,4 +73,11 @@ def column_changer(destination: Destination, client: SqlJobClientBase) -> Column
     return destination.columns(client)
 
 
-__all__ = ["DESTINATIONS", "Destination", "column_changer", "destination_behind", "find_destination"]
+__all__ = [
+    "DESTINATIONS",
+    "Destination",
+    "column_changer",
+    "destination_behind",
+    "find_destination",
+    "refuse_without_changes",
+]
