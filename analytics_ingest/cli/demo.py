@@ -24,6 +24,7 @@ from rich.progress import (
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.demo_figures import figures_table, materialisations, run_figures
+from analytics_ingest.cli.demo_incident import events_table, incident_events
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from analytics_ingest.cli.demo_figures import ApiFigures
+    from analytics_ingest.cli.demo_incident import IncidentEvent
     from analytics_ingest.sandbox.world import Changes
 
 FILE = "analytics_ingest.duckdb"
@@ -65,7 +67,7 @@ def all_sync() -> JobDefinition:
 
 
 def run_demo(*, folder: Path, scale: float, console: Console) -> None:
-    """Runs a sync, advances the sandbox by a day, runs another sync, and prints a table of both.
+    """Runs a sync, advances the sandbox by a day, runs another sync, and prints a table of both and an incident.
 
     Raises:
         DemoError: The demo did not write the file, a run failed, or a table differs from the sandbox.
@@ -82,12 +84,17 @@ def run_demo(*, folder: Path, scale: float, console: Console) -> None:
         console.print(f"{HOURS} hours pass in the sandbox: {_summary(changes)}")
         second = _sync(instance, console, "Second sync", folder / LOG)
         rows = _check(file, server.world)
+        events = _incident(file, server.world)
     console.print(figures_table(first, second, rows))
     path = os.path.relpath(file)
+    console.print("Every table has exactly the rows that the sandbox serves.\n")
+    console.print("[bold]An incident of that day, and what came before it[/bold] (times of the sandbox)\n")
+    console.print(events_table(events))
     console.print(
-        "Every table has exactly the rows that the sandbox serves.\n\n"
-        "[bold]What to try next[/bold]\n\n"
+        "\n[bold]What to try next[/bold]\n\n"
         "The same in the Dagster UI, with the graph, the runs and each asset's plots:\n\n  make dev\n\n"
+        "What changed in the configuration of the five APIs:\n\n"
+        f"  DESTINATION__DUCKDB__CREDENTIALS={path} .venv/bin/analytics-ingest changes --since 24h\n\n"
         "The epics with the most comments, from the DuckDB file:\n\n"
         f"  .venv/bin/python -c \"import duckdb; duckdb.connect('{path}').sql('''\n{QUERY}''').show()\"",
         soft_wrap=True,
@@ -200,6 +207,20 @@ def _check(file: Path, world: World) -> dict[str, int]:
                     raise DemoError(f"{api.name}.{endpoint.name} does not have the sandbox's rows: this is a bug")
                 rows[api.name] += len(expected)
     return rows
+
+
+def _incident(file: Path, world: World) -> list[IncidentEvent]:
+    """The incident of the sandbox's day, and what came before it.
+
+    Raises:
+        DemoError: The tables lack a part of it.
+    """
+    incident = world.story.incident if world.story else ""
+    with duckdb.connect(str(file), read_only=True) as connection:
+        try:
+            return incident_events(connection, incident)
+        except LookupError as error:
+            raise DemoError(f"this query finds nothing, which is a bug: {error}") from None
 
 
 def _summary(changes: Changes) -> str:
