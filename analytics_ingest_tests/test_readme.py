@@ -77,6 +77,7 @@ def test_the_commands_are_found() -> None:
         "dg launch",
         "analytics-ingest check",
         "analytics-ingest verify",
+        "analytics-ingest changes",
     }
 
 

@@ -42,6 +42,7 @@ DEFAULT = "24h"
 BEFORE_INCIDENT = timedelta(hours=24)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 DURATION = re.compile(r"(?P<number>[1-9][0-9]{0,8})(?P<unit>[smhdw])")
+UNRECORDED = "no sync has recorded changes yet"
 OPERATIONS = ("insert", "update", "delete", "restore")
 VALUE_LENGTH = 40
 """Characters of a value that a line shows."""
@@ -66,12 +67,12 @@ def changes(
     A change has the time that the vendor gives it, if that lies between two syncs; else the time of the sync that saw
     it. Times are in UTC.
 
-    The exit code is 1 if an account could not be read, if an account that is named has no changes recorded yet, or if
-    nothing was read.
+    The exit code is 1 if an account could not be read, if an account that is named has no changes recorded yet, if
+    nothing was read, or if no table has the incident.
     """
     start, end = _window(since, from_, to, before_incident)
     # dlt takes a second to import: not for --help
-    from analytics_ingest.diagnostics.recorded_changes import read_changes  # noqa: PLC0415
+    from analytics_ingest.diagnostics.recorded_changes import has_histories, read_changes  # noqa: PLC0415
     from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError  # noqa: PLC0415
 
     console, log = open_console(highlight=False), console_log("changes", open_console(stderr=True))
@@ -82,23 +83,23 @@ def changes(
         console.print(Text(_described(incident), "bold"), soft_wrap=True)
     found: list[Change] = []
     failures: dict[str, str] = {}
-    unrecorded: list[str] = []
+    unread: dict[str, str] = {}
     for name, api in chosen.items():
         try:
             read = read_changes(api, since=start, until=end, log=log)
+            if read is None:
+                unread[name] = UNRECORDED if has_histories(api) else "no endpoint has a history"
         except (IngestError, WarehouseError, LockTimeoutError) as error:
             failures[name] = str(error)
             continue
-        if read is None:
-            unrecorded.append(name)
         found += read or []
     for change in sorted(found, key=lambda each: each.at):
         # a line is a change: the terminal wraps it
         console.print(_line(change, chosen.get(change.api)), soft_wrap=True)
     for name, reason in failures.items():
         console.print(line(FAILED, name, reason))
-    for name in unrecorded:
-        console.print(line(NEITHER, name, "no sync has recorded changes yet"))
+    for name, reason in unread.items():
+        console.print(line(NEITHER, name, reason))
     counts = Counter(change.operation for change in found)
     bounds = f"since {utc_time(start)}" if end is None else f"from {utc_time(start)} to {utc_time(end)}"
     console.print(f"{', '.join(f'{counts[name]} {name}' for name in OPERATIONS)} {bounds}")
@@ -108,10 +109,10 @@ def changes(
             f"analytics-ingest changes --from {utc_time(end)} --to {utc_time(end + timedelta(hours=1))}",
             soft_wrap=True,
         )
-    was_read = len(chosen) > len(unrecorded) + len(failures)
-    missing = ", ".join(name for name in unrecorded if not was_read or name in (apis or ()))
+    nothing = len(chosen) == len(unread) + len(failures)
+    missing = [name for name, reason in unread.items() if nothing or (name in (apis or ()) and reason == UNRECORDED)]
     if missing:
-        console.print(f"Nothing was read of {missing}: no sync has recorded changes yet.", soft_wrap=True)
+        console.print(f"Nothing was read of {', '.join(missing)}.", soft_wrap=True)
     raise typer.Exit(1 if failures or missing else 0)
 
 

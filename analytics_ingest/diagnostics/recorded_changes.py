@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.config.api import load_setting
+from analytics_ingest.config.api import has_history, load_setting
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.column_names import column_name
 from analytics_ingest.timestamps import to_utc
@@ -97,6 +97,16 @@ def read_changes(
     warehouse.require_changes()
     with warehouse.read(during_sync=True) as tables:
         return tables.changes(since, until)
+
+
+def has_histories(api: Api) -> bool:
+    """Whether an endpoint of an account has a history, so that its syncs record changes.
+
+    Raises:
+        ConfigurationError: A setting is not valid.
+    """
+    default = load_setting(api, "history")
+    return any(has_history(api, endpoint, default=default) for endpoint in api.endpoints)
 
 
 def field_changes(change: Change, api: Api | None = None) -> list[FieldChange]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +18,8 @@ from typer.testing import CliRunner
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
 from analytics_ingest.cli.lines import NEITHER
+from analytics_ingest.diagnostics.recorded_changes import read_changes
+from analytics_ingest.extract.column_names import column_name
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import ROOT, FakeClock, sync
 from analytics_ingest_tests.environment import configure_api
@@ -213,20 +217,77 @@ def test_an_account_without_the_view(store: Store) -> None:
     code, output = run(*DAY)
 
     assert code == 0
-    assert [line.split() for line in output.splitlines()[1:-1]] == [
-        [NEITHER.plain, name, *["no", "sync", "has", "recorded", "changes", "yet"]] for name in list(APIS)[1:]
-    ]
-    code, output = run("experimentation", "incident_response", *DAY)
+    unrecorded = "no sync has recorded changes yet"
+    assert {tuple(line.split(maxsplit=2)) for line in output.splitlines()[1:-1]} == {
+        (NEITHER.plain, "incident_response", "no endpoint has a history"),
+        *((NEITHER.plain, name, unrecorded) for name in APIS.keys() - {"experimentation", "incident_response"}),
+    }
+    code, output = run("experimentation", "incident_response", "project_planning", *DAY)
     assert code == 1
-    assert output.splitlines()[-1] == "Nothing was read of incident_response: no sync has recorded changes yet."
+    assert output.splitlines()[-1] == "Nothing was read of project_planning."
+    assert run("experimentation", "incident_response", *DAY)[0] == 0
+    assert run("incident_response", *DAY)[0] == 1
 
 
-@pytest.mark.parametrize("store", ["duckdb", pytest.param("postgres", marks=pytest.mark.extended)], indirect=True)
+@with_view
 def test_nothing_is_read_before_the_first_sync(store: Store) -> None:
     code, output = run()
 
     assert code == 1
-    assert output.splitlines()[-1] == f"Nothing was read of {', '.join(APIS)}: no sync has recorded changes yet."
+    assert output.splitlines()[-1] == f"Nothing was read of {', '.join(APIS)}."
+
+
+@with_view
+def test_a_day_of_the_sandbox_is_printed_completely(store: Store, sandbox: SandboxServer) -> None:
+    recorded = {
+        (api.name, endpoint.name): endpoint for api in APIS.values() for endpoint in api.endpoints if endpoint.history
+    }
+
+    def sync_all() -> None:
+        for api in APIS.values():
+            names = [endpoint.name for endpoint in api.endpoints if (api.name, endpoint.name) in recorded]
+            parents = {parent for name in names for parent in api.by_name[name].upstream}
+            if names:
+                sync(api.name, *names, *parents)
+
+    def served() -> dict[tuple[str, str, str], dict[str, Any]]:
+        """By endpoint and key the row, without measurements, by column."""
+        return {
+            (*of, "/".join(str(row[name]) for name in endpoint.primary_key)): {
+                column: value
+                for field, value in row.items()
+                if (column := column_name(field)) not in endpoint.unversioned
+            }
+            for of, endpoint in recorded.items()
+            for row in sandbox.world.expected(*of)
+        }
+
+    sync_all()
+    assert lines("--since", "1h")[:-1] == []
+    before, start = served(), datetime.now(UTC)
+    sandbox.world.advance(24)
+    sync_all()
+    after = served()
+    operations = dict.fromkeys(after.keys() - before.keys(), "insert")
+    operations |= dict.fromkeys(before.keys() - after.keys(), "delete")
+    operations |= {key: "update" for key in before.keys() & after.keys() if before[key] != after[key]}
+    printed = [line.split("  ") for line in lines("--from", start.isoformat())[:-1]]
+    names = {key: row.get("name") for key, row in (before | after).items()}
+
+    assert Counter(operations.values()).keys() == {"insert", "update", "delete"}
+    assert sorted(words[1:4] for words in printed) == sorted(
+        [f"{api}/{endpoint}", f"{name} ({key})" if (name := names[api, endpoint, key]) not in (None, key) else key, did]
+        for (api, endpoint, key), did in operations.items()
+    )
+    found = [
+        change
+        for api in APIS.values()
+        for change in read_changes(api, since=start, log=logging.getLogger("test")) or ()
+        if change.operation == "update"
+    ]
+    for change in found:
+        row, former = (rows[change.api, change.endpoint, change.key] for rows in (after, before))
+        assert change.fields.keys() == {name for name in row if row[name] != former.get(name)}
 
 
 @pytest.mark.extended
