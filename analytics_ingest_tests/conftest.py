@@ -82,6 +82,7 @@ LONGEST_FIRST = (
     "vendors/test_contract.py",
     "sync/test_contract.py",
     "sync/test_upgrade.py",
+    "history/test_as_of.py",
 )
 """Modules that take longest: begun last, they would keep one core busy while the others have nothing left."""
 

@@ -19,6 +19,7 @@ from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.sandbox.expected_rows import KEYS
 from analytics_ingest.sandbox.routes import BASE_PATHS
 from analytics_ingest.sandbox.world import World
+from analytics_ingest.warehouse.history_names import history_table
 from analytics_ingest_tests.conftest import define_all_segments, sandbox_in, sync
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.former_warehouse import (
@@ -112,6 +113,8 @@ class Synced:
         requests: How often each path was requested.
         warnings: What was logged as a warning.
         tables: The tables of the endpoints after it.
+        histories: The tables of their versions.
+        ledger: The rows of the ledger of the sync by endpoint, all of them.
     """
 
     results: dict[Of, EndpointResult]
@@ -119,6 +122,8 @@ class Synced:
     requests: dict[Of, Counter[str]]
     warnings: list[str]
     tables: dict[Of, StoredTable]
+    histories: dict[Of, StoredTable]
+    ledger: dict[Of, Row]
 
     @property
     def loaded(self) -> dict[Of, int]:
@@ -163,7 +168,15 @@ class Upgrade:
             path = record.path.removeprefix(BASE_PATHS[record.api])
             requests.setdefault((record.api, record.endpoint or "unknown"), Counter())[path] += 1
         warnings = [record.getMessage() for record in kept.buffer]
-        return Synced(results, request_log.counts(), requests, warnings, tables(read_datasets(self.store)))
+        datasets = read_datasets(self.store)
+        histories = {
+            (api, name): found[history_table(name)]
+            for api, found in datasets.items()
+            for name in found
+            if history_table(name) in found
+        }
+        counts = request_log.counts()
+        return Synced(results, counts, requests, warnings, tables(datasets), histories, last_rows(datasets))
 
 
 @contextmanager
@@ -200,6 +213,16 @@ def tables_before(store: Store) -> dict[Of, StoredTable]:
 
 def rows(table: StoredTable) -> list[Row]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def last_rows(datasets: Datasets) -> dict[Of, Row]:
+    """The ledger's rows of the last sync of each API, by endpoint."""
+    found: dict[Of, Row] = {}
+    for api, named in datasets.items():
+        ledger = rows(named["_syncs"]) if "_syncs" in named else []
+        for row in sorted(ledger, key=lambda each: str(each["started_at"])):
+            found[api, str(row["endpoint"])] = row
+    return found
 
 
 def check_same(before: dict[Of, StoredTable], after: dict[Of, StoredTable]) -> None:
@@ -273,6 +296,58 @@ def test_a_later_sync_loads_what_has_changed(followed: Followed) -> None:
         # whose setting MARK_DELETED is false
         if counts.removed and of[0] != "feature_management"
     }
+
+
+def versions(table: StoredTable, done: Synced, of: Of) -> list[tuple[str | None, tuple[str, ...]]]:
+    """What happened to which key, of the versions that a sync has seen first, sorted."""
+    found = [row for row in rows(table) if row["_seen_at"] == done.ledger[of]["started_at"]]
+    return sorted((row["_operation"], tuple(str(row[name]) for name in KEYS[of])) for row in found)
+
+
+def test_histories_begin_with_each_row_that_is_present(followed: Followed) -> None:
+    first = followed.first
+    assert first.histories.keys() == {of for of in ENDPOINTS if APIS[of[0]].by_name[of[1]].history}
+    marked = 0
+    for of, history in first.histories.items():
+        present = [row for row in rows(followed.before[of]) if row["_deleted_at"] is None]
+        marked += len(followed.before[of].rows) - len(present)
+        beside = {"_operation": "baseline", "_seen_at": first.ledger[of]["started_at"], "_changed_at": None}
+        own = ("_deleted_at", "_dlt_id", "_dlt_load_id")
+        expected = [{**{name: value for name, value in row.items() if name not in own}, **beside} for row in present]
+        assert (of, sorted(rows(history), key=str)) == (of, sorted(order(history, expected), key=str))
+    assert marked
+
+
+def order(table: StoredTable, found: list[dict[str, str | None]]) -> list[Row]:
+    """Rows with their columns in the order of a table's."""
+    return [{name: row[name] for name in table.columns} for row in found]
+
+
+def test_a_second_sync_adds_no_version(followed: Followed) -> None:
+    assert followed.second.histories == followed.first.histories
+    assert {of: row["status"] for of, row in followed.second.ledger.items()} == dict.fromkeys(ENDPOINTS, "complete")
+
+
+def test_a_later_sync_adds_the_changes_to_the_histories(followed: Followed) -> None:
+    later = followed.later
+    seen: Counter[str | None] = Counter()
+    for of, history in later.histories.items():
+        before = {tuple(str(row[name]) for name in KEYS[of]): row for row in rows(followed.second.tables[of])}
+        unversioned = {"_row_hash", "_dlt_id", "_dlt_load_id", *APIS[of[0]].by_name[of[1]].unversioned}
+        expected = []
+        for row in rows(later.tables[of]):
+            key = tuple(str(row[name]) for name in KEYS[of])
+            was = before.get(key)
+            if was is None:
+                expected.append(("insert", key))
+            elif row["_deleted_at"] != was["_deleted_at"]:
+                expected.append(("delete" if row["_deleted_at"] else "restore", key))
+            elif any(value != was.get(name) for name, value in row.items() if name not in unversioned):
+                expected.append(("update", key))
+        assert (of, versions(history, later, of)) == (of, sorted(expected))
+        assert len(history.rows) == len(followed.second.histories[of].rows) + len(expected)
+        seen.update(operation for operation, _ in expected)
+    assert seen.keys() >= {"insert", "update", "delete"}
 
 
 @dataclass
