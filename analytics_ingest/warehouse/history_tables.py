@@ -47,6 +47,7 @@ class HistorySql:
         json_of: A value as JSON.
         json_object: An object of names and values.
         json_collect: The aggregate of names and values to an object.
+        comparable_json: A JSON value, ``{0}``, in a form that can be compared.
         comments_on_views: Whether a view can have a comment.
         has_changes: Whether there are views of changes.
         lock: A statement that keeps others from changing the schema of all changes within a transaction.
@@ -55,6 +56,7 @@ class HistorySql:
     json_of: str = "to_json"
     json_object: str = "json_object"
     json_collect: str = "json_group_object"
+    comparable_json: str = "{0}"
     comments_on_views: bool = True
     has_changes: bool = True
     lock: str = ""
@@ -242,9 +244,7 @@ class HistoryTables:
         row_hash = self._quoted(table.row_hash)
         deleted, gone = self._deleted(table, ROW), self._deleted(table, "__table")
         # the hash alone also differs if a value came in another form, or an unversioned one changed
-        differs = " OR ".join(
-            f"{self._value(table, name)} IS DISTINCT FROM {FORMER}.{self._quoted(name)}" for name in table.compared
-        )
+        differs = " OR ".join(self._differs(table, name) for name in table.compared)
         moved = self._moved(table) if is_redeclared else "TRUE"
         operation = (
             f"CASE WHEN {ROW}.{OPERATION} IS NULL THEN 'insert' WHEN {ROW}.{OPERATION} = 'delete' THEN 'restore' "
@@ -291,6 +291,13 @@ class HistoryTables:
             )
             values += [seen_at, seen_at]
         return statement, values
+
+    def _differs(self, table: TableHistory, name: str) -> str:
+        """Whether a column of a row differs from that of its last version."""
+        values = [self._value(table, name), f"{FORMER}.{self._quoted(name)}"]
+        if table.wide.get(name, table.columns[name]) == "json":
+            values = list(map(self._dialect.comparable_json.format, values))
+        return " IS DISTINCT FROM ".join(values)
 
     def _deleted(self, table: TableHistory, alias: str) -> str:
         """Whether a row is marked as deleted."""

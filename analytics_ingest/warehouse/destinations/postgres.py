@@ -210,6 +210,8 @@ class Postgres(Destination):
         json_of="to_jsonb",
         json_object="jsonb_build_object",
         json_collect="jsonb_object_agg",
+        # tables of earlier versions have json, which has no operator for it
+        comparable_json="to_jsonb({0})",
         lock="SELECT pg_advisory_xact_lock(hashtextextended('analytics_ingest changes', 0))",
     )
     drivers = frozenset({"psycopg2"})
