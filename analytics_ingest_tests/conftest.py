@@ -19,9 +19,10 @@ Fixtures, each of which has one name in all of the tests (``test_layout``):
 | ``postgres`` | a PostgreSQL database as the destination; gives connections to it |
 | ``holder`` | starts processes that hold a lock, a file or a sync |
 
-In the folders beside them: ``http`` has ``raw_server``, which sends bytes; ``orchestrate`` has ``instance`` and
-``start_dagster``; ``sandbox`` has ``reader``; ``sync`` has ``tags`` and ``tags_server``, a list that changes while it
-is read; ``vendors`` has ``vendor_server``, which starts vendors' servers, and ``synced``, a module's first sync.
+In the folders beside them: ``history`` has ``configuration``, an upstream whose rows a test edits; ``http`` has
+``raw_server``, which sends bytes; ``orchestrate`` has ``instance`` and ``start_dagster``; ``sandbox`` has ``reader``;
+``sync`` has ``tags`` and ``tags_server``, a list that changes while it is read; ``vendors`` has ``vendor_server``,
+which starts vendors' servers, and ``synced``, a module's first sync.
 """
 
 from __future__ import annotations
