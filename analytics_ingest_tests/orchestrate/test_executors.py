@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import traceback
 from collections import Counter
+from multiprocessing import forkserver
 
 import pytest
 from dagster import AssetKey, DagsterInstance, execute_job
@@ -36,6 +37,14 @@ def test_executor_of_runs_and_of_all_sync(
     assert tuple(executor.name for executor in build_executors()) == executors
 
 
+@pytest.fixture
+def own_forkserver() -> None:
+    """Ends the forkserver that an earlier test of this process started: it keeps that test's environment."""
+    # nothing public ends it
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("own_forkserver")
 @pytest.mark.parametrize("apis", [["experimentation"], ["experimentation", "incident_response"]])
 def test_run_of_one_api_stays_in_its_process_and_one_of_several_gives_each_a_process(
     sandbox: SandboxServer, instance: DagsterInstance, apis: list[str]
