@@ -61,6 +61,7 @@ class Endpoint:
             key.
         unversioned: Columns with measurements, such as the time of the last request: a change of these alone makes no
             version.
+        columns: By column one sentence for people, beside those in ``Api.columns``.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Endpoint:
     retired: tuple[str, ...] = field(default=(), kw_only=True)
     history: bool = field(default=False, kw_only=True)
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
+    columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
@@ -98,7 +100,7 @@ class Endpoint:
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        beside = ("description", "history", "unversioned")
+        beside = ("description", "history", "unversioned", "columns")
         text = repr(
             {each.name: _declared(getattr(self, each.name)) for each in fields(self) if each.name not in beside}
         )
@@ -238,6 +240,7 @@ class Api:
         versions: Endings of a documented base URL with which the endpoints' paths start.
         requests_per_minute: The vendor's limit; a setting overrides it.
         probes: The lists in which changes show first, for one or two requests in all.
+        columns: By column one sentence for people, for columns that mean the same in several endpoints.
     """
 
     name: str
@@ -255,6 +258,7 @@ class Api:
     requests_per_minute: int | None = None
     probes: tuple[ChangeProbe, ...] = ()
     account_of: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.auth.get("type") not in ("bearer", "api_key") or self.auth.get("location", "header") != "header":

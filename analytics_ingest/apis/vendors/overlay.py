@@ -39,6 +39,7 @@ class EndpointChanges(TypedDict, total=False):
     retired: tuple[str, ...]
     history: bool
     unversioned: tuple[str, ...]
+    columns: Mapping[str, str]
 
 
 def overlay(
@@ -74,7 +75,9 @@ def overlay(
     overridden = []
     for each in api.endpoints:
         if each.name not in removed:
-            fields: dict[str, Any] = {"path": each.path.removeprefix(prefix), **every, **endpoints.get(each.name, {})}
+            own = endpoints.get(each.name, {})
+            fields: dict[str, Any] = {"path": each.path.removeprefix(prefix), **every, **own}
+            fields["columns"] = {**each.columns, **every.get("columns", {}), **own.get("columns", {})}
             overridden.append(replace(each, **fields))
     return replace(api, endpoints=_parents_first(changes["profile"], [*overridden, *added]), **changes)
 
