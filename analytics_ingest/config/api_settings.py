@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, PositiveInt, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, NonNegativeInt, PositiveInt, SecretStr
 
 from analytics_ingest.config.validation import MAX_SECONDS, Bytes, Reference, Rows, Seconds, UtcTime, Words
 
@@ -133,6 +133,11 @@ class OptionalSettings(BaseModel):
         90,
         le=MAX_SECONDS // 86_400,
         description="How long the rows of the table `_syncs` are kept; the last complete sync of an endpoint stays.",
+    )
+    verify_requests: Annotated[NonNegativeInt, Reference("requests")] = Field(
+        500,
+        description="Requests that a run of the job `<api>_verify` sends at most to compare tables with the API. "
+        "Once all tables were compared, a table is compared again after a week. `0` turns it off.",
     )
     min_rows_share: Annotated[float, Reference("0 to 1")] = Field(
         0.5,

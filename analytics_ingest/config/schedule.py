@@ -60,6 +60,7 @@ class ScheduleSettings(BaseModel):
 
     cron: Cron = Field(description="When the API is synced: minute, hour, day, month, weekday.")
     full_refresh_cron: Cron = Field(description="When all rows of the API are loaded again.")
+    verify_cron: Cron = Field("40 3 * * *", description="When tables are compared with the API.")
     warn_after: Annotated[float | None, Reference("seconds", default="two missed syncs")] = Field(
         None, ge=60, le=LONGEST_WINDOW, description="Age from which a table counts as late."
     )

@@ -36,6 +36,7 @@ class FanOutPlan:
         failed: Paths that failed and were not read since.
         keep_time: Whether the next fan-out needs the time of this one; ``once``: whether there was one at all.
         pending: Whether parents among them were not loaded yet when it was planned.
+        is_aside: Whether its lists are read apart from the fan-outs, which go on from their place after it.
     """
 
     mode: str
@@ -48,6 +49,7 @@ class FanOutPlan:
     failed: set[str] = field(default_factory=set)
     keep_time: Literal["always", "once", "never"] = "never"
     pending: bool = False
+    is_aside: bool = False
 
     def __post_init__(self) -> None:
         """Notes which partitions are not in the order of their paths."""
@@ -56,6 +58,8 @@ class FanOutPlan:
 
     def record_progress(self, state: dict[str, Any], path: str) -> None:
         """Records in the resource's state that every partition up to ``path`` was read."""
+        if self.is_aside:
+            return
         # those that failed last time come first, late ones last
         self.done = self.done if path in self._out_of_order else path
         state[UNFINISHED] = {"mode": self.mode, "began": self.began.isoformat(), "done": self.done}
@@ -63,6 +67,8 @@ class FanOutPlan:
 
     def record_end(self, state: dict[str, Any]) -> None:
         """Records in the resource's state that every partition was read, or failed."""
+        if self.is_aside:
+            return
         state.pop(UNFINISHED, None)
         if self.keep_time == "always" and self.partitions:
             state[LAST_FAN_OUT] = self._time
@@ -100,6 +106,7 @@ def plan_fan_out(
     changing: Collection[str] = (),
     windowed: bool = False,
     pending: bool = False,
+    only: Collection[str] | None = None,
 ) -> FanOutPlan:
     """Decides which partitions are read.
 
@@ -114,7 +121,18 @@ def plan_fan_out(
         changing: Paths of partitions that have rows which still change: they are read whatever their parent's row says.
         windowed: Whether the partitions are those of a window, and so not evidence of the others.
         pending: Whether parents among them are not loaded yet.
+        only: Paths of the only partitions to read, apart from the fan-outs; ``None`` to read those that are due.
     """
+    if only is not None:
+        return FanOutPlan(
+            mode=mode,
+            began=now,
+            newest=0.0,
+            partitions=[each for each in partitions if each.path in only],
+            whole=False,
+            paths=_paths(endpoint, partitions),
+            is_aside=True,
+        )
     failed_before = frozenset(state.get(FAILED, ()))
     failed = {each.path for each in partitions if not failed_before.isdisjoint((each.path, each.former))}
     unfinished = state.get(UNFINISHED, {})
@@ -147,12 +165,18 @@ def plan_fan_out(
         newest=max((each.version.load_id for each in partitions), default=0.0),
         partitions=sorted(due, key=lambda each: (each.naming.late, each.path not in failed, each.path)),
         whole=len(due) == len(partitions),
-        paths=None if source is not None and source.open_ended else frozenset(each.path for each in partitions),
+        paths=_paths(endpoint, partitions),
         done=done,
         failed=failed,
         keep_time=keep_time,
         pending=pending,
     )
+
+
+def _paths(endpoint: Endpoint, partitions: Sequence[Partition]) -> frozenset[str] | None:
+    """The paths of all partitions; ``None`` if there may be others."""
+    source = endpoint.parents
+    return None if source is not None and source.open_ended else frozenset(each.path for each in partitions)
 
 
 def _is_due(partition: Partition, last: datetime | None, mode: str) -> bool:

@@ -46,7 +46,7 @@ class RowFilter:
         self._started = context.started
         self.added = 0
         self.since: datetime | None = None
-        if endpoint.start_param and not options.full_refresh:
+        if endpoint.start_param and not options.full_refresh and endpoint.name not in options.repairs:
             lookback = timedelta(seconds=settings.lookback)
             cursor = stored.cursor
             self.since = options.updated_from if options.windowed else (cursor - lookback if cursor else None)

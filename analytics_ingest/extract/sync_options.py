@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,22 @@ from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.timestamps import to_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from analytics_ingest.apis.model import Api
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointRepair:
+    """What a sync reads again of an endpoint whose table differs from the API.
+
+    Attributes:
+        paths: The only lists to read; of an endpoint without a key all lists are read.
+        keys: The keys, as text, of the rows that differ: what the table has of them does not count as known.
+    """
+
+    paths: frozenset[str]
+    keys: frozenset[tuple[str, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +38,14 @@ class SyncOptions:
             exactly the rows in it again; no cursor moves and no row is marked as deleted.
         updated_to: End of the window, UTC, included; open if ``None``.
         endpoints: Names of the endpoints to sync, among those selected; empty for all of them.
+        repairs: By endpoint what to read again, in place of what changed.
     """
 
     full_refresh: bool = False
     updated_from: datetime | None = None
     updated_to: datetime | None = None
     endpoints: frozenset[str] = frozenset()
+    repairs: Mapping[str, EndpointRepair] = field(default_factory=dict)
 
     @property
     def windowed(self) -> bool:

@@ -7,12 +7,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from analytics_ingest.warehouse.history_names import SYNCS
-from analytics_ingest.warehouse.sync_ledger import COMPLETE, STARTED, LedgerRow
+from analytics_ingest.warehouse.sync_ledger import COMPLETE, STARTED, LastSync, LedgerRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from analytics_ingest.apis.model import Endpoint
+    from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.extract.sync_context import SyncContext
     from analytics_ingest.sync.result import EndpointResult
     from analytics_ingest.warehouse.cached_tables import CachedTables
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 ENDED = "the process ended before the sync did; what was loaded until then stays"
 """The reason of an interrupted part of a sync."""
+
+
+def declaration_of(api: Api, endpoint: Endpoint, exclude: Collection[str]) -> str:
+    """A fingerprint of an endpoint's declaration, and of the fields that the setting ``EXCLUDE_COLUMNS`` leaves out."""
+    others = api.by_name.keys() - {endpoint.name}
+    excluded = [each for each in exclude if "." not in each or each.partition(".")[0] not in others]
+    if not excluded:
+        return endpoint.declaration
+    return blake2b(f"{endpoint.declaration} {sorted(excluded)}".encode(), digest_size=8).hexdigest()
 
 
 class LedgerWriter:
@@ -37,7 +46,7 @@ class LedgerWriter:
         self._warehouse = warehouse
         self._tables = tables
         self._started: set[str] = set()
-        self._last: Mapping[str, tuple[datetime, str | None]] | None = None
+        self._last: Mapping[str, LastSync] | None = None
 
     def begin(self, names: Iterable[str]) -> None:
         """Records that rows of endpoints are about to be loaded, so that the next sync knows if this one is killed.
@@ -66,20 +75,14 @@ class LedgerWriter:
     def last_complete(self, name: str) -> tuple[datetime | None, str | None]:
         """When the last complete sync of an endpoint before this one started, UTC, and its declaration then."""
         if self._last is None:
-            self._last = self._warehouse.ledger(lambda ledger: ledger.last_complete())
-        return self._last.get(name, (None, None))
+            columns = self._tables.columns([SYNCS]).get(SYNCS, {})
+            self._last = self._warehouse.ledger(lambda ledger: ledger.last_syncs(columns))
+        last = self._last.get(name, LastSync())
+        return last.started_at, last.declaration
 
     def declaration(self, endpoint: Endpoint) -> str:
         """A fingerprint of the endpoint's declaration, and of the fields that settings leave out of its rows."""
-        others = self._context.api.by_name.keys() - {endpoint.name}
-        excluded = [
-            each
-            for each in self._context.settings.exclude_columns
-            if "." not in each or each.partition(".")[0] not in others
-        ]
-        if not excluded:
-            return endpoint.declaration
-        return blake2b(f"{endpoint.declaration} {sorted(excluded)}".encode(), digest_size=8).hexdigest()
+        return declaration_of(self._context.api, endpoint, self._context.settings.exclude_columns)
 
     def finish(self, results: Iterable[EndpointResult], *, names: Iterable[str] = (), reason: str = "") -> None:
         """Writes a row for each endpoint of the sync.
@@ -106,8 +109,8 @@ class LedgerWriter:
             self._warehouse.ledger(lambda ledger: ledger.prune(before=before))
 
     def _create(self) -> None:
-        if SYNCS not in self._tables.columns([SYNCS]):
-            self._warehouse.ledger(lambda ledger: ledger.create())
+        columns = self._tables.columns([SYNCS]).get(SYNCS, {})
+        if self._warehouse.ledger(lambda ledger: ledger.fit(columns)):
             self._tables.forget(SYNCS)
 
     def _row_of(self, result: EndpointResult) -> LedgerRow:
@@ -122,6 +125,8 @@ class LedgerWriter:
             rows_deleted=result.rows_deleted,
             rows_rejected=stats.rows_rejected if stats else 0,
             requests=stats.meter.requests if stats else 0,
+            verified_at=result.verified_at,
+            rows_hash=result.rows_hash,
         )
 
     def _row(self, name: str, *, status: str, **values: object) -> LedgerRow:

@@ -69,6 +69,7 @@ class ReaderFactory:
         mode: str = settings.fan_out
         if options.full_refresh or options.windowed:
             mode = f"{options.full_refresh} {options.updated_from} {options.updated_to}"
+        repair = options.repairs.get(endpoint.name)
         plan = plan_fan_out(
             endpoint,
             partitions,
@@ -79,6 +80,8 @@ class ReaderFactory:
             changing=stored.changing_paths(endpoint),
             windowed=options.windowed,
             pending=not stored.pending.keys().isdisjoint(endpoint.upstream),
+            # a snapshot is replaced as a whole
+            only=repair.paths if repair and endpoint.primary_key else None,
         )
         reader = EndpointReader(
             endpoint,

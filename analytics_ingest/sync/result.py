@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.table_checks import (
     ROWS_NOT_COLLAPSED,
     CheckResult,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.stats import ReadStats
     from analytics_ingest.extract.sync_context import SyncContext
     from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
+    from analytics_ingest.warehouse.verification_table import Verification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class EndpointResult:
         widened: Which columns became wider for a value, a sentence for each.
         location: Where its rows went, without secrets; empty unless it was read.
         table_name: The table with its database and schema; empty unless it was read.
+        rows_hash: See ``LedgerRow.rows_hash``; ``None`` if the table was not read.
+        verified_at: When the table was last proven against the API, UTC; ``None`` if never.
     """
 
     endpoint: Endpoint
@@ -68,6 +71,8 @@ class EndpointResult:
     widened: Sequence[str] = ()
     location: str = ""
     table_name: str = ""
+    rows_hash: str | None = None
+    verified_at: datetime | None = None
 
     def blocks(self, api: Api) -> str:
         """Why children of this table are skipped; empty if they can be read."""
@@ -102,6 +107,7 @@ def build_result(
     types: Mapping[str, str],
     location: str,
     database: str,
+    verification: Verification | None,
 ) -> EndpointResult:
     """The result of an endpoint that was read, while its table can be queried.
 
@@ -116,6 +122,7 @@ def build_result(
         types: Its columns and their types, as they are in the destination.
         location: Where its rows went, without secrets.
         database: The database as SQL names it before the schema; empty if there is none.
+        verification: How its table compares with the API; ``None`` if it was never compared.
     """
     name, stats = reader.endpoint.name, reader.stats
     if reader.provisional_paths_named:
@@ -138,13 +145,19 @@ def build_result(
         rows_before=before.rows,
         columns=columns,
         cursor=cursor,
-        checks=check_table(_facts(reader, context, tables, counts, before=before, types=types))
+        checks=check_table(
+            _facts(reader, context, tables, counts, before=before, types=types, verification=verification)
+        )
         if checked and counts
         else (),
         widened=reader.widened,
         location=location,
         table_name=".".join(filter(None, (database, context.api.name, name))),
         sample=reader.masked(tables.sample(name, shown, sample_rows)) if checked and sample_rows else (),
+        rows_hash=tables.sum_of(name, ROW_HASH, where_null=DELETED_AT if DELETED_AT in types else None)
+        if counts and ROW_HASH in types
+        else None,
+        verified_at=verification.verified_at if verification else None,
     )
 
 
@@ -156,8 +169,10 @@ def _facts(
     *,
     before: TableBefore,
     types: Mapping[str, str],
+    verification: Verification | None,
 ) -> TableFacts:
     """The facts for the checks of an endpoint that was read completely and loaded."""
+    repaired = reader.endpoint.name in context.options.repairs
     stats, deletions = reader.stats, reader.deletions
     return TableFacts(
         api=context.api,
@@ -180,4 +195,7 @@ def _facts(
         columns=types,
         widened=reader.widened,
         paths=lambda: before.paths,
+        # what a repair has loaded is compared with the API afterwards
+        verification=verification.with_rows([]) if repaired and verification else verification,
+        verify_requests=context.settings.verify_requests,
     )

@@ -138,7 +138,7 @@ class StoredTables:
             return TableSnapshot(rows=hashes, columns=columns, limits=limits)
         live = DELETED_AT if DELETED_AT in columns else None
         rows = self.tables.read(endpoint.name, [ROW_HASH, *endpoint.path_params], where_null=live)
-        renamed = self._renaming(endpoint)
+        renamed = self.renaming(endpoint)
 
         @cache  # one text for all rows of a partition
         def path(*values: Any) -> str:
@@ -152,7 +152,7 @@ class StoredTables:
             limits=limits,
         )
 
-    def _renaming(self, endpoint: Endpoint) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def renaming(self, endpoint: Endpoint) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """Replaces a parent's name in stored path parameters by the API's own name for it."""
         source = endpoint.parents
         if not isinstance(source, FromRenamed):

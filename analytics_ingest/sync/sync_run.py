@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.errors import IngestError
+from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.resource_state import belongs_to_profile, stored_cursor
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.column_fitter import ColumnFitter
@@ -22,7 +24,8 @@ from analytics_ingest.sync.stored_tables import StoredTables
 from analytics_ingest.warehouse.cached_tables import CachedTables
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
-from analytics_ingest.warehouse.history_names import SYNCS
+from analytics_ingest.warehouse.history_names import SYNCS, VERIFICATIONS
+from analytics_ingest.warehouse.table_queries import DLT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.sync_context import SyncContext
     from analytics_ingest.extract.thread_pool import ReadPool
     from analytics_ingest.sync.table_checks import TableBefore
+    from analytics_ingest.warehouse.verification_table import Verification
     from analytics_ingest.warehouse.warehouse import Warehouse
 
 
@@ -69,6 +73,7 @@ class SyncRun:
         self._ledger = LedgerWriter(context, warehouse, self._tables)
         self._history = HistoryRecorder(context, warehouse, self._tables, self._ledger)
         self._changed: set[str] = set()
+        self._verifications: Mapping[str, Verification] = {}
 
     def results(self) -> Iterator[EndpointResult]:
         """Syncs, and yields a result for each selected endpoint as soon as it is loaded.
@@ -115,16 +120,34 @@ class SyncRun:
 
     def _cache_tables(self) -> None:
         """Reads what the readers need of all tables in a few queries, which take as long as those for one table."""
+        self._forget_hashes()
         names = dict.fromkeys(name for each in self._waiting for name in (each.name, *each.after))
         by_name = self._context.api.by_name
         self._tables.keep(
             {name: self._factory.columns_of(name) for name in names},
             {name: by_name[name].primary_key for name in names},
             where_null=DELETED_AT,
-            beside=[*self._history.tables, SYNCS],
+            beside=[*self._history.tables, SYNCS, VERIFICATIONS],
         )
+        if columns := self._tables.columns([VERIFICATIONS]).get(VERIFICATIONS):
+            self._verifications = self._warehouse.verifications(lambda table: table.rows(columns))
         self._columns |= self._tables.columns(names)
         self._history.heal()
+
+    def _forget_hashes(self) -> None:
+        """Gives the rows to repair hashes that no row has: those that come are loaded, the others are gone upstream.
+
+        If the process ends before that, the next sync does it.
+        """
+        for name, repair in self._context.options.repairs.items():
+            endpoint = self._context.api.by_name[name]
+            if not endpoint.primary_key or not repair.keys or name not in self._tables.columns([name]):
+                continue
+            rows = self._tables.read(name, [*endpoint.primary_key, DLT_ID])
+            ids = {row[-1]: secrets.randbits(62) for row in rows if tuple(map(as_text, row[:-1])) in repair.keys}
+            self._tables.replace_hashes(
+                name, {each: value for each, value in ids.items() if each}, column=ROW_HASH, other=secrets.randbits(62)
+            )
 
     # starting endpoints
 
@@ -298,6 +321,7 @@ class SyncRun:
                 types=types,
                 location=self._warehouse.location,
                 database=self._warehouse.database,
+                verification=self._verifications.get(name),
             )
         return EndpointResult(
             endpoint=reader.endpoint, status="failed", reason=failure_reason(reader.stats), stats=reader.stats

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.extract.deletions import has_collapsed
 from analytics_ingest.extract.rows import DELETED_AT
+from analytics_ingest.warehouse.verification_table import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.warehouse.table_queries import Counts, DatasetTables
+    from analytics_ingest.warehouse.verification_table import RowDifference
 
 MAX_EXAMPLES = 5
 OWN_COLUMNS = ("_dlt_load_id", "_dlt_id")
@@ -64,6 +66,8 @@ class TableFacts:
         columns: The columns and their types.
         widened: A sentence for each column that became wider, with the row whose value made it so.
         paths: Gives the paths of the endpoint's partitions.
+        verification: How the table compares with the API; ``None`` if it was never compared.
+        verify_requests: The setting ``VERIFY_REQUESTS``.
     """
 
     api: Api
@@ -85,6 +89,8 @@ class TableFacts:
     columns: Mapping[str, str]
     widened: Sequence[str] = ()
     paths: Callable[[], Collection[str]]
+    verification: Verification | None = None
+    verify_requests: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +224,48 @@ def _evaluate_schema(facts: TableFacts) -> CheckResult:
     )
 
 
+def _evaluate_verification(facts: TableFacts) -> CheckResult:
+    found = facts.verification or Verification(endpoint=facts.endpoint.name)
+    differ = found.counting
+    parts = [_describe_rotation(found, facts.verify_requests)]
+    if differ:
+        parts = [
+            f"{len(differ)} rows differ from the API: {describe_differences(facts.endpoint, differ)}",
+            f"analytics-ingest repair {facts.api.name} reads their lists again",
+            *parts,
+        ]
+    return CheckResult(passed=not differ, message="; ".join(parts), numbers={"rows_that_differ": len(differ)})
+
+
+def describe_differences(endpoint: Endpoint, differences: Sequence[RowDifference]) -> str:
+    """The first of the rows that differ, by kind and key."""
+    shown = [
+        f"{each.kind} {', '.join(f'{name}={part}' for name, part in zip(endpoint.primary_key, each.key, strict=False))}"
+        if each.key
+        else "the rows of the snapshot"
+        for each in differences[:MAX_EXAMPLES]
+    ]
+    more = len(differences) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _describe_rotation(found: Verification, budget: int) -> str:
+    """When the table was compared, how often it is, and why not if it was not."""
+    parts = [
+        f"last found equal to the API {found.verified_at:%Y-%m-%d %H:%M} UTC"
+        if found.verified_at
+        else "not compared with the API yet"
+    ]
+    if found.compared_at and found.compared_before:
+        days = (found.compared_at - found.compared_before).total_seconds() / 86_400
+        parts.append(f"compared every {days:.1f} days")
+    elif not budget:
+        parts.append("VERIFY_REQUESTS is 0")
+    if found.reason:
+        parts.append(found.reason)
+    return "; ".join(parts)
+
+
 ROWS_NOT_COLLAPSED = TableCheck(
     name="rows_not_collapsed", is_error=True, describe=_describe_collapse, evaluate=_evaluate_collapse
 )
@@ -225,6 +273,15 @@ TABLE_CHECKS = (
     TableCheck(name="key_unique", is_error=True, describe=_describe_key, evaluate=_evaluate_key),
     TableCheck(name="parents_exist", describe=_describe_parents, evaluate=_evaluate_parents),
     ROWS_NOT_COLLAPSED,
+    TableCheck(
+        name="same_as_upstream",
+        is_error=True,
+        describe=lambda api, _endpoint: (
+            f"No row differs from the API. The job {api.name}_verify compares the table with it, some lists a day "
+            "(setting VERIFY_REQUESTS)."
+        ),
+        evaluate=_evaluate_verification,
+    ),
     TableCheck(
         name="rows_as_stated",
         describe=lambda _api, _endpoint: (

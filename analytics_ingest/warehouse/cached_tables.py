@@ -131,6 +131,18 @@ class CachedTables(DatasetTables):
             return self._connected().counts(table, key, where_null=where_null)
         return counts
 
+    def sum_of(self, table: str, column: str, *, where_null: str | None) -> str:
+        """See ``DatasetTables.sum_of``."""
+        places, _ = self._rows.get(table, ({}, []))
+        if table not in self._rows or not {column, *([where_null] if where_null else [])} <= places.keys():
+            return self._connected().sum_of(table, column, where_null=where_null)
+        return str(sum(row[0] or 0 for row in self.read(table, [column], where_null=where_null)))
+
+    def replace_hashes(self, table: str, ids: Mapping[str, int], *, column: str, other: int) -> None:
+        """See ``DatasetTables.replace_hashes``."""
+        self.forget(table)
+        self._connected().replace_hashes(table, ids, column=column, other=other)
+
     def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
         """See ``DatasetTables.distinct``."""
         if table not in self._rows:

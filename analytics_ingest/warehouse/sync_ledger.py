@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from analytics_ingest.warehouse.history_names import SYNCS
+from analytics_ingest.warehouse.record_table import RecordTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
-
-    from dlt.destinations.sql_client import SqlClientBase
 
 STARTED = "started"
 """Status of an endpoint whose rows are being loaded. One that a later sync finds was interrupted."""
 INTERRUPTED = "interrupted"
 COMPLETE = "complete"
-TYPES: Mapping[str, str] = {"str": "VARCHAR", "int": "BIGINT", "datetime": "TIMESTAMPTZ"}
-"""Types of the columns by the annotation of their field, in SQL that DuckDB, PostgreSQL and DuckLake have in common."""
+SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +38,8 @@ class LedgerRow:
         requests: Requests sent, retries included.
         declaration: A fingerprint of the endpoint's declaration and of the fields that are left out.
         verified_at: When the table was last proven against the API, UTC.
+        rows_hash: The sum of ``_row_hash`` over the rows that are not marked as deleted, when the sync was done. A
+            different sum later shows that something else than a sync has changed the table.
     """
 
     run_id: str
@@ -55,28 +55,30 @@ class LedgerRow:
     requests: int | None = None
     declaration: str | None = None
     verified_at: datetime | None = None
+    rows_hash: str | None = None
 
 
-COLUMNS = tuple(each.name for each in fields(LedgerRow))
+class LastSync(NamedTuple):
+    """What the ledger knows of the last syncs of an endpoint.
+
+    Attributes:
+        started_at: When the last complete one started, UTC; ``None`` without one.
+        declaration: The declaration then.
+        requests: The requests that it sent.
+        rows_hash: ``LedgerRow.rows_hash`` of the last one that was not skipped; ``None`` if it was interrupted.
+    """
+
+    started_at: datetime | None = None
+    declaration: str | None = None
+    requests: int | None = None
+    rows_hash: str | None = None
 
 
-class SyncLedger:
+class SyncLedger(RecordTable[LedgerRow]):
     """The ledger of one dataset, over an open connection."""
 
-    def __init__(self, sql: SqlClientBase[Any]) -> None:
-        """Takes an open connection."""
-        self._sql = sql
-
-    @property
-    def _name(self) -> str:
-        return self._sql.make_qualified_table_name(SYNCS)
-
-    def create(self) -> None:
-        """Creates the dataset and the table, where they are missing."""
-        if not self._sql.has_dataset():
-            self._sql.create_dataset()
-        columns = ", ".join(f"{each.name} {TYPES[str(each.type).partition(' ')[0]]}" for each in fields(LedgerRow))
-        self._sql.execute_sql(f"CREATE TABLE IF NOT EXISTS {self._name} ({columns})")
+    table = SYNCS
+    record = LedgerRow
 
     def insert(self, rows: Sequence[LedgerRow], *, replace: bool) -> None:
         """Appends rows of one sync, all or none.
@@ -85,11 +87,8 @@ class SyncLedger:
             rows: The rows, at least one.
             replace: Whether to delete the rows of the same sync that have started.
         """
-        # literals: DuckDB takes ten times as long for hundreds of parameters
-        values = ", ".join(f"({', '.join(self._literal(getattr(row, name)) for name in COLUMNS)})" for row in rows)
-        insertion = f"INSERT INTO {self._name} ({', '.join(COLUMNS)}) VALUES {values}"  # noqa: S608
         if not replace:
-            self._sql.execute_sql(insertion)
+            self._insert(rows)
             return
         with self._sql.begin_transaction():
             self._sql.execute_sql(
@@ -98,14 +97,7 @@ class SyncLedger:
                 rows[0].run_id,
                 rows[0].started_at,
             )
-            self._sql.execute_sql(insertion)
-
-    def _literal(self, value: Any) -> str:
-        if value is None:
-            return "NULL"
-        # PostgreSQL's texts cannot hold the character NUL
-        plain = value.replace("\0", " ") if isinstance(value, str) else value
-        return str(self._sql.capabilities.escape_literal(plain))
+            self._insert(rows)
 
     def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
         """The endpoints whose last part of a sync was not complete.
@@ -142,15 +134,40 @@ class SyncLedger:
             STARTED,
         )
 
-    def last_complete(self) -> dict[str, tuple[datetime, str | None]]:
-        """By endpoint when its last complete sync started, UTC, and the declaration then."""
+    def last_syncs(self, columns: Collection[str]) -> dict[str, LastSync]:
+        """What is known of the last syncs of each endpoint.
+
+        Args:
+            columns: The columns that the table has; one of an earlier version lacks some.
+        """
+        rows_hash = "rows_hash" if "rows_hash" in columns else "NULL"
+        place = "row_number() OVER (PARTITION BY endpoint, status = %s ORDER BY started_at DESC) AS place"
         rows = self._sql.execute_sql(
-            "SELECT endpoint, started_at, declaration FROM (SELECT endpoint, started_at, declaration, "  # noqa: S608
-            f"row_number() OVER (PARTITION BY endpoint ORDER BY started_at DESC) AS place FROM {self._name} "
-            "WHERE status = %s) AS complete WHERE place = 1",
+            f"SELECT endpoint, status, started_at, declaration, requests, rows_hash FROM (SELECT endpoint, status, "  # noqa: S608
+            f"started_at, declaration, requests, {rows_hash} AS rows_hash, {place} FROM {self._name} "
+            "WHERE status <> %s) AS latest WHERE place = 1 ORDER BY started_at",
+            COMPLETE,
+            SKIPPED,
+        )
+        found: dict[str, LastSync] = {}
+        for endpoint, status, moment, declaration, requests, sum_of_hashes in rows or ():
+            last = found.get(str(endpoint), LastSync())
+            if status == COMPLETE:
+                last = LastSync(moment, declaration, requests)
+            found[str(endpoint)] = last._replace(rows_hash=sum_of_hashes)
+        return found
+
+    def set_verified(self, endpoint: str, moment: datetime) -> None:
+        """Records in the row of an endpoint's last complete sync when its table was proven, UTC."""
+        self._sql.execute_sql(
+            f"UPDATE {self._name} SET verified_at = %s WHERE endpoint = %s AND status = %s AND started_at = "  # noqa: S608
+            f"(SELECT max(started_at) FROM {self._name} WHERE endpoint = %s AND status = %s)",
+            moment,
+            endpoint,
+            COMPLETE,
+            endpoint,
             COMPLETE,
         )
-        return {str(endpoint): (moment, declaration) for endpoint, moment, declaration in rows or ()}
 
     def prune(self, *, before: datetime) -> None:
         """Deletes the rows of syncs that started before a time, UTC, except the last complete one of each endpoint."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DLT_ID = "_dlt_id"
+"""Column with dlt's identifier of a row."""
 FETCH_ROWS = 10_000
 TIMESTAMP_ROWS = 1_000
 MAX_TABLES = 25
@@ -216,6 +218,34 @@ class DatasetTables:
             f"CASE WHEN {lacking} THEN 1 ELSE 0 END AS lacking FROM {self._name(table)} GROUP BY {columns}"
         )
         return f"sum(n), sum(live), sum(CASE WHEN n > 1 THEN 1 ELSE 0 END), sum(n * lacking) FROM ({groups}) AS keys"
+
+    def sum_of(self, table: str, column: str, *, where_null: str | None) -> str:
+        """The sum of a column of whole numbers, as text; only of rows without a value in ``where_null``."""
+        total = f"CAST(sum({self._quoted(column)}) AS VARCHAR)"
+        rows = self._execute(f"SELECT {total} FROM {self._name(table)}{self._where(where_null)}")  # noqa: S608
+        return str(rows[0][0] or 0) if rows else "0"
+
+    def replace_hashes(self, table: str, ids: Mapping[str, int], *, column: str, other: int) -> None:
+        """Gives rows other hashes than their contents have, so that a sync takes them for rows that it does not know.
+
+        Args:
+            table: The table.
+            ids: By ``_dlt_id`` of a row its hash.
+            column: The column of the hashes.
+            other: The hash of rows without a ``_dlt_id``.
+        """
+        target, row_id = self._quoted(column), self._quoted(DLT_ID)
+        with self._sql.begin_transaction():
+            self._sql.execute_sql(f"UPDATE {self._name(table)} SET {target} = {other:d} WHERE {row_id} IS NULL")  # noqa: S608
+            for some in batched(ids, TIMESTAMP_ROWS):
+                whens = " ".join(f"WHEN %s THEN {ids[each]:d}" for each in some)
+                places = ", ".join(["%s"] * len(some))
+                self._sql.execute_sql(
+                    f"UPDATE {self._name(table)} SET {target} = CASE {row_id} {whens} ELSE {target} END "  # noqa: S608
+                    f"WHERE {row_id} IN ({places})",
+                    *some,
+                    *some,
+                )
 
     def distinct(self, table: str, columns: Sequence[str], *, where_null: str) -> list[tuple[Any, ...]]:
         """The distinct combinations of values in some columns; only of rows without a value in ``where_null``."""

@@ -35,6 +35,7 @@ from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.sync_ledger import SyncLedger
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
 from analytics_ingest.warehouse.type_hints import cache_type_hints
+from analytics_ingest.warehouse.verification_table import VerificationTable
 
 if TYPE_CHECKING:
     import logging
@@ -328,12 +329,20 @@ class Warehouse:
         return self._retry_while_locked(lambda: act(tables))
 
     def ledger(self, act: Callable[[SyncLedger], T]) -> T:
-        """Calls ``act`` with the ledger, within ``open``; waits for locks of other sessions on it.
+        """Calls ``act`` with the ledger, within ``open`` or ``read``; waits for locks of other sessions on it.
 
         Raises:
             LockTimeoutError: Another session has locked the table for too long.
         """
         return self._retry_while_locked(lambda: act(SyncLedger(self._client.sql_client)))
+
+    def verifications(self, act: Callable[[VerificationTable], T]) -> T:
+        """Calls ``act`` with the comparisons of the tables, within ``open`` or ``read``; waits for locks on them.
+
+        Raises:
+            LockTimeoutError: Another session has locked the table for too long.
+        """
+        return self._retry_while_locked(lambda: act(VerificationTable(self._client.sql_client)))
 
     @property
     def file_format(self) -> TLoaderFileFormat:

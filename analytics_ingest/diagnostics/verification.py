@@ -1,0 +1,478 @@
+"""Compares an API's tables with the API, some lists in each run, within a budget of requests.
+
+A table differs from the API whenever something has changed there since the last sync. So a difference counts once it
+is seen twice, with the same content on both sides, and
+
+- a complete sync of the endpoint lies in between, which should have removed it; or
+- the table is not as the last sync left it: the ledger has the sum of its hashes (``LedgerRow.rows_hash``).
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.config.api import load_settings, page_limit
+from analytics_ingest.diagnostics.row_comparison import UpstreamRows, find_differences
+from analytics_ingest.errors import ConfigurationError, FailureKind, IngestError
+from analytics_ingest.extract.date_window import build_date_window
+from analytics_ingest.extract.list_reader import ListReader
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
+from analytics_ingest.http.meter import Meter
+from analytics_ingest.http.session import ApiSession
+from analytics_ingest.sync.ledger_writer import declaration_of
+from analytics_ingest.sync.stored_tables import StoredTables, limits_of
+from analytics_ingest.warehouse.destination_errors import is_transient
+from analytics_ingest.warehouse.history_names import SYNCS, VERIFICATIONS
+from analytics_ingest.warehouse.sync_ledger import LastSync
+from analytics_ingest.warehouse.verification_table import Verification
+from analytics_ingest.warehouse.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from analytics_ingest.apis.model import Api, Endpoint
+    from analytics_ingest.extract.partitions import Partition
+    from analytics_ingest.extract.table_snapshot import Limits
+    from analytics_ingest.warehouse.table_queries import DatasetTables
+    from analytics_ingest.warehouse.verification_table import RowDifference
+
+ROTATION = timedelta(days=7)
+"""How often a table is compared, if the budget permits."""
+SLACK = timedelta(hours=12)
+"""How much earlier: the job does not start at the same second each day."""
+MAX_DIFFERENCES = 1_000
+"""Rows that differ of which an endpoint keeps a record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedEndpoint:
+    """What a run found of one endpoint.
+
+    Attributes:
+        endpoint: The endpoint.
+        verification: How its table compares with the API by now.
+        lists: The lists that were compared in this run.
+        requests: The requests that they took, retries included.
+    """
+
+    endpoint: Endpoint
+    verification: Verification
+    lists: int = 0
+    requests: int = 0
+
+
+class RequestBudget:
+    """The requests that may still be sent."""
+
+    def __init__(self, requests: int | None) -> None:
+        """Starts with ``requests``; ``None`` for any number."""
+        self._left = requests
+        self.sent = 0
+        self.refused = False
+
+    def take(self) -> bool:
+        """Takes a request from the budget; false if there is none left."""
+        if self._left is not None and self.sent >= self._left:
+            self.refused = True
+            return False
+        self.sent += 1
+        return True
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether there is no request left."""
+        return self._left is not None and self.sent >= self._left
+
+
+def verify_some(
+    api: Api,
+    *,
+    requests: int | None,
+    selected: Collection[str] | None = None,
+    only_again: bool = False,
+    log: logging.Logger,
+) -> list[VerifiedEndpoint]:
+    """Compares lists of an API with its tables until the budget is spent or every table was compared within a week.
+
+    First come the lists with rows that differed before, then the tables whose comparison has begun, then those that
+    were compared the longest ago. Writes what it found into ``_verifications`` and the ledger, and nothing else.
+
+    Args:
+        api: The API.
+        requests: The budget; ``None`` for any number of requests.
+        selected: Names of the endpoints; all by default.
+        only_again: Whether to compare only the lists with rows that differed before.
+        log: Gets progress and waits.
+
+    Returns:
+        The endpoints of which anything was compared, or which could not be compared.
+
+    Raises:
+        IngestError: A setting is missing or invalid, the API refused the key, or the destination has no ledger.
+        WarehouseError: The warehouse cannot be used.
+        LockTimeoutError: A sync of this API, or with the same database file, does not end.
+    """
+    settings = load_settings(api)
+    warehouse = Warehouse(api.name, log=log, lock_timeout=settings.lock_timeout)
+    if not warehouse.keeps_history:
+        raise IngestError(f"{api.name}: the destination has no ledger, so its tables cannot be compared some at a time")
+    with closing(ApiSession(api, settings, log=log)) as session:
+        run = _Run(api, warehouse, session, RequestBudget(requests), log=log)
+        return run.results(api.by_name.keys() if selected is None else selected, only_again=only_again)
+
+
+@dataclass
+class _Work:
+    """What a run does of one endpoint.
+
+    Attributes:
+        endpoint: The endpoint.
+        before: How its table compared before.
+        last: Its last syncs.
+        partitions: All its lists, by path.
+        again: Paths of lists with rows that differed before.
+        reason: Why it cannot be compared; empty if it can.
+        reader: Reads its lists.
+        meter: Counts its requests.
+        upstream: The rows of its lists that were read.
+        unproven: Paths of lists that did not give all their rows: what they lack is no evidence.
+        not_found: Lists that answered 404.
+        lists: Lists that were read.
+        path: The path up to which its pass has come; ``None`` if this run did not go on with it.
+        ended: Whether its pass has come to its end.
+        found: The rows that differ.
+        confirmed: The identities of those that this run saw twice.
+        is_as_left: Whether the table is as the last sync left it, as far as is known.
+    """
+
+    endpoint: Endpoint
+    before: Verification
+    last: LastSync
+    partitions: Sequence[Partition] = ()
+    again: set[str] = field(default_factory=set)
+    reason: str = ""
+    reader: ListReader | None = None
+    meter: Meter = field(default_factory=Meter)
+    upstream: UpstreamRows | None = None
+    unproven: set[str] = field(default_factory=set)
+    not_found: int = 0
+    lists: int = 0
+    path: str | None = None
+    ended: bool = False
+    found: Sequence[RowDifference] = ()
+    confirmed: Collection[tuple[Any, ...]] = ()
+    is_as_left: bool = True
+
+
+class _Run:
+    """One run of the comparison."""
+
+    def __init__(
+        self, api: Api, warehouse: Warehouse, session: ApiSession, budget: RequestBudget, *, log: logging.Logger
+    ) -> None:
+        self._api = api
+        self._warehouse = warehouse
+        self._session = session
+        self._settings = session.settings
+        self._budget = budget
+        self._log = log
+        self._now = datetime.now(UTC)
+
+    def results(self, selected: Collection[str], *, only_again: bool) -> list[VerifiedEndpoint]:
+        works = self._plan(selected)
+        for work in works:
+            if work.again and not work.reason:
+                self._read(work, [each for each in work.partitions if each.path in work.again], in_pass=False)
+        for work in [] if only_again else sorted(filter(self._is_due, works), key=self._order):
+            if self._budget.is_spent:
+                break
+            self._go_on(work)
+        compared = [work for work in works if work.upstream is not None]
+        self._compare(compared)
+        self._look_again(work for work in compared if work.found and not work.is_as_left)
+        results = [
+            VerifiedEndpoint(
+                endpoint=work.endpoint,
+                verification=self._verification(work),
+                lists=work.lists,
+                requests=work.meter.requests,
+            )
+            for work in works
+            if work in compared or (work.reason and not only_again)
+        ]
+        self._write([each.verification for each in results])
+        return results
+
+    # what to compare
+
+    def _plan(self, selected: Collection[str]) -> list[_Work]:
+        """The endpoints with their lists, by the parents' tables."""
+        works: list[_Work] = []
+        api = self._api
+        with self._warehouse.read() as tables:
+            columns = tables.columns([*api.by_name, SYNCS, VERIFICATIONS])
+            before, last = self._records(columns)
+            limits = limits_of(tables)
+            for endpoint in api.endpoints:
+                name = endpoint.name
+                if name not in selected or name in self._settings.skip_endpoints:
+                    continue
+                work = _Work(endpoint, before.get(name, Verification(endpoint=name)), last.get(name, LastSync()))
+                work.again = {each.path for each in work.before.rows}
+                works.append(work)
+                if not (reason := self._not_comparable(work, columns)):
+                    reason = self._prepare(work, tables, columns, limits)
+                work.reason = reason
+        return works
+
+    def _records(
+        self, columns: Mapping[str, Mapping[str, str]]
+    ) -> tuple[Mapping[str, Verification], Mapping[str, LastSync]]:
+        """The comparisons so far, and the last syncs, by endpoint."""
+        seen, syncs = columns.get(VERIFICATIONS, {}), columns.get(SYNCS, {})
+        before = self._warehouse.verifications(lambda table: table.rows(seen)) if seen else {}
+        return before, self._warehouse.ledger(lambda ledger: ledger.last_syncs(syncs)) if syncs else {}
+
+    def _not_comparable(self, work: _Work, columns: Mapping[str, Mapping[str, str]]) -> str:
+        """Why a table differs from the API whatever its rows are; empty if it does not."""
+        declaration = declaration_of(self._api, work.endpoint, self._settings.exclude_columns)
+        if ROW_HASH not in columns.get(work.endpoint.name, {}):
+            return "it has no table yet: materialise it first"
+        if work.last.started_at is None:
+            return "no complete sync is in the ledger yet"
+        if work.last.declaration != declaration:
+            return "its declaration or EXCLUDE_COLUMNS has changed since its last complete sync"
+        return ""
+
+    def _prepare(
+        self, work: _Work, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]], limits: Limits
+    ) -> str:
+        """Finds the lists of an endpoint; gives the reason if that fails."""
+        endpoint = work.endpoint
+        try:
+            work.partitions = self._partitions(endpoint, tables, columns)
+            work.reader = ListReader(
+                endpoint,
+                self._session,
+                limit=page_limit(self._api, endpoint),
+                meter=work.meter,
+                columns=columns[endpoint.name],
+                limits=limits,
+            )
+        except (ConfigurationError, IngestError) as error:
+            return str(error)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            return f"{endpoint.path} {self._session.unexpected(error, endpoint.name)}"
+        return ""
+
+    def _partitions(
+        self, endpoint: Endpoint, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]]
+    ) -> list[Partition]:
+        stored = StoredTables(api=self._api, tables=tables, columns=columns)
+        window = build_date_window(self._settings, now=self._now)
+        return stored.partitions(endpoint, window, log=self._log)
+
+    def _is_due(self, work: _Work) -> bool:
+        before = work.before
+        if work.reason:
+            return False
+        if before.reason == self._too_large and before.tried_at and self._now - before.tried_at < ROTATION - SLACK:
+            return False
+        in_pass = before.pass_started_at is not None
+        return in_pass or before.compared_at is None or self._now - before.compared_at >= ROTATION - SLACK
+
+    @staticmethod
+    def _order(work: _Work) -> tuple[bool, bool, datetime]:
+        """Those that could not be read last time come last, so that they hold up no others."""
+        before = work.before
+        first = datetime.min.replace(tzinfo=UTC)
+        return before.reason is not None, before.pass_started_at is None, before.compared_at or first
+
+    @property
+    def _too_large(self) -> str:
+        return f"one of its lists takes more than VERIFY_REQUESTS={self._settings.verify_requests} permits"
+
+    # reading
+
+    def _go_on(self, work: _Work) -> None:
+        """Goes on with the pass of an endpoint, or begins one."""
+        is_first = self._budget.sent == 0
+        has_key = bool(work.endpoint.primary_key)
+        work.path = (work.before.pass_path or "") if has_key else ""
+        left = [each for each in work.partitions if each.path > work.path or not work.path]
+        self._read(work, left, in_pass=True)
+        work.ended = work.path is not None and (not left or work.path == left[-1].path)
+        if work.ended or work.reason:
+            return
+        if is_first and not (has_key and work.lists):
+            work.reason = self._too_large
+        if not has_key:
+            # a snapshot is compared as a whole
+            work.upstream = work.path = None
+
+    def _read(self, work: _Work, partitions: Iterable[Partition], *, in_pass: bool) -> None:
+        """Reads lists, until one fails or the budget is spent."""
+        work.upstream = upstream = work.upstream or UpstreamRows(work.endpoint, start=self._settings.start_date)
+        for partition in partitions:
+            if partition.path not in upstream.paths:
+                if self._budget.is_spent or not self._read_list(work, partition, upstream):
+                    break
+                work.lists += 1
+            if in_pass:
+                work.path = partition.path
+        gone = work.not_found
+        if gone and gone == len(work.partitions) and work.endpoint.on_404 == "parent gone" and not work.reason:
+            work.reason = f"every one of {gone} parents answered 404: is the path right?"
+            work.upstream = work.path = None
+
+    def _read_list(self, work: _Work, partition: Partition, upstream: UpstreamRows) -> bool:
+        """Reads a list. False if it failed, or if the budget does not suffice: then nothing of it counts."""
+        if work.reader is None:
+            return False
+        self._budget.refused = False
+        rows: list[dict[str, object]] = []
+        is_whole = True
+        known_status = 404 if work.endpoint.on_404 == "not defined" else None
+        steps = work.reader.steps(partition, known_status=known_status, stopped=lambda: not self._budget.take())
+        with closing(steps):
+            for page in self._session.sleeping(steps):
+                if page.failure and page.failure.kind is FailureKind.NOT_FOUND and work.endpoint.parents:
+                    work.not_found += 1
+                elif page.failure:
+                    work.reason = f"{partition.path} {page.failure}"
+                    return False
+                rows += page.rows
+                is_whole = is_whole and not (page.rejected or page.short or page.unsettled)
+                if page.starts_over:
+                    rows, is_whole = [], True
+        if self._budget.refused:
+            return False
+        upstream.add(partition.path, rows, cursor=work.reader.normalizer.cursor)
+        if not is_whole:
+            work.unproven.add(partition.path)
+        return True
+
+    # comparing
+
+    def _compare(self, works: Sequence[_Work]) -> None:
+        """Compares the rows that were read with the tables."""
+        if not works:
+            return
+        with self._warehouse.read() as tables:
+            columns = tables.columns([*self._api.by_name, SYNCS, VERIFICATIONS])
+            _, last = self._records(columns)
+            for work in works:
+                # a sync may have ended since
+                work.last = last.get(work.endpoint.name, work.last)
+                try:
+                    self._compare_table(work, tables, columns)
+                except Exception as error:
+                    if is_transient(error):
+                        raise
+                    work.reason = f"{work.endpoint.path} {self._session.unexpected(error, work.endpoint.name)}"
+                    work.upstream, work.path, work.ended = None, None, False
+
+    def _compare_table(self, work: _Work, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]]) -> None:
+        endpoint = work.endpoint
+        upstream = work.upstream or UpstreamRows(endpoint, start=self._settings.start_date)
+        if not endpoint.primary_key and len(upstream.paths) < len(work.partitions):
+            return
+        types = columns.get(endpoint.name, {})
+        live = DELETED_AT if DELETED_AT in types else None
+        present = None
+        if endpoint.parents and not endpoint.parents.open_ended:
+            # as they are by now: a sync may have ended since
+            present = {each.path for each in self._partitions(endpoint, tables, columns)}
+        found = find_differences(
+            endpoint,
+            upstream,
+            tables,
+            types,
+            current=StoredTables(api=self._api, tables=tables, columns=columns).renaming(endpoint),
+            present=present,
+            now=self._now,
+        )
+        work.found = [each for each in found if each.path not in work.unproven]
+        total = tables.sum_of(endpoint.name, ROW_HASH, where_null=live) if ROW_HASH in types else None
+        work.is_as_left = work.last.rows_hash in (None, total)
+
+    def _look_again(self, works: Iterable[_Work]) -> None:
+        """Reads the lists with differences once more, of tables that something else than a sync has changed."""
+        pairs: list[tuple[_Work, _Work]] = []
+        for work in works:
+            known = {each.identity for each in work.before.rows}
+            paths = {each.path for each in work.found if each.identity not in known}
+            upstream = UpstreamRows(work.endpoint, start=self._settings.start_date)
+            second = replace(work, upstream=upstream, found=())
+            lists = [each for each in work.partitions if each.path in paths or not work.endpoint.primary_key]
+            if paths and all(self._read_list(second, each, upstream) for each in lists):
+                pairs.append((work, second))
+        self._compare([second for _, second in pairs])
+        for work, second in pairs:
+            twice = {each.identity for each in second.found}
+            known = {each.identity for each in work.before.rows}
+            work.found = [each for each in work.found if each.identity in twice | known]
+            work.confirmed = () if second.is_as_left else twice
+
+    # what was found
+
+    def _verification(self, work: _Work) -> Verification:
+        """How a table compares with the API after this run."""
+        before, now = work.before, self._now
+        found = replace(before, tried_at=now, reason=work.reason or None)
+        if work.upstream is None:
+            return found
+        found = found.with_rows(self._differences(work))
+        if work.path is not None:
+            requests = (before.pass_requests or 0) + work.meter.requests
+            started = before.pass_started_at or now
+            if work.ended:
+                found = replace(
+                    found,
+                    compared_before=before.compared_at,
+                    compared_at=started,
+                    requests=requests,
+                    pass_started_at=None,
+                    pass_path=None,
+                    pass_requests=None,
+                )
+            elif work.lists:
+                found = replace(found, pass_started_at=started, pass_path=work.path, pass_requests=requests)
+        if not found.differences and found.compared_at:
+            found = replace(found, verified_at=found.compared_at)
+        return found
+
+    def _differences(self, work: _Work) -> list[RowDifference]:
+        """The differences that are left: those of lists that were not read stay."""
+        before = {each.identity: each for each in work.before.rows}
+        unread = {each.path for each in work.partitions} - (work.upstream.paths if work.upstream else set())
+        left = {each.identity: each for each in work.before.rows if each.path in unread}
+        for each in work.found:
+            former = before.get(each.identity)
+            if former is None:
+                left[each.identity] = replace(each, counts=each.identity in work.confirmed)
+                continue
+            synced = work.last.started_at is not None and work.last.started_at > former.seen_at
+            left[each.identity] = replace(former, counts=former.counts or synced or not work.is_as_left)
+        return sorted(left.values(), key=lambda each: (not each.counts, each.kind, each.key))[:MAX_DIFFERENCES]
+
+    def _write(self, verifications: Sequence[Verification]) -> None:
+        if not verifications:
+            return
+        with self._warehouse.sync():
+            with self._warehouse.open() as tables:
+                columns = tables.columns([SYNCS, VERIFICATIONS])
+                self._warehouse.verifications(lambda table: table.fit(columns.get(VERIFICATIONS, {})))
+                self._warehouse.verifications(lambda table: table.replace(verifications))
+                self._warehouse.ledger(lambda ledger: ledger.fit(columns.get(SYNCS, {})))
+                for each in verifications:
+                    if each.verified_at:
+                        moment, name = each.verified_at, each.endpoint
+                        self._warehouse.ledger(lambda ledger: ledger.set_verified(name, moment))  # noqa: B023
+            self._warehouse.publish()
