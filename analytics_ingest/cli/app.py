@@ -1,4 +1,4 @@
-"""The command line ``analytics-ingest``: check, verify, changes, settings, sandbox, demo. Syncs run in Dagster."""
+"""The command line ``analytics-ingest``: check, verify, repair, changes, settings, sandbox, demo. Syncs run in Dagster."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from analytics_ingest.cli.changes_command import changes
 from analytics_ingest.cli.check_command import check
 from analytics_ingest.cli.lines import print_error
+from analytics_ingest.cli.repair_command import repair
 from analytics_ingest.cli.sandbox_command import Scale, require_sandbox, sandbox
 from analytics_ingest.cli.settings_command import settings
 from analytics_ingest.cli.verify_command import verify
@@ -44,6 +45,7 @@ def options(
 
 app.command()(check)
 app.command()(verify)
+app.command()(repair)
 app.command()(changes)
 app.command()(settings)
 app.command()(sandbox)

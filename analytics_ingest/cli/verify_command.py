@@ -58,7 +58,7 @@ def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None
     counts: Counter[str] = Counter()
     unconfigured: list[str] = []
     chosen = declared_apis(apis, module)
-    for name, selected in _selected(chosen, endpoint).items():
+    for name, selected in select_endpoints(chosen, endpoint).items():
         api = chosen[name]
         results: list[VerifyResult] = []
         problem = None
@@ -92,8 +92,12 @@ def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None
     end(console, apis, unconfigured, read=read, failed=counts["differs"] + counts["failed"])
 
 
-def _selected(apis: Mapping[str, Api], endpoints: Sequence[str] | None) -> dict[str, set[str]]:
-    """The endpoints to compare, by API; an API without any of the named endpoints is left out."""
+def select_endpoints(apis: Mapping[str, Api], endpoints: Sequence[str] | None) -> dict[str, set[str]]:
+    """The endpoints to compare, by API; an API without any of the named endpoints is left out.
+
+    Raises:
+        BadParameter: No API has one of the endpoints.
+    """
     if not endpoints:
         return {name: set(api.by_name) for name, api in apis.items()}
     known = {name for api in apis.values() for name in api.by_name}

@@ -109,17 +109,19 @@ def verify_some(
         log: Gets progress and waits.
 
     Returns:
-        The endpoints of which anything was compared, or which could not be compared.
+        The endpoints of which anything was compared, or which could not be compared; none if the destination has no
+        ledger.
 
     Raises:
-        IngestError: A setting is missing or invalid, the API refused the key, or the destination has no ledger.
+        IngestError: A setting is missing or invalid, or the API refused the key.
         WarehouseError: The warehouse cannot be used.
         LockTimeoutError: A sync of this API, or with the same database file, does not end.
     """
     settings = load_settings(api)
     warehouse = Warehouse(api.name, log=log, lock_timeout=settings.lock_timeout)
     if not warehouse.keeps_history:
-        raise IngestError(f"{api.name}: the destination has no ledger, so its tables cannot be compared some at a time")
+        log.info(f"{api.name}: no table is compared with the API some lists at a time: the destination has no ledger")
+        return []
     with closing(ApiSession(api, settings, log=log)) as session:
         run = _Run(api, warehouse, session, RequestBudget(requests), log=log)
         return run.results(api.by_name.keys() if selected is None else selected, only_again=only_again)

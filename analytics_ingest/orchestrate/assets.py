@@ -24,9 +24,9 @@ from analytics_ingest.apis.model import Api
 from analytics_ingest.config.accounts import check_graph_settings
 from analytics_ingest.config.lookup import lookup
 from analytics_ingest.config.schedule import ScheduleSettings
-from analytics_ingest.errors import FailureKind, IngestError, excerpt, redacted_traceback
+from analytics_ingest.errors import ConfigurationError, FailureKind, IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
-from analytics_ingest.extract.sync_options import parse_sync_options
+from analytics_ingest.extract.sync_options import SyncOptions, parse_sync_options
 from analytics_ingest.orchestrate.account_assets import AccountAssets, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
@@ -51,6 +51,11 @@ class SyncConfig(Config):
         "Such a run moves no cursor and marks no row as deleted.",
     )
     updated_to: str | None = Field(default=None, description="Load again the rows updated until this time, included.")
+    repair: bool = Field(
+        default=False,
+        description="Read only the lists with rows that differ from the API, as the job <api>_verify has found, and "
+        "load these rows again.",
+    )
     endpoints: list[str] = Field(default=[], description="Only these endpoints of those selected; all by default.")
 
 
@@ -105,9 +110,12 @@ def materialize(
     order = ResultOrder(api, selected.intersection(config.endpoints or selected))
     try:
         check_graph_settings(api)
-        options = parse_sync_options(api, **config.model_dump())
-        sync = ApiSync(api, selected=selected, options=options, run_id=context.run_id, log=context.log)
-        for result in sync.run():
+        options = parse_sync_options(api, **config.model_dump(exclude={"repair"}))
+        if config.repair:
+            results = _repair(context, api, selected, options)
+        else:
+            results = ApiSync(api, selected=selected, options=options, run_id=context.run_id, log=context.log).run()
+        for result in results:
             for each in order.add(result):
                 yield from _record(context, api, each, failed, key=keys[each.endpoint.name])
     except (IngestError, LockTimeoutError, WarehouseError) as error:
@@ -126,6 +134,26 @@ def materialize(
         )
     if failure := failure or _failure_of(context, api, failed):
         raise failure
+
+
+def _repair(
+    context: AssetExecutionContext, api: Api, selected: set[str], options: SyncOptions
+) -> Iterator[EndpointResult]:
+    """Repairs the selected endpoints whose rows differ from the API; yields their results.
+
+    Raises:
+        ConfigurationError: The run config has an option beside it that reads something else.
+    """
+    # not at the top, as above
+    from analytics_ingest.diagnostics.repair import repair, rows_to_repair  # noqa: PLC0415
+
+    if options.full_refresh or options.windowed:
+        raise ConfigurationError("repair reads single lists: leave full_refresh, updated_from and updated_to out")
+    names = selected & options.endpoints if options.endpoints else selected
+    found = rows_to_repair(api, selected=names, log=context.log)
+    if not found:
+        context.log.info(f"{api.name}: nothing to repair: no comparison with the API has found a difference")
+    yield from repair(api, found, run_id=context.run_id, log=context.log)
 
 
 def _failure_of(context: AssetExecutionContext, api: Api, failed: Sequence[EndpointResult]) -> Failure | None:

@@ -13,15 +13,20 @@ from dagster import (
     AssetChecksDefinition,
     AssetCheckSeverity,
     AssetKey,
+    AssetObservation,
+    Config,
     DagsterEventType,
     Failure,
+    MetadataValue,
     Output,
     TableSchema,
     multi_asset_check,
 )
+from pydantic import Field
 
 from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.parents import DateWindow, as_time
+from analytics_ingest.config.accounts import check_graph_settings
 from analytics_ingest.config.api import load_setting
 from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.date_window import load_options
@@ -30,9 +35,20 @@ from analytics_ingest.orchestrate.account_assets import AccountAssets, account_o
 from analytics_ingest.orchestrate.asset_checks import can_block, check_specs, evaluations
 from analytics_ingest.sync.table_checks import CheckResult, TableFacts, check_table
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+from analytics_ingest.warehouse.history_names import VERIFICATIONS
 
 if TYPE_CHECKING:
     from analytics_ingest.warehouse.table_queries import DatasetTables
+    from analytics_ingest.warehouse.verification_table import Verification
+
+
+class ChecksConfig(Config):
+    """The run config of the op of an API's checks."""
+
+    verify: bool = Field(
+        default=False,
+        description="Compare tables with the API first, with as many requests as the setting VERIFY_REQUESTS permits.",
+    )
 
 
 def build_checks(account: AccountAssets) -> AssetChecksDefinition:
@@ -44,7 +60,9 @@ def build_checks(account: AccountAssets) -> AssetChecksDefinition:
     api = account.api
 
     @multi_asset_check(name=f"{api.name}_checks", specs=check_specs(account), can_subset=True)
-    def checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
+    def checks(
+        context: AssetCheckExecutionContext, config: ChecksConfig
+    ) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
         # Dagster logs a warning about outputs that are left out: those of checks that the sync has recorded
         context.log.addFilter(_is_not_about_outputs)
         recorded = _recorded(context)
@@ -52,6 +70,8 @@ def build_checks(account: AccountAssets) -> AssetChecksDefinition:
         for key in context.selected_asset_check_keys - recorded.keys():
             selected.setdefault(key.asset_key, set()).add(key.name)
         try:
+            if config.verify:
+                _verify(context, api, {endpoint_of(key): key for key in selected})
             if selected:
                 for each in _execute(context, api, selected):
                     yield each
@@ -62,6 +82,41 @@ def build_checks(account: AccountAssets) -> AssetChecksDefinition:
         yield from _outputs(context, api, recorded)
 
     return checks
+
+
+def _verify(context: AssetCheckExecutionContext, api: Api, keys: Mapping[str, AssetKey]) -> None:
+    """Compares tables with the API, and records an observation for each asset of which anything was compared.
+
+    Args:
+        context: The op's context.
+        api: The API.
+        keys: The assets by endpoint.
+    """
+    # not at the top: definitions load without dlt's destinations
+    from analytics_ingest.diagnostics.verification import verify_some  # noqa: PLC0415
+
+    check_graph_settings(api)
+    budget = load_setting(api, "verify_requests")
+    if not budget:
+        context.log.info(f"{api.name}: no table is compared with the API: VERIFY_REQUESTS is 0")
+        return
+    verified = verify_some(api, requests=budget, selected=keys, log=context.log)
+    for each in verified:
+        found = each.verification
+        metadata: dict[str, Any] = {
+            "lists_compared": each.lists,
+            "requests": each.requests,
+            "rows_that_differ": len(found.counting),
+            "rows_that_differed_once": len(found.rows) - len(found.counting),
+        }
+        if found.verified_at:
+            metadata["verified_at"] = MetadataValue.timestamp(found.verified_at)
+        if found.reason:
+            metadata["reason"] = MetadataValue.text(found.reason)
+            context.log.warning(f"{api.name}/{each.endpoint.name} was not compared completely: {found.reason}")
+        context.op_execution_context.log_event(AssetObservation(asset_key=keys[each.endpoint.name], metadata=metadata))
+    lists, requests = sum(each.lists for each in verified), sum(each.requests for each in verified)
+    context.log.info(f"{api.name}: {lists} lists compared with {requests} of {budget} requests")
 
 
 def _is_not_about_outputs(record: logging.LogRecord) -> bool:
@@ -122,7 +177,9 @@ def _execute(
     timeout = load_setting(api, "lock_timeout")
     warehouse = Warehouse(api.name, log=context.log, lock_timeout=timeout)
     with warehouse.sync(), warehouse.open() as tables:
-        columns = tables.columns(api.by_name)
+        columns = tables.columns([*api.by_name, VERIFICATIONS])
+        known = columns.get(VERIFICATIONS, {})
+        verifications = warehouse.verifications(lambda table: table.rows(known)) if known else {}
         for key in sorted(selected):
             endpoint = api.by_name[endpoint_of(key)]
             if endpoint.name not in columns:
@@ -136,7 +193,10 @@ def _execute(
                     )
                 continue
             last = _last_materialisation(context, key)
-            results = _results(api, endpoint, tables, columns=columns, last=last, log=context.log)
+            verification = verifications.get(endpoint.name)
+            results = _results(
+                api, endpoint, tables, columns=columns, last=last, verification=verification, log=context.log
+            )
             for each in evaluations(api, endpoint, results, key=key):
                 if each.check_name not in selected[key]:
                     continue
@@ -168,6 +228,7 @@ def _results(
     *,
     columns: Mapping[str, Mapping[str, str]],
     last: Mapping[str, Any],
+    verification: "Verification | None",
     log: logging.Logger,
 ) -> Sequence[CheckResult]:
     """The results of the table checks, which compare the table with its last materialisation.
@@ -178,6 +239,7 @@ def _results(
         tables: The API's tables.
         columns: By table its columns and their types.
         last: The metadata of the last materialisation.
+        verification: How the table compares with the API; ``None`` if it was never compared.
         log: Gets what the reading of parents logs.
     """
     from analytics_ingest.sync.stored_tables import StoredTables  # noqa: PLC0415
@@ -213,6 +275,8 @@ def _results(
             columns_before={each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {},
             columns=types,
             paths=paths,
+            verification=verification,
+            verify_requests=load_setting(api, "verify_requests"),
         )
     )
 

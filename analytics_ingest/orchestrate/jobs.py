@@ -1,4 +1,4 @@
-"""The jobs: a sync and a full refresh per API, and a sync of all APIs."""
+"""The jobs: a sync, a full refresh and a verification per API, and a sync of all APIs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import define_asset_job
 
 from analytics_ingest.orchestrate.account_assets import prefixed, selection_of
-from analytics_ingest.orchestrate.run_tags import ALL_SYNC, ALL_TAG, API_TAG, RETRY_TAGS
+from analytics_ingest.orchestrate.run_tags import ALL_SYNC, ALL_TAG, API_TAG, RETRY_TAGS, VERIFY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def build_jobs(
     accounts: Sequence[AccountAssets], *, name_prefix: str = "", side_by_side: ExecutorDefinition | None = None
 ) -> list[Any]:
-    """``<account>_sync`` and ``<account>_full_refresh`` for each account, and ``all_sync``.
+    """``<account>_sync``, ``<account>_full_refresh`` and ``<account>_verify`` for each account, and ``all_sync``.
 
-    Their selections leave out the op of the checks: the sync itself records the checks, even if it fails half-way.
+    The selections of syncs leave out the op of the checks: a sync records the checks itself, even if it fails half-way.
 
     Args:
         accounts: The accounts.
@@ -43,6 +43,14 @@ def build_jobs(
                 description=f"{api.title}: loads all rows again.",
                 config={"ops": {api.name: {"config": {"full_refresh": True}}}},
                 **common,
+            ),
+            define_asset_job(
+                f"{api.name}_verify",
+                # the checks alone
+                selection=account.selection - account.selection.without_checks(),
+                config={"ops": {f"{api.name}_checks": {"config": {"verify": True}}}},
+                tags={VERIFY_TAG: api.name},
+                description=f"{api.title}: compares tables with the API, within the budget VERIFY_REQUESTS.",
             ),
         ]
     if name_prefix and len(accounts) == 1:

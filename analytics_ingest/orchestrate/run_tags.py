@@ -20,6 +20,8 @@ API_TAG = "analytics_ingest/api"
 """Tag of a run: the API that it syncs."""
 ALL_TAG = "analytics_ingest/all"
 """Tag of a run of ``all_sync``, which syncs every account."""
+VERIFY_TAG = "analytics_ingest/verifies"
+"""Tag of a run: the API that it compares with its tables. It keeps no sync from starting."""
 CAUSE_TAG = "analytics_ingest/cause"
 """Tag of a run: what launched it (``schedule``, ``change``, ``freshness``)."""
 RETRY_TAGS = {"dagster/retry_strategy": "FROM_ASSET_FAILURE"}

@@ -1,19 +1,25 @@
-"""The schedules: a sync of each API at its cadence, and a weekly full refresh."""
+"""The schedules: a sync of each API at its cadence, a weekly full refresh, and a daily verification."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
+from dagster import RunRequest, RunsFilter, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
 
 from analytics_ingest.config.accounts import check_graph_settings
-from analytics_ingest.config.api import missing_settings
+from analytics_ingest.config.api import load_setting, missing_settings
 from analytics_ingest.config.lookup import found_settings
 from analytics_ingest.config.problems import account_problems
 from analytics_ingest.config.unknown_settings import unknown_shared_settings
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate.default_status import schedule_status
-from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, fail_dead_runs, runs_in_progress
+from analytics_ingest.orchestrate.run_tags import (
+    ACTIVE_STATUSES,
+    CAUSE_TAG,
+    VERIFY_TAG,
+    fail_dead_runs,
+    runs_in_progress,
+)
 
 if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
@@ -38,7 +44,7 @@ def not_configured(api: Api) -> str:
 def build_schedules(
     api: Api, schedule_settings: ScheduleSettings, deployment: DeploymentSettings
 ) -> list[ScheduleDefinition]:
-    """``<api>_sync_schedule`` and ``<api>_full_refresh_schedule``."""
+    """``<api>_sync_schedule``, ``<api>_full_refresh_schedule`` and ``<api>_verify_schedule``."""
 
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         if reason := not_configured(api):
@@ -52,6 +58,16 @@ def build_schedules(
         # also while a sync is in progress: the refresh waits for it, at the latest at the API's lock
         if reason := not_configured(api):
             return SkipReason(reason)
+        return RunRequest(tags={CAUSE_TAG: "schedule"})
+
+    def verify(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+        if reason := not_configured(api):
+            return SkipReason(reason)
+        if not load_setting(api, "verify_requests"):
+            return SkipReason("VERIFY_REQUESTS is 0")
+        filters = RunsFilter(statuses=ACTIVE_STATUSES, tags={VERIFY_TAG: api.name})
+        if in_progress := context.instance.get_runs(filters, limit=1):
+            return SkipReason(f"run {in_progress[0].run_id[:8]} still compares {api.name}")
         return RunRequest(tags={CAUSE_TAG: "schedule"})
 
     common: dict[str, Any] = {
@@ -73,6 +89,15 @@ def build_schedules(
             cron_schedule=schedule_settings.full_refresh_cron,
             execution_fn=full_refresh,
             description=f"{api.title}: loads all rows again, which repairs what cursors and hashes cannot detect.",
+            **common,
+        ),
+        ScheduleDefinition(
+            name=f"{api.name}_verify_schedule",
+            job_name=f"{api.name}_verify",
+            cron_schedule=schedule_settings.verify_cron,
+            execution_fn=verify,
+            description=f"{api.title}: compares tables with the API, so that each is compared once a week if the "
+            "budget VERIFY_REQUESTS permits.",
             **common,
         ),
     ]
