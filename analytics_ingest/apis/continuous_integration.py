@@ -44,6 +44,19 @@ CONTINUOUS_INTEGRATION = Api(
             blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
         ),
     ),
+    columns={
+        "project_slug": "Path of the project: version control system, organisation, repository; gh/acme/shop.",
+        "slug": "Path of the organisation or project, such as gh/acme or gh/acme/shop.",
+        "vcs_type": "Version control system, such as github.",
+        "login": "Name by which the user signs in.",
+        "pipeline_id": "The id in pipelines of the pipeline that it is part of.",
+        "pipeline_number": "Number of the pipeline, counted within its project.",
+        "status": "Where it stands, such as running, on_hold, success, failed or canceled.",
+        "started_by": "Identifier of the user who started it.",
+        "started_at": "When it started to run, UTC; null before that, and for approvals.",
+        "stopped_at": "When it ended, UTC; null before that.",
+        "tag": "What sets it apart from ordinary workflows, such as setup; null if nothing.",
+    },
     endpoints=(
         with_cursor(
             "context",
@@ -51,6 +64,7 @@ CONTINUOUS_INTEGRATION = Api(
             data_selector="items",
             history=True,
             description="Contexts: named sets of secrets that jobs may use.",
+            columns={"name": "Name by which the configuration of jobs refers to it."},
         ),
         endpoint(
             "self_ids",
@@ -61,12 +75,18 @@ CONTINUOUS_INTEGRATION = Api(
             "self_collaborations",
             "/v2/me/collaborations",
             description="The organisations that the key's user works with.",
+            columns={"avatar_url": "URL of the organisation's picture; null if it has none."},
         ),
         endpoint(
             "me",
             "/v1.1/me",
             primary_key=("analytics_id",),
             description="The user whom the API key belongs to, from version 1.1 of the API.",
+            columns={
+                "analytics_id": "Identifier of the user; it is the key.",
+                "all_emails": "JSON list of the user's email addresses.",
+                "num_projects_followed": "Number of projects that the user follows.",
+            },
         ),
         endpoint(
             "projects",
@@ -74,12 +94,30 @@ CONTINUOUS_INTEGRATION = Api(
             primary_key=("vcs_url",),
             history=True,
             description="The projects that the key's user follows.",
+            columns={
+                "vcs_url": "URL of the repository; it is the key.",
+                "username": "Organisation or user that owns the repository.",
+                "reponame": "Name of the repository within its organisation.",
+                "default_branch": "Branch that changes are merged into.",
+                "branches": "JSON object with the branches by name: who pushed, and what ran.",
+                "language": "Main programming language; null if it is unknown.",
+                "following": "Whether the key's user follows the project.",
+                "oss": "Whether its builds are open to the public, as open source.",
+                "scopes": "JSON list of what the key's user may do in the project.",
+            },
         ),
         with_cursor(
             "pipelines",
             "/v2/pipeline",
             data_selector="items",
             description="Pipelines: one row for each time that a project's configuration was run.",
+            columns={
+                "number": "Number of the pipeline, counted within its project.",
+                "state": "How far its workflows are made, such as created or errored.",
+                "errors": "JSON list of what is wrong with the configuration; empty if nothing is.",
+                "trigger": "JSON object with what started it, when (UTC), and who caused it.",
+                "vcs": "JSON object with the provider, branch and revision that it ran for.",
+            },
         ),
         endpoint(
             "pipeline_workflows",
@@ -95,6 +133,11 @@ CONTINUOUS_INTEGRATION = Api(
             parents=PROJECT,
             history=True,
             description="Each project's own record: its name, organisation and version control.",
+            columns={
+                "name": "Name of the repository within its organisation.",
+                "organization_name": "Organisation that owns the project.",
+                "vcs_info": "JSON object with the repository's URL, provider and default branch.",
+            },
         ),
         endpoint(
             "workflow",
@@ -110,6 +153,12 @@ CONTINUOUS_INTEGRATION = Api(
             parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("started_at", "stopped_at"),
             description="The jobs of each workflow, approvals included.",
+            columns={
+                "type": "Kind of job, such as build, or approval if it waits for a person.",
+                "job_number": "Number of the job, counted within its project; null for approvals.",
+                "dependencies": "JSON list of the ids of the jobs that must end before it.",
+                "approved_by": "Identifier of the user who approved it; null if it is no approval or is waiting.",
+            },
         ),
         endpoint(
             "jobs",
@@ -124,6 +173,20 @@ CONTINUOUS_INTEGRATION = Api(
             ),
             timestamps_as_sent=("queued_at", "started_at", "stopped_at"),
             description="Each numbered job's own record: executor, duration, parallel runs; approvals have none.",
+            columns={
+                "project_slug": "Path of the project, such as gh/acme/shop; with number it is the key.",
+                "number": "Number of the job, unique only within its project.",
+                "org_id": "Name of the organisation, the last part but one of project_slug.",
+                "project_id": "Name of the repository, the last part of project_slug.",
+                "queued_at": "When it began to wait for a machine, UTC; null before that.",
+                "duration": "How long it ran, in milliseconds; null if it is unknown.",
+                "parallelism": "Number of runs that share the work at the same time.",
+                "executor": "JSON object with the kind of machine and its size.",
+                "latest_workflow": "JSON object with id and name of the last workflow that it was part of.",
+                "contexts": "JSON list of the names of the contexts that it may use.",
+                "project": "JSON object with slug, name and URL of the project.",
+                "organization": "JSON object with the name of the organisation.",
+            },
         ),
         endpoint(
             "insights_metrics",
@@ -131,6 +194,11 @@ CONTINUOUS_INTEGRATION = Api(
             primary_key=("org_id", "project_id"),
             parents=PROJECT,
             description="Each project's success rate, throughput and durations over the reporting window.",
+            columns={
+                "metrics": "JSON object with runs, success_rate from 0 to 1, throughput and durations in seconds.",
+                "trends": "JSON object with each metric's ratio to the window before; 1 means no change.",
+                "top_workflows": "JSON list of the busiest workflows; their durations are in seconds.",
+            },
         ),
         endpoint(
             "insights_branches",
@@ -138,6 +206,7 @@ CONTINUOUS_INTEGRATION = Api(
             primary_key=("org_id", "project_id"),
             parents=PROJECT,
             description="The branches of each project that have insights.",
+            columns={"branches": "JSON list of the names of the branches."},
         ),
     ),
 )

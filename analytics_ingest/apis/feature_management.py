@@ -37,30 +37,54 @@ FEATURE_MANAGEMENT = Api(
             blind="edits that need no approval, and users and groups",
         ),
     ),
+    columns={
+        "type": "Kind of record, the same in all rows of a table.",
+        "description": "What it is for, in the words of its authors; null or empty if they wrote nothing.",
+        "creation_time": "When it was created, UTC.",
+        "tags": "JSON list of its tags, each with its name.",
+        "traffic_type": "JSON object with id and name of the kind of keys that it is for, as in traffic_types.",
+    },
     endpoints=(
         with_cursor(
             "change_requests",
             "/v2/changeRequests",
             data_selector="data",
             description="Changes to flags and segments that wait for, or went through, approval.",
+            columns={
+                "title": "Headline, as its author wrote it.",
+                "comment": "What its author wrote about the change; null if nothing.",
+                "status": "Stage: REQUESTED, APPROVED, PUBLISHED, REJECTED or WITHDRAWN.",
+                "operation_type": "What is to be done, such as CREATE, UPDATE, KILL or ARCHIVE.",
+                "approvers": "JSON list of those who are asked to approve it.",
+                "split": "JSON object with the name of the flag to change; null if it changes no flag.",
+                "organization_id": "Identifier of the organisation; null if the API does not give it.",
+            },
         ),
         with_cursor(
             "workspaces",
             "/v2/workspaces",
             data_selector="objects",
             description="Workspaces: the projects that flags, segments and environments belong to.",
+            columns={"requires_title_and_comments": "Whether each change in it needs a title and a comment."},
         ),
         with_cursor(
             "flag_sets",
             "/v3/flag-sets",
             data_selector="data",
             description="Named sets of flags that are delivered together.",
+            columns={"workspace": "JSON object with the id in workspaces of its workspace."},
         ),
         with_cursor(
             "users",
             "/v2/users",
             data_selector="data",
             description="People with access, their status and groups.",
+            columns={
+                "status": "Access of the user: ACTIVE, PENDING or DEACTIVATED.",
+                "email": "Email address.",
+                "_2fa": "Whether the user signs in with a second factor.",
+                "groups": "JSON list of the user's groups, each with its id in groups.",
+            },
         ),
         endpoint(
             "segments",
@@ -71,6 +95,10 @@ FEATURE_MANAGEMENT = Api(
             timestamps_as_sent=("creation_time",),
             history=True,
             description="The segments of each workspace: named lists of keys that flags can target.",
+            columns={
+                "name": "Name of the segment, unique only within its workspace; the two are the key.",
+                "status": "Stage, such as active or archived.",
+            },
         ),
         endpoint(
             "environments",
@@ -79,6 +107,11 @@ FEATURE_MANAGEMENT = Api(
             timestamps_as_sent=("creation_time",),
             history=True,
             description="The environments of each workspace, such as staging and production.",
+            columns={
+                "production": "Whether customers are served from it.",
+                "org_id": "Identifier of the organisation; null if the API does not give it.",
+                "change_permissions": "JSON object with who may change flags in it, and whether that needs approval.",
+            },
         ),
         endpoint(
             "segments_keys",
@@ -92,17 +125,23 @@ FEATURE_MANAGEMENT = Api(
             on_404="not defined",
             retry_status_codes=(404,),
             description="The keys in each segment, per environment of the segment's workspace.",
+            columns={"key": "Member of the segment in this environment, such as a customer."},
         ),
         with_cursor(
             "rollout_statuses",
             "/v2/rolloutStatuses",
             description="The stages that a flag's roll-out can be in.",
+            columns={"name": "Name of the stage, such as Ramping or 100% released."},
         ),
         endpoint(
             "traffic_types",
             "/v2/trafficTypes/ws/{workspace_id}",
             parents=WORKSPACE,
             description="The kinds of keys, such as user or account, that each workspace's flags decide on.",
+            columns={
+                "name": "Kind of the keys, such as user, account or anonymous.",
+                "display_attribute_id": "Attribute of a key that is shown in place of it, such as name.",
+            },
         ),
         with_cursor(
             "groups",
@@ -118,6 +157,13 @@ FEATURE_MANAGEMENT = Api(
             timestamps_as_sent=("rollout_status_timestamp", "last_traffic_received_at"),
             history=True,
             description="The feature flags of each workspace, with owner, traffic type and roll-out status.",
+            columns={
+                "name": "Name by which code asks for the flag, unique only within its workspace.",
+                "owners": "JSON list of the users and groups who own it, each with type and id.",
+                "rollout_status": "JSON object with id and name of the stage, as in rollout_statuses.",
+                "rollout_status_timestamp": "When it reached this stage, UTC; null if it is unknown.",
+                "last_traffic_received_at": "When it was last evaluated, UTC; null if never or unknown.",
+            },
         ),
     ),
 )

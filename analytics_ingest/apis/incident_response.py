@@ -32,18 +32,26 @@ INCIDENT_RESPONSE = Api(
             blind="edits of incidents that are not on the first page, and of dashboards",
         ),
     ),
+    columns={"type": "Kind of record, the same in all rows of a table."},
     endpoints=(
         with_cursor(
             "dashboards",
             "/dashboards",
             timestamps=TIMESTAMPS,
             description="Dashboards over incidents: their owner, period and layout.",
+            columns={
+                "attributes": "JSON object with the fields: name, description, owner, range, period and more.",
+                "relationships": "JSON object with the ids of related records, such as the panels.",
+            },
         ),
         with_cursor(
             "incidents",
             "/incidents",
             timestamps=TIMESTAMPS,
             description="Incidents with severity, status, services concerned and the times of their course.",
+            columns={
+                "attributes": "JSON object with the fields: title, status, severity, services, times in UTC and more.",
+            },
         ),
     ),
 )

@@ -31,6 +31,47 @@ endpoint = partial(Endpoint, data_selector="data", paginator=SINGLE_PAGE)
 with_cursor = partial(endpoint, cursor_path=UPDATED)
 """An endpoint whose rows have the time of their last change."""
 
+COLUMNS = {
+    "description": "What it is about, in the words of its authors; null or empty if they wrote nothing.",
+    "entity_type": "Kind of record, such as story or epic; the same in all rows of a table.",
+    "archived": "Whether it is hidden from everyday work.",
+    "color": "Colour as hexadecimal RGB, such as #ff8800; null if none is set.",
+    "mention_name": "Name by which comments mention it, without the @.",
+    "stats": "JSON object with counts and averages that the API computes; durations are in seconds.",
+    "position": "Place in the list; the lowest number comes first.",
+    "state": "Progress: to do, in progress or done.",
+    "started": "Whether work has started; true also after it is completed.",
+    "completed": "Whether work is completed.",
+    "started_at": "When work started, UTC; null before that.",
+    "started_at_override": "When work started, UTC, if a person corrected it; else null.",
+    "completed_at": "When work was completed, UTC; null before that.",
+    "completed_at_override": "When work was completed, UTC, if a person corrected it; else null.",
+    "moved_at": "When it last went to another state, UTC; null if never.",
+    "deadline": "When it is due, UTC; null if no date is set.",
+    "planned_start_date": "When work is planned to start, UTC; null if no date is set.",
+    "epic_id": "The id in epics of its epic; null if it has none.",
+    "group_id": "The id in groups of the team that it is given to; null if none.",
+    "iteration_id": "The id in iterations of the time box that it is planned into; null if none.",
+    "workflow_state_id": "The id of its state, one of the states of a row of workflows.",
+    "story_type": "Kind of work: feature, bug or chore.",
+    "estimate": "Points that the work is estimated at; null if it has no estimate.",
+    "cycle_time": "Seconds from start to completion; null before completion.",
+    "owner_ids": "JSON list of the ids in members of those who do the work.",
+    "requested_by_id": "The id in members of the person who asked for it.",
+    "objective_ids": "JSON list of the ids in objectives that it serves.",
+    "milestone_ids": "JSON list of the ids in milestones that it leads to.",
+    "categories": "JSON list of the categories that it is under, each with id and name.",
+    "labels": "JSON list of its labels, each with its name.",
+    "custom_fields": "JSON list of the values that it has in custom_fields.",
+    "author_id": "The id in members of the author.",
+    "text": "What the author wrote.",
+    "deleted": "Whether the comment was deleted; it stays in the list.",
+    "parent_id": "The id of the comment that it replies to; null if it starts a thread.",
+    "mention_ids": "JSON list of the ids in members and groups that it mentions.",
+    "reactions": "JSON list of emojis, each with those who reacted with it.",
+}
+"""Columns that mean the same in every table that has them."""
+
 PROJECT_PLANNING = Api(
     name="project_planning",
     title="Project planning",
@@ -57,11 +98,16 @@ PROJECT_PLANNING = Api(
             blind="edits of stories that leave their iteration unchanged, and all beside epics and iterations",
         ),
     ),
+    columns=COLUMNS,
     endpoints=(
         with_cursor(
             "categories",
             "/v1/categories",
             description="Categories that group milestones and objectives.",
+            columns={
+                "type": "Kind of record that it groups, such as milestone.",
+                "external_id": "Identifier in the system that it was imported from; null if it was not imported.",
+            },
         ),
         endpoint(
             "categories_milestones",
@@ -70,6 +116,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The milestones under each category.",
+            columns={"id": "Identifier of the milestone; one of several categories has a row for each."},
         ),
         endpoint(
             "categories_objectives",
@@ -78,18 +125,28 @@ PROJECT_PLANNING = Api(
             parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The objectives under each category.",
+            columns={"id": "Identifier of the objective; one of several categories has a row for each."},
         ),
         with_cursor(
             "custom_fields",
             "/v1/custom-fields",
             history=True,
             description="Fields that the organisation added to its stories, with their values.",
+            columns={
+                "field_type": "Kind of the values; enum is a choice from a list.",
+                "enabled": "Whether stories can have the field at present.",
+                "values": "JSON list of the possible values, each with id and position.",
+            },
         ),
         endpoint(
             "epic_workflow",
             "/v1/epic-workflow",
             history=True,
             description="The workflow that epics go through: its states and their order.",
+            columns={
+                "default_epic_state_id": "The id of the state that new epics get, one of epic_states.",
+                "epic_states": "JSON list of the states, each with id, name and position.",
+            },
         ),
         with_cursor(
             "epics",
@@ -116,11 +173,23 @@ PROJECT_PLANNING = Api(
             "files",
             "/v1/files",
             description="Files that were uploaded to stories.",
+            columns={
+                "name": "Name that people see, at first that of the uploaded file.",
+                "filename": "Name under which the file is stored.",
+                "content_type": "Media type, such as image/png.",
+                "size": "Size in bytes.",
+                "story_ids": "JSON list of the ids of the stories that it is attached to.",
+                "uploader_id": "The id in members of the person who uploaded it.",
+            },
         ),
         with_cursor(
             "groups",
             "/v1/groups",
             description="Groups: the teams that stories are given to.",
+            columns={
+                "member_ids": "JSON list of the ids in members of those in the team.",
+                "workflow_ids": "JSON list of the ids in workflows that the team uses.",
+            },
         ),
         endpoint(
             "groups_stories",
@@ -136,6 +205,12 @@ PROJECT_PLANNING = Api(
             history=True,
             unversioned=("stats",),
             description="Iterations: the time boxes that stories are planned into.",
+            columns={
+                "status": "Progress: unstarted, started or done.",
+                "start_date": "First day, YYYY-MM-DD.",
+                "end_date": "Last day, included, YYYY-MM-DD.",
+                "group_ids": "JSON list of the ids in groups of the teams that it is for; it may be empty.",
+            },
         ),
         endpoint(
             "iterations_stories",
@@ -155,11 +230,22 @@ PROJECT_PLANNING = Api(
             "member",
             "/v1/member",
             description="The member whom the API key belongs to.",
+            columns={
+                "id": "Identifier of the member, as in members.",
+                "workspace2": "JSON object with the organisation's address and scale of estimates.",
+            },
         ),
         with_cursor(
             "members",
             "/v1/members",
             description="Everyone in the organisation, with role and state.",
+            columns={
+                "role": "What the member may do, such as admin, member or observer.",
+                "state": "How far the member is set up, such as full or partial.",
+                "disabled": "Whether access has been taken away.",
+                "profile": "JSON object with name, email address and mention name.",
+                "group_ids": "JSON list of the ids in groups of the member's teams.",
+            },
         ),
         with_cursor(
             "milestones",
@@ -174,6 +260,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("milestones", milestone_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each milestone.",
+            columns={"id": "Identifier of the epic; one of several milestones has a row for each."},
         ),
         with_cursor(
             "objectives",
@@ -190,12 +277,18 @@ PROJECT_PLANNING = Api(
             parents=FromTable("objectives", objective_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each objective.",
+            columns={"id": "Identifier of the epic; one of several objectives has a row for each."},
         ),
         with_cursor(
             "workflows",
             "/v1/workflows",
             history=True,
             description="The workflows that stories go through, with their states.",
+            columns={
+                "states": "JSON list of the states, each with id, name, type and position.",
+                "default_state_id": "The id of the state that new stories get, one of states.",
+                "auto_assign_owner": "Whether those who start a story become its owners.",
+            },
         ),
         endpoint(
             "stories_comments",
@@ -210,6 +303,14 @@ PROJECT_PLANNING = Api(
             parents=STORIES,
             timestamps_as_sent=("changed_at",),
             description="What happened to each story: every change, who made it and when.",
+            columns={
+                "id": "Identifier of the change; a change of several stories has a row for each.",
+                "version": "Version of the format of the entry, such as v1.",
+                "changed_at": "When the change was made, UTC.",
+                "member_id": "The id in members of the person who made the change.",
+                "actions": "JSON list of what was done: the record, the action, and old and new values.",
+                "references": "JSON list of the records that the actions name by id.",
+            },
         ),
         with_cursor(
             "search_epics",
