@@ -50,6 +50,7 @@ def overlay(
     prefix: str = "",
     added: Sequence[Endpoint] = (),
     removed: Collection[str] = (),
+    columns: Mapping[str, Mapping[str, str]] = {},
     **changes: Any,
 ) -> Api:
     """The API as a vendor serves it.
@@ -62,11 +63,12 @@ def overlay(
         added: Endpoints that only the vendor has.
         removed: The names of endpoints that the vendor does not have. Their children must be removed as well, or get
             other parents.
+        columns: Descriptions of columns, by endpoint; they override those of ``every``, ``endpoints`` and ``added``.
         changes: Fields of the API that differ, at least ``profile`` and ``base_url``.
 
     Raises:
-        ValueError: An endpoint to change or remove does not exist, parents are removed but not their children, or
-            parents form a cycle.
+        ValueError: An endpoint to change, describe or remove does not exist, parents are removed but not their
+            children, or parents form a cycle.
     """
     if unknown := sorted({*endpoints, *removed} - api.by_name.keys()):
         raise ValueError(f"{changes['profile']}: {api.name} has no endpoint {', '.join(unknown)}")
@@ -79,7 +81,11 @@ def overlay(
             fields: dict[str, Any] = {"path": each.path.removeprefix(prefix), **every, **own}
             fields["columns"] = {**each.columns, **every.get("columns", {}), **own.get("columns", {})}
             overridden.append(replace(each, **fields))
-    return replace(api, endpoints=_parents_first(changes["profile"], [*overridden, *added]), **changes)
+    served = [*overridden, *added]
+    if unknown := sorted(columns.keys() - {each.name for each in served}):
+        raise ValueError(f"{changes['profile']}: columns of {', '.join(unknown)} are described, which is no endpoint")
+    described = [replace(each, columns={**each.columns, **columns.get(each.name, {})}) for each in served]
+    return replace(api, endpoints=_parents_first(changes["profile"], described), **changes)
 
 
 def _parents_first(profile: str, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
