@@ -8,6 +8,7 @@ Facts are from the vendor's specification.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.model import RetryPolicy
@@ -15,6 +16,7 @@ from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor, offset
 from analytics_ingest.apis.parents import Constants
 from analytics_ingest.apis.project_planning import PROJECT_PLANNING
 from analytics_ingest.apis.vendors.overlay import overlay
+from analytics_ingest.apis.vendors.shortcut_columns import BY_ENDPOINT, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +47,8 @@ def without_own_milestone(epic: Any) -> Iterator[Any]:
 
 
 SHORTCUT = overlay(
-    PROJECT_PLANNING,
+    replace(PROJECT_PLANNING, columns=SHARED),
+    columns=BY_ENDPOINT,
     profile="shortcut",
     title="Shortcut",
     base_url="https://api.app.shortcut.com/api/v3",

@@ -1,0 +1,226 @@
+"""Shortcut: descriptions of columns.
+
+Lists and objects are JSON columns. Facts are from the vendor's specification.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHARED: Mapping[str, str] = {
+    "app_url": "Address of its page in Shortcut.",
+    "archived": "Whether it was archived, that is, put away without being deleted.",
+    "color": "Colour in which Shortcut shows it, in hexadecimal, such as #ff0000; null if it has none.",
+    "completed": "Whether it is done.",
+    "completed_at": "When it was done, UTC; null before that.",
+    "completed_at_override": "Completion that a person set in place of the recorded one, UTC; null if there is none.",
+    "created_at": "When it was created, UTC; may be null.",
+    "deadline": "When it is due, UTC; null if it has no due date.",
+    "description": "Longer text about it; null or empty if there is none.",
+    "entity_type": "Kind of record, such as story or epic; the same in all rows of a table.",
+    "external_id": "Its identifier in the tool that it was imported from; null if none was set.",
+    "follower_ids": "Members who follow it: a list of members.id.",
+    "global_id": "Second identifier beside id, across kinds of records; Shortcut does not document its form.",
+    "group_ids": "Groups that it belongs to: a list of groups.id.",
+    "group_mention_ids": "Groups that its text mentions: a list of groups.id.",
+    "label_ids": "Its labels: a list of labels.id.",
+    "labels": "Its labels as objects, each with id, name and colour.",
+    "member_mention_ids": "Members whom its text mentions: a list of members.id.",
+    "mention_ids": "Older form of member_mention_ids; deprecated.",
+    "moved_at": "When its workflow state last changed, UTC; null if it never did.",
+    "owner_ids": "Members who are responsible for it: a list of members.id, empty if there are none.",
+    "planned_start_date": "When work on it is planned to begin, UTC; null if that is not planned.",
+    "requested_by_id": "Member who requested it; refers to members.id.",
+    "started": "Whether work on it has begun.",
+    "started_at": "When work on it began, UTC; null before that.",
+    "started_at_override": "Start that a person set in place of the recorded one, UTC; null if there is none.",
+    "updated_at": "When it was last changed, UTC; may be null.",
+}
+"""Columns that mean the same in all tables that have them."""
+
+OBJECTIVE: Mapping[str, str] = {
+    "categories": "Categories that it is under, as objects; categories has their rows.",
+    "id": "Identifier of the objective; milestones and objectives have the same records under the same ids.",
+    "key_result_ids": "Key results by which it is measured: a list of ids; there is no table of them.",
+    "position": "Rank among all objectives of the workspace, in the order that people gave them.",
+    "state": "How far it is: to do, in progress or done.",
+    "stats": "Averages over its completed stories: average_lead_time and average_cycle_time, in seconds.",
+}
+"""Columns of milestones and objectives, which are the same records."""
+
+EPIC: Mapping[str, str] = {
+    "associated_groups": "Groups that own stories of the epic, each with the number of its stories.",
+    "epic_state_id": "State in the workflow of epics; refers to an id in epic_workflow.epic_states.",
+    "group_id": "One of the groups in group_ids, or null; deprecated in favour of that column.",
+    "id": "Identifier of the epic, the same in all tables of epics.",
+    "milestone_id": "One of the objectives in objective_ids, or null; deprecated in favour of that column.",
+    "objective_ids": "Objectives that the epic leads to: a list of objectives.id, empty if there are none.",
+    "position": "Rank among the epics in the same state.",
+    "productboard_id": "Identifier of the Productboard feature that it is linked to; null if there is no link.",
+    "productboard_name": "Name of the Productboard feature that it is linked to; null if there is no link.",
+    "productboard_plugin_id": "Identifier of the Productboard integration; null if there is none.",
+    "productboard_url": "Address of the Productboard feature that it is linked to; null if there is no link.",
+    "project_ids": "Projects of its stories: a list of ids; there is no table of projects.",
+    "state": "How far it is: to do, in progress or done; deprecated in favour of epic_state_id.",
+    "stats": "Numbers of its stories and points by state, and the last change of one of its stories.",
+    "stories_without_projects": "Number of its stories that are in no project.",
+}
+
+STORY: Mapping[str, str] = {
+    "blocked": "Whether another story blocks it now.",
+    "blocker": "Whether it blocks another story now.",
+    "comment_ids": "Its comments: a list of stories_comments.id.",
+    "custom_fields": "Values of custom fields: field_id refers to custom_fields.id, value has the text.",
+    "cycle_time": "Seconds from start to completion; null until it is done.",
+    "epic_id": "Epic that it is part of; refers to epics.id; null if it is in none.",
+    "estimate": "Size in points; null if it was not estimated.",
+    "external_links": "Addresses of pages elsewhere that were attached to it, as a list.",
+    "file_ids": "Files that were uploaded to it: a list of files.id.",
+    "formatted_vcs_branch_name": "Branch name that Shortcut suggests for work on it; null if there is none.",
+    "group_id": "Group that it was given to; refers to groups.id; null if there is none.",
+    "id": "Identifier of the story; one story may be in the tables by epic, by group and by iteration.",
+    "iteration_id": "Iteration that it is planned into; refers to iterations.id; null if it is in none.",
+    "lead_time": "Seconds from creation to completion; null until it is done.",
+    "linked_file_ids": "Files in other services that were attached to it: a list of ids; there is no table of them.",
+    "num_tasks_completed": "Number of its tasks that are ticked off; task_ids has all of them.",
+    "parent_story_id": "Story that it is a sub-task of; null if it is no sub-task.",
+    "position": "Rank among stories; only the order of the numbers has a meaning.",
+    "previous_iteration_ids": "Iterations that it was in before: a list of iterations.id.",
+    "project_id": "Project that it is in, or null; there is no table of projects.",
+    "stats": "Number of documents that are related to it, as an object.",
+    "story_links": "Links to other stories, as objects: which one blocks, duplicates or relates to which.",
+    "story_template_id": "Template that it was created from; null if there was none.",
+    "story_type": "Kind of work: feature, bug or chore.",
+    "sub_task_story_ids": "Stories that are its sub-tasks: a list of ids of stories.",
+    "synced_item": "Record elsewhere that it is kept in step with, as an object with external_id and url.",
+    "task_ids": "Its tasks: a list of ids; there is no table of them.",
+    "workflow_id": "Workflow that it goes through; refers to workflows.id.",
+    "workflow_state_id": "State in its workflow; refers to an id in workflows.states.",
+}
+
+COMMENT: Mapping[str, str] = {
+    "author_id": "Member who wrote it; refers to members.id; may be null.",
+    "deleted": "Whether it was deleted in Shortcut; text may then be null.",
+    "text": "What the comment says; may be null if it was deleted.",
+}
+
+BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
+    "categories": {"type": "What the category groups: milestone (the older name) or objective."},
+    "categories_milestones": {**OBJECTIVE, "category_id": "Category that the milestone was listed under."},
+    "categories_objectives": {**OBJECTIVE, "category_id": "Category that the objective was listed under."},
+    "custom_fields": {
+        "canonical_name": "Shortcut's own name of a field that it provides; null for fields of the organisation.",
+        "enabled": "Whether the field can be set on stories.",
+        "field_type": "Kind of field; enum, a choice from a list, is the only one.",
+        "fixed_position": "Whether the order of its values is fixed.",
+        "icon_set_identifier": "Icon that Shortcut shows for the field.",
+        "position": "Rank among the custom fields.",
+        "story_types": "Kinds of stories that have the field: a list, such as feature and bug.",
+        "values": "Values to choose from, as objects with id, value, position and whether each is enabled.",
+    },
+    "epic_workflow": {
+        "default_epic_state_id": "State of a new epic; refers to an id in epic_states.",
+        "epic_states": "States of epics in their order, as objects with id, name and type.",
+    },
+    "epics": EPIC,
+    "epics_comments": {
+        **COMMENT,
+        "epic_id": "Epic that the comment is on; refers to epics.id.",
+        "parent_comment_id": "Comment of the same epic that it replies to; null if it is no reply.",
+    },
+    "epics_stories": STORY,
+    "files": {
+        "content_type": "Media type, such as image/png.",
+        "filename": "Name of the file when it was uploaded.",
+        "name": "Name that people gave it; may differ from filename.",
+        "size": "Size in bytes.",
+        "story_ids": "Stories that it is attached to: a list of ids of stories.",
+        "thumbnail_url": "Address of a small picture of it; null if there is none.",
+        "uploader_id": "Member who uploaded it; refers to members.id.",
+        "url": "Address of its content; may be null.",
+    },
+    "groups": {
+        "color_key": "Name of its colour in Shortcut's palette, such as sky-blue; may be null.",
+        "default_workflow_id": "Workflow of new stories of the group; refers to workflows.id; may be null.",
+        "display_icon": "Picture of the group, as an object with its address; null if there is none.",
+        "member_ids": "Members who are in the group: a list of members.id.",
+        "mention_name": "Name by which texts mention it, after an @.",
+        "num_epics_started": "Number of its epics that are in a started state.",
+        "num_stories": "Number of its stories in all states.",
+        "num_stories_backlog": "Number of its stories that are in a backlog state.",
+        "num_stories_started": "Number of its stories that are in a started state.",
+        "workflow_ids": "Workflows that the group's stories go through: a list of workflows.id.",
+    },
+    "groups_stories": STORY,
+    "iterations": {
+        "associated_groups": "Groups that own stories of the iteration, each with the number of its stories.",
+        "end_date": "Last day of the iteration.",
+        "start_date": "First day of the iteration.",
+        "stats": "Numbers of its stories and points by state, and average lead and cycle times in seconds.",
+        "status": "How far it is: unstarted, started or done.",
+    },
+    "iterations_stories": STORY,
+    "labels": {"stats": "Numbers of epics, stories and points with the label, by state."},
+    "member": {
+        "is_owner": "Whether the member is an owner of the organisation.",
+        "mention_name": "Name by which texts mention the member, after an @.",
+        "organization2": "Organisation that the token belongs to, as an object with its id.",
+        "role": "Role in the workspace, such as owner, admin, member or observer.",
+        "workspace2": "Workspace that the token belongs to, as an object with name, url_slug and estimate scale.",
+    },
+    "members": {
+        "created_without_invite": "Whether the member was created as a placeholder, without an invitation.",
+        "disabled": "Whether the member is switched off in the workspace.",
+        "group_ids": "Groups that the member is in: a list of groups.id.",
+        "installation_id": "Installation that an agent comes from; null for people.",
+        "profile": "Name, mention_name, email_address and more of the person, as an object.",
+        "replaced_by": "Member that this one was merged into; refers to members.id; null if it was not merged.",
+        "role": "Role in the workspace, such as owner, admin, member or observer.",
+        "state": "One of full (can sign in), disabled (switched off), partial and imported (no means to sign in).",
+    },
+    "milestones": OBJECTIVE,
+    "milestones_epics": {**EPIC, "milestone_id": "Milestone that the epic was listed under; refers to milestones.id."},
+    "objectives": OBJECTIVE,
+    "objectives_epics": {**EPIC, "objective_id": "Objective that the epic was listed under; refers to objectives.id."},
+    "search_epics": {
+        **EPIC,
+        "comments": "Comments on the epic with their replies, as objects; epics_comments has them as rows.",
+        "health": "Latest report on its health, as an object: On Track, At Risk, Off Track or No Health, and a text.",
+        "query": "Search query that found the epic; one of them if several did.",
+    },
+    "stories_comments": {
+        **COMMENT,
+        "blocker": "Whether the comment was marked as something that blocks the story.",
+        "linked_to_slack": "Whether a thread in Slack is linked to the comment.",
+        "parent_id": "Comment of the same story that it replies to; null if it is no reply.",
+        "position": "Rank among the comments of the story, the oldest first.",
+        "reactions": "Reactions to the comment, as objects with the emoji and who chose it.",
+        "story_id": "Story that the comment is on; refers to id in the tables of stories.",
+        "unblocks_parent": "Whether this reply resolves the blocker that the comment above it is.",
+    },
+    "story_history": {
+        "actions": "What was done to which record, as objects; an update has old and new values.",
+        "actor_name": "Name of who made the change; null if that is not known.",
+        "automation_id": "Automation that made the change; null if none did.",
+        "changed_at": "When the change was made, UTC.",
+        "external_id": "Identifier of the webhook through which the change came; null if none was involved.",
+        "id": "Identifier of the change; one change that concerns several stories is a row of each.",
+        "member_id": "Member who made the change; refers to members.id; null if no member did.",
+        "primary_id": "Record that the change is about, if it names one; in most rows the story.",
+        "references": "Records that actions names by id, as objects with their names.",
+        "story_id": "Story whose history has the change; refers to id in the tables of stories.",
+        "version": "Version of the format of changes; v1 is the only one.",
+        "webhook_id": "Webhook through which the change came; null if none was involved.",
+    },
+    "workflows": {
+        "auto_assign_owner": "Whether a story without an owner gets one when it is started.",
+        "default_state_id": "State of a new story; refers to an id in states.",
+        "project_ids": "Projects that use the workflow: a list of ids; there is no table of projects.",
+        "states": "States of stories in their order, as objects with id, name and type.",
+        "team_id": "Identifier of the team that the workflow belongs to; there is no table of teams.",
+    },
+}
+"""Columns that mean something of their own in a table, by endpoint."""
