@@ -8,11 +8,13 @@ Facts are from the vendor's specification and documentation.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
 from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.parents import Constants, FromRenamed, FromTable, UnionOf
+from analytics_ingest.apis.vendors.circleci_columns import BY_ENDPOINT, SHARED
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ PIPELINES = UnionOf(
 ENDED_WORKFLOW = FromTable("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
 
 CIRCLECI = overlay(
-    CONTINUOUS_INTEGRATION,
+    replace(CONTINUOUS_INTEGRATION, columns=SHARED),
+    columns=BY_ENDPOINT,
     profile="circleci",
     title="CircleCI",
     base_url="https://circleci.com/api",
