@@ -5,11 +5,14 @@ list by marker responds to any offset with its first page. Times are epoch milli
 Facts are from the vendor's documentation and its Python client.
 """
 
+from dataclasses import replace
+
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT, WORKSPACE
 from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, cursor, offset
 from analytics_ingest.apis.parents import Constants, FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
+from analytics_ingest.apis.vendors.split_columns import BY_ENDPOINT, SHARED
 
 STATUSES = ("REQUESTED", "SCHEDULE_REQUESTED", "APPROVED", "REJECTED", "WITHDRAWN", "PUBLISHED")
 """Statuses of a change request. Without the parameter, the API lists change requests with the status REQUESTED only."""
@@ -25,7 +28,8 @@ def marked(limit: int) -> Paginator:
 
 
 SPLIT = overlay(
-    FEATURE_MANAGEMENT,
+    replace(FEATURE_MANAGEMENT, columns=SHARED),
+    columns=BY_ENDPOINT,
     profile="split",
     title="Split",
     base_url="https://api.split.io/internal/api",
