@@ -1,0 +1,23 @@
+"""Descriptions of columns beside the vendors' servers: every column of a served row has one."""
+
+from __future__ import annotations
+
+import pytest
+
+from analytics_ingest.apis.column_descriptions import describe_columns
+from analytics_ingest.extract.column_names import column_name
+from analytics_ingest_tests.vendors.registry import VENDORS
+
+DESCRIBED = ("shortcut", "circleci", "split")
+
+
+@pytest.mark.parametrize("profile", DESCRIBED)
+def test_every_column_of_a_vendors_rows_has_a_description(profile: str) -> None:
+    vendor = VENDORS[profile]()
+    missing = {}
+    for endpoint in vendor.api.endpoints:
+        columns = {column_name(field) for row in vendor.expected(endpoint.name) for field in row}
+        assert columns, endpoint.name
+        if lacking := columns - describe_columns(vendor.api, endpoint).keys():
+            missing[endpoint.name] = sorted(lacking)
+    assert missing == {}
