@@ -7,6 +7,7 @@ Facts are from the vendor's specification; where it and its examples differ, bot
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from analytics_ingest.apis.model import RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
 from analytics_ingest.apis.parents import DateRange, EachDay, FromTable
 from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
+from analytics_ingest.apis.vendors.statsig_columns import BY_ENDPOINT, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +64,8 @@ def day_before(time: datetime) -> str:
 CONFIG = FromTable("dynamic_configs", dynamic_config_id="id", updated="last_modified_time")
 
 STATSIG = overlay(
-    EXPERIMENTATION,
+    replace(EXPERIMENTATION, columns=SHARED),
+    columns=BY_ENDPOINT,
     profile="statsig",
     title="Statsig",
     base_url="https://statsigapi.net/console/v1",
