@@ -7,6 +7,7 @@ Facts are from the vendor's specification.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.incident_response import INCIDENT_RESPONSE
@@ -14,6 +15,7 @@ from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, page_number
 from analytics_ingest.apis.parents import FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
+from analytics_ingest.apis.vendors.rootly_columns import BY_ENDPOINT, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +175,8 @@ CHILDREN = (
 )
 
 ROOTLY = overlay(
-    INCIDENT_RESPONSE,
+    replace(INCIDENT_RESPONSE, columns=SHARED),
+    columns=BY_ENDPOINT,
     profile="rootly",
     title="Rootly",
     base_url="https://api.rootly.com/v1",
