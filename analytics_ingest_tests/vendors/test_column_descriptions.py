@@ -8,10 +8,8 @@ from analytics_ingest.apis.column_descriptions import describe_columns
 from analytics_ingest.extract.column_names import column_name
 from analytics_ingest_tests.vendors.registry import VENDORS
 
-DESCRIBED = ("shortcut", "circleci", "split")
 
-
-@pytest.mark.parametrize("profile", DESCRIBED)
+@pytest.mark.parametrize("profile", VENDORS)
 def test_every_column_of_a_vendors_rows_has_a_description(profile: str) -> None:
     vendor = VENDORS[profile]()
     missing = {}
