@@ -21,7 +21,7 @@ from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.sync.table_checks import TABLE_CHECKS
 from analytics_ingest.warehouse.history_names import CHANGES, VALID_FROM, VALID_TO
 from analytics_ingest.warehouse.history_tables import OWN_COLUMNS
-from analytics_ingest.warehouse.sync_ledger import COLUMNS, COMPLETE, INTERRUPTED, STARTED
+from analytics_ingest.warehouse.sync_ledger import COMPLETE, INTERRUPTED, STARTED, SyncLedger
 from analytics_ingest_tests.conftest import ROOT
 
 PACKAGE = Path(analytics_ingest.__file__).parent
@@ -160,7 +160,7 @@ def test_columns_of_histories_and_of_the_ledger_are_listed() -> None:
 
     assert {*OWN_COLUMNS, VALID_FROM, VALID_TO, CHANGES} <= set(re.findall(r"`(\w+)`", section))
     assert operations[1:] == ["baseline", "insert", "update", "redeclared", "delete", "restore"]
-    assert named == {*COLUMNS, COMPLETE, STARTED, INTERRUPTED, "failed", "skipped"}
+    assert named == {*SyncLedger.column_types(), COMPLETE, STARTED, INTERRUPTED, "failed", "skipped"}
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:

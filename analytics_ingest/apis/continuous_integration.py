@@ -81,6 +81,8 @@ CONTINUOUS_INTEGRATION = Api(
             "me",
             "/v1.1/me",
             primary_key=("analytics_id",),
+            # a key of another service, which the user has stored here
+            secrets=("heroku_api_key",),
             description="The user whom the API key belongs to, from version 1.1 of the API.",
             columns={
                 "analytics_id": "Identifier of the user; it is the key.",

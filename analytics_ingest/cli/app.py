@@ -1,4 +1,4 @@
-"""The command line ``analytics-ingest``: check, verify, repair, changes, settings, sandbox, demo. Syncs run in Dagster."""
+"""The command line ``analytics-ingest``: checks, comparisons, repairs, the sandbox, the demo. Syncs run in Dagster."""
 
 from __future__ import annotations
 

@@ -149,6 +149,7 @@ class _Work:
         found: The rows that differ.
         confirmed: The identities of those that this run saw twice.
         is_as_left: Whether the table is as the last sync left it, as far as is known.
+        parents_are_as_left: Whether the tables of its parents are.
     """
 
     endpoint: Endpoint
@@ -168,13 +169,20 @@ class _Work:
     found: Sequence[RowDifference] = ()
     confirmed: Collection[tuple[Any, ...]] = ()
     is_as_left: bool = True
+    parents_are_as_left: bool = True
 
 
 class _Run:
     """One run of the comparison."""
 
     def __init__(
-        self, api: Api, warehouse: Warehouse, session: ApiSession, budget: RequestBudget, *, log: logging.Logger
+        self,
+        api: Api,
+        warehouse: Warehouse,
+        session: ApiSession,
+        budget: RequestBudget,
+        *,
+        log: logging.Logger,
     ) -> None:
         self._api = api
         self._warehouse = warehouse
@@ -368,12 +376,16 @@ class _Run:
             return
         with self._warehouse.read() as tables:
             columns = tables.columns([*self._api.by_name, SYNCS, VERIFICATIONS])
+            # a sync may have ended since
             _, last = self._records(columns)
             for work in works:
-                # a sync may have ended since
                 work.last = last.get(work.endpoint.name, work.last)
                 try:
                     self._compare_table(work, tables, columns)
+                    work.is_as_left = _is_as_left(work.endpoint.name, tables, columns, last)
+                    work.parents_are_as_left = all(
+                        _is_as_left(name, tables, columns, last) for name in work.endpoint.upstream
+                    )
                 except Exception as error:
                     if is_transient(error):
                         raise
@@ -386,7 +398,6 @@ class _Run:
         if not endpoint.primary_key and len(upstream.paths) < len(work.partitions):
             return
         types = columns.get(endpoint.name, {})
-        live = DELETED_AT if DELETED_AT in types else None
         present = None
         if endpoint.parents and not endpoint.parents.open_ended:
             # as they are by now: a sync may have ended since
@@ -401,8 +412,6 @@ class _Run:
             now=self._now,
         )
         work.found = [each for each in found if each.path not in work.unproven]
-        total = tables.sum_of(endpoint.name, ROW_HASH, where_null=live) if ROW_HASH in types else None
-        work.is_as_left = work.last.rows_hash in (None, total)
 
     def _look_again(self, works: Iterable[_Work]) -> None:
         """Reads the lists with differences once more, of tables that something else than a sync has changed."""
@@ -420,7 +429,13 @@ class _Run:
             twice = {each.identity for each in second.found}
             known = {each.identity for each in work.before.rows}
             work.found = [each for each in work.found if each.identity in twice | known]
-            work.confirmed = () if second.is_as_left else twice
+            requested = {each.path for each in work.partitions}
+            # a row without a list has lost its parent, which may be missing in the table of the parents alone
+            work.confirmed = {
+                each.identity
+                for each in second.found
+                if not second.is_as_left and (each.path in requested or second.parents_are_as_left)
+            }
 
     # what was found
 
@@ -478,3 +493,13 @@ class _Run:
                         moment, name = each.verified_at, each.endpoint
                         self._warehouse.ledger(lambda ledger: ledger.set_verified(name, moment))  # noqa: B023
             self._warehouse.publish()
+
+
+def _is_as_left(
+    name: str, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]], last: Mapping[str, LastSync]
+) -> bool:
+    """Whether a table is as the last sync left it; true also if that is not known."""
+    known, types = last.get(name, LastSync()).rows_hash, columns.get(name, {})
+    if known is None or ROW_HASH not in types:
+        return True
+    return known == tables.sum_of(name, ROW_HASH, where_null=DELETED_AT if DELETED_AT in types else None)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import TColumnSchema
 
     from analytics_ingest.apis.model import Api, Endpoint
+    from analytics_ingest.extract.stats import ReadStats
     from analytics_ingest.sync.result import EndpointResult
 
 DESCRIPTIONS = {
@@ -85,28 +86,33 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
         if moment:
             metadata[name] = MetadataValue.timestamp(moment)
     if result.stats:
-        stats = result.stats
-        metadata |= {
-            "rows_read": stats.rows_read,
-            "rows_loaded": stats.rows_loaded,
-            "rows_deleted": result.rows_deleted,
-            "rows_short": stats.rows_short,
-            "lists_unsettled": stats.lists_unsettled,
-            "rows_live": result.rows_live,
-            "rows_before": result.rows_before,
-            "rows_rejected": stats.rows_rejected,
-            "rows_withheld": stats.rows_withheld,
-            "pages": stats.pages,
-            "requests": stats.meter.requests,
-            "retries": stats.meter.retries,
-            "wait_seconds": round(stats.meter.wait_seconds, 3),
-            "duration_seconds": round(stats.seconds, 3),
-        }
-        if stats.unproven_since:
-            metadata["deletions_unproven_since"] = MetadataValue.timestamp(stats.unproven_since)
-        if result.endpoint.parents:
-            metadata |= {"parents": stats.parents, "parents_missing": stats.parents_missing}
+        metadata |= _counts(result, result.stats)
     return metadata
+
+
+def _counts(result: EndpointResult, stats: ReadStats) -> dict[str, Any]:
+    """What was read, what was loaded, and what it cost, as numbers."""
+    counts: dict[str, Any] = {
+        "rows_read": stats.rows_read,
+        "rows_loaded": stats.rows_loaded,
+        "rows_deleted": result.rows_deleted,
+        "rows_short": stats.rows_short,
+        "lists_unsettled": stats.lists_unsettled,
+        "rows_live": result.rows_live,
+        "rows_before": result.rows_before,
+        "rows_rejected": stats.rows_rejected,
+        "rows_withheld": stats.rows_withheld,
+        "pages": stats.pages,
+        "requests": stats.meter.requests,
+        "retries": stats.meter.retries,
+        "wait_seconds": round(stats.meter.wait_seconds, 3),
+        "duration_seconds": round(stats.seconds, 3),
+    }
+    if stats.unproven_since:
+        counts["deletions_unproven_since"] = MetadataValue.timestamp(stats.unproven_since)
+    if result.endpoint.parents:
+        counts |= {"parents": stats.parents, "parents_missing": stats.parents_missing}
+    return counts
 
 
 def text_table(rows: Sequence[Mapping[str, object]], *, cell: int | None = CELL) -> TableMetadataValue:

@@ -10,7 +10,7 @@ import pytest
 from analytics_ingest.errors import AuthenticationError
 from analytics_ingest.sync.ledger_writer import ENDED
 from analytics_ingest.sync.sync_run import SyncRun
-from analytics_ingest.warehouse.sync_ledger import COLUMNS, COMPLETE, SyncLedger
+from analytics_ingest.warehouse.sync_ledger import COMPLETE, LastSync, SyncLedger
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.stores import Store
@@ -24,7 +24,7 @@ ENDPOINTS = ["others", "parts", "states", "things"]
 def ledger(store: Store) -> list[dict[str, Any]]:
     """The ledger, by sync and endpoint."""
     columns, rows = store.table(NAME, "_syncs")
-    assert columns == list(COLUMNS)
+    assert columns == list(SyncLedger.column_types())
     found = [dict(zip(columns, row, strict=True)) for row in rows]
     return sorted(found, key=lambda row: (row["started_at"], row["endpoint"]))
 
@@ -163,7 +163,7 @@ def test_the_last_complete_sync_and_the_unfinished_ones_are_found(
     seen: list[Any] = []
 
     def noted(self: SyncLedger) -> Any:
-        seen.append((unfinished(self), self.last_complete()))
+        seen.append((unfinished(self), self.last_syncs(SyncLedger.column_types())))
         return unfinished(self)
 
     unfinished = SyncLedger.unfinished
@@ -172,7 +172,8 @@ def test_the_last_complete_sync_and_the_unfinished_ones_are_found(
     [(incomplete, complete)] = seen
 
     assert incomplete == {}
-    assert complete == {row["endpoint"]: (row["started_at"], row["declaration"]) for row in ledger(store)[:4]}
+    names = LastSync._fields
+    assert complete == {row["endpoint"]: LastSync(*(row[name] for name in names)) for row in ledger(store)[:4]}
 
 
 def test_any_text_can_be_a_reason(store: Store, trial_api: Trial) -> None:
