@@ -56,8 +56,8 @@ def repair(apis: Names = None, endpoint: Endpoints = None, module: Module = None
 def _repair(api: Api, selected: Collection[str], *, log: logging.Logger) -> Iterator[tuple[bool, Table]]:
     """A line for each endpoint that is repaired, and whether its rows are as the API has them now."""
     from analytics_ingest.config.api import load_settings  # noqa: PLC0415
-    from analytics_ingest.diagnostics.repair import repair as repair_tables  # noqa: PLC0415
-    from analytics_ingest.diagnostics.repair import rows_to_repair  # noqa: PLC0415
+    from analytics_ingest.diagnostics.row_repair import repair as repair_tables  # noqa: PLC0415
+    from analytics_ingest.diagnostics.row_repair import rows_to_repair  # noqa: PLC0415
     from analytics_ingest.diagnostics.verification import verify_some  # noqa: PLC0415
     from analytics_ingest.sync.table_checks import describe_differences  # noqa: PLC0415
 

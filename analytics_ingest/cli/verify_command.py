@@ -1,4 +1,4 @@
-"""``analytics-ingest verify``: compares every key of an API with the tables."""
+"""``analytics-ingest verify``: compares every row of an API with the tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Endpoints = Annotated[
 
 
 def verify(apis: Names = None, endpoint: Endpoints = None, module: Module = None) -> None:
-    """Reads all keys from the APIs and compares them with the tables. Changes nothing.
+    """Reads all rows from the APIs and compares their keys and contents with the tables. Changes nothing.
 
     All pages of all parents are read, which takes as long as a first sync.
 
@@ -114,11 +114,11 @@ def _table(results: Sequence[VerifyResult]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", width=INDENT + 1, justify="right")
     table.add_column("endpoint", no_wrap=True)
-    for name in ("upstream", "table", "missing", "extra"):
+    for name in ("upstream", "table", "missing", "extra", "changed"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in results:
         compared = each.outcome in ("same", "differs")
-        numbers = (each.upstream, each.table, each.missing.count, each.extra.count)
+        numbers = (each.upstream, each.table, each.missing.count, each.extra.count, each.changed.count)
         cells = [f"{number:,}" if compared else "" for number in numbers]
         table.add_row(printable(marks[each.outcome]), each.endpoint.name, *cells)
     return table
@@ -130,7 +130,7 @@ def _details(verified: VerifyResult, *, width: int) -> Iterator[Table]:
     detail = partial(line, width=width)
     if verified.reason:
         yield detail(NEITHER if verified.outcome == "left out" else FAILED, name, verified.reason)
-    for kind, difference in (("missing", verified.missing), ("extra", verified.extra)):
+    for kind, difference in (("missing", verified.missing), ("extra", verified.extra), ("changed", verified.changed)):
         if difference.examples:
             yield detail(FAILED, name, f"{kind}: {_shown(verified, difference)}")
     if verified.doubled:

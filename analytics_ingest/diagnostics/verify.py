@@ -1,7 +1,8 @@
-"""Compares the keys of an API with those in its tables. Writes nothing.
+"""Compares the rows of an API with those in its tables. Writes nothing.
 
-It does not reuse the sync's cursors, hashes or counts: all pages of all partitions are read, parents come from this
-read and not from the warehouse, and every key is compared. It shares the HTTP client and the normalisation of rows.
+It does not reuse the sync's cursors or counts: all pages of all partitions are read, parents come from this read and
+not from the warehouse, and every key is compared, with the hash of its row. It shares the HTTP client and the
+normalisation of rows. A value that was altered in the table under an unchanged hash is not found.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
 
 from analytics_ingest.config.api import load_settings, page_limit
+from analytics_ingest.diagnostics.row_comparison import Key, key_of
 from analytics_ingest.errors import ConfigurationError, FailureKind
-from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import ParentRows, partitions_from
-from analytics_ingest.extract.rows import DELETED_AT, sent_hash
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH, sent_hash
 from analytics_ingest.http.meter import Meter
 from analytics_ingest.http.session import ApiSession
 from analytics_ingest.sync.stored_tables import limits_of
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.table_snapshot import Limits
     from analytics_ingest.warehouse.table_queries import DatasetTables
 
-Key = tuple[str, ...]
 EXAMPLES = 3
 """Keys that a difference lists."""
 
@@ -61,6 +61,7 @@ class VerifyResult:
         reason: Why it failed or was left out; without secrets.
         upstream: Keys that the API has; for a snapshot, rows.
         table: Rows in the table that are not marked as deleted.
+        changed: Keys whose row in the table has another content.
         missing: Keys that only the API has.
         extra: Keys that only the table has.
         doubled: Rows in the table beyond one for each key.
@@ -74,6 +75,7 @@ class VerifyResult:
     reason: str = ""
     upstream: int = 0
     table: int = 0
+    changed: Difference = Difference()
     missing: Difference = Difference()
     extra: Difference = Difference()
     doubled: int = 0
@@ -160,7 +162,7 @@ class _UpstreamKeys:
 
     Attributes:
         partitions: The lists to read.
-        keys: The keys of rows that a sync loads.
+        hashes: By key the hashes of rows that a sync loads.
         old_keys: The keys of rows older than ``START_DATE``.
         rows: The number of rows that can be stored.
         rejected: The hashes of rows that cannot be stored.
@@ -178,7 +180,7 @@ class _UpstreamKeys:
     ) -> None:
         self.endpoint = endpoint
         self.partitions = list(partitions_from(endpoint, parent_rows.read, window))
-        self.keys: set[Key] = set()
+        self.hashes: dict[Key, set[int]] = {}
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()
         self.rows = self.short = 0
@@ -230,10 +232,12 @@ class _UpstreamKeys:
 
     def _add(self, page: PageResult) -> None:
         recent, old = self._by_age(page.rows)
-        keys, old_keys = set(self._keys(recent)), set(self._keys(old))
+        hashes = [(key, row[ROW_HASH]) for key, row in zip(self._keys(recent), recent, strict=True)]
+        old_keys = set(self._keys(old))
         rejected = {sent_hash(sent) for _, sent in page.rejected}
         with self._lock:
-            self.keys |= keys
+            for key, row_hash in hashes:
+                self.hashes.setdefault(key, set()).add(row_hash)
             self.old_keys |= old_keys
             self.rows += len(page.rows)
             self.rejected |= rejected
@@ -254,14 +258,9 @@ class _UpstreamKeys:
         return [row for row, cursor in cursors if cursor is None or cursor >= self._start], old
 
     def _keys(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Key]:
-        if self.endpoint.primary_key:
-            for row in rows:
-                yield _key(row[name] for name in self.endpoint.primary_key)
-
-
-def _key(values: Iterable[Any]) -> Key:
-    # a column has one type, so a 1 in JSON may be '1' in the table
-    return tuple(map(as_text, values))
+        """The keys of rows; empty ones for an endpoint without a key."""
+        for row in rows:
+            yield key_of(row[name] for name in self.endpoint.primary_key)
 
 
 def _read(upstream: Sequence[_UpstreamKeys], *, workers: int) -> None:
@@ -293,31 +292,34 @@ def _compare(upstream: Sequence[_UpstreamKeys], warehouse: Warehouse, session: A
 
 def _compare_table(upstream: _UpstreamKeys, tables: DatasetTables, columns: Mapping[str, str]) -> VerifyResult:
     endpoint = upstream.endpoint
-    stored: set[Key] = set()
+    stored: dict[Key, set[int | None]] = {}
     rows = 0
     if endpoint.primary_key and columns:
         live = DELETED_AT if DELETED_AT in columns else None
         paths = upstream.compared_paths
         key, params = endpoint.primary_key, endpoint.path_params if paths is not None else ()
-        for values in tables.read(endpoint.name, [*key, *params], where_null=live):
-            if paths is None or endpoint.path_for(dict(zip(params, values[len(key) :], strict=True))) in paths:
-                stored.add(_key(values[: len(key)]))
+        for values in tables.read(endpoint.name, [*key, *params, ROW_HASH], where_null=live):
+            if paths is None or endpoint.path_for(dict(zip(params, values[len(key) : -1], strict=True))) in paths:
+                stored.setdefault(key_of(values[: len(key)]), set()).add(values[-1])
                 rows += 1
     elif columns:
         rows = tables.count(endpoint.name)
     if endpoint.primary_key:
-        missing = _difference(upstream.keys - stored)
-        extra = _difference(stored - upstream.keys - upstream.old_keys)
+        hashes = upstream.hashes
+        missing = _difference(hashes.keys() - stored.keys())
+        extra = _difference(stored.keys() - hashes.keys() - upstream.old_keys)
+        changed = _difference({key for key in hashes.keys() & stored.keys() if not stored[key] & hashes[key]})
         doubled = rows - len(stored)
     else:
         missing = Difference(count=max(0, upstream.rows - rows))
         extra = Difference(count=max(0, rows - upstream.rows))
-        doubled = 0
+        doubled, changed = 0, Difference()
     return VerifyResult(
         endpoint=endpoint,
-        outcome="differs" if missing.count or extra.count or doubled else "same",
-        upstream=len(upstream.keys) if endpoint.primary_key else upstream.rows,
+        outcome="differs" if missing.count or extra.count or changed.count or doubled else "same",
+        upstream=len(upstream.hashes) if endpoint.primary_key else upstream.rows,
         table=rows,
+        changed=changed,
         missing=missing,
         extra=extra,
         doubled=doubled,

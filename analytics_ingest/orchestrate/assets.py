@@ -145,7 +145,7 @@ def _repair(
         ConfigurationError: The run config has an option beside it that reads something else.
     """
     # not at the top, as above
-    from analytics_ingest.diagnostics.repair import repair, rows_to_repair  # noqa: PLC0415
+    from analytics_ingest.diagnostics.row_repair import repair, rows_to_repair  # noqa: PLC0415
 
     if options.full_refresh or options.windowed:
         raise ConfigurationError("repair reads single lists: leave full_refresh, updated_from and updated_to out")

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.diagnostics.repair import repair, rows_to_repair
+from analytics_ingest.diagnostics.row_repair import repair, rows_to_repair
 from analytics_ingest.diagnostics.verification import RequestBudget, VerifiedEndpoint, verify_some
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.sandbox.options import Fault

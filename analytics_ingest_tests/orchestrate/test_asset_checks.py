@@ -94,13 +94,20 @@ def test_every_table_has_two_checks_that_describe_their_table_checks() -> None:
             listed = checks_for(api, endpoint)
             assert sorted(described) == sorted(f"- `{each.name}`: {text}" for each, text in listed.items())
     assert check_names(APIS[API], APIS[API].by_name["gates"]) == {
-        *("key_unique", "rows_not_collapsed", "rows_as_stated", "newest_not_older", "schema_unchanged")
+        *(
+            "key_unique",
+            "rows_not_collapsed",
+            "same_as_upstream",
+            "rows_as_stated",
+            "newest_not_older",
+            "schema_unchanged",
+        )
     }
     assert check_names(APIS[API], APIS[API].by_name["gates_rules"]) == {
-        *("key_unique", "parents_exist", "rows_not_collapsed", "rows_as_stated", "schema_unchanged")
+        *("key_unique", "parents_exist", "rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged")
     }
     assert check_names(APIS[API], APIS[API].by_name["ingestion_status"]) == {
-        *("rows_not_collapsed", "rows_as_stated", "schema_unchanged")
+        *("rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged")
     }
 
 
@@ -276,7 +283,9 @@ def test_what_was_materialised_is_checked_though_another_endpoint_failed(
     found = evaluated(result)
     assert set(found) == {(name, check) for name in ("tags", "ingestion_status", *GATES) for check in ASSET_CHECKS}
     # a snapshot has no key
-    assert_all_found(found, "ingestion_status", {"rows_not_collapsed", "rows_as_stated", "schema_unchanged"})
+    assert_all_found(
+        found, "ingestion_status", {"rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged"}
+    )
     observed = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert [event.asset_key.path for event in observed if event.asset_key] == [[API, "users"]]
 

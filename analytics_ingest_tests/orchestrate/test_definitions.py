@@ -73,7 +73,7 @@ def test_jobs() -> None:
     repository = defs.get_repository_def()
     jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
 
-    per_api = {f"{name}_{kind}" for name in APIS for kind in ("sync", "full_refresh")}
+    per_api = {f"{name}_{kind}" for name in APIS for kind in ("sync", "full_refresh", "verify")}
     assert set(jobs) == {"all_sync", *per_api}
     for name, api in APIS.items():
         for kind in ("sync", "full_refresh"):
@@ -83,6 +83,14 @@ def test_jobs() -> None:
             # the sync records the checks itself
             assert [node.name for node in job.nodes] == [name]
             assert job.tags["analytics_ingest/api"] == name
+        job = jobs[f"{name}_verify"]
+        assert job.asset_layer.executable_asset_keys == set()
+        assert {key.asset_key for key in job.asset_layer.asset_check_keys_by_node_output_handle.values()} <= {
+            AssetKey([name, endpoint.name]) for endpoint in api.endpoints
+        }
+        assert [node.name for node in job.nodes] == [f"{name}_checks"]
+        # it keeps no sync from starting
+        assert job.tags.get("analytics_ingest/api") is None
     every = {AssetKey([api.name, endpoint.name]) for api in APIS.values() for endpoint in api.endpoints}
     assert jobs["all_sync"].asset_layer.executable_asset_keys == every
 

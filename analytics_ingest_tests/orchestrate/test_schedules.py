@@ -89,21 +89,34 @@ def test_a_run_that_has_ended_is_no_reason(instance: DagsterInstance, sandbox: S
     assert len(tick(instance, "experimentation_sync_schedule").run_requests) == 1
 
 
+def test_a_verification_waits_for_no_sync_and_is_skipped_without_a_budget(
+    instance: DagsterInstance, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "experimentation_verify_schedule"
+    under_way(instance, "experimentation_sync", DagsterRunStatus.STARTED)
+    assert len(tick(instance, name).run_requests) == 1
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__VERIFY_REQUESTS", "0")
+    assert tick(instance, name).skip_message == "VERIFY_REQUESTS is 0"
+    monkeypatch.delenv("SOURCES__EXPERIMENTATION__API_KEY")
+    assert "experimentation is not configured" in (tick(instance, name).skip_message or "")
+
+
 def test_cron_time_zone_and_status_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__CRON", "7 * * * *")
     monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__FULL_REFRESH_CRON", "0 3 1 * *")
     monkeypatch.setenv("ANALYTICS_INGEST_TIMEZONE", "America/New_York")
     monkeypatch.setenv("ANALYTICS_INGEST_AUTOMATION", "running")
     api = APIS["incident_response"]
-    sync, refresh = build_schedules(api, load_schedule_settings(api), load_deployment_settings())
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__VERIFY_CRON", "9 2 * * 1")
+    built = build_schedules(api, load_schedule_settings(api), load_deployment_settings())
 
-    assert (sync.cron_schedule, refresh.cron_schedule) == ("7 * * * *", "0 3 1 * *")
-    assert {sync.execution_timezone, refresh.execution_timezone} == {"America/New_York"}
-    assert {sync.default_status.value, refresh.default_status.value} == {"RUNNING"}
+    assert [each.cron_schedule for each in built] == ["7 * * * *", "0 3 1 * *", "9 2 * * 1"]
+    assert {each.execution_timezone for each in built} == {"America/New_York"}
+    assert {each.default_status.value for each in built} == {"RUNNING"}
 
 
-def test_every_api_has_both_schedules_stopped() -> None:
-    names = {f"{api}_{kind}_schedule" for api in APIS for kind in ("sync", "full_refresh")}
+def test_every_api_has_its_schedules_stopped() -> None:
+    names = {f"{api}_{kind}_schedule" for api in APIS for kind in ("sync", "full_refresh", "verify")}
     assert {each.name for each in defs.schedules or ()} == names
     assert {each.default_status.value for each in defs.schedules or ()} == {"STOPPED"}
     assert schedule("experimentation_sync_schedule").job_name == "experimentation_sync"
