@@ -10,6 +10,7 @@ import typer
 
 from analytics_ingest.cli.changes_command import changes
 from analytics_ingest.cli.check_command import check
+from analytics_ingest.cli.dbt_sources_command import dbt_sources
 from analytics_ingest.cli.lines import print_error
 from analytics_ingest.cli.repair_command import repair
 from analytics_ingest.cli.sandbox_command import Scale, require_sandbox, sandbox
@@ -47,6 +48,7 @@ app.command()(check)
 app.command()(verify)
 app.command()(repair)
 app.command()(changes)
+app.command()(dbt_sources)
 app.command()(settings)
 app.command()(sandbox)
 

@@ -18,6 +18,7 @@ from analytics_ingest.terminal import symbol
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from dagster import RepositoryDefinition
     from rich.console import Console
 
     from analytics_ingest.apis.model import Api
@@ -53,7 +54,7 @@ def declared_apis(names: Sequence[str] | None, module: str | None = None, *, tol
     from analytics_ingest.errors import ConfigurationError, UnknownAccountError  # noqa: PLC0415
 
     if module:
-        _load_definitions(module)
+        load_definitions(module)
     try:
         if tolerant:
             return {name: profile_or_neutral(api) for name, api in named_accounts(names or ()).items()}
@@ -65,8 +66,11 @@ def declared_apis(names: Sequence[str] | None, module: str | None = None, *, tol
         raise typer.Exit(1) from None
 
 
-def _load_definitions(module: str) -> None:
-    """Loads a project's definitions, which declare the settings of their accounts as they load."""
+def load_definitions(module: str) -> list[RepositoryDefinition]:
+    """Loads a project's definitions, which declare the settings of their accounts as they load.
+
+    A module that cannot be loaded ends the command.
+    """
     from importlib import import_module  # noqa: PLC0415
 
     # not public: Dagster's own way to load a module's definitions, also those that are made by a function
@@ -76,8 +80,9 @@ def _load_definitions(module: str) -> None:
     # Dagster's command line does the same: a project need not be installed
     sys.path.insert(0, str(Path.cwd()))
     try:
-        for target in loadable_targets_from_loaded_module(import_module(module)):
-            repository_def_from_target_def(target.target_definition)
+        targets = loadable_targets_from_loaded_module(import_module(module))
+        found = (repository_def_from_target_def(target.target_definition) for target in targets)
+        return [repository for repository in found if repository]
     except Exception as error:  # noqa: BLE001 - anything can be wrong with a project's own code
         print_error(f"the definitions of {module} cannot be loaded: {type(error).__name__}: {error}")
         raise typer.Exit(1) from None

@@ -40,6 +40,19 @@ def destination_behind(error: BaseException) -> type[Destination] | None:
     return next((each for each in DESTINATIONS.values() if not each.drivers.isdisjoint(drivers)), None)
 
 
+def refuse_without_ledger(destination: Destination) -> None:
+    """Raises if the datasets of a destination have no ledger of syncs.
+
+    Raises:
+        WarehouseError: They have none; the message names the destinations that do.
+    """
+    if not destination.history:
+        able = ", ".join(name for name, each in DESTINATIONS.items() if each.history)
+        raise WarehouseError(
+            f"the destination {destination.name} has no ledger of syncs: only {able} have it", transient=False
+        )
+
+
 def refuse_without_changes(destination: Destination) -> None:
     """Raises if the datasets of a destination have no view of the changes of configuration.
 
@@ -80,4 +93,5 @@ __all__ = [
     "destination_behind",
     "find_destination",
     "refuse_without_changes",
+    "refuse_without_ledger",
 ]

@@ -116,6 +116,25 @@ class Destination:
         names = (getattr(configuration.credentials, name, None) for name in ("project_id", "database"))
         return str(next(filter(None, names), ""))
 
+    def attached_as(self, configuration: Any) -> str:  # noqa: ARG002
+        """The name of the database for a reader whose connection can have several; empty if it has one.
+
+        Args:
+            configuration: What ``configuration`` gave.
+        """
+        return ""
+
+    def reader_file(self, configuration: Any, api: str) -> Path | None:
+        """The DuckDB file for readers: the published copy, if there is one; ``None`` without a DuckDB file.
+
+        Args:
+            configuration: What ``configuration`` gave.
+            api: The name of the API, which is the dataset's.
+
+        Raises:
+            WarehouseError: The settings cannot work.
+        """
+
     def default_warning(self) -> str:
         """A warning if the working directory decides where the database file is; else empty."""
         return ""

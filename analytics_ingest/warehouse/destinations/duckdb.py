@@ -204,6 +204,16 @@ class DuckDB(Destination):
         """See ``Destination.database_name``: DuckDB's catalog, the part of the file's name before the first dot."""
         return Path(configuration.credentials.database).name.partition(".")[0]
 
+    def attached_as(self, configuration: Any) -> str:
+        """See ``Destination.attached_as``."""
+        return self.database_name(configuration)
+
+    def reader_file(self, configuration: Any, api: str) -> Path | None:
+        """See ``Destination.reader_file``."""
+        file = self.database_file(configuration, api)
+        copy = self.published_copy(file, api)
+        return copy.path if copy else file.path if file else None
+
     def open_read_only(self, client: SqlJobClientBase) -> None:
         """See ``Destination.open_read_only``."""
         credentials: Any = client.config.credentials

@@ -63,6 +63,8 @@ class DuckLake(DuckDB):
     history = HistorySql(has_changes=False, comments_on_views=False)
     # readers do not stop syncs
     published_copy = Destination.published_copy
+    # its files are Parquet, and the catalog's
+    reader_file = Destination.reader_file
 
     def build(self) -> AnyDestination:
         """See ``Destination.build``."""
