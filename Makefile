@@ -18,7 +18,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all test-latest test-lowest test-in fuzz fuzz-defects check bench format docs screenshots clean
+.PHONY: help install demo dev test test-all test-latest test-lowest test-dbt test-in fuzz fuzz-defects check bench format docs screenshots clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser and the long matrices (eleven minutes)"
 	@echo "make test-latest  the test suite with the newest Dagster, dlt and DuckDB, with Python 3.11 and 3.13 (half an hour)"
 	@echo "make test-lowest  the test suite with the lower bounds of pyproject.toml (ten minutes)"
+	@echo "make test-dbt     the command dbt-sources with dbt itself, on DuckDB and PostgreSQL (three minutes, and half a minute to install it)"
 	@echo "make fuzz         generated rows against a local server; EXAMPLES=300 draws by default (half an hour)"
 	@echo "make fuzz-defects whether that finds defects that are put in (ten minutes)"
 	@echo "make check        lint, format, types, layers"
@@ -88,6 +89,19 @@ test-lowest:
 	@mkdir -p .venvs
 	@grep -oE '"[a-z-]+(\[[a-z]+\])?>=[0-9.]+"' pyproject.toml | sed -E 's/"|\[[a-z]+\]//g; s/>=/==/' > .venvs/lowest.txt
 	@$(MAKE) --no-print-directory test-in VENV=.venvs/lowest INSTALL='--constraint .venvs/lowest.txt --editable .[lake,test]'
+
+# dbt has pins of its own, so it is not in .venv
+DBT := .venvs/dbt
+
+$(DBT)/.ready: constraints-dbt.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; name another with make PYTHON=..." >&2; exit 1; }
+	@echo "building $(DBT) (half a minute)"
+	@$(PYTHON) -m venv --clear $(DBT)
+	@$(DBT)/bin/python -m pip install --quiet --constraint constraints-dbt.txt dagster-dbt dbt-core dbt-duckdb dbt-postgres
+	@touch $@
+
+test-dbt: $(READY) $(DBT)/.ready
+	@TEST_DBT=$(CURDIR)/$(DBT) $(BIN)/python -m pytest analytics_ingest_tests/cli/test_dbt.py
 
 # the test suite in an environment of its own, made anew each time; TESTS='-k contract' for some
 test-in:
