@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from analytics_ingest.extract import endpoint_reader
 from analytics_ingest.sandbox.server import SandboxServer
-from analytics_ingest.sync import api_sync
-from analytics_ingest_tests.conftest import ROOT, query, sandbox_in, sync
+from analytics_ingest_tests.conftest import query, sandbox_in, sync
 from analytics_ingest_tests.environment import configure_api
+from analytics_ingest_tests.pages import queries_of, start_at
 from analytics_ingest_tests.stores import STORES, Store, duckdb_store
 from analytics_ingest_tests.vendors import shortcut_rows
 from analytics_ingest_tests.vendors.conftest import configured
@@ -25,12 +22,7 @@ from analytics_ingest_tests.vendors.shortcut import Shortcut
 from analytics_ingest_tests.vendors.statsig import Statsig
 
 Results = list[tuple[Any, ...]]
-PAGE = (ROOT / "docs" / "history.md").read_text()
-QUERIES = {
-    heading.splitlines()[0]: sql
-    for heading in re.split(r"^##+ ", PAGE, flags=re.MULTILINE)
-    for sql in re.findall(r"^```sql\n(.*?)^```", heading, flags=re.MULTILINE | re.DOTALL)
-}
+QUERIES = queries_of("history.md")
 """The page's queries by the heading above them."""
 FIRST, SECOND = datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 15, 12, tzinfo=UTC)
 """When the two syncs start."""
@@ -92,13 +84,6 @@ STATEMENT = "What is not seen"
 """The heading above the one that is not a query."""
 ELSEWHERE = ("Statsig", "Shortcut", STATEMENT)
 """What the headings begin with whose statements run on warehouses of their own."""
-
-
-def start_at(patch: pytest.MonkeyPatch, moment: datetime) -> None:
-    """Has syncs start and read at a time."""
-    clock = SimpleNamespace(now=lambda _: moment, fromisoformat=datetime.fromisoformat)
-    patch.setattr(api_sync, "datetime", clock)
-    patch.setattr(endpoint_reader, "datetime", clock)
 
 
 def rows_of(store: Store, heading: str) -> Results:
