@@ -185,7 +185,7 @@ def test_how_long_an_incident_lasts(two_days: Synced) -> None:
     assert [row[0] for row in truth] == ["sev0", "sev1", "sev2", "sev3"]
 
 
-def test_flags_that_nobody_has_touched(two_days: Synced) -> None:
+def test_flags_that_were_not_touched_for_90_days(two_days: Synced) -> None:
     names = {row["id"]: row["name"] for row in two_days.after["feature_management", "workspaces"]}
     flags = two_days.after["feature_management", "feature_flags"]
     ages = [(row, two_days.world.now - moment(row["updated_at"])) for row in flags]
@@ -194,7 +194,7 @@ def test_flags_that_nobody_has_touched(two_days: Synced) -> None:
         for row, age in ages
         if age > 90 * DAY and row["rollout_status"]["name"] != "Removed from code"
     ]
-    found = two_days.run("Which flags has nobody touched")
+    found = two_days.run("Which flags were not touched for 90 days")
 
     assert sorted(found) == sorted(truth)
     assert [row[3] for row in found] == sorted((row[3] for row in truth), reverse=True)
@@ -257,7 +257,7 @@ def test_every_query_of_the_page_has_a_test() -> None:
         "How long does a story take",
         "How often do we deploy, and how often does it fail",
         "How long does an incident last",
-        "Which flags has nobody touched",
+        "Which flags were not touched for 90 days",
         "What changed before an incident",
     ]
 
