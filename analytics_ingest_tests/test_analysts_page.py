@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.column_names import column_name
+from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import DEFAULT_NOW, World
 from analytics_ingest_tests.conftest import sandbox_in, sync
+from analytics_ingest_tests.environment import WAREHOUSE
 from analytics_ingest_tests.pages import DOCS, queries_of, start_at
 from analytics_ingest_tests.stores import STORES, Store
 
@@ -24,6 +28,7 @@ QUERIES = queries_of("analysts.md")
 DAY = timedelta(days=1)
 SLUG = "incident-1573"
 """The incident that the page asks about."""
+COPY = "/srv/readers/warehouse.duckdb"
 DEPLOYMENT = "deploy-production"
 TESTED = {"analysts.md", "history.md", "projects.md", *(f"vendors/{path.name}" for path in DOCS.glob("vendors/*.md"))}
 """The pages whose queries a test runs."""
@@ -99,6 +104,18 @@ def share(values: list[float], part: float) -> float:
     low, rest = int(place), place - int(place)
     ordered = sorted(values)
     return ordered[low] + (ordered[min(low + 1, len(values) - 1)] - ordered[low]) * rest
+
+
+def test_a_published_copy_is_read_as_the_page_does(
+    tmp_path: Path, filled: Callable[..., SandboxServer], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = filled("experimentation", "gates")
+    (code,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "analysts.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert code.count(COPY) == 1
+    exec(code.replace(COPY, str(tmp_path / WAREHOUSE)), {})  # noqa: S102 - the page's
+
+    counted = re.findall(r"│ +(\d+) +│", capsys.readouterr().out)
+    assert counted == [str(len(server.world.collection("experimentation", "gates")))]
 
 
 def test_rows_that_were_deleted(two_days: Synced) -> None:

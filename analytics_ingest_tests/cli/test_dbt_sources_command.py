@@ -21,7 +21,8 @@ from analytics_ingest.cli.app import app
 from analytics_ingest.diagnostics.dbt_sources import declare_source, write_sources
 from analytics_ingest_tests import trials
 from analytics_ingest_tests.conftest import ROOT
-from analytics_ingest_tests.environment import WAREHOUSE, configure_api
+from analytics_ingest_tests.environment import WAREHOUSE, configure_api, set_environment
+from analytics_ingest_tests.stores import lake_store
 
 DECLARATIONS = [*APIS.values(), *(profile for profiles in PROFILES.values() for profile in profiles.values())]
 every_api = pytest.mark.parametrize("api", DECLARATIONS, ids=lambda api: api.profile or api.name)
@@ -228,6 +229,16 @@ def test_a_source_in_postgresql_is_in_the_database_of_the_profile(
 
     assert (code, output) == (0, TEXT.replace("  database: warehouse\n", ""))
     assert len(lines) == 1
+
+
+@pytest.mark.extended
+def test_a_lake_is_attached_under_its_name(registered: Api, tmp_path: Path) -> None:
+    with lake_store(tmp_path) as store, pytest.MonkeyPatch.context() as patch:
+        set_environment(patch, store.settings)
+        code, output, lines = run("trials")
+
+    assert (code, output) == (0, TEXT.replace("  database: warehouse\n", "  database: ducklake\n"))
+    assert lines[1:] == ["The profile of dbt-duckdb has to attach the lake as ducklake."]
 
 
 def test_a_destination_without_a_ledger_is_refused(registered: Api, monkeypatch: pytest.MonkeyPatch) -> None:
