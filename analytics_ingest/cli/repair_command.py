@@ -59,7 +59,7 @@ def _repair(api: Api, selected: Collection[str], *, log: logging.Logger) -> Iter
     from analytics_ingest.diagnostics.row_repair import repair as repair_tables  # noqa: PLC0415
     from analytics_ingest.diagnostics.row_repair import rows_to_repair  # noqa: PLC0415
     from analytics_ingest.diagnostics.verification import verify_some  # noqa: PLC0415
-    from analytics_ingest.sync.table_checks import describe_differences  # noqa: PLC0415
+    from analytics_ingest.sync.table_checks import count_of_rows, describe_differences  # noqa: PLC0415
 
     load_settings(api)
     found = rows_to_repair(api, selected=selected, log=log)
@@ -75,10 +75,10 @@ def _repair(api: Api, selected: Collection[str], *, log: logging.Logger) -> Iter
         if reason:
             yield False, line(FAILED, name, reason)
         elif left:
-            yield False, line(FAILED, name, f"{len(left)} rows differ: {describe_differences(api.by_name[name], left)}")
+            yield False, line(FAILED, name, f"{count_of_rows(left)}: {describe_differences(api.by_name[name], left)}")
         else:
             loaded = result.stats.rows_loaded if result.stats else 0
             yield (
                 True,
-                line(FINE, name, f"{len(before.rows)} rows differed: {loaded} loaded, {result.rows_deleted} marked"),
+                line(FINE, name, f"{loaded} rows loaded, {result.rows_deleted} marked as deleted"),
             )

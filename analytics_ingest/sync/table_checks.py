@@ -230,11 +230,16 @@ def _evaluate_verification(facts: TableFacts) -> CheckResult:
     parts = [_describe_rotation(found, facts.verify_requests)]
     if differ:
         parts = [
-            f"{len(differ)} rows differ from the API: {describe_differences(facts.endpoint, differ)}",
+            f"{count_of_rows(differ)} from the API: {describe_differences(facts.endpoint, differ)}",
             f"analytics-ingest repair {facts.api.name} reads their lists again",
             *parts,
         ]
     return CheckResult(passed=not differ, message="; ".join(parts), numbers={"rows_that_differ": len(differ)})
+
+
+def count_of_rows(differences: Sequence[RowDifference]) -> str:
+    """How many rows differ, as the start of a sentence."""
+    return "1 row differs" if len(differences) == 1 else f"{len(differences)} rows differ"
 
 
 def describe_differences(endpoint: Endpoint, differences: Sequence[RowDifference]) -> str:

@@ -75,6 +75,7 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "history": True,
         "history_retention": None,
         "ledger_retention": 90,
+        "verify_requests": 500,
         "min_rows_share": 0.5,
         "sample_rows": 0,
         "lock_timeout": 3_600,

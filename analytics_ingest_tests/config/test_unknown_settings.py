@@ -52,6 +52,7 @@ VALUES = {
     "skip_endpoints": "users, gates",
     "cron": "0 */6 * * *",
     "full_refresh_cron": "0 3 * * 6",
+    "verify_cron": "0 4 * * 6",
     "warn_after": 7200,
     "fail_after": 7200.5,
     "owners": "team:data",

@@ -257,7 +257,7 @@ def test_a_row_counts_once_a_sync_lies_between_two_looks(
     checks = {check.name: check for check in sync(API)["gates_rules"].checks}
     assert not checks["same_as_upstream"].passed
     assert checks["same_as_upstream"].message.startswith(
-        f"1 rows differ from the API: changed gate_id={key[0]}, id={key[1]}; "
+        f"1 row differs from the API: changed gate_id={key[0]}, id={key[1]}; "
         "analytics-ingest repair experimentation reads their lists again; last found equal to the API "
     )
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from analytics_ingest.apis.registry import PROFILES
+from analytics_ingest.diagnostics.verification import VerifiedEndpoint, verify_some
 from analytics_ingest.diagnostics.verify import VerifyResult, verify_api
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.contract import CHECKS, Pass, Passes, one_pass
@@ -28,6 +29,12 @@ def verified() -> dict[str, dict[str, VerifyResult]]:
 
 
 @pytest.fixture(scope="module")
+def compared() -> dict[str, dict[str, VerifiedEndpoint]]:
+    """What the comparison of the job finds after the last sync, by profile and endpoint; filled by ``passes_of``."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def first_queries() -> dict[str, Table]:
     """What the query of each vendor's page gives after the last sync, by profile; filled by ``passes_of``."""
     return {}
@@ -37,6 +44,7 @@ def first_queries() -> dict[str, Table]:
 def passes_of(
     tmp_path_factory: pytest.TempPathFactory,
     verified: dict[str, dict[str, VerifyResult]],
+    compared: dict[str, dict[str, VerifiedEndpoint]],
     first_queries: dict[str, Table],
 ) -> Callable[[str], Passes]:
     made: dict[str, Passes | Exception] = {}
@@ -71,6 +79,10 @@ def passes_of(
             verified[profile] = {
                 each.endpoint.name: each for each in verify_api(vendor.api, log=logging.getLogger("test"))
             }
+            compared[profile] = {
+                each.endpoint.name: each
+                for each in verify_some(vendor.api, requests=None, log=logging.getLogger("test"))
+            }
             page = (ROOT / "docs" / "vendors" / f"{profile}.md").read_text()
             with store.reading() as run:
                 first_queries[profile] = run(page.partition("```sql\n")[2].partition("```")[0])
@@ -100,6 +112,17 @@ def test_verify_finds_the_same(
     found = verified[profile][name]
 
     assert (found.outcome, found.reason, found.upstream, found.table) == ("same", "", len(truth), len(truth))
+
+
+@every_endpoint
+def test_comparison_of_the_job_finds_the_same(
+    passes_of: Callable[[str], Passes], compared: dict[str, dict[str, VerifiedEndpoint]], profile: str, name: str
+) -> None:
+    passes_of(profile)
+    found = compared[profile][name].verification
+
+    assert (found.rows, found.reason, found.verified_at) == ([], None, found.compared_at)
+    assert found.compared_at
 
 
 @pytest.mark.parametrize("profile", VENDORS)
