@@ -30,7 +30,13 @@ SLUG = "incident-1573"
 """The incident that the page asks about."""
 COPY = "/srv/readers/warehouse.duckdb"
 DEPLOYMENT = "deploy-production"
-TESTED = {"analysts.md", "history.md", "projects.md", *(f"vendors/{path.name}" for path in DOCS.glob("vendors/*.md"))}
+TESTED = {
+    "analysts.md",
+    "history.md",
+    "projects.md",
+    "verification.md",
+    *(f"vendors/{path.name}" for path in DOCS.glob("vendors/*.md")),
+}
 """The pages whose queries a test runs."""
 
 
