@@ -10,17 +10,17 @@ is seen twice, with the same content on both sides, and
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from analytics_ingest.config.api import load_settings, page_limit
+from analytics_ingest.diagnostics.endpoint_comparison import EndpointComparison
 from analytics_ingest.diagnostics.row_comparison import UpstreamRows, find_differences
 from analytics_ingest.errors import ConfigurationError, FailureKind, IngestError
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
-from analytics_ingest.http.meter import Meter
 from analytics_ingest.http.session import ApiSession
 from analytics_ingest.sync.ledger_writer import declaration_of
 from analytics_ingest.sync.stored_tables import StoredTables, limits_of
@@ -38,14 +38,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.partitions import Partition
     from analytics_ingest.extract.table_snapshot import Limits
     from analytics_ingest.warehouse.table_queries import DatasetTables
-    from analytics_ingest.warehouse.verification_table import RowDifference
-
-ROTATION = timedelta(days=7)
-"""How often a table is compared, if the budget permits."""
-SLACK = timedelta(hours=12)
-"""How much earlier: the job does not start at the same second each day."""
-MAX_DIFFERENCES = 1_000
-"""Rows that differ of which an endpoint keeps a record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,51 +119,6 @@ def verify_some(
         return run.results(api.by_name.keys() if selected is None else selected, only_again=only_again)
 
 
-@dataclass
-class _Work:
-    """What a run does of one endpoint.
-
-    Attributes:
-        endpoint: The endpoint.
-        before: How its table compared before.
-        last: Its last syncs.
-        partitions: All its lists, by path.
-        again: Paths of lists with rows that differed before.
-        reason: Why it cannot be compared; empty if it can.
-        reader: Reads its lists.
-        meter: Counts its requests.
-        upstream: The rows of its lists that were read.
-        unproven: Paths of lists that did not give all their rows: what they lack is no evidence.
-        not_found: Lists that answered 404.
-        lists: Lists that were read.
-        path: The path up to which its pass has come; ``None`` if this run did not go on with it.
-        ended: Whether its pass has come to its end.
-        found: The rows that differ.
-        confirmed: The identities of those that this run saw twice.
-        is_as_left: Whether the table is as the last sync left it, as far as is known.
-        parents_are_as_left: Whether the tables of its parents are.
-    """
-
-    endpoint: Endpoint
-    before: Verification
-    last: LastSync
-    partitions: Sequence[Partition] = ()
-    again: set[str] = field(default_factory=set)
-    reason: str = ""
-    reader: ListReader | None = None
-    meter: Meter = field(default_factory=Meter)
-    upstream: UpstreamRows | None = None
-    unproven: set[str] = field(default_factory=set)
-    not_found: int = 0
-    lists: int = 0
-    path: str | None = None
-    ended: bool = False
-    found: Sequence[RowDifference] = ()
-    confirmed: Collection[tuple[Any, ...]] = ()
-    is_as_left: bool = True
-    parents_are_as_left: bool = True
-
-
 class _Run:
     """One run of the comparison."""
 
@@ -197,31 +144,32 @@ class _Run:
         for work in works:
             if work.again and not work.reason:
                 self._read(work, [each for each in work.partitions if each.path in work.again], in_pass=False)
-        for work in [] if only_again else sorted(filter(self._is_due, works), key=self._order):
+        due = [] if only_again else [work for work in works if work.is_due(self._now, too_large=self._too_large)]
+        for work in sorted(due, key=lambda each: each.order):
             if self._budget.is_spent:
                 break
             self._go_on(work)
-        compared = [work for work in works if work.upstream is not None]
+        compared = [work for work in works if work.is_read]
         self._compare(compared)
         self._look_again(work for work in compared if work.found and not work.is_as_left)
         results = [
             VerifiedEndpoint(
                 endpoint=work.endpoint,
-                verification=self._verification(work),
+                verification=work.verification(self._now),
                 lists=work.lists,
                 requests=work.meter.requests,
             )
             for work in works
-            if work in compared or (work.reason and not only_again)
+            if work.is_read or (work.reason and not only_again)
         ]
         self._write([each.verification for each in results])
         return results
 
     # what to compare
 
-    def _plan(self, selected: Collection[str]) -> list[_Work]:
+    def _plan(self, selected: Collection[str]) -> list[EndpointComparison]:
         """The endpoints with their lists, by the parents' tables."""
-        works: list[_Work] = []
+        works: list[EndpointComparison] = []
         api = self._api
         with self._warehouse.read() as tables:
             columns = tables.columns([*api.by_name, SYNCS, VERIFICATIONS])
@@ -231,7 +179,9 @@ class _Run:
                 name = endpoint.name
                 if name not in selected or name in self._settings.skip_endpoints:
                     continue
-                work = _Work(endpoint, before.get(name, Verification(endpoint=name)), last.get(name, LastSync()))
+                work = EndpointComparison(
+                    endpoint, before.get(name, Verification(endpoint=name)), last.get(name, LastSync())
+                )
                 work.again = {each.path for each in work.before.rows}
                 works.append(work)
                 if not (reason := self._not_comparable(work, columns)):
@@ -247,7 +197,7 @@ class _Run:
         before = self._warehouse.verifications(lambda table: table.rows(seen)) if seen else {}
         return before, self._warehouse.ledger(lambda ledger: ledger.last_syncs(syncs)) if syncs else {}
 
-    def _not_comparable(self, work: _Work, columns: Mapping[str, Mapping[str, str]]) -> str:
+    def _not_comparable(self, work: EndpointComparison, columns: Mapping[str, Mapping[str, str]]) -> str:
         """Why a table differs from the API whatever its rows are; empty if it does not."""
         declaration = declaration_of(self._api, work.endpoint, self._settings.exclude_columns)
         if ROW_HASH not in columns.get(work.endpoint.name, {}):
@@ -259,7 +209,7 @@ class _Run:
         return ""
 
     def _prepare(
-        self, work: _Work, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]], limits: Limits
+        self, work: EndpointComparison, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]], limits: Limits
     ) -> str:
         """Finds the lists of an endpoint; gives the reason if that fails."""
         endpoint = work.endpoint
@@ -288,29 +238,13 @@ class _Run:
         window = build_date_window(self._settings, now=self._now)
         return stored.partitions(endpoint, window, log=self._log)
 
-    def _is_due(self, work: _Work) -> bool:
-        before = work.before
-        if work.reason:
-            return False
-        if before.reason == self._too_large and before.tried_at and self._now - before.tried_at < ROTATION - SLACK:
-            return False
-        in_pass = before.pass_started_at is not None
-        return in_pass or before.compared_at is None or self._now - before.compared_at >= ROTATION - SLACK
-
-    @staticmethod
-    def _order(work: _Work) -> tuple[bool, bool, datetime]:
-        """Those that could not be read last time come last, so that they hold up no others."""
-        before = work.before
-        first = datetime.min.replace(tzinfo=UTC)
-        return before.reason is not None, before.pass_started_at is None, before.compared_at or first
-
     @property
     def _too_large(self) -> str:
         return f"one of its lists takes more than VERIFY_REQUESTS={self._settings.verify_requests} permits"
 
     # reading
 
-    def _go_on(self, work: _Work) -> None:
+    def _go_on(self, work: EndpointComparison) -> None:
         """Goes on with the pass of an endpoint, or begins one."""
         is_first = self._budget.sent == 0
         has_key = bool(work.endpoint.primary_key)
@@ -326,7 +260,7 @@ class _Run:
             # a snapshot is compared as a whole
             work.upstream = work.path = None
 
-    def _read(self, work: _Work, partitions: Iterable[Partition], *, in_pass: bool) -> None:
+    def _read(self, work: EndpointComparison, partitions: Iterable[Partition], *, in_pass: bool) -> None:
         """Reads lists, until one fails or the budget is spent."""
         work.upstream = upstream = work.upstream or UpstreamRows(work.endpoint, start=self._settings.start_date)
         for partition in partitions:
@@ -338,10 +272,9 @@ class _Run:
                 work.path = partition.path
         gone = work.not_found
         if gone and gone == len(work.partitions) and work.endpoint.on_404 == "parent gone" and not work.reason:
-            work.reason = f"every one of {gone} parents answered 404: is the path right?"
-            work.upstream = work.path = None
+            work.give_up(f"every one of {gone} parents answered 404: is the path right?")
 
-    def _read_list(self, work: _Work, partition: Partition, upstream: UpstreamRows) -> bool:
+    def _read_list(self, work: EndpointComparison, partition: Partition, upstream: UpstreamRows) -> bool:
         """Reads a list. False if it failed, or if the budget does not suffice: then nothing of it counts."""
         if work.reader is None:
             return False
@@ -370,7 +303,7 @@ class _Run:
 
     # comparing
 
-    def _compare(self, works: Sequence[_Work]) -> None:
+    def _compare(self, works: Sequence[EndpointComparison]) -> None:
         """Compares the rows that were read with the tables."""
         if not works:
             return
@@ -389,10 +322,11 @@ class _Run:
                 except Exception as error:
                     if is_transient(error):
                         raise
-                    work.reason = f"{work.endpoint.path} {self._session.unexpected(error, work.endpoint.name)}"
-                    work.upstream, work.path, work.ended = None, None, False
+                    work.give_up(f"{work.endpoint.path} {self._session.unexpected(error, work.endpoint.name)}")
 
-    def _compare_table(self, work: _Work, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]]) -> None:
+    def _compare_table(
+        self, work: EndpointComparison, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]]
+    ) -> None:
         endpoint = work.endpoint
         upstream = work.upstream or UpstreamRows(endpoint, start=self._settings.start_date)
         if not endpoint.primary_key and len(upstream.paths) < len(work.partitions):
@@ -413,12 +347,11 @@ class _Run:
         )
         work.found = [each for each in found if each.path not in work.unproven]
 
-    def _look_again(self, works: Iterable[_Work]) -> None:
+    def _look_again(self, works: Iterable[EndpointComparison]) -> None:
         """Reads the lists with differences once more, of tables that something else than a sync has changed."""
-        pairs: list[tuple[_Work, _Work]] = []
+        pairs: list[tuple[EndpointComparison, EndpointComparison]] = []
         for work in works:
-            known = {each.identity for each in work.before.rows}
-            paths = {each.path for each in work.found if each.identity not in known}
+            paths = {each.path for each in work.found if each.identity not in work.known}
             upstream = UpstreamRows(work.endpoint, start=self._settings.start_date)
             second = replace(work, upstream=upstream, found=())
             lists = [each for each in work.partitions if each.path in paths or not work.endpoint.primary_key]
@@ -427,8 +360,7 @@ class _Run:
         self._compare([second for _, second in pairs])
         for work, second in pairs:
             twice = {each.identity for each in second.found}
-            known = {each.identity for each in work.before.rows}
-            work.found = [each for each in work.found if each.identity in twice | known]
+            work.found = [each for each in work.found if each.identity in twice | work.known]
             requested = {each.path for each in work.partitions}
             # a row without a list has lost its parent, which may be missing in the table of the parents alone
             work.confirmed = {
@@ -436,48 +368,6 @@ class _Run:
                 for each in second.found
                 if not second.is_as_left and (each.path in requested or second.parents_are_as_left)
             }
-
-    # what was found
-
-    def _verification(self, work: _Work) -> Verification:
-        """How a table compares with the API after this run."""
-        before, now = work.before, self._now
-        found = replace(before, tried_at=now, reason=work.reason or None)
-        if work.upstream is None:
-            return found
-        found = found.with_rows(self._differences(work))
-        if work.path is not None:
-            requests = (before.pass_requests or 0) + work.meter.requests
-            started = before.pass_started_at or now
-            if work.ended:
-                found = replace(
-                    found,
-                    compared_before=before.compared_at,
-                    compared_at=started,
-                    requests=requests,
-                    pass_started_at=None,
-                    pass_path=None,
-                    pass_requests=None,
-                )
-            elif work.lists:
-                found = replace(found, pass_started_at=started, pass_path=work.path, pass_requests=requests)
-        if not found.differences and found.compared_at:
-            found = replace(found, verified_at=found.compared_at)
-        return found
-
-    def _differences(self, work: _Work) -> list[RowDifference]:
-        """The differences that are left: those of lists that were not read stay."""
-        before = {each.identity: each for each in work.before.rows}
-        unread = {each.path for each in work.partitions} - (work.upstream.paths if work.upstream else set())
-        left = {each.identity: each for each in work.before.rows if each.path in unread}
-        for each in work.found:
-            former = before.get(each.identity)
-            if former is None:
-                left[each.identity] = replace(each, counts=each.identity in work.confirmed)
-                continue
-            synced = work.last.started_at is not None and work.last.started_at > former.seen_at
-            left[each.identity] = replace(former, counts=former.counts or synced or not work.is_as_left)
-        return sorted(left.values(), key=lambda each: (not each.counts, each.kind, each.key))[:MAX_DIFFERENCES]
 
     def _write(self, verifications: Sequence[Verification]) -> None:
         if not verifications:
