@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -21,9 +22,10 @@ from typer.testing import CliRunner
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.app import app
 from analytics_ingest.cli.changes_command import utc_time
+from analytics_ingest.cli.demo import QUERY
 from analytics_ingest.cli.demo_incident import incident_events
 from analytics_ingest.sandbox.server import SandboxServer
-from analytics_ingest_tests.conftest import sync
+from analytics_ingest_tests.conftest import query, sync
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = sum(len(api.endpoints) for api in APIS.values())
@@ -87,6 +89,23 @@ def busiest_epics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int,
         if own:
             counts.append((name, len(own), sum(story in own for story, _ in comments)))
     return sorted(counts, key=lambda count: (-count[2], count[0]))[:5]
+
+
+def test_query_of_the_demo_finds_what_the_sandbox_has(tmp_path: Path, sandbox: SandboxServer) -> None:
+    sync("project_planning")
+    world = sandbox.world
+    comments = Counter(row["story_id"] for row in world.expected("project_planning", "stories_comments"))
+    stories = defaultdict(set)
+    for row in world.expected("project_planning", "epics_stories"):
+        stories[row["epic_id"]].add(row["id"])
+    counted = [
+        (epic["name"], len(stories[epic["id"]]), sum(comments[story] for story in stories[epic["id"]]))
+        for epic in world.expected("project_planning", "epics")
+        if stories[epic["id"]]
+    ]
+
+    assert query(tmp_path, QUERY) == sorted(counted, key=lambda row: (-row[2], row[0]))[:5]
+    assert counted[0][2]
 
 
 def test_demo_shows_what_came_before_the_incident(tmp_path: Path, sandbox: SandboxServer) -> None:
