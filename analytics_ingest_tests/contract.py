@@ -130,18 +130,24 @@ def only_what_changed_is_loaded_and_what_vanished_is_marked(passes: Passes, name
     assert result.rows_deleted == len(then.keys() - now.keys())
 
 
-def known_columns_are_there_whatever_came(passes: Passes, name: str) -> None:
-    endpoint = passes.api.by_name[name]
+def columns_are_the_key_what_came_and_our_own(passes: Passes, name: str) -> None:
+    endpoint, truth = passes.api.by_name[name], passes.first.truth[name]
     given = endpoint.parents.params if endpoint.parents else ()
-    columns = passes.first.results[name].columns
-    assert columns is not None
-    types = {each: spec.get("data_type") for each, spec in columns.items()}
+    begin = list(dict.fromkeys((*endpoint.primary_key, *given)))
+    own = [*([DELETED_AT] if endpoint.primary_key else []), ROW_HASH, "_dlt_load_id", "_dlt_id"]
+    cursors = {path for path in endpoint.cursor_path if path in endpoint.times}
+    came = {field for row in truth for field, value in row.items() if value is not None}
+    columns = passes.first.tables[name][0]
+    found = passes.first.results[name].columns
+    assert found is not None
+    types = {each: spec.get("data_type") for each, spec in found.items()}
 
-    for timestamp in endpoint.timestamps:
-        assert "." in timestamp or types[timestamp] == "timestamp"
+    assert columns[: len(begin)] == begin
+    assert columns[-len(own) :] == own
+    assert {*columns[len(begin) : -len(own)]} == (cursors | came) - {*begin}
+    assert list(types) == columns
+    assert {types[each] for each in endpoint.timestamps if each in types} <= {"timestamp"}
     assert types[ROW_HASH] == "bigint"
-    assert {*endpoint.primary_key, *given} <= types.keys()
-    assert set(passes.first.tables[name][0]) >= types.keys()
 
 
 def counts_of_a_result_are_those_of_the_table(passes: Passes, name: str) -> None:
@@ -175,7 +181,7 @@ CHECKS: tuple[Callable[[Passes, str], None], ...] = (
     every_requested_page_is_booked_on_its_endpoint,
     second_sync_without_changes_loads_nothing,
     only_what_changed_is_loaded_and_what_vanished_is_marked,
-    known_columns_are_there_whatever_came,
+    columns_are_the_key_what_came_and_our_own,
     counts_of_a_result_are_those_of_the_table,
     cursor_is_the_highest_value_upstream,
     every_check_of_the_table_passes,

@@ -37,7 +37,7 @@ def arrow_table(
     is_native: Callable[[str, str], bool] = lambda name, kind: kind != "json",  # noqa: ARG005
     takes_nul: bool = True,
 ) -> pa.Table:
-    """Rows as an Arrow table, with an identity for each row in dlt's column.
+    """Rows as an Arrow table, with dlt's columns last.
 
     Args:
         rows: The rows.
@@ -57,6 +57,9 @@ def arrow_table(
             array = _without_nul(array, kind)
         fields.append(pa.field(name, ARROW[kind], nullable=name not in required))
         arrays.append(array)
+    # replaced by dlt, which would put it last
+    fields.append(pa.field("_dlt_load_id", pa.string(), nullable=False))
+    arrays.append(pa.nulls(len(rows), pa.string()))
     fields.append(pa.field("_dlt_id", pa.string(), nullable=False))
     arrays.append(pa.array(generate_dlt_ids(len(rows)), type=pa.string()))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))

@@ -26,31 +26,37 @@ MAX_REJECTED = 1_000_000
 """Characters of a rejected row that are kept."""
 
 
-def known_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
-    """Columns whose type does not depend on the rows: declared timestamps, the content hash, the mark of deletion."""
-    columns: dict[str, TColumnSchema] = {
-        name: {"data_type": "timestamp"} for name in endpoint.timestamps if "." not in name
-    }
-    columns[ROW_HASH] = {"data_type": "bigint"}
-    if endpoint.primary_key:
-        columns[DELETED_AT] = {"data_type": "timestamp"}
-    return columns
+def table_columns(endpoint: Endpoint, path_params: Mapping[str, Any] | None = None) -> dict[str, TColumnSchema]:
+    """The columns that the endpoint's table has without a row, in order.
 
+    The key, the path parameters, declared cursors, and the product's own. dlt would create no column of the key for a
+    table without rows. Every other column is made when a row has a value for it.
 
-def first_columns(endpoint: Endpoint, row: Mapping[str, Any]) -> dict[str, TColumnSchema]:
-    """Types of the key's columns and the path parameters, as ``row`` has them; text for those that it lacks.
-
-    Without them dlt would create no column of the key for a table without rows.
+    Args:
+        endpoint: The endpoint.
+        path_params: The path parameters of one of its partitions, which show the types of these columns; text for
+            those that it lacks.
     """
-    given = endpoint.parents.params if endpoint.parents else ()
     columns: dict[str, TColumnSchema] = {}
-    for name in dict.fromkeys((*endpoint.primary_key, *given)):
-        value = row.get(name)
+    for name in first_columns(endpoint):
+        value = (path_params or {}).get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
         columns[name] = {"data_type": "bigint" if whole else "text"}
         if name in endpoint.primary_key:
             columns[name]["nullable"] = False
+    for name in endpoint.cursor_path:
+        if name in endpoint.times:
+            columns.setdefault(name, {"data_type": "timestamp"})
+    if endpoint.primary_key:
+        columns[DELETED_AT] = {"data_type": "timestamp"}
+    columns[ROW_HASH] = {"data_type": "bigint"}
     return columns
+
+
+def first_columns(endpoint: Endpoint) -> list[str]:
+    """The first columns of the endpoint's table: those of the key, then the path parameters."""
+    given = endpoint.parents.params if endpoint.parents else ()
+    return list(dict.fromkeys((*endpoint.primary_key, *given)))
 
 
 def build_resource(
@@ -61,14 +67,14 @@ def build_resource(
     Args:
         endpoint: The endpoint.
         items: Arrow tables, or dlt's marker that makes the table without a row.
-        types: The type of each column of the table that is known, in dlt's terms.
+        types: The type of each new column of the table, in dlt's terms and in order.
         replaces: Whether the items replace all rows of the table, as a snapshot does.
     """
     # if a package has a key twice, the later row wins
-    moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in known_columns(endpoint)), None)
+    moves = next((name for name in (*endpoint.cursor_path, "updated_at") if name in endpoint.times), None)
     columns: dict[str, TColumnSchema] = {name: {"data_type": kind} for name, kind in types.items()}  # type: ignore[typeddict-item]
-    columns["_dlt_id"] = {"data_type": "text", "nullable": False, "unique": True, "row_key": True}
     columns["_dlt_load_id"] = {"data_type": "text", "nullable": False}
+    columns["_dlt_id"] = {"data_type": "text", "nullable": False, "unique": True, "row_key": True}
     for name in endpoint.primary_key:
         columns.setdefault(name, {})["nullable"] = False
     if moves in columns:
@@ -106,14 +112,8 @@ def declared_source(api: Api) -> DltSource:
 
 
 def empty_types(endpoint: Endpoint, path_params: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """The types of the columns that the endpoint's table has without a row, in dlt's terms.
-
-    Args:
-        endpoint: The endpoint.
-        path_params: The path parameters of one of its partitions, which show the types of these columns.
-    """
-    columns = known_columns(endpoint) | first_columns(endpoint, path_params or {})
-    return {name: str(column["data_type"]) for name, column in columns.items()}
+    """The types of ``table_columns``, in dlt's terms."""
+    return {name: str(column["data_type"]) for name, column in table_columns(endpoint, path_params).items()}
 
 
 def _as_json(sent: Any) -> str:

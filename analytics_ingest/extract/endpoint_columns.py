@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.extract.arrow import arrow_table
-from analytics_ingest.extract.dlt_source import empty_types
-from analytics_ingest.extract.rows import ROW_HASH
+from analytics_ingest.extract.dlt_source import empty_types, first_columns
+from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -72,21 +72,21 @@ class EndpointColumns:
 
     def hints(self) -> dict[str, str]:
         """The types that dlt has to be given with the next package: of new columns, and of JSON."""
-        new = {name: kind for name, kind in self._fixed.items() if name not in self.types.stored}
-        if not self.types.stored:
-            new = {**self._of_empty_table(), **new}
-        return new | {name: kind for name, kind in self._fixed.items() if kind == "json"}
+        return self._new() | {name: kind for name, kind in self._fixed.items() if kind == "json"}
 
     def arrow(self, rows: Sequence[dict[str, Any]]) -> Any:
-        """Rows as an Arrow table, by the types that were fixed last."""
-        # the key first, then what comes with it from the parent
-        given = self._endpoint.parents.params if self._endpoint.parents else ()
-        first = (*self._endpoint.primary_key, *given)
-        names = dict.fromkeys((*first, *(name for row in rows for name in row)))
-        types = {name: self._fixed[name] for name in names if name in self._fixed and name != ROW_HASH}
+        """Rows as an Arrow table, by the types that were fixed last.
+
+        dlt creates the columns of a new table in this order: the key, the path parameters, the API's columns as they
+        came, the product's own and dlt's.
+        """
+        new = self._new()
+        types = new | self._fixed
+        names = dict.fromkeys((*first_columns(self._endpoint), *(name for row in rows for name in row), *new))
+        own = {name: new[name] for name in (DELETED_AT,) if name in new} | {ROW_HASH: "bigint"}
         return arrow_table(
             rows,
-            {**types, ROW_HASH: "bigint"},
+            {name: types[name] for name in names if name in types and name not in own} | own,
             required=self._endpoint.primary_key,
             is_native=self.types.fit_natively,
             takes_nul=self._takes_nul,
@@ -94,8 +94,13 @@ class EndpointColumns:
 
     def mark_loaded(self) -> None:
         """Records that the last package is loaded: the table has its columns now."""
-        known = {**self._of_empty_table(), **self._fixed}
-        self.types.store({name: kind for name, kind in known.items() if name not in self.types.stored})
+        self.types.store(self._new())
+
+    def _new(self) -> dict[str, str]:
+        """The types of the columns that the table does not have yet."""
+        stored = self.types.stored
+        new = {name: kind for name, kind in self._fixed.items() if name not in stored}
+        return new if stored else {**self._of_empty_table(), **new}
 
     def _of_empty_table(self) -> dict[str, str]:
         return empty_types(self._endpoint, self._path_params)

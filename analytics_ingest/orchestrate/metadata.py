@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
 
-from analytics_ingest.extract.dlt_source import first_columns, known_columns
+from analytics_ingest.extract.dlt_source import table_columns
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ LINK = re.compile(r"://|www\.|@", re.IGNORECASE)
 
 def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     """The columns that the endpoint's table always has."""
-    columns = first_columns(endpoint, {}) | known_columns(endpoint)
-    return {name: {**column, "name": name} for name, column in columns.items()}
+    return {name: {**column, "name": name} for name, column in table_columns(endpoint).items()}
 
 
 def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:

@@ -58,9 +58,11 @@ def test_rows_are_a_table_of_plain_text() -> None:
 
 
 def test_the_key_is_declared_to_have_no_nulls() -> None:
-    endpoint = APIS["experimentation"].by_name["gates_rules"]
-    columns = {column.name: column for column in column_schema(declared_columns(endpoint)).columns}
-    assert [columns[name].constraints.nullable for name in (*endpoint.primary_key, "updated_at")] == [
-        *(False for _ in endpoint.primary_key),
-        True,
+    endpoint = APIS["experimentation"].by_name["gates"]
+    columns = column_schema(declared_columns(endpoint)).columns
+    assert [(column.name, column.constraints.nullable) for column in columns] == [
+        ("id", False),
+        ("updated_at", True),
+        ("_deleted_at", True),
+        ("_row_hash", True),
     ]

@@ -298,6 +298,14 @@ def test_a_later_sync_loads_what_has_changed(followed: Followed) -> None:
     }
 
 
+def test_a_later_sync_keeps_the_columns_and_their_order(followed: Followed) -> None:
+    for of, table in followed.before.items():
+        columns = list(followed.later.tables[of].columns.items())
+        # a new table of today has no columns for times that never come
+        assert {"created_at", "updated_at"} <= table.columns.keys()
+        assert (of, columns[: len(table.columns)]) == (of, list(table.columns.items()))
+
+
 def versions(table: StoredTable, done: Synced, of: Of) -> list[tuple[str | None, tuple[str, ...]]]:
     """What happened to which key, of the versions that a sync has seen first, sorted."""
     found = [row for row in rows(table) if row["_seen_at"] == done.ledger[of]["started_at"]]
