@@ -17,6 +17,14 @@ COMMON: Mapping[str, str] = {
 }
 """Columns that mean the same in every API. An endpoint where one means something else declares its own text."""
 
+OWN_COLUMNS: Mapping[str, str] = {
+    "_deleted_at": "When a sync found that the row was deleted upstream; null while it exists.",
+    "_row_hash": "Hash of the row's content; it differs if the row has changed.",
+    "_dlt_load_id": "The load that wrote the row: see the table _dlt_loads.",
+    "_dlt_id": "dlt's identifier of the row.",
+}
+"""The columns that no API sends: the product's and dlt's."""
+
 
 def declared_columns(endpoint: Endpoint) -> list[str]:
     """The columns that the declaration of an endpoint names, the key and the path parameters first."""
@@ -34,6 +42,11 @@ def declared_columns(endpoint: Endpoint) -> list[str]:
 def describe_columns(api: Api, endpoint: Endpoint) -> dict[str, str]:
     """The description of each column of an endpoint's table that has one; the vendor's columns only."""
     return {**COMMON, **api.columns, **_from_parents(endpoint), **endpoint.columns}
+
+
+def describe_table(api: Api, endpoint: Endpoint) -> dict[str, str]:
+    """The description of each column of an endpoint's table that has one, the product's and dlt's included."""
+    return {**describe_columns(api, endpoint), **OWN_COLUMNS}
 
 
 def _from_parents(endpoint: Endpoint) -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRecord, TableSchema
 
+from analytics_ingest.apis.column_descriptions import describe_table
 from analytics_ingest.extract.dlt_source import table_columns
-from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from analytics_ingest.extract.stats import ReadStats
     from analytics_ingest.sync.result import EndpointResult
 
-DESCRIPTIONS = {
-    DELETED_AT: "When a sync found that the row was deleted upstream; null while it exists.",
-    ROW_HASH: "Hash of the row's content; it differs if the row has changed.",
-    "_dlt_load_id": "The load that wrote the row: see the table _dlt_loads.",
-    "_dlt_id": "dlt's identifier of the row.",
-}
-"""Descriptions of the columns that no API sends."""
 CELL = 60
 """Characters of a value that a sample shows."""
 PLAIN = re.compile(r"[\w\s.,;:%+()'/-]*")
@@ -40,11 +33,15 @@ def declared_columns(endpoint: Endpoint) -> dict[str, TColumnSchema]:
     return {name: {**column, "name": name} for name, column in table_columns(endpoint).items()}
 
 
-def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
+def column_schema(columns: Mapping[str, TColumnSchema], descriptions: Mapping[str, str]) -> TableSchema:
     """The table schema for Dagster of columns in dlt's terms.
 
     ``DagsterDltResource.extract_resource_metadata`` is not used: it removes the properties from the live schema, so
     that a second run in one process fails (``KeyError: 'name'``), and it has no columns where a sync loaded nothing.
+
+    Args:
+        columns: The columns.
+        descriptions: By column its description, where there is one.
     """
 
     def position(name: str) -> int:
@@ -56,7 +53,7 @@ def column_schema(columns: Mapping[str, TColumnSchema]) -> TableSchema:
             TableColumn(
                 name=name,
                 type=column.get("data_type") or "text",
-                description=DESCRIPTIONS.get(name),
+                description=descriptions.get(name),
                 constraints=TableColumnConstraints(
                     nullable=bool(column.get("nullable", True)),
                     other=["primary key"] if column.get("primary_key") else [],
@@ -76,7 +73,7 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
     if result.table_rows is not None:
         metadata["dagster/row_count"] = MetadataValue.int(result.table_rows)
     if result.columns:
-        metadata["dagster/column_schema"] = column_schema(result.columns)
+        metadata["dagster/column_schema"] = column_schema(result.columns, describe_table(api, result.endpoint))
     if result.sample:
         metadata["sample"] = text_table(result.sample)
     if result.widened:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetSpec, MetadataValue
 from dagster_dlt import DagsterDltTranslator
 
+from analytics_ingest.apis.column_descriptions import describe_table
 from analytics_ingest.orchestrate.account_assets import ACCOUNT_TAG
 from analytics_ingest.orchestrate.code_references import code_references
 from analytics_ingest.orchestrate.freshness import freshness_condition, freshness_policy
@@ -48,7 +49,7 @@ class ApiTranslator(DagsterDltTranslator):
             skippable=True,
             metadata={
                 "dagster/table_name": f"{api.name}.{endpoint.name}",
-                "dagster/column_schema": column_schema(declared_columns(endpoint)),
+                "dagster/column_schema": column_schema(declared_columns(endpoint), describe_table(api, endpoint)),
                 "dagster/storage_kind": destination_name(),
                 "dagster/code_references": code_references(api, endpoint.name),
                 "path": endpoint.path,

@@ -32,6 +32,9 @@ class HistoryRecorder:
     """Records the versions of the rows of those endpoints that have a history.
 
     It begins with the first complete sync of an endpoint: each present row is its first version, the ``baseline``.
+
+    Attributes:
+        has_healed: Whether an earlier sync was interrupted.
     """
 
     def __init__(self, context: SyncContext, warehouse: Warehouse, tables: CachedTables, ledger: LedgerWriter) -> None:
@@ -55,6 +58,7 @@ class HistoryRecorder:
         # their last versions may not be written
         self._unfinished: set[str] = set()
         self._changes_outdated = context.options.full_refresh
+        self.has_healed = False
 
     @property
     def tables(self) -> list[str]:
@@ -83,6 +87,7 @@ class HistoryRecorder:
                         raise
         if started:
             self._ledger.mark_interrupted()
+            self.has_healed = True
 
     def _heal(self, endpoint: Endpoint, *, seen_at: datetime, declaration: str | None) -> None:
         # also the table of an endpoint that this sync does not read

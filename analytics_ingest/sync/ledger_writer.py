@@ -63,6 +63,11 @@ class LedgerWriter:
         rows = [self._row(name, status=STARTED) for name in self._started]
         self._warehouse.ledger(lambda ledger: ledger.insert(rows, replace=True))
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether this sync has loaded rows, or was about to."""
+        return bool(self._started)
+
     def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
         """See ``SyncLedger.unfinished``."""
         self._tables.connect()
@@ -85,7 +90,7 @@ class LedgerWriter:
         return declaration_of(self._context.api, endpoint, self._context.settings.exclude_columns)
 
     def finish(self, results: Iterable[EndpointResult], *, names: Iterable[str] = (), reason: str = "") -> None:
-        """Writes a row for each endpoint of the sync.
+        """Writes a row for each endpoint of the sync. Within ``open``.
 
         Args:
             results: The results of the endpoints that were synced.
@@ -103,10 +108,10 @@ class LedgerWriter:
         if not rows:
             return
         before = self._context.started - timedelta(days=self._context.settings.ledger_retention)
-        with self._tables.open(at_once=True):
-            self._create()
-            self._warehouse.ledger(lambda ledger: ledger.insert(rows, replace=bool(self._started)))
-            self._warehouse.ledger(lambda ledger: ledger.prune(before=before))
+        self._tables.connect()
+        self._create()
+        self._warehouse.ledger(lambda ledger: ledger.insert(rows, replace=bool(self._started)))
+        self._warehouse.ledger(lambda ledger: ledger.prune(before=before))
 
     def _create(self) -> None:
         columns = self._tables.columns([SYNCS]).get(SYNCS, {})

@@ -12,6 +12,7 @@ from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.resource_state import belongs_to_profile, stored_cursor
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.sync.column_fitter import ColumnFitter
+from analytics_ingest.sync.comment_writer import CommentWriter
 from analytics_ingest.sync.excluded_columns import ExcludedColumns, refuse_misspelt_endpoints
 from analytics_ingest.sync.history_recorder import HistoryRecorder, history_failure
 from analytics_ingest.sync.ledger_writer import LedgerWriter
@@ -72,6 +73,7 @@ class SyncRun:
         self._excluded = ExcludedColumns(api, context.settings)
         self._ledger = LedgerWriter(context, warehouse, self._tables)
         self._history = HistoryRecorder(context, warehouse, self._tables, self._ledger)
+        self._comments = CommentWriter(context, warehouse, self._tables)
         self._changed: set[str] = set()
         self._verifications: Mapping[str, Verification] = {}
 
@@ -94,9 +96,21 @@ class SyncRun:
             left = [name for name in names if name not in ended]
             # the error that ended the sync is the one to report
             with suppress(WarehouseError, LockTimeoutError):
-                self._ledger.finish(ended.values(), names=left, reason=str(error))
+                self._finish(ended.values(), names=left, reason=str(error))
             raise
-        self._ledger.finish(ended.values())
+        self._finish(ended.values())
+
+    def _finish(self, results: Collection[EndpointResult], *, names: Collection[str] = (), reason: str = "") -> None:
+        """Writes the ledger, and the comments on new tables and columns.
+
+        Args:
+            results: The results of the endpoints that were synced.
+            names: The endpoints that the sync did not come to.
+            reason: Why.
+        """
+        with self._tables.open():
+            self._ledger.finish(results, names=names, reason=reason)
+            self._comments.finish(changed=self._ledger.has_begun or self._history.has_healed)
 
     def _results(self) -> Iterator[EndpointResult]:
         results: list[EndpointResult] = []
@@ -133,6 +147,7 @@ class SyncRun:
             self._verifications = self._warehouse.verifications(lambda table: table.rows(columns))
         self._columns |= self._tables.columns(names)
         self._history.heal()
+        self._comments.begin()
 
     def _forget_hashes(self) -> None:
         """Gives the rows to repair hashes that no row has: those that come are loaded, the others are gone upstream.

@@ -150,3 +150,8 @@ class ColumnChanger:
 
     def _rows(self, sql: str, *values: Any) -> Sequence[Sequence[Any]]:
         return self._sql.execute_sql(sql, *values) or ()
+
+
+def sql_text(value: str) -> str:
+    """A text as a literal in SQL."""
+    return "'" + value.replace("'", "''") + "'"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.warehouse.column_changes import OWN_VIEW, ColumnChanges
+from analytics_ingest.warehouse.column_changes import OWN_VIEW, ColumnChanges, sql_text
 from analytics_ingest.warehouse.history_names import (
     ALL_CHANGES,
     CHANGED_AT,
@@ -376,7 +376,7 @@ class HistoryTables:
         lags = f", lag({OPERATION}) OVER __versions AS {BEFORE}"
         lags += "".join(f", lag({self._quoted(each)}) OVER __versions AS {former}" for each, former in before.items())
         pairs = ", ".join(
-            f"({_text(each)}, {self._json(table, each, former)}, {self._json(table, each, self._quoted(each))})"
+            f"({sql_text(each)}, {self._json(table, each, former)}, {self._json(table, each, self._quoted(each))})"
             for each, former in before.items()
         )
         changed = (
@@ -388,7 +388,7 @@ class HistoryTables:
         name = f"CAST({VERSION}.{self._quoted(table.name)} AS VARCHAR) || ''" if table.name else "NULL"
         return (
             f"SELECT coalesce({VERSION}.{CHANGED_AT}, {VERSION}.{SEEN_AT}) AS {AT}, "  # noqa: S608
-            f"CAST({_text(table.api)} AS VARCHAR) AS api, CAST({_text(table.table)} AS VARCHAR) AS endpoint, "
+            f"CAST({sql_text(table.api)} AS VARCHAR) AS api, CAST({sql_text(table.table)} AS VARCHAR) AS endpoint, "
             f"{key} AS key, CAST({name} AS VARCHAR) AS name, CAST({VERSION}.{OPERATION} AS VARCHAR) AS operation, "
             f"CASE WHEN {VERSION}.{OPERATION} IN ('update', 'restore') AND {VERSION}.{BEFORE} IS NOT NULL "
             f"THEN {changed if fields else 'NULL'} END "
@@ -448,8 +448,3 @@ class HistoryTables:
 
     def _name(self, table: str) -> str:
         return self._sql.make_qualified_table_name(table)
-
-
-def _text(value: str) -> str:
-    """A name as a text in SQL."""
-    return "'" + value.replace("'", "''") + "'"

@@ -12,6 +12,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from analytics_ingest.config.lookup import environment_name
+from analytics_ingest.warehouse.comments import Comments
 from analytics_ingest.warehouse.destination import build_pipeline, configured_destination, pipelines_folder, remove
 from analytics_ingest.warehouse.destination_errors import (
     describe,
@@ -327,6 +328,22 @@ class Warehouse:
             raise RuntimeError(f"{self._destination.name} keeps no history")
         tables = HistoryTables(self._client, column_changer(self._destination, self._client), sql)
         return self._retry_while_locked(lambda: act(tables))
+
+    @property
+    def takes_comments(self) -> bool:
+        """Whether tables and columns of the destination get comments."""
+        return self._destination.comments is not None
+
+    def comments(self, act: Callable[[Comments], T]) -> T:
+        """Calls ``act`` with the comments on the tables, within ``open``; waits for locks of other sessions on these.
+
+        Raises:
+            LockTimeoutError: Another session has locked a table for too long.
+        """
+        sql = self._destination.comments
+        if sql is None:
+            raise RuntimeError(f"{self._destination.name} gets no comments")
+        return self._retry_while_locked(lambda: act(Comments(self._client, sql)))
 
     def ledger(self, act: Callable[[SyncLedger], T]) -> T:
         """Calls ``act`` with the ledger, within ``open`` or ``read``; waits for locks of other sessions on it.

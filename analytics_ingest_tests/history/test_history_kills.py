@@ -7,8 +7,11 @@ from datetime import datetime
 
 import pytest
 
+from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sync.comment_writer import texts_of
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.exceptions import WarehouseError
+from analytics_ingest.warehouse.history_names import history_table
 from analytics_ingest.warehouse.history_tables import HistoryTables
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.history.configuration import (
@@ -242,3 +245,16 @@ def test_what_a_killed_sync_changed_is_no_redeclaration(
         ("second", "Ada", "update"),
         ("second", None, "redeclared"),
     ]
+
+
+@on_duckdb
+def test_comments_that_a_killed_sync_has_not_written_are_written_by_the_next(
+    store: Store, configuration: Configuration
+) -> None:
+    commented = f"SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = '{API}' AND comment IS NOT NULL"
+    run_killed(BEFORE_LEDGER)
+    assert rows(store, commented) == []
+    run()
+    found = {row["table_name"]: row["comment"] for row in rows(store, commented)}
+    tables = {*ENDPOINTS, *map(history_table, ENDPOINTS), "_syncs"}
+    assert found == {name: text.table for name, text in texts_of(APIS[API]).items() if name in tables}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from dagster import AssetKey, AssetSelection, DagsterEventType, DagsterInstance, ExecuteInProcessResult
 
+from analytics_ingest.apis.column_descriptions import describe_table
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
@@ -152,13 +153,15 @@ def test_progress_reaches_the_event_log(synced_twice: Synced) -> None:
     assert lines[-1].endswith(", done")
 
 
-def test_columns_are_shown_with_the_key_first_and_ours_described(synced_twice: Synced) -> None:
+def test_columns_are_shown_with_the_key_first_and_their_descriptions(synced_twice: Synced) -> None:
     columns = synced_twice.first["experimentation/gates_rules"]["dagster/column_schema"].columns
     names = [column.name for column in columns]
 
     assert names[:2] == ["gate_id", "id"]
     assert [name for name in names if name.startswith("_")] == names[-4:]
-    assert all(column.description for column in columns[-4:])
+    texts = describe_table(APIS["experimentation"], APIS["experimentation"].by_name["gates_rules"])
+    assert [column.description for column in columns] == [texts.get(name) for name in names]
+    assert [name for name in names if name not in texts] == []
 
 
 def test_child_alone_after_its_parent_and_parent_alone_after_it_are_complete(

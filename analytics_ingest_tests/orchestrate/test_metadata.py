@@ -59,7 +59,7 @@ def test_rows_are_a_table_of_plain_text() -> None:
 
 def test_the_key_is_declared_to_have_no_nulls() -> None:
     endpoint = APIS["experimentation"].by_name["gates"]
-    columns = column_schema(declared_columns(endpoint)).columns
+    columns = column_schema(declared_columns(endpoint), {}).columns
     assert [(column.name, column.constraints.nullable) for column in columns] == [
         ("id", False),
         ("updated_at", True),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
 
     from analytics_ingest.warehouse.column_changes import ColumnChanger
+    from analytics_ingest.warehouse.comments import CommentSql
     from analytics_ingest.warehouse.database_file import DatabaseFile
     from analytics_ingest.warehouse.history_tables import HistorySql
     from analytics_ingest.warehouse.published_copy import PublishedCopy
@@ -47,6 +48,7 @@ class Destination:
         locks_all_machines: Whether ``cluster_lock`` keeps the syncs of other machines out.
         columns: The class that changes columns of its tables; ``None``, if no sync can do that.
         history: What differs in the SQL of histories; ``None``, if it keeps neither histories nor the ledger.
+        comments: How it lists comments on tables and columns; ``None``, if it gets none.
         drivers: Top-level packages of its database driver. By name, so that no driver is imported for it.
         transient_errors: Names of the driver's exceptions that report a failed destination.
         row_errors: Names of the driver's exceptions that concern values; by default those of PEP 249.
@@ -57,6 +59,7 @@ class Destination:
     locks_all_machines: ClassVar[bool] = False
     columns: ClassVar[type[ColumnChanger] | None] = None
     history: ClassVar[HistorySql | None] = None
+    comments: ClassVar[CommentSql | None] = None
     drivers: ClassVar[frozenset[str]] = frozenset()
     transient_errors: ClassVar[frozenset[str]] = frozenset()
     row_errors: ClassVar[frozenset[str]] = frozenset({"DataError", "IntegrityError"})

@@ -15,7 +15,8 @@ from dlt.destinations.impl.duckdb.exceptions import InvalidInMemoryDuckdbCredent
 
 from analytics_ingest.config.deployment import load_deployment_setting
 from analytics_ingest.config.project import describe_ambiguity, find_default, project_folder
-from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
+from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges, sql_text
+from analytics_ingest.warehouse.comments import CommentSql
 from analytics_ingest.warehouse.database_file import DatabaseFile
 from analytics_ingest.warehouse.destinations.base import PUBLISH, Destination, configuration_of
 from analytics_ingest.warehouse.exceptions import WarehouseError
@@ -45,6 +46,14 @@ MAGIC = slice(8, 12)
 """Where a DuckDB file has the letters ``DUCK`` (DuckDB's documentation of its storage format)."""
 OTHER_FORMATS = {b"SQLite format 3\0": "an SQLite database", b"PAR1": "a Parquet file"}
 """First bytes of files that are easily taken for a DuckDB file."""
+
+COMMENTS = """
+SELECT table_name, column_name, comment, TRUE FROM duckdb_columns()
+WHERE schema_name = %s AND database_name = current_database()
+UNION ALL SELECT table_name, NULL, comment, TRUE FROM duckdb_tables()
+WHERE schema_name = %s AND database_name = current_database()
+"""
+"""See ``CommentSql``."""
 
 
 class DuckDBColumns(ColumnChanger):
@@ -79,11 +88,14 @@ class DuckDBColumns(ColumnChanger):
         )
 
     def _copy(self, changes: ColumnChanges, constraints: Sequence[str], indexes: Sequence[str]) -> None:
-        names = "column_name, data_type, is_nullable"
+        names = "column_name, data_type, is_nullable, comment"
         columns = self._described(names, "duckdb_columns()", changes.table, "ORDER BY column_index")
         dropped = {name for variants in changes.folded.values() for name in variants}
+        table, copy = self._table(changes.table), self._table(changes.table + NEW)
+        found = self._described("comment", "duckdb_tables()", changes.table, "AND comment IS NOT NULL")
+        comments = [f"TABLE {table} IS {sql_text(row[0])}" for row in found]
         specs, values = [], []
-        for name, kind, nullable in columns:
+        for name, kind, nullable, comment in columns:
             if name in dropped:
                 continue
             now = changes.renamed.get(name, name)
@@ -96,11 +108,15 @@ class DuckDBColumns(ColumnChanger):
                     value = f"coalesce({value}, {self.converted(self._name(variant), other, then)})"
             specs.append(f"{self._name(now)} {kind}{'' if nullable else ' NOT NULL'}")
             values.append(value)
-        table, copy = self._table(changes.table), self._table(changes.table + NEW)
+            if comment is not None:
+                comments.append(f"COLUMN {table}.{self._name(now)} IS {sql_text(comment)}")
         self._sql.execute_sql(f"CREATE TABLE {copy} ({', '.join([*specs, *constraints])})")
         self._sql.execute_sql(f"INSERT INTO {copy} SELECT {', '.join(values)} FROM {table}")  # noqa: S608
         self._sql.execute_sql(f"DROP TABLE {table}")
         self._sql.execute_sql(f"ALTER TABLE {copy} RENAME TO {self._name(changes.table)}")
+        # before the indexes, on which DuckDB would make the table depend
+        for comment in comments:
+            self._sql.execute_sql(f"COMMENT ON {comment}")
         for sql in indexes:
             self._sql.execute_sql(sql)
 
@@ -110,6 +126,7 @@ class DuckDB(Destination):
 
     columns: ClassVar[type[ColumnChanger] | None] = DuckDBColumns
     history: ClassVar[HistorySql | None] = HistorySql()
+    comments: ClassVar[CommentSql | None] = CommentSql(listing=COMMENTS)
     drivers = frozenset({"duckdb", "_duckdb"})
     transient_errors = frozenset(
         {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"}

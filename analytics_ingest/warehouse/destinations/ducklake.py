@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from analytics_ingest.config.project import describe_ambiguity, find_default
-from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges
+from analytics_ingest.warehouse.column_changes import NEW, ColumnChanger, ColumnChanges, sql_text
 from analytics_ingest.warehouse.database_file import DatabaseFile
 from analytics_ingest.warehouse.destinations.base import Destination
 from analytics_ingest.warehouse.destinations.duckdb import LIMITS, DuckDB, DuckDBColumns
@@ -45,6 +45,7 @@ class DuckLakeColumns(DuckDBColumns):
                 name,
             )
         )
+        comment = self._comment(table, name)
         for sql in (
             f"ALTER TABLE {qualified} ADD COLUMN {new} {self._type(now)}",
             f"UPDATE {qualified} SET {new} = {self.converted(column, was, now)}",  # noqa: S608
@@ -52,8 +53,15 @@ class DuckLakeColumns(DuckDBColumns):
             f"ALTER TABLE {qualified} RENAME COLUMN {new} TO {column}",
         ):
             self._sql.execute_sql(sql)
+        if comment is not None:
+            self._sql.execute_sql(f"COMMENT ON COLUMN {qualified}.{column} IS {sql_text(comment)}")
         if required:
             self._sql.execute_sql(f"ALTER TABLE {qualified} ALTER COLUMN {column} SET NOT NULL")
+
+    def _comment(self, table: str, name: str) -> str | None:
+        """The comment on a column."""
+        found = self._described("comment", "duckdb_columns()", table, f"AND column_name = {sql_text(name)}")
+        return next((row[0] for row in found), None)
 
 
 class DuckLake(DuckDB):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from analytics_ingest.warehouse.column_changes import OWN_VIEW, ColumnChanger, ColumnChanges
+from analytics_ingest.warehouse.comments import CommentSql
 from analytics_ingest.warehouse.destinations.base import Destination, configuration_of
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
 from analytics_ingest.warehouse.history_tables import HistorySql
@@ -67,6 +68,17 @@ GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 6 LIMIT 3
 """
 """Sessions with a lock on one of a dataset's tables, the oldest first. Their queries are left out: they may hold
 secrets."""
+
+COMMENTS = """
+SELECT c.relname, a.attname, col_description(c.oid, a.attnum), pg_has_role(c.relowner, 'USAGE')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
+UNION ALL SELECT c.relname, NULL, obj_description(c.oid, 'pg_class'), pg_has_role(c.relowner, 'USAGE')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
+"""
+"""See ``CommentSql``. Only the owner of a table may comment on it."""
 
 
 class PostgresTableLocks(TableLocks):
@@ -214,6 +226,7 @@ class Postgres(Destination):
         comparable_json="to_jsonb({0})",
         lock="SELECT pg_advisory_xact_lock(hashtextextended('analytics_ingest changes', 0))",
     )
+    comments = CommentSql(listing=COMMENTS)
     drivers = frozenset({"psycopg2"})
     transient_errors = frozenset({"OperationalError", "InterfaceError"})
 
