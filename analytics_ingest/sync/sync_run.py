@@ -22,6 +22,7 @@ from analytics_ingest.sync.pending_parents import PendingParentRows
 from analytics_ingest.sync.reader_factory import ReaderFactory
 from analytics_ingest.sync.result import EndpointResult, build_result, failure_reason
 from analytics_ingest.sync.stored_tables import StoredTables
+from analytics_ingest.sync.view_maker import ViewMaker
 from analytics_ingest.warehouse.cached_tables import CachedTables
 from analytics_ingest.warehouse.destination_errors import is_transient
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
@@ -74,6 +75,7 @@ class SyncRun:
         self._ledger = LedgerWriter(context, warehouse, self._tables)
         self._history = HistoryRecorder(context, warehouse, self._tables, self._ledger)
         self._comments = CommentWriter(context, warehouse, self._tables)
+        self._views = ViewMaker(context, warehouse, self._tables, selected=selected)
         self._changed: set[str] = set()
         self._verifications: Mapping[str, Verification] = {}
 
@@ -141,13 +143,14 @@ class SyncRun:
             {name: self._factory.columns_of(name) for name in names},
             {name: by_name[name].primary_key for name in names},
             where_null=DELETED_AT,
-            beside=[*self._history.tables, SYNCS, VERIFICATIONS],
+            beside=[*self._history.tables, *self._views.views, SYNCS, VERIFICATIONS],
         )
         if columns := self._tables.columns([VERIFICATIONS]).get(VERIFICATIONS):
             self._verifications = self._warehouse.verifications(lambda table: table.rows(columns))
         self._columns |= self._tables.columns(names)
         self._history.heal()
         self._comments.begin()
+        self._views.begin(self._columns)
 
     def _forget_hashes(self) -> None:
         """Gives the rows to repair hashes that no row has: those that come are loaded, the others are gone upstream.
@@ -259,6 +262,7 @@ class SyncRun:
                 self._tables.forget(reader.endpoint.name)
             self._ledger.begin(reader.endpoint.name for reader in package.readers)
         self._loader.load(package, extracted)
+        self._views.fit({reader.endpoint.name: reader.columns.types.stored for reader in package.readers})
         for reader in package.included:
             with self._failing(reader):
                 name = reader.endpoint.name

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from dlt.destinations.job_client_impl import SqlJobClientBase
     from dlt.destinations.sql_client import SqlClientBase
 
-OWN_VIEW = "analytics_ingest"
-"""The beginning of the comment on the product's own views: only such a view is dropped and created again."""
+    from analytics_ingest.warehouse.present_views import PresentViews
+
 MAX_EXACT = 2**53
 """Up to this number a double can hold every whole number."""
 NEW = "__new"
@@ -58,10 +58,16 @@ class ColumnChanger:
     parsed: ClassVar[str]
     quoted: ClassVar[str]
 
-    def __init__(self, client: SqlJobClientBase) -> None:
-        """Takes an open connection to the dataset."""
+    def __init__(self, client: SqlJobClientBase, *, views: PresentViews | None = None) -> None:
+        """Takes an open connection.
+
+        Args:
+            client: An open connection to the dataset.
+            views: The views of present rows, which change with their tables.
+        """
         self._client: Any = client
         self._sql: SqlClientBase[Any] = client.sql_client
+        self._present_views = views
 
     def apply(self, changes: ColumnChanges) -> None:
         """Makes the changes, all or none.
@@ -71,6 +77,12 @@ class ColumnChanger:
         """
         with self._sql.begin_transaction():
             self._apply(changes)
+            self._follow(changes)
+
+    def _follow(self, changes: ColumnChanges) -> None:
+        """Has the view of the table's present rows follow the changes."""
+        if self._present_views:
+            self._present_views.follow(changes.table)
 
     def apply_within(self, changes: ColumnChanges) -> None:
         """Makes the changes within a transaction of the caller's.

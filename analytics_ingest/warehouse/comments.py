@@ -19,11 +19,13 @@ class CommentSql:
     """How a destination lists the comments of a dataset.
 
     Attributes:
+        view: A query for the comment on a view, with the names of the dataset and the view as its parameters.
         listing: A query with the dataset's name as its parameter, twice. Its rows: the table, the column or null, the
             comment, and whether the user may change it.
     """
 
     listing: str
+    view: str
 
 
 @dataclass(frozen=True, kw_only=True)

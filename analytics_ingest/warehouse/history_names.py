@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+OWN_VIEW = "analytics_ingest"
+"""The beginning of the comment on the product's own views: only such a view is dropped and created again."""
 PREFIX = "_history_"
 SUFFIX = "_as_of"
+PRESENT = "_present"
 OPERATION = "_operation"
 """Column with what happened to the row."""
 SEEN_AT = "_seen_at"
@@ -26,6 +29,11 @@ ALL_CHANGES = "changes"
 def history_table(endpoint: str) -> str:
     """The table with the versions of an endpoint's rows."""
     return PREFIX + endpoint
+
+
+def present_view(endpoint: str) -> str:
+    """The view of an endpoint's rows that are not marked as deleted, with the API's columns only."""
+    return endpoint + PRESENT
 
 
 def as_of_view(endpoint: str) -> str:

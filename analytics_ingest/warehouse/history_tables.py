@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.warehouse.column_changes import OWN_VIEW, ColumnChanges, sql_text
+from analytics_ingest.warehouse.column_changes import ColumnChanges, sql_text
 from analytics_ingest.warehouse.history_names import (
     ALL_CHANGES,
     CHANGED_AT,
     CHANGES,
     META,
     OPERATION,
+    OWN_VIEW,
     SEEN_AT,
     VALID_FROM,
     VALID_TO,

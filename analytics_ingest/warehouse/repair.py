@@ -144,7 +144,10 @@ class Repair:
     def _schema_of_tables(self) -> Schema | None:
         sql = self._client.sql_client
         rows = sql.execute_sql(
-            "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = %s", sql.dataset_name
+            "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema = %s AND table_name NOT IN "
+            "(SELECT table_name FROM information_schema.views WHERE table_schema = %s)",
+            sql.dataset_name,
+            sql.dataset_name,
         )
         names = [str(row[0]) for row in rows or () if row[0] not in OWN]
         if not names:

@@ -26,7 +26,7 @@ from analytics_ingest.warehouse.destination_errors import (
     secrets_of,
 )
 from analytics_ingest.warehouse.destination_settings import unknown_destination_settings
-from analytics_ingest.warehouse.destinations import column_changer, refuse_without_changes
+from analytics_ingest.warehouse.destinations import column_changer, present_views, refuse_without_changes
 from analytics_ingest.warehouse.destinations.base import PUBLISH
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.history_tables import HistoryTables
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
     from analytics_ingest.warehouse.column_changes import ColumnChanges
+    from analytics_ingest.warehouse.present_views import PresentViews
     from analytics_ingest.warehouse.published_copy import PublishedCopy
 
 T = TypeVar("T")
@@ -344,6 +345,20 @@ class Warehouse:
         if sql is None:
             raise RuntimeError(f"{self._destination.name} gets no comments")
         return self._retry_while_locked(lambda: act(Comments(self._client, sql)))
+
+    @property
+    def has_present_views(self) -> bool:
+        """Whether the destination has views of present rows: if it does not, no comment tells them from others."""
+        return self._destination.comments is not None
+
+    def present_views(self, act: Callable[[PresentViews], T]) -> T:
+        """Calls ``act`` with the views of present rows, within ``open``; waits for locks of other sessions on these.
+
+        Raises:
+            LockTimeoutError: Another session has locked a view for too long.
+            WarehouseError: Something else has created a view of this name.
+        """
+        return self._retry_while_locked(lambda: act(present_views(self._destination, self._client)))
 
     def ledger(self, act: Callable[[SyncLedger], T]) -> T:
         """Calls ``act`` with the ledger, within ``open`` or ``read``; waits for locks of other sessions on it.

@@ -10,7 +10,7 @@ from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.api import load_settings
 from analytics_ingest.errors import ConfigurationError
-from analytics_ingest.warehouse.history_names import CHANGES, SYNCS, as_of_view, history_table
+from analytics_ingest.warehouse.history_names import CHANGES, SYNCS, as_of_view, history_table, present_view
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.history.configuration import (
     API,
@@ -151,7 +151,7 @@ def test_no_table_or_view_beside_an_endpoint_s_has_the_name_of_another(api: Api)
     endpoints = {each.name for each in api.endpoints}
     generated = [
         *(SYNCS, CHANGES, "_rejected_rows"),
-        *(name(each) for each in endpoints for name in (history_table, as_of_view, "{}_live".format)),
+        *(name(each) for each in endpoints for name in (history_table, as_of_view, present_view)),
     ]
     assert len(set(generated)) == len(generated)
     assert endpoints.isdisjoint(generated)

@@ -166,5 +166,5 @@ def test_tables_of_another_owner_are_a_warning(
         cursor.execute(f"SELECT col_description('{NAME}.others'::regclass, 2)")
         assert cursor.fetchone() == ("Its name.",)
     finally:
-        cursor.execute(f"DROP OWNED BY {role}")
+        cursor.execute(f"DROP OWNED BY {role} CASCADE")
         cursor.execute(f"DROP ROLE {role}")

@@ -93,7 +93,8 @@ def execute(store: Store, tmp_path: Path, statements: list[str]) -> None:
     if credentials:
         with psycopg2.connect(credentials) as connection:
             for statement in statements:
-                connection.cursor().execute(statement)
+                # with the views of present rows
+                connection.cursor().execute(f"{statement.removesuffix(' CASCADE')} CASCADE")
         connection.close()
         return
     with duckdb.connect(store.settings.get("DESTINATION__DUCKDB__CREDENTIALS", ":memory:")) as lake:

@@ -11,6 +11,7 @@ from analytics_ingest.warehouse.destinations.duckdb import DuckDB
 from analytics_ingest.warehouse.destinations.ducklake import DuckLake
 from analytics_ingest.warehouse.destinations.postgres import Postgres
 from analytics_ingest.warehouse.exceptions import WarehouseError
+from analytics_ingest.warehouse.present_views import PresentViews
 
 if TYPE_CHECKING:
     from dlt.destinations.job_client_impl import SqlJobClientBase
@@ -83,7 +84,20 @@ def column_changer(destination: Destination, client: SqlJobClientBase) -> Column
             f"only on {able}",
             transient=False,
         )
-    return destination.columns(client)
+    views = present_views(destination, client) if destination.comments else None
+    return destination.columns(client, views=views)
+
+
+def present_views(destination: Destination, client: SqlJobClientBase) -> PresentViews:
+    """The views of present rows in a destination that has them.
+
+    Args:
+        destination: The destination.
+        client: An open connection to the dataset.
+    """
+    if destination.comments is None:
+        raise RuntimeError(f"{destination.name} has no views of present rows")
+    return PresentViews(client.sql_client, comment_query=destination.comments.view)
 
 
 __all__ = [
@@ -92,6 +106,7 @@ __all__ = [
     "column_changer",
     "destination_behind",
     "find_destination",
+    "present_views",
     "refuse_without_changes",
     "refuse_without_ledger",
 ]

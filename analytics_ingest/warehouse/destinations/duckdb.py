@@ -53,6 +53,9 @@ WHERE schema_name = %s AND database_name = current_database()
 UNION ALL SELECT table_name, NULL, comment, TRUE FROM duckdb_tables()
 WHERE schema_name = %s AND database_name = current_database()
 """
+VIEW_COMMENT = """
+SELECT comment FROM duckdb_views() WHERE schema_name = %s AND view_name = %s AND database_name = current_database()
+"""
 """See ``CommentSql``."""
 
 
@@ -77,6 +80,7 @@ class DuckDBColumns(ColumnChanger):
             return
         with self._sql.begin_transaction():
             self._copy(changes, constraints, indexes)
+            self._follow(changes)
 
     def _described(self, names: str, catalog: str, table: str, rest: str) -> Sequence[Sequence[Any]]:
         """The rows about a table in one of DuckDB's catalogs."""
@@ -126,7 +130,7 @@ class DuckDB(Destination):
 
     columns: ClassVar[type[ColumnChanger] | None] = DuckDBColumns
     history: ClassVar[HistorySql | None] = HistorySql()
-    comments: ClassVar[CommentSql | None] = CommentSql(listing=COMMENTS)
+    comments: ClassVar[CommentSql | None] = CommentSql(listing=COMMENTS, view=VIEW_COMMENT)
     drivers = frozenset({"duckdb", "_duckdb"})
     transient_errors = frozenset(
         {"IOException", "OutOfMemoryException", "ConnectionException", "TransactionException", "FatalException"}

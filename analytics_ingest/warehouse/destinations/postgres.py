@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from analytics_ingest.warehouse.column_changes import OWN_VIEW, ColumnChanger, ColumnChanges
+from analytics_ingest.warehouse.column_changes import ColumnChanger, ColumnChanges
 from analytics_ingest.warehouse.comments import CommentSql
 from analytics_ingest.warehouse.destinations.base import Destination, configuration_of
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError, chain_of
+from analytics_ingest.warehouse.history_names import OWN_VIEW, present_view
 from analytics_ingest.warehouse.history_tables import HistorySql
 from analytics_ingest.warehouse.locks import POLL_SECONDS, TableLocks, still_held, utc_text
 
@@ -77,6 +78,11 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
 UNION ALL SELECT c.relname, NULL, obj_description(c.oid, 'pg_class'), pg_has_role(c.relowner, 'USAGE')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p')
+"""
+VIEW_COMMENT = """
+SELECT obj_description(c.oid, 'pg_class') FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND c.relkind = 'v'
 """
 """See ``CommentSql``. Only the owner of a table may comment on it."""
 
@@ -155,7 +161,8 @@ class PostgresColumns(ColumnChanger):
 
     def _apply(self, changes: ColumnChanges) -> None:
         dropped = [name for variants in changes.folded.values() for name in variants]
-        views = list(self._views(changes.table, [*changes.types, *dropped]))
+        former = {now: was for was, now in changes.renamed.items()}
+        views = list(self._views(changes.table, [*(former.get(name, name) for name in changes.types), *dropped]))
         if foreign := [view.name for view in views if not view.is_own]:
             what = ", ".join(f"{name} from {was} to {now}" for name, (was, now) in changes.types.items())
             raise WarehouseError(
@@ -167,10 +174,19 @@ class PostgresColumns(ColumnChanger):
             self._sql.execute_sql(f"DROP VIEW {view.name}")
         super()._apply(changes)
         for view in views:
-            self._sql.execute_sql(f"CREATE VIEW {view.name} AS {view.definition}")
+            definition = view.definition
+            if self._present_views and view.name == f"{self._sql.dataset_name}.{present_view(changes.table)}":
+                # columns may have been dropped
+                definition = self._present_views.query(changes.table)
+            self._sql.execute_sql(f"CREATE VIEW {view.name} AS {definition}")
             self._sql.execute_sql(f"COMMENT ON VIEW {view.name} IS %s", view.comment)
             for grantee, privilege in view.grants:
                 self._sql.execute_sql(f"GRANT {privilege} ON {view.name} TO {grantee}")
+
+    def _follow(self, changes: ColumnChanges) -> None:
+        # a view with another type was created again
+        if self._present_views:
+            self._present_views.rename(changes.table, changes.renamed)
 
     def _views(self, table: str, columns: Sequence[str]) -> Iterator[_View]:
         """The views that read some columns, and the views on these, in an order in which they can be created."""
@@ -226,7 +242,7 @@ class Postgres(Destination):
         comparable_json="to_jsonb({0})",
         lock="SELECT pg_advisory_xact_lock(hashtextextended('analytics_ingest changes', 0))",
     )
-    comments = CommentSql(listing=COMMENTS)
+    comments = CommentSql(listing=COMMENTS, view=VIEW_COMMENT)
     drivers = frozenset({"psycopg2"})
     transient_errors = frozenset({"OperationalError", "InterfaceError"})
 
