@@ -11,7 +11,7 @@ from analytics_ingest.warehouse.history_names import present_view
 from analytics_ingest.warehouse.present_views import DELETED_AT, PresentViews, shown_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from analytics_ingest.extract.sync_context import SyncContext
     from analytics_ingest.warehouse.cached_tables import CachedTables
@@ -44,7 +44,7 @@ class ViewMaker:
             for each in context.api.endpoints
             if each.primary_key and each.name in selected and warehouse.has_present_views
         ]
-        self._shown: dict[str, Collection[str]] = {}
+        self._shown: dict[str, list[str]] = {}
         self._failed: set[str] = set()
 
     @property
@@ -70,19 +70,33 @@ class ViewMaker:
         Args:
             tables: By endpoint the columns that its table has now.
         """
-        for name in self._endpoints:
-            columns = tables.get(name, ())
-            if DELETED_AT not in columns or name in self._failed or {*shown_columns(columns)} == {*self._shown[name]}:
-                continue
-            self._tables.connect()
+        outdated = [name for name in self._endpoints if self._is_outdated(name, tables.get(name, ()))]
+        if not outdated:
+            return
+        self._tables.connect()
+        for name in outdated:
             self._tables.forget(present_view(name))
-            try:
-                self._shown[name] = self._warehouse.present_views(partial(PresentViews.remake, table=name))
-            except Exception as error:
-                if is_transient(error) and not isinstance(error, LockTimeoutError):
-                    raise
-                self._failed.add(name)
-                reason = error if isinstance(error, WarehouseError | LockTimeoutError) else describe(error, set())
-                self._context.log.warning(
-                    f"{self._context.api.name}: the view {present_view(name)} cannot be made: {reason}"
-                )
+        if not self._remake(outdated):
+            for name in outdated:
+                self._remake([name])
+
+    def _is_outdated(self, name: str, columns: Collection[str]) -> bool:
+        if DELETED_AT not in columns or name in self._failed:
+            return False
+        return {*shown_columns(columns)} != {*self._shown[name]}
+
+    def _remake(self, names: Sequence[str]) -> bool:
+        """Remakes views. False if one of several cannot be made, so that each has to be made alone."""
+        try:
+            self._shown |= self._warehouse.present_views(partial(PresentViews.remake, tables=names))
+        except Exception as error:
+            is_locked = isinstance(error, LockTimeoutError)
+            if is_transient(error) and not is_locked:
+                raise
+            if len(names) > 1 and not is_locked:
+                return False
+            self._failed |= {*names}
+            reason = error if is_locked or isinstance(error, WarehouseError) else describe(error, set())
+            views = ", ".join(map(present_view, names))
+            self._context.log.warning(f"{self._context.api.name}: the view {views} cannot be made: {reason}")
+        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from analytics_ingest.warehouse.column_changes import sql_text
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.history_names import OWN_VIEW, present_view
 
@@ -37,45 +38,50 @@ class PresentViews:
         self._sql = sql
         self._comment_query = comment_query
 
-    def remake(self, table: str) -> list[str]:
-        """Creates or replaces the view of a table with a key, unless it has the table's columns in their order.
+    def remake(self, tables: Sequence[str]) -> dict[str, list[str]]:
+        """Creates or replaces the views of tables with a key, all or none; leaves those with the columns of the table.
 
-        It keeps its grants and what reads it, except where PostgreSQL cannot replace it.
+        A view keeps its grants and what reads it, except where PostgreSQL cannot replace it.
 
         Args:
-            table: The table.
+            tables: The tables.
 
         Returns:
-            The columns of the view.
+            By table the columns of its view.
 
         Raises:
-            WarehouseError: Something else has created a view of this name.
+            WarehouseError: Something else has the name of a view.
         """
-        name = present_view(table)
-        wanted, former = shown_columns(self._columns(table)), self._columns(name)
-        if wanted == former:
-            return wanted
-        if former and not self._is_own(name):
-            raise WarehouseError(
-                f"{self._sql.dataset_name}.{name} exists, and no sync has made it: rename or drop it", transient=False
-            )
-        with self._sql.begin_transaction():
-            if former and wanted[: len(former)] != former:
+        found = self._columns([*tables, *map(present_view, tables)])
+        shown = {table: shown_columns(found.get(table, ())) for table in tables}
+        statements: list[str] = []
+        for table, columns in shown.items():
+            name, former = present_view(table), found.get(present_view(table), [])
+            if columns == former:
+                continue
+            if former and not self._is_own(name):
+                raise WarehouseError(
+                    f"{self._sql.dataset_name}.{name} exists, and no sync has made it: rename or drop it",
+                    transient=False,
+                )
+            if former and columns[: len(former)] != former:
                 # PostgreSQL only adds columns to the end
-                self._sql.execute_sql(f"DROP VIEW {self._name(name)}")
-            self._sql.execute_sql(f"CREATE OR REPLACE VIEW {self._name(name)} AS {self.query(table)}")
-            self._sql.execute_sql(f"COMMENT ON VIEW {self._name(name)} IS '{COMMENT}'")
-        return wanted
+                statements.append(f"DROP VIEW {self._name(name)}")
+            statements += self._create(table, columns)
+        if statements:
+            with self._sql.begin_transaction():
+                # at once: a DuckLake takes as long for each statement as for all
+                self._sql.execute_sql(";\n".join(statements))
+        return shown
 
     def follow(self, table: str) -> None:
         """Replaces the view of a table whose columns have changed, within the transaction of these changes.
 
         Where a view prevents no change of a table: in DuckDB and DuckLake.
         """
-        name = present_view(table)
-        if self._is_own(name):
-            self._sql.execute_sql(f"CREATE OR REPLACE VIEW {self._name(name)} AS {self.query(table)}")
-            self._sql.execute_sql(f"COMMENT ON VIEW {self._name(name)} IS '{COMMENT}'")
+        if self._is_own(present_view(table)):
+            for statement in self._create(table, shown_columns(self._columns([table])[table])):
+                self._sql.execute_sql(statement)
 
     def rename(self, table: str, renamed: Mapping[str, str]) -> None:
         """Gives columns of the view of a table the names that the table's columns have got, in PostgreSQL.
@@ -85,7 +91,7 @@ class PresentViews:
             renamed: New names, by the name of the column.
         """
         name = present_view(table)
-        columns = self._columns(name) if renamed else ()
+        columns = self._columns([name]).get(name, ()) if renamed else ()
         for was, now in renamed.items():
             if was in columns and now not in columns and self._is_own(name):
                 pair = f"{self._sql.escape_column_name(was)} TO {self._sql.escape_column_name(now)}"
@@ -93,22 +99,36 @@ class PresentViews:
 
     def query(self, table: str) -> str:
         """The query of the view, by the columns that the table has now."""
-        names = ", ".join(map(self._sql.escape_column_name, shown_columns(self._columns(table))))
+        return self._query(table, shown_columns(self._columns([table])[table]))
+
+    def _query(self, table: str, columns: Sequence[str]) -> str:
+        names = ", ".join(map(self._sql.escape_column_name, columns))
         return f"SELECT {names} FROM {self._name(table)} WHERE {DELETED_AT} IS NULL"  # noqa: S608
+
+    def _create(self, table: str, columns: Sequence[str]) -> list[str]:
+        """The statements that create or replace the view of a table."""
+        name = self._name(present_view(table))
+        return [
+            f"CREATE OR REPLACE VIEW {name} AS {self._query(table, columns)}",
+            f"COMMENT ON VIEW {name} IS '{COMMENT}'",
+        ]
 
     def _is_own(self, view: str) -> bool:
         rows = self._sql.execute_sql(self._comment_query, self._sql.dataset_name, view)
         return any(str(row[0] or "").startswith(OWN_VIEW) for row in rows or ())
 
-    def _columns(self, table: str) -> Sequence[str]:
-        """The columns of a table or a view, in order."""
+    def _columns(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """The columns of tables and views that exist, in order."""
         rows = self._sql.execute_sql(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s "
-            "AND table_catalog = current_database() ORDER BY ordinal_position",
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s "  # noqa: S608
+            f"AND table_catalog = current_database() AND table_name IN ({', '.join(map(sql_text, names))}) "
+            "ORDER BY table_name, ordinal_position",
             self._sql.dataset_name,
-            table,
         )
-        return [str(row[0]) for row in rows or ()]
+        found: dict[str, list[str]] = {}
+        for table, column in rows or ():
+            found.setdefault(str(table), []).append(str(column))
+        return found
 
     def _name(self, table: str) -> str:
         return self._sql.make_qualified_table_name(table)
