@@ -19,7 +19,7 @@ from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.sandbox.expected_rows import KEYS
 from analytics_ingest.sandbox.routes import BASE_PATHS
 from analytics_ingest.sandbox.world import World
-from analytics_ingest.warehouse.history_names import history_table
+from analytics_ingest.warehouse.history_names import history_table, present_view
 from analytics_ingest_tests.conftest import define_all_segments, sandbox_in, sync
 from analytics_ingest_tests.environment import configure_api
 from analytics_ingest_tests.former_warehouse import (
@@ -114,6 +114,7 @@ class Synced:
         warnings: What was logged as a warning.
         tables: The tables of the endpoints after it.
         histories: The tables of their versions.
+        present: The views of their rows that exist.
         ledger: The rows of the ledger of the sync by endpoint, all of them.
     """
 
@@ -123,6 +124,7 @@ class Synced:
     warnings: list[str]
     tables: dict[Of, StoredTable]
     histories: dict[Of, StoredTable]
+    present: dict[Of, StoredTable]
     ledger: dict[Of, Row]
 
     @property
@@ -169,14 +171,12 @@ class Upgrade:
             requests.setdefault((record.api, record.endpoint or "unknown"), Counter())[path] += 1
         warnings = [record.getMessage() for record in kept.buffer]
         datasets = read_datasets(self.store)
-        histories = {
-            (api, name): found[history_table(name)]
-            for api, found in datasets.items()
-            for name in found
-            if history_table(name) in found
-        }
+        histories, present = (
+            {(api, name): found[of(name)] for api, found in datasets.items() for name in found if of(name) in found}
+            for of in (history_table, present_view)
+        )
         counts = request_log.counts()
-        return Synced(results, counts, requests, warnings, tables(datasets), histories, last_rows(datasets))
+        return Synced(results, counts, requests, warnings, tables(datasets), histories, present, last_rows(datasets))
 
 
 @contextmanager
@@ -304,6 +304,17 @@ def test_a_later_sync_keeps_the_columns_and_their_order(followed: Followed) -> N
         # a new table of today has no columns for times that never come
         assert {"created_at", "updated_at"} <= table.columns.keys()
         assert (of, columns[: len(table.columns)]) == (of, list(table.columns.items()))
+
+
+def test_tables_of_an_earlier_version_get_views_of_the_rows_that_exist(followed: Followed) -> None:
+    for done in (followed.first, followed.second, followed.later):
+        assert done.present.keys() == {of for of in ENDPOINTS if KEYS[of]}
+        for of, view in done.present.items():
+            table = done.tables[of]
+            shown = [name for name in table.columns if not name.startswith(("_dlt_", "_row_hash", "_deleted_at"))]
+            assert (of, list(view.columns)) == (of, shown)
+            expected = [[row[name] for name in shown] for row in rows(table) if row["_deleted_at"] is None]
+            assert (of, view.rows) == (of, sorted(expected, key=str))
 
 
 def versions(table: StoredTable, done: Synced, of: Of) -> list[tuple[str | None, tuple[str, ...]]]:
