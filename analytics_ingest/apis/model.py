@@ -47,6 +47,8 @@ class Endpoint:
         timestamps_as_sent: Columns of times that are compared as sent, so that the same time in another form is a
             change. It is for times that are declared after rows were loaded: no row is loaded again for them. A date
             without a time stays text.
+        doubles: Columns of numbers that the API sends with and without a fraction. They are ``double`` from the first
+            value on; stored columns of whole numbers are widened.
         params: Query parameters sent with every request.
         start_param: The query parameter by which the API filters on the cursor; ``None`` if it cannot.
         convert: Formats a UTC time for ``start_param``; ISO 8601 by default.
@@ -76,6 +78,7 @@ class Endpoint:
     cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
     timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
     timestamps_as_sent: tuple[str, ...] = field(default=(), kw_only=True)
+    doubles: tuple[str, ...] = field(default=(), kw_only=True)
     params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     on_404: Literal["parent gone", "not defined"] = field(default="parent gone", kw_only=True)
     retry_status_codes: tuple[int, ...] = field(default=(), kw_only=True)
@@ -100,7 +103,7 @@ class Endpoint:
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        beside = ("description", "history", "unversioned", "columns")
+        beside = ("description", "history", "unversioned", "columns", "doubles")
         text = repr(
             {each.name: _declared(getattr(self, each.name)) for each in fields(self) if each.name not in beside}
         )

@@ -197,6 +197,7 @@ class ColumnTypes:
         stored: Mapping[str, str],
         *,
         times: Collection[str] = (),
+        doubles: Collection[str] = (),
         key: Sequence[str] = (),
         params: Collection[str] = (),
     ) -> None:
@@ -205,11 +206,13 @@ class ColumnTypes:
         Args:
             stored: The types of its columns, in dlt's terms; empty if there is no table.
             times: Columns that are declared to hold times.
+            doubles: Columns that are declared to hold numbers with and without a fraction.
             key: The columns of its key.
             params: Its other columns with path parameters.
         """
         self.stored = dict(stored)
         self.widened: list[Widened] = []
+        self._doubles = frozenset(doubles)
         self._key = tuple(key)
         self._keyed = frozenset((*key, *params))
         # timestamp columns that an earlier version made of values alone, without a declaration
@@ -228,6 +231,9 @@ class ColumnTypes:
         if kinds is None:
             # a type that no sync makes: widened as soon as a value comes
             return
+        if name in self._doubles and stored == "bigint":
+            # widened before the next rows are loaded
+            kinds |= Kind.DOUBLE
         self._kinds[name] = kinds
         for python, kind in ((int, Kind.WHOLE), *KINDS.items()):
             if kind & kinds:
@@ -257,7 +263,10 @@ class ColumnTypes:
         kind = kind_of(value)
         with self._lock:
             before = self._kinds.get(name, NONE)
-            self._kinds[name] = now = before | kind
+            now = before | kind
+            if kind & NATIVE["bigint"] and name in self._doubles:
+                now |= Kind.DOUBLE
+            self._kinds[name] = now
             if before and now != before:
                 self._record_widening(row, name, value, before, now)
         if kind is not Kind.HUGE:

@@ -127,7 +127,7 @@ class RowNormalizer:
         self._takes_nul = takes_nul
         params = endpoint.parents.params if endpoint.parents else ()
         self.names = ColumnNames(stored=columns, remembered=remembered, params=params, max_length=max_name_length)
-        self.types = ColumnTypes(columns, times=endpoint.times, key=self._key, params=params)
+        self.types = ColumnTypes(columns, times=endpoint.times, doubles=endpoint.doubles, key=self._key, params=params)
         self._own_key = [name for name in self._key if name not in params]
         self._given_key = [name for name in self._key if name in params]
         # by key column and parent: those with whole numbers, and the type of each other value by its text

@@ -49,3 +49,8 @@ def test_a_declaration_has_the_same_fingerprint_in_each_process() -> None:
 def test_a_declaration_that_differs_has_another_fingerprint(other: Endpoint) -> None:
     assert replace(RULES).declaration == RULES.declaration
     assert other.declaration != RULES.declaration
+
+
+def test_a_declared_double_changes_no_fingerprint() -> None:
+    """The rows stay the same, so that no history has a redeclaration."""
+    assert replace(RULES, doubles=("pass_percentage",)).declaration == RULES.declaration

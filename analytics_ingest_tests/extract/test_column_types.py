@@ -132,6 +132,24 @@ def test_stored_types_stay_as_long_as_values_fit() -> None:
     assert set(values) == set(NATIVE)
 
 
+@pytest.mark.parametrize("stored", [{}, {"value": "bigint"}, {"value": "double"}])
+def test_a_declared_double_is_one_from_the_first_whole_number_on(stored: dict[str, str]) -> None:
+    types = ColumnTypes(stored, doubles={"value", "other"})
+    types.add_row({"value": 3})
+
+    assert (types.now(), types.widened) == ({"value": "double"}, [])
+    assert not types.fit_natively("value", "double")
+
+
+@pytest.mark.parametrize("values", [(2**60, 3), (3, 2**60), (2**60,)])
+def test_a_declared_double_loses_no_digit(values: tuple[int, ...]) -> None:
+    types = ColumnTypes({}, doubles={"value"})
+    for value in values:
+        types.add_row({"value": value})
+
+    assert types.now() == {"value": "text"}
+
+
 @pytest.mark.parametrize(("text", "whole"), [("7", True), ("-7", True), ("007", False), ("+7", False), ("-0", False)])
 def test_texts_that_are_whole_numbers(text: str, whole: bool) -> None:
     assert is_whole(text) is whole

@@ -60,7 +60,7 @@ def rule(n: int) -> Row:
         "id": f"rule-{n}",
         "baseID": f"base-{n}",
         "name": f"Rule {n}",
-        "passPercentage": 10 * n,
+        "passPercentage": 10 * n if n < 2 else 10 * n + 0.5,
         "conditions": [{"type": "country", "targetValue": ["CA"], "operator": "any"}],
         "environments": None,
     }
@@ -94,6 +94,7 @@ def experiment(n: int) -> Row:
         "name": f"The experiment {n}",
         "status": "setup" if begun is None else "active",
         "layerID": f"layer-{n % 5}",
+        "allocation": (100, 50, 12.5)[n % 3],
         "startTime": begun,
         "endTime": None if n % 3 else EPOCH_MS + LATER_MS % 1_000_000_000 + n * 1000,
         **stamped(n),
@@ -142,8 +143,10 @@ def value(n: int) -> Row:
         "metricName": f"metric {n // 3}",
         "metricType": ("sum", "sum", "count")[n % 3],
         "unitType": ("userID", "stableID", "userID")[n % 3],
-        "value": n + 0.5,
-        "numerator": n,
+        # whole numbers come first; later rows have fractions
+        "value": n if n < 20 else n + 0.5,
+        "numerator": n if n < 20 else n + 0.5,
+        "inputRows": n,
     }
 
 
@@ -178,7 +181,7 @@ def first_rows(today: date) -> Store:
         "events": numbered(45, event),
         "experiments": numbered(205, experiment),
         "gates": numbered(20, named("gate", isEnabled=True)),
-        "holdouts": numbered(7, named("holdout")),
+        "holdouts": [{**named("holdout")(n), "passPercentage": n if n < 3 else n + 0.5} for n in range(7)],
         "ingestion_status": [status(day, n) for day in days for n in range(2)],
         "ingestion_runs": numbered(130, run),
         "layers": numbered(7, named("layer")),

@@ -29,6 +29,7 @@ class EndpointChanges(TypedDict, total=False):
     cursor_path: tuple[str, ...]
     timestamps: tuple[str, ...]
     timestamps_as_sent: tuple[str, ...]
+    doubles: tuple[str, ...]
     params: Mapping[str, Any]
     on_404: Literal["parent gone", "not defined"]
     retry_status_codes: tuple[int, ...]

@@ -26,6 +26,8 @@ RUN_TIMES = ("last_updated_at", "created_at")
 UNDATED: EndpointChanges = {"cursor_path": (), "timestamps": ()}
 WHOLE: EndpointChanges = {"paginator": SINGLE_PAGE}
 """Lists without the parameters ``page`` and ``limit``."""
+RULES: EndpointChanges = {"doubles": ("pass_percentage",), **WHOLE, **UNDATED}
+ROLL_UP: EndpointChanges = {"doubles": ("custom_roll_up_start", "custom_roll_up_end")}
 
 
 def numbered(*, limit: int | None = 100, total_path: str | None = None) -> Paginator:
@@ -84,13 +86,16 @@ STATSIG = overlay(
             "start_param": "startDate",
             "convert": day_before,
         },
+        "autotunes": {"doubles": ("exploration_window_rate", "longterm_exploration_allocation")},
         "dynamic_configs_versions": {"parents": CONFIG, "cursor_path": ()},
-        "dynamic_configs_rules": {"parents": CONFIG, **WHOLE, **UNDATED},
+        "dynamic_configs_rules": {"parents": CONFIG, **RULES},
         # the list has samples of values, so a name occurs more than once
         "events": {"primary_key": (), "cursor_path": (), "timestamps": ("timestamp",)},
-        "events_metrics": {"cursor_path": ()},
-        "experiments": {"timestamps": (*MODIFIED, "start_time", "end_time")},
-        "gates_rules": {"parents": FromTable("gates", gate_id="id", updated="last_modified_time"), **WHOLE, **UNDATED},
+        "events_metrics": {"cursor_path": (), **ROLL_UP},
+        "experiments": {"timestamps": (*MODIFIED, "start_time", "end_time"), "doubles": ("allocation",)},
+        "gates": {"doubles": ("checks_per_hour",)},
+        "gates_rules": {"parents": FromTable("gates", gate_id="id", updated="last_modified_time"), **RULES},
+        "holdouts": {"doubles": ("pass_percentage",)},
         "ingestion_status": {
             "path": "/ingestion/status?startDate={start_date}&endDate={end_date}",
             "fallback_selector": "$",
@@ -105,11 +110,12 @@ STATSIG = overlay(
             "cursor_path": RUN_TIMES,
             "timestamps": RUN_TIMES,
         },
-        "metrics": {"params": {"showHiddenMetrics": "true"}},
+        "metrics": {"params": {"showHiddenMetrics": "true"}, **ROLL_UP},
         "metrics_values": {
             "path": "/metrics/values?date={date}",
             "primary_key": ("date", "metric_name", "metric_type", "unit_type"),
             "parents": EachDay("date"),
+            "doubles": ("value", "numerator", "denominator", "input_rows"),
             **UNDATED,
         },
         "segments_ids": {
