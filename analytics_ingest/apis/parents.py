@@ -6,6 +6,7 @@ parent. It reads all rows of the parents' tables, so a cursor on a parent hides 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ VERSION = "_version"
 NAMING = "_naming"
 """Key in a parent source's row: its ``PartitionName``; absent without one."""
 LOAD_ID = "_dlt_load_id"
+ENDED = "_ended"
+"""Key in a row that ``FromExpanded.expand`` gives: when the partition ended; absent or null while it has not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,8 @@ class ParentVersion:
 
     Attributes:
         updated_at: The time of the parent's last change; ``None`` if it has none.
-        load_id: dlt's load id of the parent's row: the epoch seconds at which the load started.
+        load_id: dlt's load id of the parent's row: the epoch seconds at which the load started. Of a partition that has
+            ended (see ``FromExpanded``) those at which it became settled.
         settled: Whether the parent's columns state that its children change no more.
     """
 
@@ -91,6 +95,17 @@ def as_time(value: Any) -> Any:
     except ValueError:
         return None
     return time if time.tzinfo else None
+
+
+def as_list(value: Any) -> list[Any]:
+    """The list in a value of a table's JSON column; an empty one for any other value."""
+    if isinstance(value, str):
+        try:
+            # DuckDB returns JSON as text
+            value = json.loads(value)
+        except ValueError:
+            return []
+    return value if isinstance(value, list) else []
 
 
 NO_VERSION = ParentVersion(None, 0.0, settled=False)
@@ -222,6 +237,72 @@ class FromTable(ParentSource):
         return self.can_settle and (
             self._settled_after is None or window.is_before(as_time(parent[self._settled_after]))
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromExpanded(ParentSource):
+    """Any number of partitions for each row of one resource, such as one for each group of an experiment.
+
+    A partition is requested at each sync, also with ``FAN_OUT=changed``, until ``WINDOW_DAYS`` after it has ended. Then
+    it is settled: it is requested once more, and not again until a full refresh, or until its end changes. That its
+    parent's row is loaded again does not count, as rows may have columns that change all the time.
+
+    Attributes:
+        resource: The parent.
+        columns: By path parameter the column of the parent.
+        reads: Other columns of the parent that ``expand`` needs.
+        expand: Gives the partitions of a row of the parent, by its columns: values by the names in ``added``, and
+            ``ENDED``.
+        added: Names of the values that ``expand`` gives, beside those of ``columns``.
+    """
+
+    resource: str
+    columns: Mapping[str, str]
+    reads: tuple[str, ...]
+    expand: Callable[[Row], Iterable[Row]]
+    added: tuple[str, ...] = ()
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """See ``ParentSource.resources``."""
+        return (self.resource,)
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """See ``ParentSource.params``."""
+        return (*self.columns, *self.added)
+
+    @property
+    def can_settle(self) -> bool:
+        """See ``ParentSource.can_settle``."""
+        return True
+
+    def columns_of(self, resource: str) -> Mapping[str, str]:
+        """See ``ParentSource.columns_of``."""
+        return self.columns if resource == self.resource else {}
+
+    def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
+        """See ``ParentSource.rows``."""
+        names = tuple(dict.fromkeys((*self.columns.values(), *self.reads, LOAD_ID)))
+        for values in read(self.resource, names):
+            parent = dict(zip(names, values, strict=True))
+            given = {name: parent[column] for name, column in self.columns.items()}
+            for each in self.expand(parent):
+                ended = as_time(each.get(ENDED))
+                settled = window.is_before(ended)
+                since = _settled_since(ended, window) if settled else float(parent[LOAD_ID] or 0)
+                yield {
+                    **given,
+                    **{name: each[name] for name in self.added},
+                    VERSION: ParentVersion(None, since, settled),
+                }
+
+
+def _settled_since(ended: datetime, window: DateWindow) -> float:
+    """The epoch seconds of the first moment at which a partition that ended then was settled."""
+    day = (ended.astimezone(UTC) if ended.tzinfo else ended).date()
+    settled_on = day + (window.today - window.recent_day) + timedelta(days=1)
+    return datetime(settled_on.year, settled_on.month, settled_on.day, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True)

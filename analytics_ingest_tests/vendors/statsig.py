@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import time
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
@@ -13,8 +16,11 @@ from analytics_ingest_tests.vendors.statsig_rows import (
     entry,
     event_metric,
     experiment,
+    exposed,
     first_rows,
     listed,
+    result,
+    results,
     rule,
     status,
     value,
@@ -31,7 +37,30 @@ PARENTS = {
     "events_metrics": ("events", "name"),
     "gates_rules": ("gates", "id"),
     "segments_ids": ("segments", "id"),
+    "experiments_pulse_results": ("experiments", "id"),
+    "experiments_cumulative_exposures": ("experiments", "id"),
+    "gates_rules_pulse_results": ("gates", "id"),
+    "holdouts_pulse_results": ("holdouts", "id"),
 }
+STATISTICS = frozenset({"cuped", "confidence"})
+CORRECTIONS = frozenset(
+    {"applyBonferroniPerVariant", "applyBonferroniPerMetric", "bonferroniPrimaryMetricWeight"}
+    | {"applyBenjaminiHochbergPerMetric", "applyBenjaminiHochbergPerVariant", "date"}
+)
+LISTS = {
+    "primary": "primaryMetrics",
+    "secondary": "secondaryMetrics",
+    "other": "otherMetrics",
+    "monitoring": "monitoringMetrics",
+}
+"""The list of a result that the metrics of a role are in."""
+OF_THE_EXAMPLE = {
+    "value": "absoluteChange",
+    "confidence_interval_delta": "confidenceIntervalDelta",
+    "test_units": "testUnits",
+    "p_value": "pValue",
+}
+"""By name in the example of a result its name in the schema."""
 
 
 class Statsig(Vendor):
@@ -53,9 +82,18 @@ class Statsig(Vendor):
         Route("events", r"/events", PAGED),
         Route("events_metrics", r"/events/([^/]+)/metrics", PAGED),
         Route("experiments", r"/experiments", PAGED | {"createdStartDate", "createdEndDate"}),
+        Route("experiments_cumulative_exposures", r"/experiments/([^/]+)/cumulative_exposures"),
+        Route(
+            "experiments_pulse_results",
+            r"/experiments/([^/]+)/pulse_results",
+            STATISTICS | CORRECTIONS,
+            frozenset({"control", "test"}),
+        ),
         Route("gates", r"/gates", PAGED),
         Route("gates_rules", r"/gates/([^/]+)/rules"),
+        Route("gates_rules_pulse_results", r"/gates/([^/]+)/rules/([^/]+)/pulse_results", STATISTICS),
         Route("holdouts", r"/holdouts", PAGED),
+        Route("holdouts_pulse_results", r"/holdouts/([^/]+)/pulse_results", STATISTICS),
         Route("ingestion_status", r"/ingestion/status", frozenset(), frozenset({"startDate", "endDate"})),
         Route("ingestion_runs", r"/ingestion/runs", frozenset({"page"})),
         Route("layers", r"/layers", PAGED),
@@ -71,11 +109,18 @@ class Statsig(Vendor):
         "dynamic_configs_versions": ("dynamic_config_id",),
         "dynamic_configs_rules": ("dynamic_config_id",),
         "events_metrics": ("event_name",),
+        "experiments_cumulative_exposures": ("experiment_id",),
+        "experiments_pulse_results": ("experiment_id", "control_group_id", "test_group_id"),
         "gates_rules": ("gate_id",),
+        "gates_rules_pulse_results": ("gate_id", "rule_id"),
+        "holdouts_pulse_results": ("holdout_id",),
         "metrics_values": ("date",),
         "segments_ids": ("segment_id",),
     }
-    UNPAGED = frozenset({"dynamic_configs_rules", "gates_rules", "ingestion_status"})
+    UNPAGED = frozenset(
+        {"dynamic_configs_rules", "gates_rules", "ingestion_status", "experiments_cumulative_exposures"}
+        | {"experiments_pulse_results", "gates_rules_pulse_results", "holdouts_pulse_results"}
+    )
     LIMITS: ClassVar[dict[str, int]] = {
         "autotunes": 3,
         "dynamic_configs": 5,
@@ -99,8 +144,14 @@ class Statsig(Vendor):
         self.change("gates", 3)
         self.rows("gates_rules", "gate-3")[0]["passPercentage"] = 55
         self.rows("gates_rules", "gate-4").pop()
+        for n in range(2):
+            self.store["gates_rules_pulse_results"].pop(("gate-7", f"rule-{n}"))
         self.remove("gates", 7, "gates_rules")
-        self.rows("gates").append({"id": "gate-20", "name": "a new one", "createdTime": LATER_MS})
+        # the result of a rule that is gone
+        self.store["gates_rules_pulse_results"].pop(("gate-4", "rule-3"))
+        self.rows("gates_rules_pulse_results", "gate-3", "rule-2")[0].update(pValue=0.5, ds="2026-10-02")
+        self.rows("gates_rules_pulse_results", "gate-20", "rule-0").append(result("monitoring", 3))
+        self.rows("gates").append({"id": "gate-20", "name": "a new one", "createdTime": int(time.time() * 1000)})
         self.rows("gates_rules", "gate-20").append(rule(0))
         self.change("dynamic_configs", 2)
         self.rows("dynamic_configs_versions", "config-2").append(version("config-2", 9))
@@ -109,6 +160,16 @@ class Statsig(Vendor):
         self.rows("events_metrics", "quite / new").append(event_metric("quite / new", 0))
         self.rows("events_metrics", "page/view")[1]["type"] = "event_user"
         self.rows("experiments").append(experiment(205))
+        self.store["experiments_pulse_results"]["experiment-205", "group-205-0", "group-205-1"] = results(2)
+        # nothing of the experiment shows that it has new results
+        running = self.rows("experiments_pulse_results", "experiment-7", "group-7-0", "group-7-1")
+        del running[1]
+        running.append(result("secondary", 9))
+        for row in running:
+            row.update(pValue=0.015625, ds="2026-10-02")
+        for n in range(2):
+            self.rows("experiments_cumulative_exposures", "experiment-7").append(exposed(7, n, 3))
+        self.rows("holdouts_pulse_results", "holdout-1").append(result("monitoring", 7))
         self.remove("experiments", 11)
         for name in ("autotunes", "experiments", "holdouts", "layers", "metrics"):
             self.change(name, 1)
@@ -147,7 +208,13 @@ class Statsig(Vendor):
         return Response(status=status, body={"status": status, "message": words[status]})
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
-        return [{"id": row["name"], **row}] if endpoint == "target_apps" else [row]
+        if endpoint == "target_apps":
+            return [{"id": row["name"], **row}]
+        if endpoint == "gates":
+            return [{**row, "rules": copy.deepcopy(self.rows("gates_rules", row["id"]))}]
+        if endpoint == "experiments_pulse_results":
+            return [{OF_THE_EXAMPLE.get(name, name): value for name, value in row.items()}]
+        return [row]
 
     def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
@@ -157,8 +224,8 @@ class Statsig(Vendor):
             return self.error(400)
         if name in PARENTS and not self.is_there(name, parts[0]):
             return self.error(404)
-        if name in ("gates_rules", "dynamic_configs_rules"):
-            return self.rules(name, parts[0])
+        if name in self.UNPAGED - {"ingestion_status"}:
+            return self.whole(name, parts, query)
         rows = self.rows(name, *((query["date"],) if name == "metrics_values" else parts))
         if name == "ingestion_status":
             return Response(body=[row for row in rows if query["startDate"] <= row["ds"][:10] <= query["endDate"]])
@@ -175,6 +242,15 @@ class Statsig(Vendor):
             row[field] == key and (name != "segments_ids" or row["type"] == "id_list") for row in self.rows(parent)
         )
 
+    def whole(self, name: str, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        """What comes without pages for one parent."""
+        if name in ("gates_rules", "dynamic_configs_rules"):
+            return self.rules(name, parts[0])
+        if name == "experiments_cumulative_exposures":
+            return Response(body={"message": "Successfully loaded.", "data": self.exposures(parts[0])})
+        pair = (query["control"], query["test"]) if name == "experiments_pulse_results" else ()
+        return self.results(name, (*parts, *pair))
+
     def rules(self, name: str, key: str) -> Response:
         """The rules, all at once: of every other parent in one object, of the others in a list of objects."""
         rows = self.rows(name, key)
@@ -185,6 +261,35 @@ class Statsig(Vendor):
         pagination = {"itemsPerPage": 20000, "pageNumber": 1, "totalItems": len(data), "nextPage": None}
         return Response(body={"message": message, "data": data, "pagination": {**pagination, "previousPage": None}})
 
+    def exposures(self, key: str) -> Rows:
+        """The groups of an experiment, each with its days."""
+        groups: dict[str, dict[str, Any]] = {}
+        for row in self.rows("experiments_cumulative_exposures", key):
+            shared = {name: row[name] for name in ("groupID", "groupName")}
+            found = groups.setdefault(row["groupID"], {**shared, "results": []})
+            found["results"].append({name: row[name] for name in ("date", "exposures")})
+        return [*groups.values()]
+
+    def results(self, name: str, parts: tuple[str, ...]) -> Response:
+        """A result: 404 without such a rule, 400 if the groups are no two groups of the experiment."""
+        if name == "gates_rules_pulse_results" and parts not in self.store[name]:
+            self.complaints.append(f"no such rule: {parts}")
+            return self.error(404)
+        if name == "experiments_pulse_results":
+            (row,) = (row for row in self.rows("experiments") if row["id"] == parts[0])
+            groups = {each["id"] for each in row["groups"]}
+            if not groups >= {*parts[1:]} or parts[1] == parts[2]:
+                self.complaints.append(f"no two groups of {parts[0]}: {parts[1:]}")
+                return self.error(400)
+        rows = self.rows(name, *parts)
+        roles = ("primary", "secondary", "other") if name == "experiments_pulse_results" else ("monitoring",)
+        data: dict[str, Any] = {LISTS[role]: [] for role in roles}
+        for row in rows:
+            data[LISTS[row["metricRole"]]].append({k: v for k, v in row.items() if k not in ("metricRole", "ds")})
+        if day := next((row["ds"] for row in rows if "ds" in row), None):
+            data["ds"] = day
+        return Response(body={"message": "Successfully loaded Pulse Results", "data": data})
+
     def page(self, name: str, rows: Rows, asked: Asked) -> Response:
         """A page by number, from 1."""
         number, limit = int(asked.query.get("page", 1)), min(int(asked.query.get("limit", 100)), self.largest)
@@ -192,6 +297,8 @@ class Statsig(Vendor):
             self.complaints.append(f"{asked.path}: page {number}")
             return self.error(400)
         found = cut(rows, start=(number - 1) * limit, limit=limit)
+        if name == "gates":
+            found = [every for row in found for every in self.sent(name, row)]
         body: dict[str, Any] = {"message": "Listed successfully.", "data": found}
         if name == "segments_ids":
             body["data"] = {"name": asked.path.split("/")[4], "count": len(rows), "ids": [row["id"] for row in found]}

@@ -23,6 +23,10 @@ EVENT_NAMES = (
 SEGMENT_TYPES = ("id_list", "rule_based", "analysis_list")
 ID_COUNTS = {0: 250, 3: 100, 6: 0, 9: 3}
 """By the number of the segment; the others that are lists have one id."""
+UNMEASURED = 9
+"""The gate whose effect is not measured."""
+EXAMPLE = 3
+"""The experiment whose results have the shape of the specification's example."""
 
 
 def stamped(n: int) -> Row:
@@ -86,13 +90,20 @@ def event_metric(name: str, n: int) -> Row:
     return {"id": f"{name} {n}::event_count", "name": f"{name} {n}", "type": "event_count", "tags": [], **stamped(n)}
 
 
+def group(experiment: int, n: int) -> Row:
+    """A group of an experiment; groups of other experiments have other ids."""
+    return {"id": f"group-{experiment}-{n}", "name": "Test" if n else "Control", "size": 50, "parameterValues": {}}
+
+
 def experiment(n: int) -> Row:
-    """An experiment; every third one has not begun."""
+    """An experiment: every third one has not begun, every third one runs, the others have ended."""
     begun = None if n % 3 == 2 else EPOCH_MS + n * 1000
     return {
         "id": f"experiment-{n}",
         "name": f"The experiment {n}",
-        "status": "setup" if begun is None else "active",
+        "status": ("decision_made", "active", "setup")[n % 3],
+        "groups": [group(n, k) for k in range(3 if n % 5 == 0 else 2)],
+        **({"controlGroupID": f"group-{n}-0"} if n % 4 else {}),
         "layerID": f"layer-{n % 5}",
         "allocation": (100, 50, 12.5)[n % 3],
         "startTime": begun,
@@ -171,6 +182,82 @@ def user(n: int) -> Row:
     return {"email": f"u{n}@example.com", "firstName": f"First {n}", "lastName": "Last", "role": "Member"}
 
 
+def gate(n: int) -> Row:
+    """A gate; every fourth one is launched, and one is not measured. Its rules are in a list of their own."""
+    status = "Launched" if n % 4 == 2 else "In Progress"
+    return {**named("gate", isEnabled=True, status=status)(n), "measureMetricLifts": n != UNMEASURED}
+
+
+def holdout(n: int) -> Row:
+    """A holdout; every third one is off."""
+    return {**named("holdout")(n), "isEnabled": n % 3 != 2, "passPercentage": n if n < 3 else n + 0.5}
+
+
+def result(role: str, n: int) -> Row:
+    """A metric of a result, as the table has it: the server sends it in the list of its role, and the day once."""
+    return {
+        "metricRole": role,
+        "ds": "2026-10-01",
+        "metricID": f"metric {n}::sum",
+        "metricName": f"metric {n}",
+        "directionality": "increase",
+        # whole numbers come first; later rows have fractions
+        "absoluteChange": n if n < 2 else n + 0.25,
+        "confidenceIntervalDelta": 1,
+        "percentChange": 2.5 * n,
+        "testMean": 10 + n,
+        "controlMean": 10,
+        "testUnits": 1500,
+        "controlUnits": 1480 + n,
+        "pValue": 0 if n == 0 else 1 / (n + 1),
+    }
+
+
+def result_of_the_example(n: int) -> Row:
+    """A metric of a result in the shape that an example of the specification has: other names, and no day."""
+    return {
+        "metricRole": "primary",
+        "metricID": f"metric {n}::user_warehouse",
+        "value": -0.5,
+        "confidence_interval_delta": 1.25,
+        "test_units": 1669,
+        "p_value": 0.75,
+    }
+
+
+def results(n: int) -> Rows:
+    """The metrics of an experiment's result; one may be in two lists."""
+    if n == EXAMPLE:
+        return numbered(2, result_of_the_example)
+    return [
+        *(result("primary", k) for k in range(1 + n % 3)),
+        *(result("secondary", k) for k in range(n % 2)),
+        *(result("other", 4 + k) for k in range(n % 4)),
+    ]
+
+
+def monitored(n: int) -> Rows:
+    """The metrics of the result of a gate's rule, or of a holdout."""
+    return [result("monitoring", k) for k in range(n % 4)]
+
+
+def exposed(experiment: int, n: int, day: int) -> Row:
+    """The units that were exposed to a group by a day, as the table has it."""
+    group_of = group(experiment, n)
+    return {
+        "groupID": group_of["id"],
+        "groupName": group_of["name"],
+        "date": f"2026-10-{1 + day:02}",
+        "exposures": 1000 * day + n,
+    }
+
+
+def comparisons(row: Row) -> list[tuple[str, str, str]]:
+    """The pairs of groups that an experiment has results of: the control group and each other one."""
+    control, *others = [each["id"] for each in row["groups"]]
+    return [(row["id"], control, other) for other in others]
+
+
 def first_rows(today: date) -> Store:
     """All rows of the first sync."""
     days = [today - timedelta(days=back) for back in range(WINDOW)]
@@ -180,8 +267,8 @@ def first_rows(today: date) -> Store:
         "dynamic_configs": numbered(12, named("config", isEnabled=True)),
         "events": numbered(45, event),
         "experiments": numbered(205, experiment),
-        "gates": numbered(20, named("gate", isEnabled=True)),
-        "holdouts": [{**named("holdout")(n), "passPercentage": n if n < 3 else n + 0.5} for n in range(7)],
+        "gates": numbered(20, gate),
+        "holdouts": numbered(7, holdout),
         "ingestion_status": [status(day, n) for day in days for n in range(2)],
         "ingestion_runs": numbered(130, run),
         "layers": numbered(7, named("layer")),
@@ -207,4 +294,17 @@ def first_rows(today: date) -> Store:
         for n, each in enumerate(lists["segments"])
         if each["type"] == "id_list"
     }
+    begun = [(n, each) for n, each in enumerate(lists["experiments"]) if each["startTime"]]
+    store["experiments_pulse_results"] = {pair: results(n) for n, each in begun for pair in comparisons(each)}
+    store["experiments_cumulative_exposures"] = {
+        (each["id"],): [exposed(n, k, day) for k in range(len(each["groups"])) for day in range(n % 4)]
+        for n, each in begun
+    }
+    store["gates_rules_pulse_results"] = {
+        (each["id"], every["id"]): monitored(n + k)
+        for n, each in enumerate(lists["gates"])
+        if n != UNMEASURED
+        for k, every in enumerate(store["gates_rules"][each["id"],])
+    }
+    store["holdouts_pulse_results"] = {(each["id"],): monitored(n + 1) for n, each in enumerate(lists["holdouts"])}
     return store

@@ -17,11 +17,11 @@ from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
 from analytics_ingest.apis.parents import DateRange, EachDay, FromTable
 from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
 from analytics_ingest.apis.vendors.statsig_columns import BY_ENDPOINT, SHARED
+from analytics_ingest.apis.vendors.statsig_results import EXPOSURES, MODIFIED, RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MODIFIED = ("last_modified_time", "created_time")
 RUN_TIMES = ("last_updated_at", "created_at")
 UNDATED: EndpointChanges = {"cursor_path": (), "timestamps": ()}
 WHOLE: EndpointChanges = {"paginator": SINGLE_PAGE}
@@ -130,4 +130,5 @@ STATSIG = overlay(
         "target_apps": {"yield_map": identified, **UNDATED},
         "users": {"primary_key": ("email",), **UNDATED},
     },
+    added=(*RESULTS, EXPOSURES),
 )

@@ -77,6 +77,35 @@ METRIC = {
     "warehouse_native": "How it is computed in a warehouse of the customer's own, as JSON.",
 }
 
+RESULT = {
+    "absolute_change": "Mean of the test group minus the mean of the control group.",
+    "absolute_topline_impact": "Measured effect on the metric's overall total, in the metric's own unit.",
+    "absolute_topline_impact_delta": "Half the width of the confidence interval of the absolute topline impact.",
+    "confidence_interval_delta": "Half the width of the confidence interval of the absolute change.",
+    "control_mean": "Mean of the metric in the control group, per unit.",
+    "control_std": "Standard deviation of the metric in the control group, as the API names it.",
+    "control_units": "Number of units, such as users, in the control group.",
+    "directionality": "Which change is good: increase or decrease.",
+    "ds": "Day of the result, such as 2026-01-31; null if the API sends none.",
+    "metric_id": "The metric, mostly its name and type joined by two colons as in metrics.id.",
+    "metric_name": "Name of the metric.",
+    "metric_role": "List that the metric is in: primary, secondary or other; monitoring for gates and holdouts.",
+    "p_value": "Probability of a difference at least as large if there were no effect.",
+    "percent_change": "The absolute change in percent of the control group's mean.",
+    "percent_confidence_interval_delta": "Half the width of the confidence interval of the change in percent.",
+    "percent_sequential_testing_confidence_interval_delta": "The same, corrected for results that are read early.",
+    "projected_absolute_topline_impact": "Expected effect on the metric's overall total after a launch to all users.",
+    "projected_absolute_topline_impact_delta": "Half the width of that projection's confidence interval.",
+    "projected_relative_topline_impact": "The same projection, relative to the total.",
+    "projected_relative_topline_impact_delta": "Half the width of the relative projection's confidence interval.",
+    "relative_topline_impact": "Measured effect on the metric's overall total, relative to it.",
+    "relative_topline_impact_delta": "Half the width of the confidence interval of the relative topline impact.",
+    "sequential_testing_confidence_interval_delta": "As confidence_interval_delta, for results that are read early.",
+    "test_mean": "Mean of the metric in the test group, per unit.",
+    "test_std": "Standard deviation of the metric in the test group, as the API names it.",
+    "test_units": "Number of units, such as users, in the test group.",
+}
+
 BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     "audit_logs": {
         "action_type": "What was done to which kind of object, such as gate_create.",
@@ -184,6 +213,19 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "summary_sections": "Summary of the experiment in sections, as JSON: name and content; may be null.",
         "target_exposures": "Planned number of exposures.",
     },
+    "experiments_cumulative_exposures": {
+        "date": "Day up to which exposures are counted; the time zone of days is not documented.",
+        "experiment_id": "The experiment; refers to experiments.id.",
+        "exposures": "Number of units that were exposed to the group from the start to that day.",
+        "group_id": "The group, by its id in experiments.groups.",
+        "group_name": "Name of the group.",
+    },
+    "experiments_pulse_results": {
+        **RESULT,
+        "control_group_id": "Group that is compared with, by its id in experiments.groups.",
+        "experiment_id": "The experiment; refers to experiments.id.",
+        "test_group_id": "Group that the result is of, by its id in experiments.groups.",
+    },
     "gates": {
         **REVIEW,
         "checks_per_hour": "How often clients evaluate the gate, in checks an hour; may be null.",
@@ -194,12 +236,22 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "type_reason": "Why a gate counts as stale, such as STALE_ALL_TRUE; else NONE.",
     },
     "gates_rules": RULE,
+    "gates_rules_pulse_results": {
+        **RESULT,
+        "gate_id": "The gate; refers to gates.id.",
+        "rule_base_id": "Id of the rule that stays the same through all of its changes; refers to gates_rules.base_id.",
+        "rule_id": "The rule; refers to gates_rules.id, together with the gate.",
+    },
     "holdouts": {
         "experiment_ids": "Experiments that it applies to, as JSON; refer to experiments.id.",
         "gate_ids": "Gates that it applies to, as JSON; refer to gates.id.",
         "is_global": "Whether it applies to all new gates and experiments.",
         "layer_ids": "Layers that it applies to, as JSON; refer to layers.id.",
         "pass_percentage": "Percentage of users who are held out, 0 to 10.",
+    },
+    "holdouts_pulse_results": {
+        **RESULT,
+        "holdout_id": "The holdout; refers to holdouts.id.",
     },
     "ingestion_status": {
         "ds": "Day that the data is of, as the start of the day in UTC.",
