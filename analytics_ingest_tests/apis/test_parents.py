@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from analytics_ingest.apis.model import Endpoint
+from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.parents import (
+    ENDED,
     VERSION,
     Constants,
     DateRange,
     DateWindow,
     EachDay,
+    FromExpanded,
     FromTable,
     JoinOf,
     ParentVersion,
     UnionOf,
+    as_list,
 )
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.extract.fan_out import plan_fan_out
+from analytics_ingest.extract.partitions import Partition
 
 OLD, YOUNG = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 9, tzinfo=UTC)
 
@@ -118,6 +125,81 @@ def test_the_version_may_come_from_another_column():
     source = FromTable("gates", gate_id="id", updated="modified")
     table = reading({"gates": [{"id": 1, "modified": OLD, "updated_at": YOUNG, "_dlt_load_id": "12.5"}]})
     assert [row[VERSION] for row in source.rows(table, DateWindow())] == [ParentVersion(OLD, 12.5, settled=False)]
+
+
+EXPANDED = FromExpanded(
+    resource="gates",
+    columns={"gate_id": "id"},
+    reads=("rules", "modified"),
+    expand=lambda gate: [{"rule_id": rule, ENDED: gate["modified"]} for rule in as_list(gate["rules"])],
+    added=("rule_id",),
+)
+
+
+def test_a_row_expands_to_any_number_of_partitions():
+    gates = [
+        {"id": "a", "rules": ["r1", "r2"]},
+        {"id": "b", "rules": '["r1"]'},
+        {"id": "c", "rules": None},
+        {"id": "d"},
+    ]
+    assert rows(EXPANDED, reading({"gates": gates})) == [
+        {"gate_id": "a", "rule_id": "r1"},
+        {"gate_id": "a", "rule_id": "r2"},
+        {"gate_id": "b", "rule_id": "r1"},
+    ]
+    assert (EXPANDED.resources, EXPANDED.params) == (("gates",), ("gate_id", "rule_id"))
+    assert (EXPANDED.columns_of("gates"), EXPANDED.columns_of("events")) == ({"gate_id": "id"}, {})
+
+
+@pytest.mark.parametrize(
+    ("ended", "version"),
+    [
+        (None, ParentVersion(None, 12.5, settled=False)),
+        (YOUNG, ParentVersion(None, 12.5, settled=False)),
+        (OLD, ParentVersion(None, datetime(2026, 1, 8, tzinfo=UTC).timestamp(), settled=True)),
+        (
+            OLD.replace(tzinfo=None, hour=23),
+            ParentVersion(None, datetime(2026, 1, 8, tzinfo=UTC).timestamp(), settled=True),
+        ),
+    ],
+)
+def test_a_partition_that_has_ended_settles_after_the_days_of_the_window(ended, version):
+    table = reading({"gates": [{"id": "a", "rules": ["r1"], "modified": ended, "_dlt_load_id": "12.5"}]})
+    window = DateWindow(
+        recent_day=date(2026, 1, 4), today=date(2026, 1, 10), settled_before=datetime(2026, 1, 4, tzinfo=UTC)
+    )
+    assert [row[VERSION] for row in EXPANDED.rows(table, window)] == [version]
+    assert [row[VERSION].settled for row in EXPANDED.rows(table, DateWindow())] == [False]
+
+
+def test_a_partition_that_has_settled_is_requested_once_more_whenever_that_was_and_not_for_its_parents_row():
+    endpoint = Endpoint(
+        "rules", "/gates/{gate_id}/{rule_id}", "$", SINGLE_PAGE, parents=EXPANDED, description="For this test."
+    )
+    gate = {"id": "a", "rules": ["r1"], "modified": OLD}
+    state: dict[str, object] = {}
+
+    def requested(now):
+        gate["_dlt_load_id"] = str((now - timedelta(minutes=5)).timestamp())
+        window = DateWindow(
+            recent_day=now.date() - timedelta(days=6),
+            today=now.date(),
+            settled_before=datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=6),
+        )
+        read = EXPANDED.rows(reading({"gates": [gate]}), window)
+        partitions = [Partition(path=row["rule_id"], params=row, version=row.pop(VERSION)) for row in read]
+        plan = plan_fan_out(endpoint, partitions, state, mode="changed", now=now, resume_within=3600)
+        for each in plan.partitions:
+            plan.record_progress(state, each.path)
+        plan.record_end(state)
+        return len(plan.partitions)
+
+    hours = [OLD + timedelta(days=day, hours=hour) for day in range(1, 12) for hour in (1, 12)]
+    # ended on the first, so settled from the eighth on
+    assert [requested(now) for now in hours] == [1] * 13 + [0] * 9
+    gate["modified"] = OLD + timedelta(days=12)
+    assert [requested(OLD + timedelta(days=day)) for day in (12, 13, 40, 41)] == [1, 1, 1, 0]
 
 
 def test_constants_come_from_a_setting_or_the_declaration_or_a_table():
