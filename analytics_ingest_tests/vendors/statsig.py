@@ -16,13 +16,17 @@ from analytics_ingest_tests.vendors.statsig_rows import (
     entry,
     event_metric,
     experiment,
+    experiment_overrides,
     exposed,
     first_rows,
+    gate_overrides,
     listed,
     result,
     results,
     rule,
+    source,
     status,
+    team,
     value,
     version,
 )
@@ -41,6 +45,9 @@ PARENTS = {
     "experiments_cumulative_exposures": ("experiments", "id"),
     "gates_rules_pulse_results": ("gates", "id"),
     "holdouts_pulse_results": ("holdouts", "id"),
+    "experiments_overrides": ("experiments", "id"),
+    "gates_overrides": ("gates", "id"),
+    "gates_versions": ("gates", "id"),
 }
 STATISTICS = frozenset({"cuped", "confidence"})
 CORRECTIONS = frozenset(
@@ -91,6 +98,9 @@ class Statsig(Vendor):
         ),
         Route("gates", r"/gates", PAGED),
         Route("gates_rules", r"/gates/([^/]+)/rules"),
+        Route("experiments_overrides", r"/experiments/([^/]+)/overrides"),
+        Route("gates_overrides", r"/gates/([^/]+)/overrides"),
+        Route("gates_versions", r"/gates/([^/]+)/versions", PAGED),
         Route("gates_rules_pulse_results", r"/gates/([^/]+)/rules/([^/]+)/pulse_results", STATISTICS),
         Route("holdouts", r"/holdouts", PAGED),
         Route("holdouts_pulse_results", r"/holdouts/([^/]+)/pulse_results", STATISTICS),
@@ -98,11 +108,13 @@ class Statsig(Vendor):
         Route("ingestion_runs", r"/ingestion/runs", frozenset({"page"})),
         Route("layers", r"/layers", PAGED),
         Route("metrics", r"/metrics/list", PAGED | {"showHiddenMetrics"}),
+        Route("metric_sources", r"/metrics/metric_source/list", PAGED),
         Route("metrics_values", r"/metrics/values", PAGED, frozenset({"date"})),
         Route("segments", r"/segments", PAGED),
         Route("segments_ids", r"/segments/([^/]+)/id_list", PAGED),
         Route("tags", r"/tags", PAGED),
         Route("target_apps", r"/target_app", PAGED),
+        Route("teams", r"/users/teams", PAGED),
         Route("users", r"/users", PAGED),
     )
     PARAMS: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -110,6 +122,9 @@ class Statsig(Vendor):
         "dynamic_configs_rules": ("dynamic_config_id",),
         "events_metrics": ("event_name",),
         "experiments_cumulative_exposures": ("experiment_id",),
+        "experiments_overrides": ("experiment_id",),
+        "gates_overrides": ("gate_id",),
+        "gates_versions": ("gate_id",),
         "experiments_pulse_results": ("experiment_id", "control_group_id", "test_group_id"),
         "gates_rules": ("gate_id",),
         "gates_rules_pulse_results": ("gate_id", "rule_id"),
@@ -119,7 +134,13 @@ class Statsig(Vendor):
     }
     UNPAGED = frozenset(
         {"dynamic_configs_rules", "gates_rules", "ingestion_status", "experiments_cumulative_exposures"}
-        | {"experiments_pulse_results", "gates_rules_pulse_results", "holdouts_pulse_results"}
+        | {
+            "experiments_overrides",
+            "gates_overrides",
+            "experiments_pulse_results",
+            "gates_rules_pulse_results",
+            "holdouts_pulse_results",
+        }
     )
     LIMITS: ClassVar[dict[str, int]] = {
         "autotunes": 3,
@@ -127,11 +148,14 @@ class Statsig(Vendor):
         "events": 20,
         "events_metrics": 4,
         "gates": 10,
+        "gates_versions": 5,
         "holdouts": 3,
         "layers": 3,
+        "metric_sources": 4,
         "metrics_values": 20,
         "segments": 10,
         "target_apps": 4,
+        "teams": 4,
     }
     largest = 100
 
@@ -140,39 +164,19 @@ class Statsig(Vendor):
         self.store.update(first_rows(self.today))
 
     def advance(self) -> None:
+        now = int(time.time() * 1000)
         self.rows("audit_logs").append(entry(130))
-        self.change("gates", 3)
-        self.rows("gates_rules", "gate-3")[0]["passPercentage"] = 55
-        self.rows("gates_rules", "gate-4").pop()
-        for n in range(2):
-            self.store["gates_rules_pulse_results"].pop(("gate-7", f"rule-{n}"))
-        self.remove("gates", 7, "gates_rules")
-        # the result of a rule that is gone
-        self.store["gates_rules_pulse_results"].pop(("gate-4", "rule-3"))
-        self.rows("gates_rules_pulse_results", "gate-3", "rule-2")[0].update(pValue=0.5, ds="2026-10-02")
-        self.rows("gates_rules_pulse_results", "gate-20", "rule-0").append(result("monitoring", 3))
-        self.rows("gates").append({"id": "gate-20", "name": "a new one", "createdTime": int(time.time() * 1000)})
-        self.rows("gates_rules", "gate-20").append(rule(0))
+        self.advance_gates(now)
         self.change("dynamic_configs", 2)
         self.rows("dynamic_configs_versions", "config-2").append(version("config-2", 9))
         self.rows("dynamic_configs_rules", "config-2").append(rule(8))
         self.rows("events").append({"name": "quite / new", "timestamp": str(LATER_MS)})
         self.rows("events_metrics", "quite / new").append(event_metric("quite / new", 0))
         self.rows("events_metrics", "page/view")[1]["type"] = "event_user"
-        self.rows("experiments").append(experiment(205))
-        self.store["experiments_pulse_results"]["experiment-205", "group-205-0", "group-205-1"] = results(2)
-        # nothing of the experiment shows that it has new results
-        running = self.rows("experiments_pulse_results", "experiment-7", "group-7-0", "group-7-1")
-        del running[1]
-        running.append(result("secondary", 9))
-        for row in running:
-            row.update(pValue=0.015625, ds="2026-10-02")
-        for n in range(2):
-            self.rows("experiments_cumulative_exposures", "experiment-7").append(exposed(7, n, 3))
-        self.rows("holdouts_pulse_results", "holdout-1").append(result("monitoring", 7))
-        self.remove("experiments", 11)
-        for name in ("autotunes", "experiments", "holdouts", "layers", "metrics"):
+        for name in ("autotunes", "holdouts", "layers", "metrics"):
             self.change(name, 1)
+        self.rows("holdouts_pulse_results", "holdout-1").append(result("monitoring", 7))
+        self.advance_experiments(now)
         self.rows("ingestion_runs")[4].update(latestStatus="error", lastUpdatedAt="2026-10-14T03:47:00.000Z")
         self.rows("ingestion_status").append(status(self.today, 7))
         values = self.rows("metrics_values", str(self.today))
@@ -188,6 +192,49 @@ class Statsig(Vendor):
         self.rows("target_apps").append(app(9))
         self.rows("users")[6]["role"] = "Admin"
         self.remove("users", 8)
+        for name, row in (("teams", team(10)), ("metric_sources", source(9))):
+            rows = self.rows(name)
+            del rows[2]
+            rows[4]["description"] = "another description"
+            rows.append(row)
+
+    def advance_gates(self, now: int) -> None:
+        """Changes gates, their rules, versions, overrides and results."""
+        self.change("gates", 3)
+        changed = self.rows("gates")[3]
+        changed["lastModifiedTime"] = now
+        self.rows("gates_rules", "gate-3")[0]["passPercentage"] = 55
+        self.rows("gates_versions", "gate-3").append({**changed, "version": 3})
+        self.rows("gates_overrides", "gate-3")[0]["failingUserIDs"] = ["user-9"]
+        self.rows("gates_rules_pulse_results", "gate-3", "rule-2")[0].update(pValue=0.5, ds="2026-10-02")
+        self.rows("gates_rules", "gate-4").pop()
+        self.store["gates_rules_pulse_results"].pop(("gate-4", "rule-3"))
+        self.remove("gates", 7, "gates_rules", "gates_versions", "gates_overrides")
+        for n in range(2):
+            self.store["gates_rules_pulse_results"].pop(("gate-7", f"rule-{n}"))
+        self.rows("gates").append({"id": "gate-20", "name": "a new one", "createdTime": now})
+        self.rows("gates_rules", "gate-20").append(rule(0))
+        self.rows("gates_versions", "gate-20").append({"id": "gate-20", "version": 1, "createdTime": now})
+        self.rows("gates_overrides", "gate-20").append(gate_overrides(2))
+        self.rows("gates_rules_pulse_results", "gate-20", "rule-0").append(result("monitoring", 3))
+
+    def advance_experiments(self, now: int) -> None:
+        """Changes experiments, their overrides, results and exposures."""
+        self.rows("experiments").append({**experiment(205), "createdTime": now, "lastModifiedTime": None})
+        self.rows("experiments_overrides", "experiment-205").append(experiment_overrides(205))
+        self.rows("experiments_pulse_results", "experiment-205", "group-205-0", "group-205-1").extend(results(2))
+        # nothing of the experiment shows that it has new results
+        running = self.rows("experiments_pulse_results", "experiment-7", "group-7-0", "group-7-1")
+        del running[1]
+        running.append(result("secondary", 9))
+        for row in running:
+            row.update(pValue=0.015625, ds="2026-10-02")
+        for n in range(2):
+            self.rows("experiments_cumulative_exposures", "experiment-7").append(exposed(7, n, 3))
+        self.remove("experiments", 11, "experiments_overrides")
+        self.change("experiments", 1)
+        self.rows("experiments")[1]["lastModifiedTime"] = now
+        self.rows("experiments_overrides", "experiment-1")[0]["overrides"] = []
 
     def change(self, endpoint: str, number: int) -> None:
         """Changes a row as the vendor notes it: later than any other was changed."""
@@ -208,7 +255,7 @@ class Statsig(Vendor):
         return Response(status=status, body={"status": status, "message": words[status]})
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
-        if endpoint == "target_apps":
+        if endpoint in ("target_apps", "teams"):
             return [{"id": row["name"], **row}]
         if endpoint == "gates":
             return [{**row, "rules": copy.deepcopy(self.rows("gates_rules", row["id"]))}]
@@ -248,6 +295,11 @@ class Statsig(Vendor):
             return self.rules(name, parts[0])
         if name == "experiments_cumulative_exposures":
             return Response(body={"message": "Successfully loaded.", "data": self.exposures(parts[0])})
+        if name.endswith("_overrides"):
+            (overrides,) = self.rows(name, *parts)
+            # the one answer to a GET that the specification has with the status 201
+            status = 201 if name == "gates_overrides" else 200
+            return Response(status=status, body={"message": "Overrides read successfully.", "data": overrides})
         pair = (query["control"], query["test"]) if name == "experiments_pulse_results" else ()
         return self.results(name, (*parts, *pair))
 

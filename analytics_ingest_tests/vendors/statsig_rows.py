@@ -172,6 +172,34 @@ def listed(n: int) -> Row:
     return {"id": f"user-{n}"}
 
 
+def team(n: int) -> Row:
+    """A team; some come without their id."""
+    row = {"name": f"team {n}", "members": [user(n)], "admins": [], "changeTeamConfigs": "anyone"}
+    return row if n % 2 else {**row, "id": f"team-{n}"}
+
+
+def source(n: int) -> Row:
+    """A metric source."""
+    return {
+        "name": f"source {n}",
+        "description": "",
+        "sql": f"SELECT * FROM events_{n}",
+        "timestampColumn": "ts",
+        "idTypeMapping": [{"statsigUnitID": "userID", "column": "user_id"}],
+    }
+
+
+def gate_overrides(n: int) -> Row:
+    """The overrides of a gate."""
+    return {"passingUserIDs": [f"user-{k}" for k in range(n % 3)], "failingUserIDs": [], "environmentOverrides": []}
+
+
+def experiment_overrides(n: int) -> Row:
+    """The overrides of an experiment."""
+    forced = [{"type": "segment", "id": "segment-1", "groupID": "Test"}] if n % 2 else []
+    return {"overrides": forced, "userIDOverrides": [{"groupID": "Control", "ids": [f"user-{n}"]}]}
+
+
 def app(n: int) -> Row:
     """A target app; some come with their name alone."""
     return {"name": f"app {n}"} if n % 2 else {"id": f"app-{n}", "name": f"app {n}"}
@@ -276,6 +304,8 @@ def first_rows(today: date) -> Store:
         "segments": numbered(26, segment),
         "tags": numbered(130, lambda n: {"id": f"tag-{n}", "name": f"tag {n}", "description": "", "isCore": n < 3}),
         "target_apps": numbered(9, app),
+        "teams": numbered(9, team),
+        "metric_sources": numbered(9, source),
         "users": numbered(230, user),
     }
     store: Store = {name: {(): rows} for name, rows in lists.items()}
@@ -293,6 +323,17 @@ def first_rows(today: date) -> Store:
         (each["id"],): numbered(ID_COUNTS.get(n, 1), listed)
         for n, each in enumerate(lists["segments"])
         if each["type"] == "id_list"
+    }
+    store["gates_versions"] = {
+        (each["id"],): [
+            {**{field: value for field, value in each.items() if field != "measureMetricLifts"}, "version": 1 + k}
+            for k in range(n % 3 if n else 12)
+        ]
+        for n, each in enumerate(lists["gates"])
+    }
+    store["gates_overrides"] = {(each["id"],): [gate_overrides(n)] for n, each in enumerate(lists["gates"])}
+    store["experiments_overrides"] = {
+        (each["id"],): [experiment_overrides(n)] for n, each in enumerate(lists["experiments"])
     }
     begun = [(n, each) for n, each in enumerate(lists["experiments"]) if each["startTime"]]
     store["experiments_pulse_results"] = {pair: results(n) for n, each in begun for pair in comparisons(each)}

@@ -1,4 +1,4 @@
-"""Statsig's results and exposures: their rows, and which of them each sync requests."""
+"""Statsig's results, exposures, versions and overrides: their rows, and which of them each sync requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.server import Rows
 from analytics_ingest_tests.vendors.statsig import Statsig
-from analytics_ingest_tests.vendors.statsig_rows import EXAMPLE, UNMEASURED, comparisons, group
+from analytics_ingest_tests.vendors.statsig_rows import (
+    EXAMPLE,
+    UNMEASURED,
+    comparisons,
+    experiment,
+    experiment_overrides,
+    group,
+)
 
 ENDPOINTS = (
     *("experiments", "experiments_pulse_results", "experiments_cumulative_exposures", "gates"),
@@ -245,3 +252,54 @@ def test_postgres_gives_the_same_parents(
     with postgres() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM experimentation.experiments_pulse_results WHERE _deleted_at IS NULL")
         assert cursor.fetchone() == (len(fresh_statsig.expected("experiments_pulse_results")),)
+
+
+PARTS = ("gates_versions", "gates_overrides", "experiments_overrides")
+
+
+def parts_asked(statsig: Statsig) -> set[str]:
+    """The lists of single gates and experiments that were requested since the last time."""
+    found = {each.path.removeprefix("/console/v1") for each in statsig.asked if each.path.count("/") == 5}
+    statsig.asked.clear()
+    return found
+
+
+def expected_parts(*gates: int) -> set[str]:
+    lists = {f"/gates/gate-{n}/{part}" for n in gates for part in ("versions", "overrides")}
+    return lists | {"/experiments/experiment-205/overrides"}
+
+
+def test_versions_and_overrides_are_requested_for_what_has_changed_within_the_window(
+    fresh_statsig: Statsig, tmp_path: Path
+) -> None:
+    statsig = fresh_statsig
+    statsig.sync("gates", "experiments", *PARTS)
+    lists = [sum(max(1, -(-len(rows) // 5)) for rows in statsig.store["gates_versions"].values()), 20, 205]
+    assert [statsig.requests[name] for name in PARTS] == lists
+
+    statsig.requests.clear()
+    statsig.asked.clear()
+    for n, days_ago in ((3, 0.1), (5, 6), (8, 30)):
+        statsig.rows("gates")[n]["lastModifiedTime"] = milliseconds(days_ago=days_ago)
+    # a new one, which was not changed since
+    created = {"createdTime": milliseconds(days_ago=1), "lastModifiedTime": None}
+    statsig.rows("experiments").append({**experiment(205), **created})
+    statsig.rows("experiments_overrides", "experiment-205").append(experiment_overrides(205))
+    results = statsig.sync("gates", "experiments", *PARTS)
+
+    assert {result.status for result in results.values()} == {"complete"}
+    assert [results[name].rows_deleted for name in PARTS] == [0, 0, 0]
+    # what changed before the window is requested once: no sync has read it since then
+    assert parts_asked(statsig) == expected_parts(3, 5, 8)
+    statsig.sync("gates", "experiments", *PARTS)
+    assert parts_asked(statsig) == expected_parts(3, 5)
+    found = query(
+        tmp_path, "SELECT gate_id, passing_user_ids FROM experimentation.gates_overrides WHERE gate_id = 'gate-5'"
+    )
+    assert found == [("gate-5", '["user-0","user-1"]')]
+
+
+def test_a_team_without_an_id_has_its_name_for_one(fresh_statsig: Statsig, tmp_path: Path) -> None:
+    fresh_statsig.sync("teams")
+    found = query(tmp_path, "SELECT id, name FROM experimentation.teams ORDER BY name")
+    assert found == [(f"team {n}" if n % 2 else f"team-{n}", f"team {n}") for n in range(9)]

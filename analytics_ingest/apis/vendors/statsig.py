@@ -12,12 +12,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
-from analytics_ingest.apis.model import RetryPolicy
+from analytics_ingest.apis.model import Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
 from analytics_ingest.apis.parents import DateRange, EachDay, FromTable
 from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
 from analytics_ingest.apis.vendors.statsig_columns import BY_ENDPOINT, SHARED
-from analytics_ingest.apis.vendors.statsig_results import EXPOSURES, MODIFIED, RESULTS
+from analytics_ingest.apis.vendors.statsig_results import (
+    CHANGED_EXPERIMENT,
+    CHANGED_GATE,
+    EXPOSURES,
+    MODIFIED,
+    RESULTS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +60,7 @@ def dated(entry: Any) -> Iterator[Any]:
 
 
 def identified(app: Any) -> Iterator[Any]:
-    """A target app with its name as its id, if it has no id."""
+    """A target app or a team with its name as its id, if it has no id."""
     yield {**app, "id": app.get("id") or app.get("name")} if isinstance(app, dict) else app
 
 
@@ -130,5 +136,57 @@ STATSIG = overlay(
         "target_apps": {"yield_map": identified, **UNDATED},
         "users": {"primary_key": ("email",), **UNDATED},
     },
-    added=(*RESULTS, EXPOSURES),
+    added=(
+        *RESULTS,
+        EXPOSURES,
+        Endpoint(
+            "gates_versions",
+            "/gates/{gate_id}/versions",
+            "data",
+            numbered(),
+            primary_key=("gate_id", "version"),
+            parents=CHANGED_GATE,
+            timestamps=MODIFIED,
+            doubles=("checks_per_hour",),
+            description="All versions of each gate, with their rules.",
+        ),
+        Endpoint(
+            "gates_overrides",
+            "/gates/{gate_id}/overrides",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("gate_id",),
+            parents=CHANGED_GATE,
+            timestamps=(),
+            description="The ids that always pass or always fail each gate.",
+        ),
+        Endpoint(
+            "experiments_overrides",
+            "/experiments/{experiment_id}/overrides",
+            "data",
+            SINGLE_PAGE,
+            primary_key=("experiment_id",),
+            parents=CHANGED_EXPERIMENT,
+            timestamps=(),
+            description="The gates, segments and ids that are forced into a group of each experiment.",
+        ),
+        Endpoint(
+            "teams",
+            "/users/teams",
+            "data",
+            numbered(),
+            yield_map=identified,
+            timestamps=(),
+            description="The teams of the project, with their members and default metrics.",
+        ),
+        Endpoint(
+            "metric_sources",
+            "/metrics/metric_source/list",
+            "data",
+            numbered(),
+            primary_key=("name",),
+            timestamps=(),
+            description="The tables and queries of your own warehouse that metrics are computed from.",
+        ),
+    ),
 )

@@ -77,6 +77,15 @@ METRIC = {
     "warehouse_native": "How it is computed in a warehouse of the customer's own, as JSON.",
 }
 
+GATE = {
+    **REVIEW,
+    "checks_per_hour": "How often clients evaluate the gate, in checks an hour; may be null.",
+    "measure_metric_lifts": "Whether the effect of the gate on metrics is measured.",
+    "rules": "Targeting rules in the order in which they are tried, as JSON.",
+    "status": "In Progress, Launched, Disabled or Archived.",
+    "type": "TEMPORARY, PERMANENT, STALE or TEMPLATE.",
+    "type_reason": "Why a gate counts as stale, such as STALE_ALL_TRUE; else NONE.",
+}
 RESULT = {
     "absolute_change": "Mean of the test group minus the mean of the control group.",
     "absolute_topline_impact": "Measured effect on the metric's overall total, in the metric's own unit.",
@@ -220,20 +229,25 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "group_id": "The group, by its id in experiments.groups.",
         "group_name": "Name of the group.",
     },
+    "experiments_overrides": {
+        "experiment_id": "The experiment; refers to experiments.id.",
+        "overrides": "Gates and segments whose users are forced into a group, as JSON: type, id and group.",
+        "user_id_overrides": "Ids that are forced into a group, as JSON: ids, group, kind of id and environment.",
+    },
     "experiments_pulse_results": {
         **RESULT,
         "control_group_id": "Group that is compared with, by its id in experiments.groups.",
         "experiment_id": "The experiment; refers to experiments.id.",
         "test_group_id": "Group that the result is of, by its id in experiments.groups.",
     },
-    "gates": {
-        **REVIEW,
-        "checks_per_hour": "How often clients evaluate the gate, in checks an hour; may be null.",
-        "measure_metric_lifts": "Whether the effect of the gate on metrics is measured.",
-        "rules": "Targeting rules in the order in which they are tried, as JSON.",
-        "status": "In Progress, Launched, Disabled or Archived.",
-        "type": "TEMPORARY, PERMANENT, STALE or TEMPLATE.",
-        "type_reason": "Why a gate counts as stale, such as STALE_ALL_TRUE; else NONE.",
+    "gates": GATE,
+    "gates_overrides": {
+        "environment_overrides": "Overrides of one environment, as JSON: kind of id, passing and failing ids.",
+        "failing_custom_ids": "Custom ids that always fail, as JSON.",
+        "failing_user_ids": "User ids that always fail, as JSON.",
+        "gate_id": "The gate; refers to gates.id.",
+        "passing_custom_ids": "Custom ids that always pass, as JSON.",
+        "passing_user_ids": "User ids that always pass, as JSON.",
     },
     "gates_rules": RULE,
     "gates_rules_pulse_results": {
@@ -241,6 +255,12 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "gate_id": "The gate; refers to gates.id.",
         "rule_base_id": "Id of the rule that stays the same through all of its changes; refers to gates_rules.base_id.",
         "rule_id": "The rule; refers to gates_rules.id, together with the gate.",
+    },
+    "gates_versions": {
+        **GATE,
+        "gate_id": "The gate; refers to gates.id.",
+        "id": "Identifier of the gate, which all of its versions share.",
+        "version": "Number of the version, unique within its gate.",
     },
     "holdouts": {
         "experiment_ids": "Experiments that it applies to, as JSON; refer to experiments.id.",
@@ -293,6 +313,19 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "unit_type": "Kind of id that was counted by, such as userID; overall for all together.",
         "value": "The metric on that day, in the metric's own unit.",
     },
+    "metric_sources": {
+        "custom_field_mapping": "Fields that are computed from columns, as JSON: key and formula.",
+        "date_partition_column": "Column that the table is partitioned by, by day; null without one.",
+        "id_type_mapping": "Column of each kind of id, as JSON.",
+        "is_read_only": "Whether only the API can change it.",
+        "is_verified": "Whether the organisation has marked it as trustworthy.",
+        "name": "Name of the source, which identifies it.",
+        "source_type": "What it reads: table or query.",
+        "sql": "The query, with placeholders for the first and the last day.",
+        "table_name": "The table, for a source of the type table.",
+        "timestamp_as_day": "Whether the times are days without a time.",
+        "timestamp_column": "Column with the time of a row.",
+    },
     "segments": {
         "count": "Number of ids in a segment of the type id_list.",
         # overrides the neutral text, which refers to an id that Statsig's users do not have
@@ -305,6 +338,24 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
     "tags": {
         "is_core": "Whether it is a core tag of the project.",
+    },
+    "teams": {
+        "admins": "People who administer the team, as JSON: email, name and role.",
+        "change_team_configs": "Who may change what belongs to the team: anyone or team_only.",
+        "default_experiment_primary_metrics": "Primary metrics of new experiments of the team, as JSON: name and type.",
+        "default_experiment_secondary_metrics": "Secondary metrics of new experiments of the team, as JSON.",
+        "default_gate_metrics": "Metrics of new gates of the team, as JSON: name and type.",
+        "default_holdout_id": "Holdout that applies to what the team creates; refers to holdouts.id; may be null.",
+        "default_holdout_metrics": "Metrics of new holdouts of the team, as JSON: name and type.",
+        "default_target_applications": "Target apps of what the team creates, as JSON.",
+        "id": "Identifier of the team; its name, if the API gives it none.",
+        "members": "People in the team, as JSON: email, name and role.",
+        "name": "Name of the team.",
+        "require_dynamic_config_templates": "Whether new dynamic configs need a template; may be null.",
+        "require_experiment_templates": "Whether new experiments need a template; may be null.",
+        "require_gate_templates": "Whether new gates need a template; may be null.",
+        "require_reviews": "Whether changes need a review; may be null.",
+        "review_approval": "Who may approve a change: anyone, team_only or admin_only.",
     },
     "target_apps": {
         "id": "Identifier of the app; its name, if the API gives it none.",
