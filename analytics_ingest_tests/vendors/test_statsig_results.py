@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import psycopg2.extensions
 import pytest
 
-from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.conftest import ROOT, query
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.server import Rows
@@ -25,7 +26,7 @@ from analytics_ingest_tests.vendors.statsig_rows import (
 )
 
 ENDPOINTS = (
-    *("experiments", "experiments_pulse_results", "experiments_cumulative_exposures", "gates"),
+    *("experiments", "experiments_pulse_results", "experiments_cumulative_exposures", "gates", "gates_rules"),
     *("gates_rules_pulse_results", "holdouts", "holdouts_pulse_results"),
 )
 RESULTS = ("experiments_pulse_results", "gates_rules_pulse_results", "holdouts_pulse_results")
@@ -303,3 +304,10 @@ def test_a_team_without_an_id_has_its_name_for_one(fresh_statsig: Statsig, tmp_p
     fresh_statsig.sync("teams")
     found = query(tmp_path, "SELECT id, name FROM experimentation.teams ORDER BY name")
     assert found == [(f"team {n}" if n % 2 else f"team-{n}", f"team {n}") for n in range(9)]
+
+
+@pytest.mark.usefixtures("synced")
+def test_each_query_of_the_page_finds_rows(tmp_path: Path) -> None:
+    queries = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "vendors" / "statsig.md").read_text(), flags=re.DOTALL)
+    assert len(queries) == 2
+    assert [sql for sql in queries if not query(tmp_path, sql)] == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.experimentation import EXPERIMENTATION
@@ -20,9 +21,14 @@ from analytics_ingest.apis.vendors.statsig_columns import BY_ENDPOINT, SHARED
 from analytics_ingest.apis.vendors.statsig_results import (
     CHANGED_EXPERIMENT,
     CHANGED_GATE,
-    EXPOSURES,
+    COMPARED_GROUP,
+    HOLDOUT,
+    MEASURED_RULE,
     MODIFIED,
-    RESULTS,
+    NUMBERS,
+    STARTED_EXPERIMENT,
+    exposures,
+    metrics,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +76,22 @@ def day_before(time: datetime) -> str:
 
 
 CONFIG = FromTable("dynamic_configs", dynamic_config_id="id", updated="last_modified_time")
+
+whole = partial(Endpoint, data_selector="data", paginator=SINGLE_PAGE, timestamps=())
+"""An endpoint without pages that only Statsig has."""
+listed = partial(Endpoint, data_selector="data", paginator=numbered(), timestamps=())
+"""An endpoint with pages that only Statsig has."""
+result = partial(whole, yield_map=metrics, doubles=NUMBERS, on_404="not defined")
+"""An endpoint with results."""
+RUNS, AUDIT_LOG = EXPERIMENTATION.probes
+PROBES = (
+    RUNS,
+    replace(
+        AUDIT_LOG,
+        concerns=(*AUDIT_LOG.concerns, "gates_versions", "gates_overrides", "experiments_overrides"),
+        blind="changes that the audit log does not record, results, target apps, teams and users",
+    ),
+)
 
 STATSIG = overlay(
     replace(EXPERIMENTATION, columns=SHARED),
@@ -137,56 +159,71 @@ STATSIG = overlay(
         "users": {"primary_key": ("email",), **UNDATED},
     },
     added=(
-        *RESULTS,
-        EXPOSURES,
-        Endpoint(
+        result(
+            "experiments_pulse_results",
+            "/experiments/{experiment_id}/pulse_results?control={control_group_id}&test={test_group_id}",
+            primary_key=("experiment_id", "control_group_id", "test_group_id", "metric_role", "metric_id"),
+            parents=COMPARED_GROUP,
+            description="The latest results of each experiment: one row per metric, and group that is not the control.",
+        ),
+        result(
+            "gates_rules_pulse_results",
+            "/gates/{gate_id}/rules/{rule_id}/pulse_results",
+            primary_key=("gate_id", "rule_id", "metric_id"),
+            parents=MEASURED_RULE,
+            description="The latest effect of each rule of a gate on metrics: users who pass against those who fail.",
+        ),
+        result(
+            "holdouts_pulse_results",
+            "/holdouts/{holdout_id}/pulse_results",
+            primary_key=("holdout_id", "metric_id"),
+            parents=HOLDOUT,
+            description="The latest results of each holdout: one row per metric.",
+        ),
+        whole(
+            "experiments_cumulative_exposures",
+            "/experiments/{experiment_id}/cumulative_exposures",
+            primary_key=("experiment_id", "group_id", "date"),
+            parents=STARTED_EXPERIMENT,
+            yield_map=exposures,
+            on_404="not defined",
+            description="How many units each group of an experiment had been exposed to by each day.",
+        ),
+        listed(
             "gates_versions",
             "/gates/{gate_id}/versions",
-            "data",
-            numbered(),
             primary_key=("gate_id", "version"),
             parents=CHANGED_GATE,
             timestamps=MODIFIED,
             doubles=("checks_per_hour",),
             description="All versions of each gate, with their rules.",
         ),
-        Endpoint(
+        whole(
             "gates_overrides",
             "/gates/{gate_id}/overrides",
-            "data",
-            SINGLE_PAGE,
             primary_key=("gate_id",),
             parents=CHANGED_GATE,
-            timestamps=(),
             description="The ids that always pass or always fail each gate.",
         ),
-        Endpoint(
+        whole(
             "experiments_overrides",
             "/experiments/{experiment_id}/overrides",
-            "data",
-            SINGLE_PAGE,
             primary_key=("experiment_id",),
             parents=CHANGED_EXPERIMENT,
-            timestamps=(),
             description="The gates, segments and ids that are forced into a group of each experiment.",
         ),
-        Endpoint(
+        listed(
             "teams",
             "/users/teams",
-            "data",
-            numbered(),
             yield_map=identified,
-            timestamps=(),
             description="The teams of the project, with their members and default metrics.",
         ),
-        Endpoint(
+        listed(
             "metric_sources",
             "/metrics/metric_source/list",
-            "data",
-            numbered(),
             primary_key=("name",),
-            timestamps=(),
             description="The tables and queries of your own warehouse that metrics are computed from.",
         ),
     ),
+    probes=PROBES,
 )

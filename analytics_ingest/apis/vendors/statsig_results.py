@@ -1,4 +1,4 @@
-"""Statsig: the results of experiments, gates and holdouts, and who is exposed; which of them each sync requests.
+"""Statsig: the rows of results and exposures, and the parents whose results, versions and overrides a sync requests.
 
 An experiment has one result for each pair of its control and another group, a gate one for each rule. Results change
 without a change of the experiment's row, so they are requested at each sync while it runs, and ``WINDOW_DAYS`` longer.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.model import Endpoint
-from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.parents import ENDED, FromExpanded, as_list
 
 if TYPE_CHECKING:
@@ -131,80 +129,29 @@ def _has_id(part: Any) -> bool:
 
 
 EXPERIMENT = ("start_time", "end_time", "status", *MODIFIED)
+GATE = ("measure_metric_lifts", "is_enabled", "status", *MODIFIED)
+
 CHANGED_GATE = FromExpanded(resource="gates", columns={"gate_id": "id"}, reads=MODIFIED, expand=changed)
 CHANGED_EXPERIMENT = FromExpanded(
     resource="experiments", columns={"experiment_id": "id"}, reads=MODIFIED, expand=changed
 )
-
-RESULTS = (
-    Endpoint(
-        "experiments_pulse_results",
-        "/experiments/{experiment_id}/pulse_results?control={control_group_id}&test={test_group_id}",
-        "data",
-        SINGLE_PAGE,
-        primary_key=("experiment_id", "control_group_id", "test_group_id", "metric_role", "metric_id"),
-        parents=FromExpanded(
-            resource="experiments",
-            columns={"experiment_id": "id"},
-            reads=("groups", "control_group_id", *EXPERIMENT),
-            expand=compared_groups,
-            added=("control_group_id", "test_group_id"),
-        ),
-        yield_map=metrics,
-        timestamps=(),
-        doubles=NUMBERS,
-        on_404="not defined",
-        description="The latest results of each experiment: one row per metric, and group that is not the control.",
-    ),
-    Endpoint(
-        "gates_rules_pulse_results",
-        "/gates/{gate_id}/rules/{rule_id}/pulse_results",
-        "data",
-        SINGLE_PAGE,
-        primary_key=("gate_id", "rule_id", "metric_id"),
-        parents=FromExpanded(
-            resource="gates",
-            columns={"gate_id": "id"},
-            reads=("rules", "measure_metric_lifts", "is_enabled", "status", *MODIFIED),
-            expand=measured_rules,
-            added=("rule_id", "rule_base_id"),
-        ),
-        yield_map=metrics,
-        timestamps=(),
-        doubles=NUMBERS,
-        on_404="not defined",
-        description="The latest effect of each rule of a gate on metrics: users who pass compared with those who fail.",
-    ),
-    Endpoint(
-        "holdouts_pulse_results",
-        "/holdouts/{holdout_id}/pulse_results",
-        "data",
-        SINGLE_PAGE,
-        primary_key=("holdout_id", "metric_id"),
-        parents=FromExpanded(
-            resource="holdouts",
-            columns={"holdout_id": "id"},
-            reads=("is_enabled", *MODIFIED),
-            expand=switched_on,
-        ),
-        yield_map=metrics,
-        timestamps=(),
-        doubles=NUMBERS,
-        on_404="not defined",
-        description="The latest results of each holdout: one row per metric.",
-    ),
+STARTED_EXPERIMENT = FromExpanded(
+    resource="experiments", columns={"experiment_id": "id"}, reads=EXPERIMENT, expand=started
 )
-"""The results, each with its parents."""
-
-EXPOSURES = Endpoint(
-    "experiments_cumulative_exposures",
-    "/experiments/{experiment_id}/cumulative_exposures",
-    "data",
-    SINGLE_PAGE,
-    primary_key=("experiment_id", "group_id", "date"),
-    parents=FromExpanded(resource="experiments", columns={"experiment_id": "id"}, reads=EXPERIMENT, expand=started),
-    yield_map=exposures,
-    timestamps=(),
-    on_404="not defined",
-    description="How many units each group of an experiment had been exposed to by each day.",
+COMPARED_GROUP = FromExpanded(
+    resource="experiments",
+    columns={"experiment_id": "id"},
+    reads=("groups", "control_group_id", *EXPERIMENT),
+    expand=compared_groups,
+    added=("control_group_id", "test_group_id"),
+)
+MEASURED_RULE = FromExpanded(
+    resource="gates",
+    columns={"gate_id": "id"},
+    reads=("rules", *GATE),
+    expand=measured_rules,
+    added=("rule_id", "rule_base_id"),
+)
+HOLDOUT = FromExpanded(
+    resource="holdouts", columns={"holdout_id": "id"}, reads=("is_enabled", *MODIFIED), expand=switched_on
 )
