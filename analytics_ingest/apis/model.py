@@ -232,6 +232,7 @@ class Api:
         title: The name for people.
         account_of: For another account of an API, the name of that API; empty for the API itself.
         auth: dlt's ``AuthConfig`` without the secret, which comes from the settings at run time.
+        auth_headers: By value of the setting ``AUTH_HEADER`` what replaces ``auth``; empty if there is one way only.
         retry: The retry policy.
         endpoints: Every endpoint, parents before their children.
         headers: Headers sent with every request.
@@ -251,6 +252,7 @@ class Api:
     auth: Mapping[str, str]
     retry: RetryPolicy
     endpoints: tuple[Endpoint, ...]
+    auth_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     cron: str
     full_refresh_cron: str
@@ -264,8 +266,11 @@ class Api:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.auth.get("type") not in ("bearer", "api_key") or self.auth.get("location", "header") != "header":
-            raise ValueError(f"{self.name}: its auth is not supported: use a bearer token, or an API key in a header")
+        for auth in (self.auth, *self.auth_headers.values()):
+            if auth.get("type") not in ("bearer", "api_key") or auth.get("location", "header") != "header":
+                raise ValueError(
+                    f"{self.name}: its auth is not supported: use a bearer token, or an API key in a header"
+                )
         seen: set[str] = set()
         for endpoint in self.endpoints:
             unknown = set(endpoint.after) - seen

@@ -110,6 +110,11 @@ class OptionalSettings(BaseModel):
         ("is:unstarted", "is:started", "is:done"),
         description="Queries whose results are the table `search_epics` (Shortcut).",
     )
+    auth_header: Literal["authorization", "x-api-key"] = Field(
+        "authorization",
+        description="The header in which the key is sent (Split): `authorization`, as `Authorization: Bearer`, or "
+        "`x-api-key`, for tokens of Harness accounts.",
+    )
     lookback: Seconds = Field(
         3_600, description="How far before the highest cursor a sync starts to read, from an API that filters by time."
     )

@@ -147,8 +147,8 @@ def _without_effect(api: Api, found: FoundSetting, name: str) -> str:
 
 
 def is_used(api: Api, field: str) -> bool:
-    """Whether an API uses a setting: some are for the APIs alone whose parent sources take their values."""
-    return field not in USERS or field in _parents_settings(whole_declaration(api))
+    """Whether an API uses a setting: some are for the APIs alone whose declarations take their values."""
+    return field not in USERS or field in _own_settings(whole_declaration(api))
 
 
 def _names(api: Api) -> frozenset[str]:
@@ -162,15 +162,16 @@ def _names_of(endpoints: tuple[str, ...]) -> frozenset[str]:
     return FIELDS | RETIRED_NAMES | {f"{name.upper()}__{field}" for name in endpoints for field in per_endpoint}
 
 
-def _parents_settings(api: Api) -> set[str]:
-    """The settings that the parent sources of an API take."""
-    return {name for endpoint in api.endpoints if endpoint.parents for name in endpoint.parents.settings}
+def _own_settings(api: Api) -> set[str]:
+    """The settings that the parent sources and the auth of an API take."""
+    names = {name for endpoint in api.endpoints if endpoint.parents for name in endpoint.parents.settings}
+    return names | ({"auth_header"} if api.auth_headers else set())
 
 
 USERS: defaultdict[str, list[str]] = defaultdict(list)
 """By setting that some APIs use alone, those that do."""
 for _api in (*APIS.values(), *(each for profiles in PROFILES.values() for each in profiles.values())):
-    for _name in _parents_settings(_api):
+    for _name in _own_settings(_api):
         USERS[_name].append(f"{_api.name} with the profile {_api.profile}" if _api.profile else _api.name)
 
 

@@ -109,6 +109,6 @@ class EndpointClient:
 
 def auth_config(session: ApiSession) -> AuthConfig:
     """The API's auth as dlt's ``AuthConfig``, with the key from the settings."""
-    declared = session.api.auth
+    declared = session.api.auth_headers.get(session.settings.auth_header, session.api.auth)
     secret = session.settings.api_key.get_secret_value()
     return cast("AuthConfig", {**declared, "token" if declared["type"] == "bearer" else "api_key": secret})

@@ -27,6 +27,7 @@ from analytics_ingest.http.transport import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.http.rate_limit import Clock
     from analytics_ingest.http.selector import SelectedRows
@@ -41,16 +42,16 @@ class ResponseHandler:
     and the others, which end the request.
     """
 
-    def __init__(self, api_name: str, settings: Settings, *, redactor: Redactor, clock: Clock) -> None:
+    def __init__(self, api: Api, settings: Settings, *, redactor: Redactor, clock: Clock) -> None:
         """Keeps what errors name and mask.
 
         Args:
-            api_name: The API's name.
+            api: The API.
             settings: Its settings.
             redactor: Masks the API's secrets.
             clock: The time from which a server's pause is counted.
         """
-        self._api_name = api_name
+        self._api = api
         self._settings = settings
         self._redactor = redactor
         self._clock = clock
@@ -96,7 +97,8 @@ class ResponseHandler:
         if status == 401:
             reason = f"401 {self.redacted_excerpt(response.reason)}".strip()
             raise AuthenticationError(
-                f"{self._api_name} refused the key ({reason}): check {self._setting('api_key')}. Response: {summary}"
+                f"{self._api.name} refused the key ({reason}): check {self._setting('api_key')}. "
+                f"{self._auth_advice()}Response: {summary}"
             )
         if status in retry_codes or status >= 500:
             seconds = retry_after(response.headers, now=self._clock.now(), rate_limited=status == 429)
@@ -156,6 +158,14 @@ class ResponseHandler:
         text = excerpt(response.text, redactor=self._redactor)
         return f"{response.status_code}, {content_type}" + (f", {text!r}" if text else "")
 
+    def _auth_advice(self) -> str:
+        """The header that the key was sent in, and the others that it can be sent in; empty if there is one only."""
+        used = self._settings.auth_header
+        others = [each for each in self._api.auth_headers if each != used]
+        if len(others) == len(self._api.auth_headers):
+            return ""
+        return f"It was sent in the header {used}, and {self._setting('auth_header')} can be {' or '.join(others)}. "
+
     def _certificate_advice(self, error: CertificateError) -> str:
         host = urlsplit(str(self._settings.base_url)).hostname
         problem = f"the certificate of {host} is not accepted ({self.redacted_excerpt(error.reason)}). "
@@ -181,4 +191,4 @@ class ResponseHandler:
         return f"to {self.redacted_excerpt(target.path or '/')} on the same host"
 
     def _setting(self, field: str) -> str:
-        return environment_name(self._api_name, field)
+        return environment_name(self._api.name, field)

@@ -69,7 +69,7 @@ class ApiSession:
             [settings.api_key.get_secret_value()],
             fields=[*settings.exclude_columns, *(name for each in api.endpoints for name in each.secrets)],
         )
-        self._responses = ResponseHandler(api.name, settings, redactor=self._redactor, clock=self.clock)
+        self._responses = ResponseHandler(api, settings, redactor=self._redactor, clock=self.clock)
         self._transport = Transport(settings)
 
     def close(self) -> None:

@@ -69,6 +69,7 @@ def test_defaults_hold_where_nothing_is_set(configure):
         "window_days": 7,
         "org_slugs": (),
         "search_query": ("is:unstarted", "is:started", "is:done"),
+        "auth_header": "authorization",
         "lookback": 3_600,
         "exclude_columns": (),
         "mark_deleted": True,

@@ -30,7 +30,11 @@ from analytics_ingest_tests.environment import configure_api, set_environment
 
 API = "experimentation"
 PREFIX = "SOURCES__EXPERIMENTATION__"
-VENDORS = {"org_slugs": ("continuous_integration", "circleci"), "search_query": ("project_planning", "shortcut")}
+VENDORS = {
+    "org_slugs": ("continuous_integration", "circleci"),
+    "search_query": ("project_planning", "shortcut"),
+    "auth_header": ("feature_management", "split"),
+}
 """The APIs and profiles that have a setting of their own."""
 FIELDS = {**Settings.model_fields, **ScheduleSettings.model_fields}
 VARIABLES = [
@@ -48,6 +52,7 @@ VALUES = {
     "start_date": "2026-01-31",
     "org_slugs": "gh/acme, bb/basalt",
     "search_query": "is:done",
+    "auth_header": "x-api-key",
     "exclude_columns": "users.email",
     "skip_endpoints": "users, gates",
     "cron": "0 */6 * * *",
@@ -206,6 +211,10 @@ def test_code_declares_the_setting_of_an_endpoint_in_each_of_these_ways(
         ({"GATES": "8"}, "GATES is no setting: gates is an endpoint, whose setting is {}GATES__LIMIT"),
         ({"COLOUR": "8"}, "COLOUR is no setting: `analytics-ingest settings experimentation` shows those"),
         ({"ORG_SLUGS": "a"}, "ORG_SLUGS has no effect in experimentation: it is for continuous_integration with the p"),
+        (
+            {"AUTH_HEADER": "a"},
+            "AUTH_HEADER has no effect in experimentation: it is for feature_management with",
+        ),
         ({"SEARCH_QUERY": "a"}, "SEARCH_QUERY has no effect in experimentation: it is for project_planning with the"),
         ({"INGESTION_STATUS__LIMIT": "5"}, "INGESTION_STATUS__LIMIT has no effect, as ingestion_status has no page"),
         ({"EVENTS__COUNTS__LIMIT": "5"}, "EVENTS__COUNTS__LIMIT is no setting"),

@@ -48,6 +48,8 @@ class Split(Vendor):
 
     UNPAGED = frozenset({"environments", "traffic_types", "rollout_statuses"})
     LIMITS: ClassVar[dict[str, int]] = {"workspaces": 2}
+    takes_harness_tokens = False
+    """Whether the account is one of Harness, whose tokens go into a header of their own."""
 
     def fill(self) -> None:
         self.rows("workspaces").extend(
@@ -136,7 +138,10 @@ class Split(Vendor):
         self.fill_workspace("ws-3", segments=8)
 
     def authorised(self, asked: Asked) -> bool:
-        return asked.headers.get("Authorization") == f"Bearer {self.KEY}"
+        sent = {name: asked.headers.get(name) for name in ("Authorization", "x-api-key")}
+        if self.takes_harness_tokens:
+            return sent == {"Authorization": None, "x-api-key": self.KEY}
+        return sent == {"Authorization": f"Bearer {self.KEY}", "x-api-key": None}
 
     def error(self, status: int) -> Response:
         words = {400: "BAD_REQUEST", 401: "UNAUTHORIZED", 404: "NOT_FOUND", 429: "TOO_MANY_REQUESTS"}

@@ -35,6 +35,11 @@ SPLIT = overlay(
     base_url="https://api.split.io/internal/api",
     versions=("/v2", "/v3"),
     docs_url="https://docs.split.io/reference",
+    # the vendor's client sends tokens of Harness accounts as x-api-key, its documentation all keys as bearer tokens
+    auth_headers={
+        "authorization": {"type": "bearer"},
+        "x-api-key": {"type": "api_key", "name": "x-api-key", "location": "header"},
+    },
     # the limit is about 20 requests in 10 seconds, per organisation and per IP address
     requests_per_minute=110,
     retry=RetryPolicy(max_retries=3, backoff_factor=2, limit_retries=6),
