@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors.server import ALONE, Route, Rows, Vendor, cut, numbered
 
+SDK_KEY = "sdk-k3y-of-the-vendors-tests"
 EPOCH_MS = 1_760_000_000_000
 OFFSET = frozenset({"offset", "limit"})
 MARKER = frozenset({"after", "limit", "offset"})
@@ -27,6 +28,7 @@ class Split(Vendor):
         Route("flag_sets", r"/v3/flag-sets", MARKER, frozenset({"workspace_id"})),
         Route("users", r"/v2/users", MARKER | {"status"}),
         Route("segments", r"/v2/segments/ws/([^/]+)", OFFSET),
+        Route("segment_definitions", r"/v2/segments/ws/([^/]+)/environments/([^/]+)", OFFSET),
         Route("segments_keys", r"/v2/segments/([^/]+)/([^/]+)/keys", OFFSET),
         Route("rollout_statuses", r"/v2/rolloutStatuses", frozenset(), frozenset({"wsId"})),
         Route("environments", r"/v2/environments/ws/([^/]+)"),
@@ -37,6 +39,7 @@ class Split(Vendor):
     )
     PARAMS: ClassVar[dict[str, tuple[str, ...]]] = {
         "segments": ("workspace_id",),
+        "segment_definitions": ("workspace_id", "environment_id"),
         "segments_keys": ("environment_id", "segment_name"),
         "rollout_statuses": ("workspace_id",),
         "environments": ("workspace_id",),
@@ -47,7 +50,7 @@ class Split(Vendor):
     }
 
     UNPAGED = frozenset({"environments", "traffic_types", "rollout_statuses"})
-    LIMITS: ClassVar[dict[str, int]] = {"workspaces": 2}
+    LIMITS: ClassVar[dict[str, int]] = {"workspaces": 2, "segment_definitions": 20}
     takes_harness_tokens = False
     """Whether the account is one of Harness, whose tokens go into a header of their own."""
 
@@ -74,7 +77,13 @@ class Split(Vendor):
     def fill_workspace(self, workspace: str, *, segments: int) -> None:
         """What there is in a workspace; segments have the same names in all of them, and more than a page in one."""
         for stage in ("staging", "production"):
-            row = {"id": f"{workspace}-{stage}", "name": stage, "production": stage == "production"}
+            tokens = [{"id": f"{SDK_KEY}-{stage}", "name": "sdk", "type": "api_token", "apiKeyType": "server_side"}]
+            row = {
+                "id": f"{workspace}-{stage}",
+                "name": stage,
+                "production": stage == "production",
+                "apiTokens": tokens,
+            }
             self.rows("environments", workspace).append(row)
         self.rows("traffic_types", workspace).append(
             {"id": f"{workspace}-user", "name": "user", "workspace": {"id": workspace}}
@@ -118,6 +127,23 @@ class Split(Vendor):
                 count = {0: 250, 10: 100, 20: 0}.get(n, 1 + n % 3)
                 keys = self.rows("segments_keys", environment, f"segment {n}/a")
                 keys.extend({"key": f"{stage}-key-{k}"} for k in range(count))
+                self.define(workspace, stage, f"segment {n}/a")
+
+    def define(self, workspace: str, stage: str, segment: str) -> None:
+        """Defines a segment in an environment, where it has the keys in the store."""
+        environment = f"{workspace}-{stage}"
+        self.rows("segments_keys", environment, segment)
+        self.rows("segment_definitions", workspace, environment).append(
+            {
+                "name": segment,
+                "environment": {"id": environment, "name": stage},
+                "trafficType": {"id": f"{workspace}-user", "name": "user"},
+                "creationTime": EPOCH_MS,
+            }
+        )
+
+    def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
+        return [{name: value for name, value in row.items() if name != "apiTokens"}]
 
     def advance(self) -> None:
         requests = self.rows("change_requests")
@@ -127,6 +153,7 @@ class Split(Vendor):
         requests.append(change_request(700))
         self.rows("users")[3]["status"] = "ACTIVE"
         self.rows("segments", "ws-0").append({"name": "a new one", "creationTime": EPOCH_MS, "tags": [{"name": "new"}]})
+        self.define("ws-0", "staging", "a new one")
         self.rows("segments_keys", "ws-0-staging", "a new one").append({"key": "first"})
         del self.rows("segments_keys", "ws-0-staging", "segment 0/a")[7:9]
         self.rows("segments_keys", "ws-0-staging", "segment 0/a").append({"key": "one more"})

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from analytics_ingest.apis.model import Api
+from analytics_ingest.apis.registry import APIS
+from analytics_ingest.extract.sync_options import SyncOptions
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import FakeClock, live_keys, query
+from analytics_ingest_tests.environment import WAREHOUSE
 from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
 from analytics_ingest_tests.vendors.server import Limit
-from analytics_ingest_tests.vendors.split import STATUSES, Split, change_request
+from analytics_ingest_tests.vendors.split import SDK_KEY, STATUSES, Split, change_request
+
+LOG = logging.getLogger("test")
 
 
 def split_with_a_segment_of_one_workspace() -> Split:
     vendor = Split()
     vendor.rows("segments", "ws-1").append({"name": "only in ws-1", "creationTime": 1})
+    for stage in ("staging", "production"):
+        vendor.define("ws-1", stage, "only in ws-1")
     return vendor
 
 
@@ -29,7 +40,7 @@ def change(split: Split) -> None:
 
 
 first = first_sync(split_with_a_segment_of_one_workspace)
-later = later_sync(change, "change_requests", "workspaces", "environments", "segments", "segments_keys")
+later = later_sync(change, "change_requests", "workspaces", "environments", "segment_definitions", "segments_keys")
 
 
 @pytest.fixture
@@ -91,13 +102,45 @@ def test_segments_are_asked_for_within_their_workspace_only(split: Split) -> Non
     assert asked == {"ws-1-staging", "ws-1-production"}
 
 
-def test_a_segment_that_is_not_defined_in_an_environment_costs_one_request(synced: Synced[Split]) -> None:
-    result = synced.results["segments_keys"]
+def test_keys_are_requested_of_segments_that_are_defined_in_an_environment_alone(synced: Synced[Split]) -> None:
+    """One request for each, two more for 250 keys, and one more for 100, a full page."""
+    split, result = synced.vendor, synced.results["segments_keys"]
 
-    defined = len(synced.vendor.store["segments_keys"])
-    assert (result.status, result.stats.parents_missing) == ("complete", 2 * (53 + 9 + 8) - defined)
+    # of the segments 0 to 52 and twice 0 to 7, every second is defined in staging and every fifth in production
+    defined = (27 + 11) + 2 * (4 + 2) + 2
+    assert len(split.store["segments_keys"]) == defined == 52
+    assert (result.status, result.stats.parents, result.stats.parents_missing) == ("complete", defined, 0)
     assert result.stats.meter.retries == 0
-    assert synced.slept == []
+    assert split.requests["segments_keys"] == defined + 6 * 2 + 2 == 66
+    assert split.requests["segment_definitions"] == 7
+    assert (synced.slept, sum(split.requests.values())) == ([], 139)
+
+
+def test_a_segment_that_leaves_an_environment_between_the_two_lists_costs_one_request(split: Split) -> None:
+    del split.store["segments_keys"]["ws-0-staging", "segment 2/a"]
+    split.asked.clear()
+    result = split.sync("segments_keys")["segments_keys"]
+
+    assert (result.status, result.stats.parents_missing, result.stats.meter.retries) == ("complete", 1, 0)
+    assert result.rows_deleted == 3
+
+
+def test_keys_of_a_segment_that_left_an_environment_are_marked(split: Split, tmp_path: Path) -> None:
+    definitions = split.rows("segment_definitions", "ws-0", "ws-0-staging")
+    definitions[:] = [each for each in definitions if each["name"] != "segment 2/a"]
+    split.requests.clear()
+    results = split.sync("segment_definitions", "segments_keys")
+
+    assert (results["segment_definitions"].rows_deleted, results["segments_keys"].rows_deleted) == (1, 3)
+    gone = "SELECT DISTINCT segment_name FROM feature_management.segments_keys WHERE _deleted_at IS NOT NULL"
+    assert query(tmp_path, gone) == [("segment 2/a",)]
+
+
+def test_keys_of_sdks_are_not_loaded(split: Split, tmp_path: Path) -> None:
+    names = query(tmp_path, "SELECT table_name, column_name FROM information_schema.columns")
+    assert ("environments", "production") in names
+    assert ("environments", "api_tokens") not in names
+    assert SDK_KEY.encode() not in (tmp_path / WAREHOUSE).read_bytes()
 
 
 def test_flag_sets_are_read_under_either_name_of_their_list(split: Split, tmp_path: Path) -> None:
@@ -130,10 +173,41 @@ def test_the_limit_is_ridden_out_by_the_longer_of_its_two_resets(
 ) -> None:
     split = vendor_server(Split())
     split.limit = Limit(requests=20, seconds=10, now=clock.now)
-    wanted = ("workspaces", "environments", "segments", "segments_keys", "users")
+    wanted = ("workspaces", "environments", "segment_definitions", "segments_keys", "users")
     results = split.sync(*wanted)
 
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
     assert split.limit.refused > 5
     # the address's reset says 1 s, the organisation's 10
     assert {round(seconds) for seconds in clock.slept} == {10}
+
+
+def former(api: Api) -> Api:
+    """The API before segments were listed by environment: keys were requested for each pair of the two."""
+    pairs = APIS["feature_management"].by_name["segments_keys"].parents
+    endpoints = [
+        replace(each, parents=pairs) if each.name == "segments_keys" else replace(each, secrets=())
+        for each in api.endpoints
+        if each.name != "segment_definitions"
+    ]
+    probes = [replace(each, concerns=("change_requests",)) for each in api.probes]
+    return replace(api, endpoints=tuple(endpoints), probes=tuple(probes))
+
+
+def test_warehouse_of_an_earlier_version_goes_on(vendor_server: Callable[..., Split], tmp_path: Path) -> None:
+    split = vendor_server(Split())
+    names = {"workspaces", "environments", "segments", "segments_keys"}
+    run = ApiSync(former(split.api), selected=names, options=SyncOptions(), log=LOG).run()
+    before = {result.endpoint.name: result for result in run}
+    assert (before["segments_keys"].stats.parents, before["segments_keys"].stats.parents_missing) == (138, 88)
+    assert query(tmp_path, "SELECT count(api_tokens) FROM feature_management.environments") == [(6,)]
+    split.requests.clear()
+    after = split.sync(*names, "segment_definitions")
+
+    assert {name: result.status for name, result in after.items()} == dict.fromkeys(after, "complete")
+    keys = after["segments_keys"]
+    assert (keys.stats.rows_loaded, keys.rows_deleted, keys.table_rows) == (0, 0, before["segments_keys"].table_rows)
+    assert (split.requests["segments_keys"], keys.stats.parents_missing) == (64, 0)
+    # of rows, not of the file: the pages of what was replaced are in it until DuckDB reuses them
+    assert after["environments"].stats.rows_loaded == 6
+    assert query(tmp_path, "SELECT count(api_tokens), count(*) FROM feature_management.environments") == [(0, 6)]

@@ -20,6 +20,8 @@ USER_STATUSES = ("ACTIVE", "DEACTIVATED", "PENDING")
 """Statuses of a user. Without the parameter, the API leaves out pending users."""
 OBJECTS = offset(limit=50)
 CREATED = ("creation_time",)
+ENVIRONMENT = FromTable("environments", environment_id="id", workspace_id="workspace_id")
+IN_ENVIRONMENT = ("environment_id", "name")
 
 
 def marked(limit: int) -> Paginator:
@@ -64,11 +66,17 @@ SPLIT = overlay(
             "parents": Constants(name="status", values=USER_STATUSES),
         },
         "segments": {"paginator": OBJECTS, "timestamps": CREATED},
-        "environments": {"paginator": SINGLE_PAGE, "timestamps": CREATED},
+        "environments": {
+            "paginator": SINGLE_PAGE,
+            "timestamps": CREATED,
+            # SDK keys: other clients of the vendor take the id of such a token for the key itself
+            "secrets": ("api_tokens", "apiTokens"),
+        },
         "segments_keys": {
             "data_selector": "keys",
             "paginator": offset(limit=100, total_path="count"),
-            # a 404 means that the segment is not defined in this environment: a retry cannot change that
+            "parents": FromTable("segment_definitions", environment_id="environment_id", segment_name="name"),
+            # a 404 means that the segment has left this environment since the list was read: a retry cannot change that
             "retry_status_codes": (),
         },
         "rollout_statuses": {
@@ -86,13 +94,24 @@ SPLIT = overlay(
             "/v2/splits/ws/{workspace_id}/environments/{environment_id}",
             "objects",
             offset(limit=20),
-            primary_key=("environment_id", "name"),
-            parents=FromTable("environments", environment_id="id", workspace_id="workspace_id"),
+            primary_key=IN_ENVIRONMENT,
+            parents=ENVIRONMENT,
             timestamps=("creation_time", "last_update_time"),
             timestamps_as_sent=("last_traffic_received_at",),
             unversioned=("last_traffic_received_at",),
             history=True,
             description="Each flag's definition in each environment: treatments, rules, traffic, killed or not.",
+        ),
+        Endpoint(
+            "segment_definitions",
+            "/v2/segments/ws/{workspace_id}/environments/{environment_id}",
+            "objects",
+            OBJECTS,
+            primary_key=IN_ENVIRONMENT,
+            parents=ENVIRONMENT,
+            timestamps=CREATED,
+            history=True,
+            description="The segments that are defined in each environment.",
         ),
     ),
     probes=(
@@ -100,7 +119,8 @@ SPLIT = overlay(
             endpoint="change_requests",
             concerns=(
                 *("change_requests", "workspaces", "environments", "segments", "segments_keys", "feature_flags"),
-                *("feature_flag_definitions", "flag_sets", "rollout_statuses", "traffic_types"),
+                *("feature_flag_definitions", "segment_definitions"),
+                *("flag_sets", "rollout_statuses", "traffic_types"),
             ),
             blind="edits that need no approval, and users and groups",
         ),

@@ -40,7 +40,7 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
     "environments": {
         **WORKSPACE_ID,
-        "api_tokens": "SDK keys of the environment, as objects with name and type.",
+        "api_tokens": "Always null: SDK keys are secrets, and are not loaded.",
         "change_permissions": "Who may edit and approve changes, and whether approval is needed, as an object.",
         "data_export_permissions": "Who may export data, as an object.",
         "environment_type": "Kind of environment, as Split names it.",
@@ -88,6 +88,12 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "id": "Identifier of the status.",
         "name": "Name of the stage, such as Ramping, Killed or 100% Released.",
     },
+    "segment_definitions": {
+        "environment": "Environment of the definition, as an object with id and name.",
+        "environment_id": "Environment in which the segment is defined; refers to environments.id.",
+        "name": "Name of the segment; refers to segments.name in the same workspace.",
+        "workspace_id": "Workspace of the segment; refers to workspaces.id.",
+    },
     "segments": {
         **WORKSPACE_ID,
         "name": "Name of the segment, unique in the workspace.",
@@ -95,7 +101,7 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     "segments_keys": {
         "environment_id": "Environment in which the key is in the segment; refers to environments.id.",
         "key": "Key that is in the segment, such as a user's identifier.",
-        "segment_name": "Segment; refers to segments.name in the workspace of the environment.",
+        "segment_name": "Segment; with environment_id it refers to segment_definitions.",
     },
     "traffic_types": {
         **WORKSPACE_ID,
