@@ -125,6 +125,7 @@ def test_every_number_of_a_materialisation_is_listed() -> None:
         cursor=moment,
         sample=[{"id": "1"}],
         widened=["id is text now"],
+        drift=["a header announces the end"],
         location="/srv/warehouse.duckdb",
     )
     section = (DOCS / "tables.md").read_text().partition("## The numbers of a materialisation")[2]

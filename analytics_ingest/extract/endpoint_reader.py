@@ -14,6 +14,7 @@ from analytics_ingest.errors import AuthenticationError, FailureKind, ReadError
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.deletions import Deletions
 from analytics_ingest.extract.dlt_source import build_resource
+from analytics_ingest.extract.drift import DriftDetector
 from analytics_ingest.extract.endpoint_columns import EndpointColumns
 from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.parent_row_buffer import ParentRowBuffer
@@ -118,6 +119,9 @@ class EndpointReader:
             remembered=state.get(FIELDS, {}),
             limits=stored.limits,
         )
+        self._drift = DriftDetector(
+            endpoint, stored.columns, state, notices=self._lists.notices, masked=context.session.redacted_excerpt
+        )
         self.columns = EndpointColumns(
             endpoint,
             self._lists.normalizer,
@@ -178,6 +182,12 @@ class EndpointReader:
         return self.stats.parents_done == self.stats.parents and not self.stats.failures
 
     @property
+    def has_read_all(self) -> bool:
+        """Whether all rows of the endpoint were requested, and every list was read completely."""
+        of_some_days = self.endpoint.parents is not None and self.endpoint.parents.open_ended
+        return self.is_complete and self.reads_everything and self.plan.whole and not of_some_days
+
+    @property
     def loading_bytes(self) -> int:
         """Bytes of the responses whose rows came since the last load, about."""
         return self._buffer.size
@@ -215,6 +225,7 @@ class EndpointReader:
                 if isinstance(page, Pause):
                     yield page
                     continue
+                self._drift.add_rows(page.rows, self._lists.normalizer.columns)
                 filtered = self._filter.apply(page, self._lists.normalizer)
                 if filtered.is_last:
                     # here, as the calling thread may be busy with a load
@@ -452,6 +463,11 @@ class EndpointReader:
         """Which columns became wider, from what, and by which row's value: a sentence for each, without secrets."""
         return [self._session.redacted_excerpt(str(each)) for each in self.columns.types.widened]
 
+    @property
+    def drift(self) -> Sequence[str]:
+        """Signs that the API changes the endpoint, or is about to: a sentence for each, without secrets."""
+        return [f"{self._name}, {self._context.started:%Y-%m-%d}: {each}" for each in self._drift.found]
+
     def masked(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Rows to show, without secrets in their texts."""
         return [
@@ -488,6 +504,7 @@ class EndpointReader:
             self.deletions.compare(len(self._buffer.snapshot))
         self._record_collapse()
         self._record_unproven()
+        self._record_drift()
         if self._snapshot_differs():
             stats.rows_loaded = len(self._buffer.snapshot)
             self._replaces_table = True
@@ -529,3 +546,14 @@ class EndpointReader:
             state.pop(UNPROVEN, None)
         since = state.get(UNPROVEN)
         self.stats.unproven_since = datetime.fromisoformat(since) if since else None
+
+    def _record_drift(self) -> None:
+        """Detects drift, and records in the state what the next sync compares with."""
+        stats = self.stats
+        self._drift.finish(
+            self._state.values,
+            reads_all=self.has_read_all and stats.rows_read > 0 and not (stats.rows_rejected or stats.doubt),
+            left_out=self._lists.normalizer.left_out,
+        )
+        for each in self.drift:
+            self._context.log.warning(each)

@@ -73,6 +73,7 @@ class ListReader:
     Attributes:
         normalizer: Makes rows of a page's elements.
         named: Paths by the API's own name of partitions that were requested under a provisional name.
+        notices: What the responses say beside their rows.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class ListReader:
         self._endpoint = endpoint
         self._session = session
         self._client = EndpointClient(endpoint, session, limit=limit, meter=meter)
+        self.notices = self._client.notices
         self.named: set[str] = set()
         self.normalizer = RowNormalizer(
             endpoint,

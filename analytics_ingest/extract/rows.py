@@ -314,6 +314,11 @@ class RowNormalizer:
         except RowRejectedError:
             return None
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Columns that no row has, whatever the API sends."""
+        return self._secrets.union(self._excluded, self._retired)
+
     def key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of a normalised row's key; empty for a snapshot."""
         return tuple(row[name] for name in self._key)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import requests
 from dlt.sources.rest_api.config_setup import create_auth
 
+from analytics_ingest.http.notices import Notices
 from analytics_ingest.http.paginator import GuardedPaginator
 from analytics_ingest.http.selector import RowSelector
 from analytics_ingest.http.transport import ACCEPT_ENCODING, Request
@@ -40,6 +41,9 @@ class RawPage:
 class EndpointClient:
     """Requests the lists of one endpoint, page by page. Several threads may share it.
 
+    Attributes:
+        notices: What its responses say beside their rows.
+
     Why not dlt's ``RESTClient``: apart from its paginators, which are used here, it does a third of the work of a
     request.
     """
@@ -53,6 +57,7 @@ class EndpointClient:
             limit: Rows to request per page; ``None`` if the API has no such parameter.
             meter: Counts requests, retries and seconds waited.
         """
+        self.notices = Notices()
         self._endpoint = endpoint
         self._session = session
         self._limit = limit
@@ -97,6 +102,7 @@ class EndpointClient:
                 known_status=known_status,
             )
             try:
+                self._session.notice(response, self.notices, has_envelope=self._selector.has_envelope)
                 paginator.update_state(response)
                 paginator.update_request(request)
                 yield RawPage(response.rows, response.size, paginator)

@@ -15,6 +15,7 @@ from analytics_ingest.errors import (
     printable,
 )
 from analytics_ingest.http.json_body import MalformedJSONError, parse_json
+from analytics_ingest.http.notices import HEADERS
 from analytics_ingest.http.retry_after import retry_after
 from analytics_ingest.http.transport import (
     COMPLETE_STATUSES,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api_settings import Settings
+    from analytics_ingest.http.notices import Notices
     from analytics_ingest.http.rate_limit import Clock
     from analytics_ingest.http.selector import SelectedRows
     from analytics_ingest.http.transport import Response, TransportError
@@ -151,6 +153,21 @@ class ResponseHandler:
             raise RetriableError(f"a body that cannot be read ({type(error).__name__})", status=status) from None
         # the parsed body replaces it
         response.content = b""
+
+    def notice(self, response: Response, notices: Notices, *, has_envelope: bool) -> None:
+        """Notes what a response with rows says beside them; headers of the endpoint's first response only.
+
+        Args:
+            response: The response.
+            notices: What the endpoint's responses said so far.
+            has_envelope: Whether an object around the rows is an envelope, and not a row.
+        """
+        if notices.headers is None:
+            notices.headers = {
+                name: self.redacted_excerpt(value) for name in HEADERS if (value := response.headers.get(name))
+            }
+        if has_envelope and isinstance(response.body, dict) and not response.body.keys() <= notices.fields:
+            notices.add_fields(response.body)
 
     def _summary(self, response: Response) -> str:
         """Status, content type and the start of the body."""

@@ -93,6 +93,11 @@ class RowSelector:
         where = "the body" if self._whole else f"'{self._head}' in the body"
         raise ReadError(f"{where} holds {type(found).__name__}, not records")
 
+    @property
+    def has_envelope(self) -> bool:
+        """Whether an object in the body is an envelope around rows; else it is a row."""
+        return not self._whole
+
     def matches(self, body: Any) -> bool:
         """Whether the body has the part that selects the page."""
         return isinstance(body, list) if self._whole else bool(self._head.find(body))

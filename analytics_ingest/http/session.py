@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.model import Api
     from analytics_ingest.config.api_settings import Settings
     from analytics_ingest.http.meter import Meter
+    from analytics_ingest.http.notices import Notices
     from analytics_ingest.http.selector import SelectedRows
 
 T = TypeVar("T")
@@ -144,6 +145,10 @@ class ApiSession:
                     yield Pause(seconds=seconds, expected=expected)
         finally:
             self._throttle.release(ticket)
+
+    def notice(self, response: Response, notices: Notices, *, has_envelope: bool) -> None:
+        """See ``ResponseHandler.notice``."""
+        self._responses.notice(response, notices, has_envelope=has_envelope)
 
     def sleeping(self, steps: Iterator[T | Pause]) -> Iterator[T]:
         """The steps without their pauses, for which the calling thread sleeps."""

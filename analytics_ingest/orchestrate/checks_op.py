@@ -274,6 +274,7 @@ def _results(
             newest=max(filter(None, newest), default=None),
             columns_before={each.name: each.type for each in schema.columns} if isinstance(schema, TableSchema) else {},
             columns=types,
+            drift=last.get("drift", ()),
             paths=paths,
             verification=verification,
             verify_requests=load_setting(api, "verify_requests"),

@@ -78,6 +78,8 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
         metadata["sample"] = text_table(result.sample)
     if result.widened:
         metadata["columns_widened"] = MetadataValue.json(list(result.widened))
+    if result.drift:
+        metadata["drift"] = MetadataValue.json(list(result.drift))
     for name, moment in (("highest_cursor", result.cursor), ("verified_at", result.verified_at)):
         if moment:
             metadata[name] = MetadataValue.timestamp(moment)

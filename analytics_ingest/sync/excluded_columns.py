@@ -87,8 +87,7 @@ class ExcludedColumns:
         for name, path in zip(self._names, excluded_fields(endpoint, self._names), strict=True):
             if path not in reader.fields_not_met:
                 self._had.add(name)
-        of_some_days = endpoint.parents is not None and endpoint.parents.open_ended
-        if reader.is_complete and reader.reads_everything and reader.plan.whole and not of_some_days:
+        if reader.has_read_all:
             self._complete.add(endpoint.name)
         if reader.stats.rows_read:
             self._with_rows.add(endpoint.name)

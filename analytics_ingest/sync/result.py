@@ -49,6 +49,7 @@ class EndpointResult:
         checks: The results of the table's checks; empty unless the endpoint is complete.
         sample: The first rows of the table; empty unless ``SAMPLE_ROWS`` is set.
         widened: Which columns became wider for a value, a sentence for each.
+        drift: Signs that the API changes the endpoint, or is about to, a sentence for each.
         location: Where its rows went, without secrets; empty unless it was read.
         table_name: The table with its database and schema; empty unless it was read.
         rows_hash: See ``LedgerRow.rows_hash``; ``None`` if the table was not read.
@@ -69,6 +70,7 @@ class EndpointResult:
     checks: Sequence[CheckResult] = ()
     sample: Sequence[dict[str, object]] = ()
     widened: Sequence[str] = ()
+    drift: Sequence[str] = ()
     location: str = ""
     table_name: str = ""
     rows_hash: str | None = None
@@ -151,6 +153,7 @@ def build_result(
         if checked and counts
         else (),
         widened=reader.widened,
+        drift=reader.drift,
         location=location,
         table_name=".".join(filter(None, (database, context.api.name, name))),
         sample=reader.masked(tables.sample(name, shown, sample_rows)) if checked and sample_rows else (),
@@ -194,6 +197,7 @@ def _facts(
         columns_before=before.columns,
         columns=types,
         widened=reader.widened,
+        drift=reader.drift,
         paths=lambda: before.paths,
         # what a repair has loaded is compared with the API afterwards
         verification=verification.with_rows([]) if repaired and verification else verification,

@@ -65,6 +65,7 @@ class TableFacts:
         columns_before: The columns before the sync and their types; empty if there was no table.
         columns: The columns and their types.
         widened: A sentence for each column that became wider, with the row whose value made it so.
+        drift: Signs that the API changes the endpoint, or is about to, a sentence for each.
         paths: Gives the paths of the endpoint's partitions.
         verification: How the table compares with the API; ``None`` if it was never compared.
         verify_requests: The setting ``VERIFY_REQUESTS``.
@@ -88,6 +89,7 @@ class TableFacts:
     columns_before: Mapping[str, str]
     columns: Mapping[str, str]
     widened: Sequence[str] = ()
+    drift: Sequence[str] = ()
     paths: Callable[[], Collection[str]]
     verification: Verification | None = None
     verify_requests: int = 0
@@ -224,6 +226,14 @@ def _evaluate_schema(facts: TableFacts) -> CheckResult:
     )
 
 
+def _evaluate_drift(facts: TableFacts) -> CheckResult:
+    return CheckResult(
+        passed=not facts.drift,
+        message="\n".join(facts.drift) or "no sign that the API changes",
+        numbers={"signs_of_drift": len(facts.drift)},
+    )
+
+
 def _evaluate_verification(facts: TableFacts) -> CheckResult:
     found = facts.verification or Verification(endpoint=facts.endpoint.name)
     differ = found.counting
@@ -305,6 +315,14 @@ TABLE_CHECKS = (
         name="schema_unchanged",
         describe=lambda _api, _endpoint: "The table has the same columns and types as before.",
         evaluate=_evaluate_schema,
+    ),
+    TableCheck(
+        name="no_drift",
+        describe=lambda _api, _endpoint: (
+            "No response has a header Deprecation, Sunset or Warning, no envelope has a new field, and no column lost "
+            "its values in all rows."
+        ),
+        evaluate=_evaluate_drift,
     ),
 )
 """All checks, in the order in which they are shown. A new one is an entry here."""

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,15 @@ def test_every_table_has_two_checks_that_describe_their_table_checks() -> None:
             "rows_as_stated",
             "newest_not_older",
             "schema_unchanged",
+            "no_drift",
         )
     }
     assert check_names(APIS[API], APIS[API].by_name["gates_rules"]) == {
-        *("key_unique", "parents_exist", "rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged")
+        *("key_unique", "parents_exist", "rows_not_collapsed", "same_as_upstream", "rows_as_stated"),
+        *("schema_unchanged", "no_drift"),
     }
     assert check_names(APIS[API], APIS[API].by_name["ingestion_status"]) == {
-        *("rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged")
+        *("rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged", "no_drift")
     }
 
 
@@ -287,7 +290,9 @@ def test_what_was_materialised_is_checked_though_another_endpoint_failed(
     assert set(found) == {(name, check) for name in ("tags", "ingestion_status", *GATES) for check in ASSET_CHECKS}
     # a snapshot has no key
     assert_all_found(
-        found, "ingestion_status", {"rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged"}
+        found,
+        "ingestion_status",
+        {"rows_not_collapsed", "same_as_upstream", "rows_as_stated", "schema_unchanged", "no_drift"},
     )
     observed = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert [event.asset_key.path for event in observed if event.asset_key] == [[API, "users"]]
@@ -401,6 +406,21 @@ def test_what_else_a_sync_warns_of(sandbox: SandboxServer, instance: DagsterInst
     sandbox.options.totals = "right"
     again = failed(run(instance, "tags"))
     assert again == {("tags", "table_watched"): older}
+
+
+def test_drift_is_a_warning_also_without_a_sync(sandbox: SandboxServer, instance: DagsterInstance) -> None:
+    assert run(instance, "tags").success
+    for tag in sandbox.world.collection(API, "tags"):
+        tag["name"] = None
+    result = run(instance, "tags")
+
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    drift = {("tags", "table_watched"): f"no_drift: {API}/tags, {day}: no row has a value in name any more"}
+    assert result.success
+    assert failed(result) == drift
+    assert {each.severity for each in evaluated(result).values() if not each.passed} == {AssetCheckSeverity.WARN}
+    assert failed(look(instance, "tags")) == drift
+    assert failed(run(instance, "tags")) == failed(look(instance, "tags")) == {}
 
 
 def test_checks_without_a_sync_see_what_was_done_to_the_table(

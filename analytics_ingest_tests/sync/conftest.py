@@ -27,6 +27,8 @@ class Tags:
         ]
         self.then: Callable[[], None] | None = None
         self.totals = True
+        self.headers: dict[str, str] = {}
+        self.envelope: dict[str, Any] = {}
         self.refused: set[int] = set()
 
     def __call__(self, asked: Asked) -> Response:
@@ -37,7 +39,7 @@ class Tags:
         body: dict[str, Any] = {"data": page}
         if self.totals:
             body["pagination"] = {"totalItems": len(self.rows)}
-        answer = Response(body=body)
+        answer = Response(body=body | self.envelope, headers=self.headers)
         assert answer.content
         if self.then:
             change, self.then = self.then, None
