@@ -127,3 +127,7 @@ class RetriableError(ReadError):
 
 class FinalReadError(ReadError):
     """A failure that no retry mends. The text names the setting that does."""
+
+
+class OversizedResponseError(FinalReadError):
+    """A response larger than ``MAX_ANSWER_BYTES``."""

@@ -53,6 +53,16 @@ class Asked:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    method: str = "GET"
+    body: bytes = b""
+
+    @cached_property
+    def json(self) -> Any:
+        """The parsed body; ``None`` for one that is no JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
 
 
 class FakeServer:
@@ -71,6 +81,9 @@ class FakeServer:
             def do_GET(self) -> None:
                 upstream._answer(self)
 
+            def do_POST(self) -> None:
+                upstream._answer(self)
+
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -86,7 +99,8 @@ class FakeServer:
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
-        asked = Asked(parts.path, dict(parse_qsl(parts.query)), dict(handler.headers))
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        asked = Asked(parts.path, dict(parse_qsl(parts.query)), dict(handler.headers), handler.command, body)
         self.asked.append(asked)
         answer = self._reply(asked)
         if answer.fault == "hang":
@@ -145,16 +159,16 @@ class Client:
         )
         self._status_codes = status_codes
 
-    def get(self, path: str = "/rows") -> Any:
-        """The parsed body of an answer, whose bytes are released."""
-        answer = self.send(path)
+    def get(self, path: str = "/rows", *, json: dict[str, Any] | None = None) -> Any:
+        """The parsed body of an answer, whose bytes are released; to a POST if there is a body to send."""
+        answer = self.send(path, json=json)
         answer.release()
         return answer.body
 
-    def send(self, path: str = "/rows") -> Any:
+    def send(self, path: str = "/rows", *, json: dict[str, Any] | None = None) -> Any:
         """The answer itself; pauses are slept."""
         steps = self.api_session.send(
-            Request(self.url + path, {}, {"api_key": self._key}),
+            Request(self.url + path, {}, {"api_key": self._key}, json=json),
             meter=self.meter,
             select=RowSelector("data").select,
             status_codes=self._status_codes,

@@ -50,7 +50,10 @@ class Endpoint:
         doubles: Columns of numbers that the API sends with and without a fraction. They are ``double`` from the first
             value on; stored columns of whole numbers are widened.
         params: Query parameters sent with every request.
-        start_param: The query parameter by which the API filters on the cursor; ``None`` if it cannot.
+        json: The JSON body sent with every request, which is a POST then: a search whose arguments are in the body. It
+            reads and changes nothing upstream, so it is retried like a GET. ``None`` for a GET.
+        start_param: The query parameter by which the API filters on the cursor, or the field of ``json`` if that is
+            set; ``None`` if it cannot filter.
         convert: Formats a UTC time for ``start_param``; ISO 8601 by default.
         on_404: The meaning of a 404 for one parent: the parent is gone, or the child is not defined for it.
         retry_status_codes: Status codes to retry for this endpoint beside those of the API.
@@ -90,8 +93,11 @@ class Endpoint:
     history: bool = field(default=False, kw_only=True)
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
     columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    json: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.json is None and self.paginator.config["type"] == "time_windows":
+            raise ValueError(f"{self.name} cannot page by time windows: they are fields of a JSON body")
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
             raise ValueError(f"{self.name}: {self.retired} cannot be retired: there is no key, or it contains them")
         if self.history and not self.primary_key:
@@ -103,11 +109,19 @@ class Endpoint:
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        beside = ("description", "history", "unversioned", "columns", "doubles")
+        beside = ["description", "history", "unversioned", "columns", "doubles"]
+        if self.json is None:
+            # fingerprints of endpoints without a body stay as they were before there was one
+            beside.append("json")
         text = repr(
             {each.name: _declared(getattr(self, each.name)) for each in fields(self) if each.name not in beside}
         )
         return blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        """The method of its requests."""
+        return "GET" if self.json is None else "POST"
 
     @property
     def write_disposition(self) -> Literal["merge", "replace"]:
@@ -186,12 +200,15 @@ class ChangeProbe:
         concerns: The endpoints to sync when they differ.
         blind: The changes that do not show there, for people.
         params: Query parameters of the probe that differ from the endpoint's, such as a descending order.
+        recent_days: For an endpoint with ``start_param``, the days before today, UTC, whose changes are requested;
+            ``None`` for the first page of the whole list.
     """
 
     endpoint: str
     concerns: tuple[str, ...]
     blind: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    recent_days: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

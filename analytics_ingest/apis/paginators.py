@@ -21,8 +21,9 @@ SUPPORTED = {
     "page_number": {"type", "base_page", "page_param", "total_path"},
     "offset": {"type", "limit", "offset_param", "limit_param", "total_path"},
     "cursor": {"type", "cursor_param", "cursor_path"},
+    "time_windows": {"type", "window", "changed", "days", "earliest"},
 }
-"""The supported paginators of dlt, with their arguments."""
+"""The supported paginators, with their arguments; all but ``time_windows`` are dlt's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Paginator:
     """A paginator of dlt with its arguments, and the page size.
 
     Attributes:
-        config: dlt's paginator configuration, including ``type``.
+        config: dlt's paginator configuration, or that of ``time_windows``; including ``type``.
         limit: Rows to request per page, sent as ``limit_param``; ``None`` if the API has no such parameter.
         limit_param: The query parameter that carries ``limit``.
         fallback_cursor_path: JSONPath to the cursor in bodies without ``cursor_path``. With it, a list of which no
@@ -123,6 +124,24 @@ def cursor(
         fallback_cursor_path=fallback_cursor_path,
         cursor_is_link=cursor_is_link,
     )
+
+
+def time_windows(*, window: tuple[str, str], changed: tuple[str, str], days: int, earliest: str) -> Paginator:
+    """Pages that are windows of time in the JSON body, for an API that gives all matches of a search at once.
+
+    A whole list is read by windows of ``days``, the newest first: with ``window=("created_from", "created_to")``, the
+    body ``{"created_from": "2026-09-05T00:00:00Z"}`` is followed by
+    ``{"created_from": "2026-06-07T00:00:00Z", "created_to": "2026-09-04T23:59:59.999Z"}``. The last window has no
+    start. A list that the API filters by time is read in one window. Any window whose response is too large is halved.
+
+    Args:
+        window: The fields with a window's first and last moment, both included, by a time that a row never changes.
+        changed: The same for the time of a row's last change; the first is the endpoint's ``start_param``.
+        days: The length of a window of the whole list.
+        earliest: The day, ISO 8601, before which hardly any row exists; the last window has all earlier rows.
+    """
+    config = {"type": "time_windows", "window": window, "changed": changed, "days": days, "earliest": earliest}
+    return Paginator(config=config)
 
 
 SINGLE_PAGE = Paginator(config={"type": "single_page"})

@@ -305,6 +305,23 @@ def _settled_since(ended: datetime, window: DateWindow) -> float:
     return datetime(settled_on.year, settled_on.month, settled_on.day, tzinfo=UTC).timestamp()
 
 
+class FromChanged(FromTable):
+    """The parents in the table of one resource whose row changes whenever their children do.
+
+    Their children are requested only after the parent's row was loaded, by whatever ``FAN_OUT``; a full refresh
+    requests those of all parents. It takes the arguments of ``FromTable``.
+    """
+
+    @property
+    def can_settle(self) -> bool:
+        """See ``ParentSource.can_settle``."""
+        return True
+
+    def _is_settled(self, parent: Row, window: DateWindow) -> bool:
+        del parent, window
+        return True
+
+
 @dataclass(frozen=True)
 class UnionOf(ParentSource):
     """The rows of several parent sources with the same path parameters."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.errors import AuthenticationError, IngestError, ReadError
@@ -83,18 +83,34 @@ def _fingerprint(api: Api, probe: ChangeProbe, session: ApiSession) -> str:
         parent = api.by_name[name]
         rows.add(name, _first_page(api, parent, session, Partition(path=parent.path, params={})).rows)
     probed = replace(endpoint, params={**endpoint.params, **probe.params})
-    window = build_date_window(session.settings, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    window = build_date_window(session.settings, now=now)
+    filters = _recent(probe, endpoint, now)
     first_pages = []
     for partition in islice(partitions_from(endpoint, rows.read, window), MAX_PARENTS):
-        page = _first_page(api, probed, session, partition)
+        page = _first_page(api, probed, session, partition, filters)
         hashes = [row[ROW_HASH] for row in page.rows] + [sent_hash(sent) for _, sent in page.rejected]
         first_pages.append({"path": partition.path, "total": page.total, "rows": sorted(hashes)})
     return f"{content_hash({'found': first_pages}):x}"
 
 
-def _first_page(api: Api, endpoint: Endpoint, session: ApiSession, partition: Partition) -> PageResult:
+def _recent(probe: ChangeProbe, endpoint: Endpoint, now: datetime) -> dict[str, Any]:
+    """What has the API give recent changes only: since midnight, so that the fingerprint changes with rows alone."""
+    if probe.recent_days is None or not endpoint.start_param:
+        return {}
+    start = datetime.combine(now.date() - timedelta(days=probe.recent_days), time(), UTC)
+    return {endpoint.start_param: endpoint.convert(start)}
+
+
+def _first_page(
+    api: Api,
+    endpoint: Endpoint,
+    session: ApiSession,
+    partition: Partition,
+    filters: Mapping[str, Any] | None = None,
+) -> PageResult:
     reader = ListReader(endpoint, session, limit=page_limit(api, endpoint), meter=Meter())
-    with closing(reader.read(partition)) as pages:
+    with closing(reader.read(partition, filters=filters)) as pages:
         page = next(pages)
     if page.failure and not page.rejected:
         raise ReadError(f"{api.name}: {partition.path} {page.failure}", status=page.failure.status)

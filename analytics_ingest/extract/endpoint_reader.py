@@ -216,7 +216,7 @@ class EndpointReader:
         was_undefined = not self._undefined_before.isdisjoint((partition.path, partition.former))
         steps = self._lists.steps(
             partition,
-            params=self._filter.params,
+            filters=self._filter.filters,
             known_status=404 if was_undefined else None,
             stopped=lambda: self.queue.state is QueueState.STOPPED or stopped(),
         )

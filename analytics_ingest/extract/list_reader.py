@@ -117,16 +117,18 @@ class ListReader:
             takes_nul=limits.takes_nul,
         )
 
-    def read(self, partition: Partition) -> Generator[PageResult, None, None]:
+    def read(
+        self, partition: Partition, *, filters: Mapping[str, Any] | None = None
+    ) -> Generator[PageResult, None, None]:
         """The pages of ``steps``; the calling thread sleeps through its pauses."""
-        with closing(self.steps(partition)) as steps:
+        with closing(self.steps(partition, filters=filters)) as steps:
             yield from self._session.sleeping(steps)
 
     def steps(
         self,
         partition: Partition,
         *,
-        params: Mapping[str, Any] | None = None,
+        filters: Mapping[str, Any] | None = None,
         known_status: int | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Generator[PageResult | Pause, None, None]:
@@ -137,7 +139,7 @@ class ListReader:
 
         Args:
             partition: The partition.
-            params: Query parameters beside those that the endpoint declares.
+            filters: What has the API filter, beside the parameters that the endpoint declares.
             known_status: The status of the list's first page at the last sync, which is not retried.
             stopped: Whether to leave the remaining pages unread.
 
@@ -145,7 +147,7 @@ class ListReader:
             AuthenticationError: The API refused the key.
         """
         try:
-            yield from self._read(partition, {**self._endpoint.params, **(params or {})}, known_status, stopped)
+            yield from self._read(partition, filters or {}, known_status, stopped)
         except AuthenticationError:
             raise
         except ReadError as error:
@@ -154,10 +156,10 @@ class ListReader:
             yield PageResult(partition, is_last=True, failure=self._session.unexpected(error, partition.path))
 
     def _read(
-        self, partition: Partition, params: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
+        self, partition: Partition, filters: Mapping[str, Any], known_status: int | None, stopped: Callable[[], bool]
     ) -> Iterator[PageResult | Pause]:
         stability = ListStability()
-        pages = self._client.pages(partition.path, params, known_status=known_status)
+        pages = self._client.pages(partition.path, filters, known_status=known_status)
         read, first_reason = 0, ""
         any_stored = False
         while not stopped():
@@ -182,7 +184,7 @@ class ListReader:
                     return
                 result.short, result.unsettled, result.starts_over = 0, False, True
                 pages.close()
-                pages = self._client.pages(partition.path, params)
+                pages = self._client.pages(partition.path, filters)
             yield result
         pages.close()
         yield PageResult(partition, is_last=True)

@@ -59,8 +59,8 @@ class RowFilter:
         return self.since is None and not self._options.windowed
 
     @property
-    def params(self) -> dict[str, Any]:
-        """Query parameters that have the API filter."""
+    def filters(self) -> dict[str, Any]:
+        """What has the API filter, by the parameter or the field of the body."""
         if not (self._endpoint.start_param and self.since):
             return {}
         return {self._endpoint.start_param: self._endpoint.convert(self.since)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import requests
 from dlt.sources.rest_api.config_setup import create_auth
 
+from analytics_ingest.errors import OversizedResponseError
 from analytics_ingest.http.notices import Notices
 from analytics_ingest.http.paginator import GuardedPaginator
 from analytics_ingest.http.selector import RowSelector
@@ -74,33 +75,41 @@ class EndpointClient:
         self._headers = signed.headers
 
     def pages(
-        self, path: str, params: Mapping[str, Any], *, known_status: int | None = None
+        self, path: str, filters: Mapping[str, Any], *, known_status: int | None = None
     ) -> Generator[RawPage | Pause, None, None]:
         """Yields the pages of the list at ``path``, one request each, and the pauses before a request is retried.
 
         Args:
             path: The endpoint's path with its values filled in, percent-encoded.
-            params: Query parameters other than those of the paginator.
+            filters: What is sent beside the declared parameters: as query parameters, or in the body of a POST.
             known_status: The code that the path answered at the last sync: it is not retried.
 
         Raises:
             AuthenticationError: The API refused the key.
             ReadError: A page could not be read, or is not as declared.
         """
+        endpoint = self._endpoint
         # dlt's paginators change a request of requests from page to page
-        request = requests.Request("GET", self._base + path, params=dict(params))
-        paginator = GuardedPaginator(
-            self._endpoint.paginator, limit=self._limit, max_pages=self._session.settings.max_pages
-        )
+        request = requests.Request(endpoint.method, self._base + path, params={**endpoint.params})
+        if endpoint.json is None:
+            request.params |= filters
+        else:
+            request.json = {**endpoint.json, **filters}
+        paginator = GuardedPaginator(endpoint.paginator, limit=self._limit, max_pages=self._session.settings.max_pages)
         paginator.init_request(request)
         while True:
-            response = yield from self._session.send(
-                Request(str(request.url), request.params, self._headers),
-                meter=self._meter,
-                select=self._selector.select,
-                status_codes=self._endpoint.retry_status_codes,
-                known_status=known_status,
-            )
+            try:
+                response = yield from self._session.send(
+                    Request(str(request.url), request.params, self._headers, json=request.json),
+                    meter=self._meter,
+                    select=self._selector.select,
+                    status_codes=endpoint.retry_status_codes,
+                    known_status=known_status,
+                )
+            except OversizedResponseError:
+                if not paginator.halve(request):
+                    raise
+                continue
             try:
                 self._session.notice(response, self.notices, has_envelope=self._selector.has_envelope)
                 paginator.update_state(response)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from analytics_ingest.apis.paginators import TOTAL_PATHS, Paginator
 from analytics_ingest.errors import ReadError
 from analytics_ingest.http.paging_strategies import build_strategy
+from analytics_ingest.http.time_windows import TimeWindowPaginator
 from analytics_ingest.json_text import json_text
 
 if TYPE_CHECKING:
@@ -107,8 +108,13 @@ class GuardedPaginator:
             self._strategy.update_request(request)
             self._check_request(request)
 
+    def halve(self, request: requests.Request) -> bool:
+        """Makes the request one for less, if its response is too large; false if it cannot be made smaller."""
+        return isinstance(self._strategy, TimeWindowPaginator) and self._strategy.halve(request)
+
     def _check_request(self, request: requests.Request) -> None:
-        signature = f"{request.url} {sorted((request.params or {}).items())}"
+        fields = {**(request.params or {}), **(request.json or {})}
+        signature = f"{request.url} {sorted(fields.items())}"
         if signature in self._requested:
             self.error = ReadError(f"page {self.pages} names a page that was read before: paging would not end")
         self._requested.add(signature)

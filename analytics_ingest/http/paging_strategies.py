@@ -18,6 +18,7 @@ from dlt.sources.helpers.rest_client.paginators import (
 )
 
 from analytics_ingest.errors import ReadError
+from analytics_ingest.http.time_windows import TimeWindowPaginator
 
 if TYPE_CHECKING:
     import requests
@@ -133,6 +134,8 @@ def build_strategy(declared: Paginator, *, limit: int | None) -> BasePaginator:
         return PageNumberPaginator(**config)
     if kind == "offset":
         return RowOffsetPaginator(**{**config, "limit": limit})
+    if kind == "time_windows":
+        return TimeWindowPaginator(**config)
     if kind == "cursor":
         strategy = LinkPaginator if declared.cursor_is_link else CursorPaginator
         return strategy(**config, fallback_path=declared.fallback_cursor_path)

@@ -9,6 +9,7 @@ from analytics_ingest.config.lookup import environment_name
 from analytics_ingest.errors import (
     AuthenticationError,
     FinalReadError,
+    OversizedResponseError,
     ReadError,
     RetriableError,
     excerpt,
@@ -65,7 +66,7 @@ class ResponseHandler:
     def transport_error(self, error: TransportError) -> ReadError:
         """The error of a request without a complete response."""
         if isinstance(error, ResponseTooLargeError):
-            return FinalReadError(
+            return OversizedResponseError(
                 f"the answer is larger than {self._setting('max_answer_bytes')} allows "
                 f"({self._settings.max_answer_bytes:,} bytes): lower the rows per page, or raise the setting"
             )

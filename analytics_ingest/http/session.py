@@ -170,7 +170,7 @@ class ApiSession:
         while True:
             with self._throttle.slot(ticket) as pauses_seen:
                 meter.add(requests=1)
-                response = self._get(request, ticket)
+                response = self._send_once(request, ticket)
             if response.status_code != 429 or self._throttle.pause(ticket, pauses_seen=pauses_seen):
                 break
             response.release()
@@ -188,9 +188,9 @@ class ApiSession:
             raise
         return response
 
-    def _get(self, request: Request, ticket: RequestTicket) -> Response:
+    def _send_once(self, request: Request, ticket: RequestTicket) -> Response:
         try:
-            return self._transport.get(request)
+            return self._transport.send_once(request)
         except ResponseTooLargeError as error:
             self._throttle.resume(ticket)
             raise self._responses.transport_error(error) from None

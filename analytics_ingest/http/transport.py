@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from json import dumps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -78,15 +79,27 @@ class CertificateError(TransportError):
 
 
 class Request:
-    """A GET request."""
+    """A request that reads: a GET, or a POST with a JSON body."""
 
-    method = "GET"
+    def __init__(
+        self, url: str, params: Mapping[str, Any], headers: Mapping[str, str], *, json: Mapping[str, Any] | None = None
+    ) -> None:
+        """Builds the URL and the body.
 
-    def __init__(self, url: str, params: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Appends the query parameters to ``url``, except those that are ``None``."""
+        Args:
+            url: The URL, which may have a query.
+            params: Query parameters to append, except those that are ``None``.
+            headers: The headers.
+            json: The body, which makes it a POST; ``None`` for a GET.
+        """
         query = urlencode([(name, value) for name, value in params.items() if value is not None], doseq=True)
         self.url = f"{url}{'&' if '?' in url else '?'}{query}" if query else url
         self.headers = dict(headers)
+        self.method = "GET" if json is None else "POST"
+        self.body: bytes | None = None
+        if json is not None:
+            self.body = dumps(json).encode()
+            self.headers["Content-Type"] = "application/json"
 
 
 class Response:
@@ -175,7 +188,7 @@ class Transport(HTTPAdapter):
         pool.ConnectionCls = WatchedHTTPSConnection if self._base.startswith("https") else WatchedHTTPConnection
         self._pool = pool
 
-    def get(self, request: Request) -> Response:
+    def send_once(self, request: Request) -> Response:
         """Sends a request to the base URL's host. Redirects are not followed: the key would be sent to their target.
 
         Raises:
@@ -193,6 +206,7 @@ class Transport(HTTPAdapter):
             raw = self._pool.urlopen(
                 request.method,
                 target,
+                body=request.body,
                 headers=request.headers,
                 timeout=self._timeout,
                 retries=NO_RETRY,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from analytics_ingest.apis.model import Endpoint
-from analytics_ingest.apis.parents import FromTable
+from analytics_ingest.apis.parents import FromChanged, FromTable
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.apis.vendors import VENDORS
 
@@ -44,6 +44,8 @@ def test_a_declaration_has_the_same_fingerprint_in_each_process() -> None:
         replace(RULES, parents=FromTable("gates", gate_id="id", updated="changed_at")),
         replace(RULES, yield_map=iter),
         replace(RULES, secrets=("token",)),
+        replace(RULES, json={}),
+        replace(RULES, parents=FromChanged("gates", gate_id="id")),
     ],
 )
 def test_a_declaration_that_differs_has_another_fingerprint(other: Endpoint) -> None:
@@ -54,3 +56,7 @@ def test_a_declaration_that_differs_has_another_fingerprint(other: Endpoint) -> 
 def test_a_declared_double_changes_no_fingerprint() -> None:
     """The rows stay the same, so that no history has a redeclaration."""
     assert replace(RULES, doubles=("pass_percentage",)).declaration == RULES.declaration
+
+
+def test_fingerprint_of_an_endpoint_without_a_body_is_the_one_that_warehouses_hold() -> None:
+    assert EVERY["shortcut/epics"].declaration == "f3e8fbf351fa3657"

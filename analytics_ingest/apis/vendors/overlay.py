@@ -41,6 +41,7 @@ class EndpointChanges(TypedDict, total=False):
     history: bool
     unversioned: tuple[str, ...]
     columns: Mapping[str, str]
+    json: Mapping[str, Any] | None
 
 
 def overlay(

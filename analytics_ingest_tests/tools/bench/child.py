@@ -106,13 +106,13 @@ def record(api: str, file: str) -> dict[str, Any]:
     from analytics_ingest.http.transport import Request, Response, Transport
 
     asked: list[str] = []
-    get = Transport.get
+    get = Transport.send_once
 
     def noted(self: Transport, request: Request) -> Response:
         asked.append(request.url)
         return get(self, request)
 
-    Transport.get = noted
+    Transport.send_once = noted
     said = sync(api, [])
     Path(file).write_text("\n".join(asked))
     return said
