@@ -260,7 +260,7 @@ class Api:
         base_url: The vendor's base URL; empty if only a setting can give it.
         versions: Endings of a documented base URL with which the endpoints' paths start.
         requests_per_minute: The vendor's limit; a setting overrides it.
-        probes: The lists in which changes show first, for one or two requests in all.
+        probes: The lists in which changes show first, for one to three requests in all.
         columns: By column one sentence for people, for columns that mean the same in several endpoints.
     """
 

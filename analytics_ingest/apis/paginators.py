@@ -138,7 +138,7 @@ def time_windows(*, window: tuple[str, str], changed: tuple[str, str], days: int
         window: The fields with a window's first and last moment, both included, by a time that a row never changes.
         changed: The same for the time of a row's last change; the first is the endpoint's ``start_param``.
         days: The length of a window of the whole list.
-        earliest: The day, ISO 8601, before which hardly any row exists; the last window has all earlier rows.
+        earliest: The day, ISO 8601, before which hardly any row exists: the last window has it and all earlier ones.
     """
     config = {"type": "time_windows", "window": window, "changed": changed, "days": days, "earliest": earliest}
     return Paginator(config=config)

@@ -29,7 +29,7 @@ class TimeWindowPaginator(BasePaginator):
             window: The fields with the start and the end of a window of the whole list.
             changed: The same of a list that the API filters by the time of a row's last change.
             days: The length of a window of the whole list.
-            earliest: The day before which the last window of the whole list ends.
+            earliest: The day, ISO 8601, that the last window of the whole list reaches.
         """
         super().__init__()
         self._whole = window
@@ -49,9 +49,7 @@ class TimeWindowPaginator(BasePaginator):
             self._names = self._filtered
             self._windows = [(datetime.fromisoformat(since), None)]
         else:
-            count = max(1, (self._now - self._earliest).days // self._days + 1)
-            starts = [self._earliest + timedelta(days=number * self._days) for number in range(count)]
-            self._windows = list(zip([None, *starts], [*starts, None], strict=True))
+            self._windows = self._windows_of_all()
         self._set_window(request)
 
     def update_state(self, response: requests.Response, data: list[Any] | None = None) -> None:
@@ -74,6 +72,17 @@ class TimeWindowPaginator(BasePaginator):
         self._windows[-1:] = [(start, middle), (middle, end)]
         self._set_window(request)
         return True
+
+    def _windows_of_all(self) -> list[tuple[datetime | None, datetime | None]]:
+        """The windows of the whole list, the newest last; they start at midnight, UTC."""
+        today = self._now.replace(hour=0, minute=0, second=0, microsecond=0)
+        starts = []
+        start = today - timedelta(days=self._days)
+        while start > self._earliest:
+            starts.append(start)
+            start -= timedelta(days=self._days)
+        starts.reverse()
+        return list(zip([None, *starts], [*starts, None], strict=True))
 
     def _set_window(self, request: requests.Request) -> None:
         start, end = self._windows[-1]

@@ -57,10 +57,9 @@ def pages(paginator: GuardedPaginator, request: requests.Request, *, too_large: 
 
 def test_a_whole_list_is_read_by_windows_the_newest_first() -> None:
     assert list(pages(*first_request(includes_text=True))) == [
-        {"includes_text": True, "made_from": "2026-02-28T00:00:00Z"},
-        {"includes_text": True, "made_from": "2025-11-30T00:00:00Z", "made_to": "2026-02-27T23:59:59.999Z"},
-        {"includes_text": True, "made_from": "2025-09-01T00:00:00Z", "made_to": "2025-11-29T23:59:59.999Z"},
-        {"includes_text": True, "made_to": "2025-08-31T23:59:59.999Z"},
+        {"includes_text": True, "made_from": "2025-12-01T00:00:00Z"},
+        {"includes_text": True, "made_from": "2025-09-02T00:00:00Z", "made_to": "2025-11-30T23:59:59.999Z"},
+        {"includes_text": True, "made_to": "2025-09-01T23:59:59.999Z"},
     ]
 
 

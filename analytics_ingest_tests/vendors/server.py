@@ -39,6 +39,7 @@ class Route:
     pattern: str
     params: frozenset[str] = frozenset()
     required: frozenset[str] = frozenset()
+    method: str = "GET"
 
 
 @dataclass
@@ -203,10 +204,10 @@ class Vendor:
     def _reply(self, asked: Asked) -> Response:
         path = asked.path.removeprefix(self.prefix)
         for route in self.ROUTES:
-            if match := re.fullmatch(route.pattern, path):
+            if asked.method == route.method and (match := re.fullmatch(route.pattern, path)):
                 break
         else:
-            self.complaints.append(f"no such path: {asked.path}")
+            self.complaints.append(f"no such path: {asked.method} {asked.path}")
             return self.error(404)
         self.requests[route.endpoint] += 1
         if not self.authorised(asked):

@@ -1,9 +1,13 @@
-"""Shortcut's API as a local server: bare arrays, groups' stories by offset, a search whose ``next`` is a path."""
+"""Shortcut's API as a local server: bare arrays, groups' stories by offset, a search whose ``next`` is a path.
+
+The search of stories takes its filters in the body of a ``POST``, and gives all matches at once.
+"""
 
 from __future__ import annotations
 
 import copy
 import zlib
+from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -16,6 +20,19 @@ LARGEST_SEARCH = 250
 REACHABLE = 1000
 """Matches of a search that can be read, and stories that a page of a group has at most."""
 EPICS, STORIES = 24, 80
+STORY_FILTERS: dict[str, type] = {
+    **dict.fromkeys(
+        (
+            *("created_at_start", "created_at_end", "updated_at_start", "updated_at_end"),
+            *("completed_at_start", "completed_at_end", "deadline_start", "deadline_end"),
+        ),
+        datetime,
+    ),
+    **dict.fromkeys(("archived", "includes_description"), bool),
+    **dict.fromkeys(("owner_id", "story_type", "label_name", "requested_by_id", "group_id", "external_id"), str),
+    **dict.fromkeys(("epic_id", "iteration_id", "workflow_state_id", "estimate", "project_id"), int),
+}
+"""Fields of a search of stories that hold one value, by type; it has no other fields but lists of these."""
 SEARCH = Route("search_epics", r"/search/epics", frozenset({"page_size", "detail", "next"}), frozenset({"query"}))
 
 
@@ -45,17 +62,21 @@ class Shortcut(Vendor):
         Route("milestones_epics", r"/milestones/(\d+)/epics"),
         Route("objectives", r"/objectives"),
         Route("objectives_epics", r"/objectives/(\d+)/epics"),
+        Route("projects", r"/projects"),
+        Route("epics_health", r"/epics/(\d+)/health-history"),
         Route("workflows", r"/workflows"),
+        Route("stories", r"/stories/search", method="POST"),
         Route("stories_comments", r"/stories/(\d+)/comments"),
         Route("story_history", r"/stories/(\d+)/history"),
         SEARCH,
     )
-    UNPAGED = frozenset(route.endpoint for route in ROUTES) - {"groups_stories", "search_epics"}
+    UNPAGED = frozenset(route.endpoint for route in ROUTES) - {"groups_stories", "search_epics", "stories"}
     LIMITS: ClassVar[dict[str, int]] = {"groups_stories": 15, "search_epics": 3}
     OF: ClassVar[dict[str, tuple[str, str]]] = {
         "categories_milestones": ("categories", "category_id"),
         "categories_objectives": ("categories", "category_id"),
         "epics_comments": ("epics", "epic_id"),
+        "epics_health": ("epics", "epic_id"),
         "epics_stories": ("epics", "epic_id"),
         "groups_stories": ("groups", "group_id"),
         "iterations_stories": ("iterations", "iteration_id"),
@@ -83,6 +104,7 @@ class Shortcut(Vendor):
         self.rows("labels").extend(numbered(5, rows_of.label))
         self.rows("member").append(rows_of.own_member())
         self.rows("members").extend(numbered(8, rows_of.member))
+        self.rows("projects").extend(numbered(3, rows_of.project))
         self.rows("workflows").extend(numbered(2, rows_of.workflow))
         for n in range(EPICS):
             self.add_epic(n, rows_of.STATES[n % 3], ([], [200], [201, 202], [203, 200, 205])[n % 4])
@@ -95,8 +117,13 @@ class Shortcut(Vendor):
             )
 
     def add_epic(self, n: int, state: str, objective_ids: list[int]) -> None:
-        """An epic; of three, two have comments, with replies to any depth."""
+        """An epic; of three, two have comments, with replies to any depth; of four, three have reports on health."""
         self.rows("epics").append(rows_of.epic(n, state=state, objective_ids=[*objective_ids]))
+        ids = [rows_of.uuid("health", 10 * n + k) for k in range(n % 4)]
+        reports = self.rows("epics_health", str(1000 + n))
+        reports.extend(rows_of.health(n + k, 1000 + n, id_=id_) for k, id_ in enumerate(ids))
+        if n % 8 == 0:
+            reports.append(rows_of.health(n, 1000 + n, id_=None))
         if n % 3:
             first = 10_000 + 10 * n
             deepest = rows_of.threaded(first + 3)
@@ -135,24 +162,34 @@ class Shortcut(Vendor):
         self.rows("groups").append(rows_of.group(4) | later)
         for story in stories:
             if story["iteration_id"] == 802:
-                story["iteration_id"] = None
+                story.update(later, iteration_id=None)
         # one epic goes, and its stories stay without it
         del epics[5]
         for story in stories:
             if story["epic_id"] == 1005:
-                story["epic_id"] = None
+                story.update(later, epic_id=None)
         epics[0].update(later, state="in progress")
         epics[1]["objective_ids"].append(206)
+        epics[2].update(later)
+        self.rows("epics_health", "1002")[0].update(later, status="Off Track")
+        del self.rows("epics_health", "1002")[1]
+        self.rows("projects").append(rows_of.project(3) | later)
+        del self.rows("projects")[0]
         self.add_epic(25, "to do", [206, 201])
         replies = self.rows("epics_comments", "1001")[0]["comments"]
         replies[0]["comments"][0]["comments"][0].update(later, text="changed my mind")
         replies.append(rows_of.threaded(10_019))
         self.rows("epics_comments", "1002").pop(0)
-        del stories[8]
         stories[9].update(later, name="another story")
+        # it leaves the lists by epic and by group; one that is deleted shows in no search of changed stories
+        stories[8].update(later, epic_id=None, group_id=None)
         stories[12].update(later, group_id=rows_of.uuid("group", 4), epic_id=1025, iteration_id=806)
         self.add_story(STORIES, group_id=rows_of.uuid("group", 4))
         self.add_story(STORIES + 1, epic_id=1025, iteration_id=806)
+        self.add_story(STORIES + 2)
+        for story in stories:
+            if story["id"] in (5014, 5017, 5080, 5081, 5082):
+                story.update(later)
         self.rows("stories_comments", "5014").append(rows_of.story_comment(5014, 7))
         self.rows("stories_comments", "5017").pop()
         self.rows("story_history", "5009").append(rows_of.change(5009, 5))
@@ -167,8 +204,10 @@ class Shortcut(Vendor):
 
     def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
-        if parts and parts not in self.parents(name, reached=False):
+        if parts and parts not in self.parents(name):
             return self.error(404)
+        if name == "stories":
+            return self.search_stories(asked)
         if name == "search_epics":
             return self.search(query)
         found = self.listed(name, parts)
@@ -180,6 +219,21 @@ class Shortcut(Vendor):
         if name == "epics" and query.get("includes_description") != "true":
             found = slim(found)
         return Response(body=found)
+
+    def search_stories(self, asked: Asked) -> Response:
+        """All stories that a search finds, archived ones too unless it says otherwise; it needs a filter."""
+        body = asked.json
+        fields = body if isinstance(body, dict) else {"no object": body}
+        filters = {name: value for name, value in fields.items() if name != "includes_description"}
+        if (
+            asked.headers.get("Content-Type") != "application/json"
+            or not filters
+            or not all(is_story_filter(name, value) for name, value in fields.items())
+        ):
+            self.complaints.append(f"no such search of stories: {asked.body!r}")
+            return self.error(400)
+        found = [row for row in self.rows("stories") if is_found(row, filters)]
+        return Response(status=201, body=found if fields.get("includes_description") else slim(found))
 
     def search(self, query: dict[str, str]) -> Response:
         """A page of a search; a token is good for the query, the page size and the detail that it came with."""
@@ -206,21 +260,18 @@ class Shortcut(Vendor):
         if name in ("milestones_epics", "objectives_epics"):
             return slim([row for row in self.rows("epics") if int(part) in row["objective_ids"]])
         if name in ("epics_stories", "groups_stories", "iterations_stories"):
-            return [row for row in self.rows("stories") if str(row[self.OF[name][1]]) == part]
+            return slim([row for row in self.rows("stories") if str(row[self.OF[name][1]]) == part])
         if name == "search_epics":
             return [row for row in self.rows("epics") if matches(row, part)]
         return self.rows(name, *parts)
 
-    def parents(self, name: str, *, reached: bool = True) -> list[tuple[str, ...]]:
-        """What a list is asked for; of stories those that an epic, a group or an iteration leads to, or all."""
+    def parents(self, name: str) -> list[tuple[str, ...]]:
+        """What a list is asked for."""
         if name not in self.OF:
             return [()]
         if name == "search_epics":
             return [(query,) for query in QUERIES]
-        rows = self.rows(self.OF[name][0])
-        if rows is self.rows("stories") and reached:
-            rows = [row for row in rows if row["epic_id"] or row["group_id"] or row["iteration_id"]]
-        return [(each,) for each in each_parent(rows)]
+        return [(each,) for each in each_parent(self.rows(self.OF[name][0]))]
 
     def expected(self, endpoint: str) -> Rows:
         """The rows that the table holds: each list's with what it was asked for, an epic's ``milestone_id`` too."""
@@ -233,13 +284,42 @@ class Shortcut(Vendor):
         return found
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
-        """A comment on an epic is as many rows as there are replies below it, and one."""
+        """A comment on an epic is as many rows as there are replies below it, and one; no health is no row."""
+        if endpoint == "epics_health" and row["id"] is None:
+            return []
         return rows_of.flat(row) if endpoint == "epics_comments" else [row]
 
 
-def slim(epics: Rows) -> Rows:
-    """Epics without their descriptions."""
-    return [{name: value for name, value in row.items() if name != "description"} for row in epics]
+def slim(rows: Rows) -> Rows:
+    """Epics or stories without their descriptions."""
+    return [{name: value for name, value in row.items() if name != "description"} for row in rows]
+
+
+def is_story_filter(name: str, value: Any) -> bool:
+    """Whether the specification has a field of a search of stories, and permits the value."""
+    kind = STORY_FILTERS.get(name)
+    if kind is not datetime:
+        return kind is not None and type(value) is kind
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def is_found(story: dict[str, Any], filters: dict[str, Any]) -> bool:
+    """Whether a search finds a story: both ends of a time are included, and a story without the time is not found."""
+    for name, value in filters.items():
+        field, _, end = name.rpartition("_")
+        if STORY_FILTERS[name] is not datetime:
+            if story[name] != value:
+                return False
+        elif story[field] is None:
+            return False
+        else:
+            time, limit = datetime.fromisoformat(story[field]), datetime.fromisoformat(value)
+            if time < limit if end == "start" else time > limit:
+                return False
+    return True
 
 
 def matches(epic: dict[str, Any], query: str) -> bool:

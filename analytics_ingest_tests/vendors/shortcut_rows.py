@@ -132,11 +132,27 @@ def workflow(n: int) -> Row:
     return {"entity_type": "workflow", "id": 500 + 100 * n, "name": f"Workflow {n}", "states": states, **times(n)}
 
 
+def project(n: int) -> Row:
+    row = {"entity_type": "project", "id": 900 + n, "name": f"Project {n}", "abbreviation": f"P{n}" if n else None}
+    return {**row, "start_time": moment(n), "team_id": 50 + n, "archived": n == 2, **times(n, updated=n != 1)}
+
+
+def health(n: int, epic_id: int, *, id_: str | None) -> Row:
+    """A report on an epic's health; the one without an id says that there is none."""
+    if id_ is None:
+        return {"entity_type": "health", "id": None, "status": "No Health"}
+    row = {"entity_type": "health", "id": id_, "epic_id": epic_id, "status": ("On Track", "At Risk")[n % 2]}
+    return {**row, "text": f"As of {n}", "author_id": uuid("member", n % 8), **times(n)}
+
+
 def story(n: int, *, epic_id: int | None, group_id: str | None, iteration_id: int | None) -> Row:
     return {
         "entity_type": "story",
         "id": 5000 + n,
         "name": f"Story {n}",
+        "description": f"What story {n} is about",
+        "archived": n % 11 == 5,
+        "project_id": 900 + n % 3 if n % 2 else None,
         "story_type": ("feature", "bug", "chore")[n % 3],
         "estimate": n % 5 or None,
         "epic_id": epic_id,

@@ -47,7 +47,8 @@ def test_check_asks_once_for_each_endpoint(vendor_server: Callable[..., Vendor],
     assert list(found)[3:] == list(vendor.api.by_name)
     tried = [name for name in vendor.api.by_name if found[name].outcome == "fine"]
     assert vendor.requests == Counter(tried)
-    assert len(tried) >= len(vendor.api.by_name) - 1
+    # Shortcut's server has no story of the last 90 days, whose comments and history could be tried
+    assert len(tried) >= len(vendor.api.by_name) - (2 if profile == "shortcut" else 1)
 
 
 @every_vendor
