@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,6 +55,9 @@ class Endpoint:
         start_param: The query parameter by which the API filters on the cursor, or the field of ``json`` if that is
             set; ``None`` if it cannot filter.
         convert: Formats a UTC time for ``start_param``; ISO 8601 by default.
+        whole_every: For an endpoint with ``start_param``: the time after which a sync reads the whole list once more
+            and compares it with the table. It shows deletions, and changes that the filter does not; ``None`` to leave
+            them to full refreshes.
         on_404: The meaning of a 404 for one parent: the parent is gone, or the child is not defined for it.
         retry_status_codes: Status codes to retry for this endpoint beside those of the API.
         secrets: Names of fields that contain secrets: removed from rows at any depth, and masked in errors.
@@ -94,10 +97,13 @@ class Endpoint:
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
     columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     json: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    whole_every: timedelta | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.json is None and self.paginator.config["type"] == "time_windows":
             raise ValueError(f"{self.name} cannot page by time windows: they are fields of a JSON body")
+        if self.whole_every is not None and not self.start_param:
+            raise ValueError(f"{self.name} is always read as a whole: there is no start_param")
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
             raise ValueError(f"{self.name}: {self.retired} cannot be retired: there is no key, or it contains them")
         if self.history and not self.primary_key:
@@ -109,7 +115,7 @@ class Endpoint:
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        beside = ["description", "history", "unversioned", "columns", "doubles"]
+        beside = ["description", "history", "unversioned", "columns", "doubles", "whole_every"]
         if self.json is None:
             # fingerprints of endpoints without a body stay as they were before there was one
             beside.append("json")

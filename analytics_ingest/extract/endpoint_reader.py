@@ -20,7 +20,16 @@ from analytics_ingest.extract.list_reader import ListReader, PageResult
 from analytics_ingest.extract.parent_row_buffer import ParentRowBuffer
 from analytics_ingest.extract.partition_queue import PartitionQueue, QueueState
 from analytics_ingest.extract.progress import Progress
-from analytics_ingest.extract.resource_state import COLLAPSED, CURSOR, FIELDS, UNDEFINED, UNPROVEN, ResourceState
+from analytics_ingest.extract.resource_state import (
+    COLLAPSED,
+    CURSOR,
+    FIELDS,
+    UNDEFINED,
+    UNPROVEN,
+    WHOLE,
+    ResourceState,
+    is_whole_due,
+)
 from analytics_ingest.extract.row_buffer import RowBuffer
 from analytics_ingest.extract.row_filter import RowFilter
 from analytics_ingest.extract.rows import ROW_HASH
@@ -107,7 +116,8 @@ class EndpointReader:
         self._context = context
         self._session = context.session
         settings = context.settings
-        self._filter = RowFilter(endpoint, context, stored=stored)
+        reads_whole = is_whole_due(endpoint, state, context.started)
+        self._filter = RowFilter(endpoint, context, stored=stored, reads_whole=reads_whole)
         self.reads_everything = self._filter.is_full_read
         self._state = ResourceState(state, profile=context.api.profile)
         self._lists = ListReader(
@@ -504,6 +514,8 @@ class EndpointReader:
             self.deletions.compare(len(self._buffer.snapshot))
         self._record_collapse()
         self._record_unproven()
+        if self.endpoint.whole_every is not None and self.reads_everything:
+            self._state.values[WHOLE] = self._context.started.isoformat()
         self._record_drift()
         if self._snapshot_differs():
             stats.rows_loaded = len(self._buffer.snapshot)

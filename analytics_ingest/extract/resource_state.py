@@ -11,12 +11,14 @@ import dlt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from analytics_ingest.apis.model import Api
+    from analytics_ingest.apis.model import Api, Endpoint
 
 CURSOR = "cursor"
 """Key of the highest cursor value of all syncs, ISO 8601 in UTC."""
 PROFILE = "profile"
 """Key of the vendor profile that the rest of the state was written under; absent for none."""
+WHOLE = "whole"
+"""Key of the start of the last sync that read the whole list of an endpoint with ``whole_every``, ISO 8601 in UTC."""
 COLLAPSED = "collapsed"
 """Key of the number of rows left when the table was about to lose too many of them; absent otherwise."""
 UNPROVEN = "unproven_since"
@@ -36,6 +38,13 @@ def belongs_to_profile(api: Api, state: Mapping[str, Any]) -> bool:
 def stored_cursor(state: Mapping[str, Any]) -> datetime | None:
     """The highest cursor value in a resource's state, UTC; ``None`` if there is none."""
     return datetime.fromisoformat(state[CURSOR]) if CURSOR in state else None
+
+
+def is_whole_due(endpoint: Endpoint, state: Mapping[str, Any], now: datetime) -> bool:
+    """Whether the list of an endpoint that the API filters is to be read as a whole, see ``Endpoint.whole_every``."""
+    if endpoint.whole_every is None:
+        return False
+    return WHOLE not in state or now - datetime.fromisoformat(state[WHOLE]) >= endpoint.whole_every
 
 
 class ResourceState:

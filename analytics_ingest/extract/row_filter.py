@@ -29,13 +29,16 @@ class RowFilter:
         added: Rows to load whose content the table does not hold.
     """
 
-    def __init__(self, endpoint: Endpoint, context: SyncContext, *, stored: TableSnapshot) -> None:
+    def __init__(
+        self, endpoint: Endpoint, context: SyncContext, *, stored: TableSnapshot, reads_whole: bool = False
+    ) -> None:
         """Derives from the sync's options and the stored cursor which rows to request.
 
         Args:
             endpoint: The endpoint.
             context: The sync.
             stored: What the warehouse holds of the endpoint.
+            reads_whole: Whether all rows are requested though the API could filter, unless the sync has a window.
         """
         options, settings = context.options, context.settings
         self._endpoint = endpoint
@@ -49,7 +52,10 @@ class RowFilter:
         if endpoint.start_param and not options.full_refresh and endpoint.name not in options.repairs:
             lookback = timedelta(seconds=settings.lookback)
             cursor = stored.cursor
-            self.since = options.updated_from if options.windowed else (cursor - lookback if cursor else None)
+            if options.windowed:
+                self.since = options.updated_from
+            elif cursor and not reads_whole:
+                self.since = cursor - lookback
         # a row older than requested may be late, and is compared by its content as all others
         self._oldest = settings.start_date
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -56,6 +57,11 @@ def test_a_declaration_that_differs_has_another_fingerprint(other: Endpoint) -> 
 def test_a_declared_double_changes_no_fingerprint() -> None:
     """The rows stay the same, so that no history has a redeclaration."""
     assert replace(RULES, doubles=("pass_percentage",)).declaration == RULES.declaration
+
+
+def test_an_endpoint_that_cannot_be_filtered_is_not_read_as_a_whole_now_and_then() -> None:
+    with pytest.raises(ValueError, match=r"^gates_rules is always read as a whole: there is no start_param$"):
+        replace(RULES, whole_every=timedelta(days=1))
 
 
 def test_fingerprint_of_an_endpoint_without_a_body_is_the_one_that_warehouses_hold() -> None:

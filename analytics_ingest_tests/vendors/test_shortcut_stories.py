@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from analytics_ingest.apis.project_planning import STORIES as BY_EPIC_GROUP_OR_I
 from analytics_ingest.diagnostics.change_probe import fingerprint_lists
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.extract.sync_options import SyncOptions
+from analytics_ingest.sync import api_sync
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import FakeClock, query
 from analytics_ingest_tests.fake_server import Asked, Response
@@ -186,6 +187,53 @@ def test_a_deleted_story_is_marked_by_a_full_refresh_with_its_comments_and_histo
     assert [results[name].rows_deleted for name in OF_STORIES] == [1, 3, 3]
     for name, column in (("stories", "id"), ("stories_comments", "story_id"), ("story_history", "story_id")):
         assert query(tmp_path, f"SELECT DISTINCT {column} FROM {API}.{name} WHERE NOT {LIVE}") == [(5008,)]
+
+
+@pytest.fixture
+def a_day_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the sync after the first one start a day later."""
+
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(days=1)
+
+    monkeypatch.setattr(api_sync, "datetime", Tomorrow)
+
+
+@pytest.mark.usefixtures("a_day_later")
+def test_once_a_day_all_stories_are_read_and_only_what_differs_is_loaded(shortcut: Shortcut, tmp_path: Path) -> None:
+    del shortcut.rows("stories")[8]
+    # the first: without a new updated_at; the last: without any
+    shortcut.rows("stories")[3]["name"] = "another name"
+    edit(shortcut, 9, name="another name")
+    shortcut.add_story(81 + 4)
+    results = shortcut.sync(*OF_STORIES)
+
+    assert [(each.status, each.rows_deleted) for each in results.values()] == [
+        ("complete", 1),
+        ("complete", 3),
+        ("complete", 3),
+    ]
+    assert results["stories"].stats.rows_loaded == 3
+    assert requests(shortcut) == {"stories": windows(), "stories_comments": 3, "story_history": 3}
+    assert table(tmp_path, "id", "stories", f"name = 'another name' AND {LIVE}") == [(5003,), (5010,)]
+    assert table(tmp_path, "id", "stories", "NOT (_deleted_at IS NULL)") == [(5008,)]
+    shortcut.asked.clear()
+    shortcut.sync(*OF_STORIES)
+    assert requests(shortcut) == {"stories": 1, "stories_comments": 0, "story_history": 0}
+
+
+@pytest.mark.usefixtures("a_day_later")
+def test_a_whole_read_that_fails_is_tried_again_and_marks_nothing(shortcut: Shortcut, tmp_path: Path) -> None:
+    del shortcut.rows("stories")[8]
+    shortcut.faults = {"stories": [Response(status=400, body={"message": "no"})]}
+    failed = shortcut.sync("stories")["stories"]
+    assert (failed.status, failed.rows_deleted) == ("failed", 0)
+    shortcut.requests.clear()
+
+    again = shortcut.sync("stories")["stories"]
+    assert (again.status, again.rows_deleted, shortcut.requests["stories"]) == ("complete", 1, windows())
 
 
 def test_a_child_that_failed_is_asked_again_though_its_story_did_not_change(shortcut: Shortcut) -> None:

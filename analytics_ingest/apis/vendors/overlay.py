@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.paginators import Paginator
@@ -42,6 +42,7 @@ class EndpointChanges(TypedDict, total=False):
     unversioned: tuple[str, ...]
     columns: Mapping[str, str]
     json: Mapping[str, Any] | None
+    whole_every: timedelta | None
 
 
 def overlay(
