@@ -65,6 +65,13 @@ class Asked:
             return None
 
 
+class Server(ThreadingHTTPServer):
+    """A server for as many connections at once as a sync opens: the default resets some of more than five."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class FakeServer:
     """The server. ``reply`` gives the answer to a request; ``asked`` are the requests so far."""
 
@@ -87,8 +94,7 @@ class FakeServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
