@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
+from analytics_ingest.extract.column_types import ColumnTypes
 from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.environment import WAREHOUSE
+from analytics_ingest_tests.stores import Store
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 from analytics_ingest_tests.vendors.statsig import Statsig
 
@@ -67,3 +70,38 @@ def test_a_bigint_column_of_an_earlier_version_is_widened_without_a_reload(
     assert column_type(tmp_path, "metrics_values", "input_rows") == "DOUBLE"
     found = query(tmp_path, "SELECT metric_name, input_rows FROM experimentation.metrics_values ORDER BY ALL")
     assert len(set(found) ^ set(column)) == int(changes)
+
+
+def test_a_history_of_an_earlier_version_is_widened_without_a_version(
+    store: Store, vendor_server: Callable[..., Statsig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def former(columns: Mapping[str, str], **options: Any) -> ColumnTypes:
+        return ColumnTypes(columns, **{**options, "doubles": ()})
+
+    def types() -> set[tuple[str, str]]:
+        with store.reading() as run:
+            _, found = run(
+                "SELECT table_name, data_type FROM information_schema.columns "
+                "WHERE table_schema = 'experimentation' AND column_name = 'pass_percentage'"
+            )
+        return {(name, kind.upper().removesuffix(" PRECISION")) for name, kind in found}
+
+    tables = ("_history_holdouts", "holdouts", "holdouts_as_of")
+    statsig = vendor_server(Statsig())
+    for row in statsig.rows("holdouts"):
+        row["passPercentage"] = 5
+    with monkeypatch.context() as patch:
+        patch.setattr("analytics_ingest.extract.rows.ColumnTypes", former)
+        statsig.sync("holdouts")
+    assert types() >= {(name, "BIGINT") for name in tables}
+
+    statsig.sync("holdouts")
+    assert ("holdouts", "DOUBLE") in types()
+    # the history follows with its next version
+    statsig.rows("holdouts")[0]["passPercentage"] = 2.5
+    statsig.sync("holdouts")
+    assert types() >= {(name, "DOUBLE") for name in tables}
+    versions = "SELECT _operation, pass_percentage, count(*) FROM experimentation._history_holdouts GROUP BY 1, 2"
+    with store.reading() as run:
+        _, found = run(f"{versions} ORDER BY 1")
+    assert [tuple(version) for version in found] == [("baseline", 5, 7), ("update", 2.5, 1)]
