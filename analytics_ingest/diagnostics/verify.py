@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.diagnostics.row_comparison import Key, key_of
 from analytics_ingest.errors import ConfigurationError, FailureKind
+from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
 from analytics_ingest.extract.partitions import ParentRows, partitions_from
@@ -179,7 +180,10 @@ class _UpstreamKeys:
         limits: Limits,
     ) -> None:
         self.endpoint = endpoint
-        self.partitions = list(partitions_from(endpoint, parent_rows.read, window))
+        self.partitions = [
+            replace(each, params=_as_stored(each.params, columns))
+            for each in partitions_from(endpoint, parent_rows.read, window)
+        ]
         self.hashes: dict[Key, set[int]] = {}
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()
@@ -261,6 +265,14 @@ class _UpstreamKeys:
         """The keys of rows; empty ones for an endpoint without a key."""
         for row in rows:
             yield key_of(row[name] for name in self.endpoint.primary_key)
+
+
+def _as_stored(params: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Path parameters as a sync takes them from the parents' table: the hash of a row tells 7 from '7'."""
+    return {
+        name: as_text(value) if columns.get(name) == "text" and value is not None else value
+        for name, value in params.items()
+    }
 
 
 def _read(upstream: Sequence[_UpstreamKeys], *, workers: int) -> None:

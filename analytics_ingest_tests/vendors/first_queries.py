@@ -54,14 +54,9 @@ def rootly(truth: Truth) -> Found:
 def shortcut(truth: Truth) -> Found:
     """Completed stories by month and group, with the median of days."""
     groups = {each["id"]: each["name"] for each in truth["groups"]}
-    stories = {
-        each["id"]: each
-        for name in ("epics_stories", "groups_stories", "iterations_stories")
-        for each in truth[name]
-        if each.get("completed_at")
-    }
+    stories = [each for each in truth["stories"] if each.get("completed_at")]
     days = defaultdict(list)
-    for each in stories.values():
+    for each in stories:
         created, completed = _time(each["created_at"]), _time(each["completed_at"])
         key = (datetime(completed.year, completed.month, 1, tzinfo=UTC), groups.get(each.get("group_id") or ""))
         # as DuckDB counts days between two dates

@@ -88,7 +88,8 @@ def passes_of(
             }
             page = (ROOT / "docs" / "vendors" / f"{profile}.md").read_text()
             with store.reading() as run:
-                first_queries[profile] = run(page.partition("```sql\n")[2].partition("```")[0])
+                query = page.partition("## A first query")[2].partition("```sql\n")[2].partition("```")[0]
+                first_queries[profile] = run(query)
         return passes
 
     return passes_of
