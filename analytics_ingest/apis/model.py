@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from analytics_ingest.apis.paginators import Paginator
     from analytics_ingest.apis.parents import ParentSource
 
+WITHDRAWN = frozenset({404, 410})
+"""Status codes by which an API answers for an endpoint that it has withdrawn."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -63,6 +66,9 @@ class Endpoint:
         secrets: Names of fields that contain secrets: removed from rows at any depth, and masked in errors.
         final_when: A column, and its values after which a row changes no more. While a parent has rows with other
             values, its list is requested at each sync, even if it is settled (see ``parents.FromTable``).
+        withdrawal: For an endpoint that the API withdraws, what is known of the withdrawal, with its date. If its list
+            answers 404 or 410, it is skipped with this reason, its table stays as it is, and its children are read by
+            the rows that the table has. Only for endpoints without parents.
         retired: Columns that the API does not serve any more, or soon will not. They are neither compared nor loaded,
             and stored values stay. Only for endpoints with a key.
         history: Whether the versions of its rows are kept, unless a setting says otherwise. Only for endpoints with a
@@ -92,6 +98,7 @@ class Endpoint:
     convert: Callable[[datetime], str | int] = field(default=datetime.isoformat, kw_only=True)
     final_when: tuple[str, frozenset[str]] | None = field(default=None, kw_only=True)
     secrets: tuple[str, ...] = field(default=(), kw_only=True)
+    withdrawal: str = field(default="", kw_only=True)
     retired: tuple[str, ...] = field(default=(), kw_only=True)
     history: bool = field(default=False, kw_only=True)
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
@@ -106,6 +113,8 @@ class Endpoint:
             raise ValueError(f"{self.name} is always read as a whole: there is no start_param")
         if self.retired and (not self.primary_key or set(self.retired) & set(self.primary_key)):
             raise ValueError(f"{self.name}: {self.retired} cannot be retired: there is no key, or it contains them")
+        if self.withdrawal and self.parents:
+            raise ValueError(f"{self.name}: a 404 of one of its parents is no sign that it is withdrawn")
         if self.history and not self.primary_key:
             raise ValueError(f"{self.name} cannot have a history: there is no key")
 
@@ -115,7 +124,7 @@ class Endpoint:
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        beside = ["description", "history", "unversioned", "columns", "doubles", "whole_every"]
+        beside = ["description", "history", "unversioned", "columns", "doubles", "whole_every", "withdrawal"]
         if self.json is None:
             # fingerprints of endpoints without a body stay as they were before there was one
             beside.append("json")
@@ -149,6 +158,10 @@ class Endpoint:
         """The names of the placeholders whose values keep their slashes, and so may be several segments of the path."""
         return frozenset(name for _, name, kind, _ in self._parts if name and kind == "path")
 
+    def is_withdrawn(self, status: int | None) -> bool:
+        """Whether a response with this status means that the API serves the endpoint no more."""
+        return bool(self.withdrawal) and status in WITHDRAWN
+
     def path_for(self, values: Mapping[str, Any]) -> str:
         """The path with ``values`` in place of its placeholders, percent-encoded, including ``/``, ``?`` and ``#``."""
         return "".join(
@@ -169,7 +182,7 @@ class Endpoint:
     def lookups(self) -> tuple[str, ...]:
         """The names of other resources whose tables map names in the path; they need not be read first."""
         source = self.parents
-        return (source.table,) if isinstance(source, FromRenamed) and source.table != self.name else ()
+        return tuple(name for name in source.lookups if name != self.name) if isinstance(source, FromRenamed) else ()
 
     @property
     def after(self) -> tuple[str, ...]:

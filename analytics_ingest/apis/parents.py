@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -20,7 +21,15 @@ VERSION = "_version"
 """Key in a parent source's row: its ``ParentVersion``."""
 NAMING = "_naming"
 """Key in a parent source's row: its ``PartitionName``; absent without one."""
+COVERED = "_covered"
+"""Key in a parent source's row: whether another resource's lists have the children of this parent, so that they need
+not be requested; absent if not."""
 LOAD_ID = "_dlt_load_id"
+DELETED_AT = "_deleted_at"
+"""Column with the time of the sync that found the row gone upstream; null while it is there."""
+ALWAYS: tuple[str, frozenset[str]] = ("", frozenset())
+"""For ``FromTable.settled``: each parent counts as settled. So its children are requested once, and again when the row
+of the parent has changed."""
 ENDED = "_ended"
 """Key in a row that ``FromExpanded.expand`` gives: when the partition ended; absent or null while it has not."""
 
@@ -36,6 +45,7 @@ class DateWindow:
         today: The day of the sync, UTC.
         settled_before: Rows older than this count as settled, UTC; ``None`` if no row does.
         options: Values of settings, by the settings' names.
+        skipped: Names of the endpoints that a setting leaves out.
     """
 
     first_day: date = date.min
@@ -44,6 +54,7 @@ class DateWindow:
     today: date = date.min
     settled_before: datetime | None = None
     options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    skipped: frozenset[str] = frozenset()
 
     def days(self) -> Sequence[date]:
         """The days to request, the newest first."""
@@ -176,7 +187,7 @@ class FromTable(ParentSource):
             derive: Computes the values named in ``derived`` from a row of the parent source.
             derived: Names that ``derive`` adds.
             settled: A column of the parent and the values of it that mean that the children change no more. Once they
-                were requested in that state, they are not requested again.
+                were requested in that state, they are not requested again. ``ALWAYS`` for any state.
             settled_after: A column of the parent with the time after which the children change no more, by the setting
                 ``WINDOW_DAYS``.
             where: A column of the parent and its values; parents with other values are left out.
@@ -217,7 +228,7 @@ class FromTable(ParentSource):
 
     def rows(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
         """See ``ParentSource.rows``."""
-        names = [pair[0] for pair in (self._settled, self._where) if pair]
+        names = [pair[0] for pair in (self._settled, self._where) if pair and pair[0]]
         names += [name for name in (self._updated, self._settled_after) if name]
         names.append(LOAD_ID)
         for values in read(self._resource, (*self._columns.values(), *names)):
@@ -232,7 +243,7 @@ class FromTable(ParentSource):
             yield row
 
     def _is_settled(self, parent: Row, window: DateWindow) -> bool:
-        if self._settled and parent[self._settled[0]] not in self._settled[1]:
+        if self._settled and self._settled != ALWAYS and parent[self._settled[0]] not in self._settled[1]:
             return False
         return self.can_settle and (
             self._settled_after is None or window.is_before(as_time(parent[self._settled_after]))
@@ -422,6 +433,12 @@ class FromRenamed(ParentSource):
         name: The column of ``table`` with the API's name.
         includes_unnamed: Whether to give parents without a known name under their provisional one, as the endpoint
             that fills ``table`` needs; else they are left out.
+        includes_named: Whether to give the parents that only ``table`` holds too, unless they are marked as deleted. So
+            a parent that was read once is requested until the API answers 404, whichever list names it.
+        group: A column of ``table``, and a setting with the values of it that ``includes_named`` is limited to, if the
+            setting has any; ``None`` for no limit.
+        covered_by: A resource, and its column with the API's name for the parent, whose lists have all children of each
+            parent that it has rows of. Such parents get ``COVERED``, unless the resource is skipped by a setting.
     """
 
     source: FromTable | UnionOf
@@ -431,11 +448,24 @@ class FromRenamed(ParentSource):
     identifier: str = "id"
     name: str
     includes_unnamed: bool = False
+    includes_named: bool = False
+    group: tuple[str, str] | None = None
+    covered_by: tuple[str, str] | None = None
 
     @property
     def resources(self) -> tuple[str, ...]:
         """See ``ParentSource.resources``."""
         return self.source.resources
+
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """Names of the other resources whose tables are read; their rows need not be there."""
+        return (self.table, *(self.covered_by or ())[:1])
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """See ``ParentSource.settings``."""
+        return (self.group[1],) if self.group else ()
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -464,7 +494,8 @@ class FromRenamed(ParentSource):
         """See ``ParentSource.rows``."""
         names = self.names(read)
         known = frozenset(names.values())
-        for row in self.source.rows(read, window):
+        covered = self._covered(read, window)
+        for row in chain(self.source.rows(read, window), self._named(read, window)):
             value = row[self.param]
             current = self.current(value, names)
             if current != value:
@@ -475,11 +506,30 @@ class FromRenamed(ParentSource):
                 row[self.param] = value if self.includes_unnamed else None
             elif self.includes_unnamed and value not in known:
                 row[NAMING] = PartitionName(late=True)
+            if row[self.param] in covered:
+                row[COVERED] = True
             yield row
+
+    def _named(self, read: ReadTable, window: DateWindow) -> Iterator[dict[str, Any]]:
+        """The parents that ``table`` holds."""
+        if not self.includes_named:
+            return
+        column, setting = self.group or (self.name, "")
+        wanted = window.options.get(setting)
+        for name, group, deleted_at in read(self.table, (self.name, column, DELETED_AT)):
+            if name and deleted_at is None and (not wanted or group in wanted):
+                yield {self.param: name, VERSION: NO_VERSION}
+
+    def _covered(self, read: ReadTable, window: DateWindow) -> frozenset[Any]:
+        """The API's names of the parents whose children another resource's lists have."""
+        if self.covered_by is None or self.covered_by[0] in window.skipped:
+            return frozenset()
+        resource, column = self.covered_by
+        return frozenset(name for (name,) in read(resource, (column,)) if name)
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in (VERSION, NAMING)}
+    return {name: value for name, value in row.items() if name not in (VERSION, NAMING, COVERED)}
 
 
 @dataclass(frozen=True, kw_only=True)

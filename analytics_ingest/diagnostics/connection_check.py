@@ -228,6 +228,9 @@ class _Check:
         if error.kind is FailureKind.NOT_FOUND and endpoint.parents and endpoint.on_404 == "not defined":
             message = "answers 404: it is not defined for this parent, which is expected"
             return ConnectionCheckResult(subject=endpoint.name, outcome="fine", message=message)
+        if endpoint.is_withdrawn(error.status):
+            message = f"{partition.path} {error}: {endpoint.withdrawal}. It is skipped, and its table stays"
+            return ConnectionCheckResult(subject=endpoint.name, outcome="not tried", message=message)
         advice = "" if isinstance(error, FinalReadError) else self._advice(endpoint, error)
         message = f"{partition.path} {error}. {advice}".rstrip()
         return ConnectionCheckResult(subject=endpoint.name, outcome="failed", message=message)

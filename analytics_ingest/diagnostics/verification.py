@@ -214,7 +214,8 @@ class _Run:
         """Finds the lists of an endpoint; gives the reason if that fails."""
         endpoint = work.endpoint
         try:
-            work.partitions = self._partitions(endpoint, tables, columns)
+            found = self._partitions(endpoint, tables, columns)
+            work.partitions = [partition for partition in found if not partition.covered]
             work.reader = ListReader(
                 endpoint,
                 self._session,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, Literal
 
+from analytics_ingest.apis.parents import FromRenamed
 from analytics_ingest.config.api import load_settings, page_limit
 from analytics_ingest.diagnostics.row_comparison import Key, key_of
 from analytics_ingest.errors import ConfigurationError, FailureKind
@@ -58,7 +59,7 @@ class VerifyResult:
     Attributes:
         endpoint: The endpoint.
         outcome: ``same``; ``differs``; ``failed``, if it could not be read and compared; ``left out``, if a setting
-            skips it or its parent.
+            skips it or its parent, or the API has withdrawn it.
         reason: Why it failed or was left out; without secrets.
         upstream: Keys that the API has; for a snapshot, rows.
         table: Rows in the table that are not marked as deleted.
@@ -119,21 +120,23 @@ def verify_api(api: Api, *, selected: set[str] | None = None, log: logging.Logge
                 if result := _not_read(endpoint, settings.skip_endpoints, unread):
                     unread[endpoint.name] = result
                     continue
-                try:
-                    upstream.append(
-                        _UpstreamKeys(endpoint, session, parent_rows, window, columns.get(endpoint.name, {}), limits)
-                    )
-                except ConfigurationError as error:
-                    unread[endpoint.name] = VerifyResult(endpoint=endpoint, outcome="failed", reason=str(error))
-                except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are compared
-                    reason = f"{endpoint.path} {session.unexpected(error, endpoint.name)}"
-                    unread[endpoint.name] = VerifyResult(endpoint=endpoint, outcome="failed", reason=reason)
+                prepared = _prepare(endpoint, session, parent_rows, window, warehouse, columns, limits)
+                if isinstance(prepared, VerifyResult):
+                    unread[endpoint.name] = prepared
+                else:
+                    upstream.append(prepared)
             _read(upstream, workers=settings.max_in_flight)
+            withdrawn: dict[str, VerifyResult] = {}
             for each in upstream:
-                if failure := each.failure:
-                    unread[each.endpoint.name] = VerifyResult(endpoint=each.endpoint, outcome="failed", reason=failure)
-            yield from (unread[endpoint.name] for endpoint in level if endpoint.name in unread.keys() & names)
-            complete = [each for each in upstream if each.endpoint.name in names and not each.failure]
+                name = each.endpoint.name
+                if each.withdrawn:
+                    withdrawn[name] = VerifyResult(endpoint=each.endpoint, outcome="left out", reason=each.withdrawn)
+                    _add_stored(name, parent_rows, warehouse)
+                elif failure := each.failure:
+                    unread[name] = VerifyResult(endpoint=each.endpoint, outcome="failed", reason=failure)
+            found = {**unread, **withdrawn}
+            yield from (found[endpoint.name] for endpoint in level if endpoint.name in found.keys() & names)
+            complete = [each for each in upstream if each.endpoint.name in names and each.endpoint.name not in found]
             yield from _compare(complete, warehouse, session)
     finally:
         session.close()
@@ -158,11 +161,56 @@ def _not_read(endpoint: Endpoint, skipped: Sequence[str], unread: Mapping[str, V
     return None
 
 
+def _prepare(
+    endpoint: Endpoint,
+    session: ApiSession,
+    parent_rows: ParentRows,
+    window: DateWindow,
+    warehouse: Warehouse,
+    columns: Mapping[str, Mapping[str, str]],
+    limits: Limits,
+) -> _UpstreamKeys | VerifyResult:
+    """The lists of an endpoint, or the result if they are not known."""
+    name, names_itself = endpoint.name, _names_itself(endpoint)
+    if names_itself:
+        _add_stored(name, parent_rows, warehouse)
+    try:
+        return _UpstreamKeys(endpoint, session, parent_rows, window, columns.get(name, {}), limits)
+    except ConfigurationError as error:
+        return VerifyResult(endpoint=endpoint, outcome="failed", reason=str(error))
+    except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are compared
+        reason = f"{endpoint.path} {session.unexpected(error, name)}"
+        return VerifyResult(endpoint=endpoint, outcome="failed", reason=reason)
+    finally:
+        if names_itself:
+            # from here on as the API has them
+            parent_rows.forget(name)
+
+
+def _names_itself(endpoint: Endpoint) -> bool:
+    """Whether an endpoint is requested for the rows of its own table, too."""
+    source = endpoint.parents
+    return isinstance(source, FromRenamed) and source.includes_named and source.table == endpoint.name
+
+
+def _add_stored(name: str, parent_rows: ParentRows, warehouse: Warehouse) -> None:
+    """Adds the rows of an endpoint's table to those of the parents that were read."""
+    with warehouse.read() as tables:
+        stored = tables.columns([name]).get(name, {})
+        columns = [column for column in parent_rows.columns_of(name) if column in stored]
+        if columns:
+            live = DELETED_AT if DELETED_AT in stored else None
+            rows = tables.read(name, columns, where_null=live)
+            parent_rows.add(name, (dict(zip(columns, values, strict=True)) for values in rows))
+
+
 class _UpstreamKeys:
     """The keys of one endpoint upstream, read by several threads.
 
     Attributes:
         partitions: The lists to read.
+        covered_paths: The paths of the lists whose rows another endpoint's lists have: they are not compared.
+        withdrawn: How the API answered for an endpoint that it withdraws; empty if it serves the endpoint.
         hashes: By key the hashes of rows that a sync loads.
         old_keys: The keys of rows older than ``START_DATE``.
         rows: The number of rows that can be stored.
@@ -180,10 +228,13 @@ class _UpstreamKeys:
         limits: Limits,
     ) -> None:
         self.endpoint = endpoint
-        self.partitions = [
+        found = [
             replace(each, params=_as_stored(each.params, columns))
             for each in partitions_from(endpoint, parent_rows.read, window)
         ]
+        self.partitions = [partition for partition in found if not partition.covered]
+        self.covered_paths = {partition.path for partition in found if partition.covered}
+        self.withdrawn = ""
         self.hashes: dict[Key, set[int]] = {}
         self.old_keys: set[Key] = set()
         self.rejected: set[int] = set()
@@ -250,6 +301,8 @@ class _UpstreamKeys:
             self._parent_rows.add(self.endpoint.name, recent)
             if page.failure and page.failure.kind is FailureKind.NOT_FOUND and self.endpoint.parents:
                 self._not_found += 1
+            elif page.failure and self.endpoint.is_withdrawn(page.failure.status):
+                self.withdrawn = f"{page.partition.path} {page.failure}: {self.endpoint.withdrawal}"
             elif page.failure:
                 self._failure = self._failure or f"{page.partition.path} {page.failure}"
 
@@ -309,9 +362,11 @@ def _compare_table(upstream: _UpstreamKeys, tables: DatasetTables, columns: Mapp
     if endpoint.primary_key and columns:
         live = DELETED_AT if DELETED_AT in columns else None
         paths = upstream.compared_paths
-        key, params = endpoint.primary_key, endpoint.path_params if paths is not None else ()
+        covered = upstream.covered_paths
+        key, params = endpoint.primary_key, endpoint.path_params if paths is not None or covered else ()
         for values in tables.read(endpoint.name, [*key, *params, ROW_HASH], where_null=live):
-            if paths is None or endpoint.path_for(dict(zip(params, values[len(key) : -1], strict=True))) in paths:
+            path = endpoint.path_for(dict(zip(params, values[len(key) : -1], strict=True))) if params else ""
+            if (paths is None or path in paths) and path not in covered:
                 stored.setdefault(key_of(values[: len(key)]), set()).add(values[-1])
                 rows += 1
     elif columns:

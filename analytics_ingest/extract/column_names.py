@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
+from analytics_ingest.apis import parents
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 ROW_HASH = "_row_hash"
 """Column with a 64-bit hash of the row's content, which tells a changed row from an unchanged one."""
-DELETED_AT = "_deleted_at"
-"""Column with the time of the sync that found the row gone upstream; null while it is there."""
+DELETED_AT = parents.DELETED_AT
 OWN = frozenset({ROW_HASH, DELETED_AT})
 """Columns of the product; those that begin with ``DLT_PREFIX`` are dlt's."""
 DLT_PREFIX = "_dlt_"

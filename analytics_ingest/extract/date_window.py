@@ -58,6 +58,7 @@ def build_date_window(
         today=today,
         settled_before=settled_before,
         options={name: getattr(settings, name) for name in OPTIONS},
+        skipped=frozenset(settings.skip_endpoints),
     )
 
 

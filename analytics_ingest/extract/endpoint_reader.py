@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 60.0
 """Seconds after which the place that an interrupted fan-out resumes from is loaded, also without a row beside it."""
 
+TABLE_STAYS = "Its table stays as it is, and its rows still name what is read for each of them"
+"""What becomes of the rows of an endpoint that the API has withdrawn."""
+
 
 class ReaderState(Enum):
     """How far the reading of an endpoint has come."""
@@ -308,6 +311,8 @@ class EndpointReader:
         self._ended.add(path)
         if page.failure and not self._is_absence(page.failure):
             stats.failures.append(ReadFailure(path, str(page.failure), page.failure.kind))
+            if self.endpoint.is_withdrawn(page.failure.status):
+                stats.withdrawn = f"{path} {page.failure}: {self.endpoint.withdrawal}. {TABLE_STAYS}"
             self.plan.failed.add(path)
             return
         if page.failure:

@@ -36,6 +36,7 @@ class FanOutPlan:
         failed: Paths that failed and were not read since.
         keep_time: Whether the next fan-out needs the time of this one; ``once``: whether there was one at all.
         pending: Whether parents among them were not loaded yet when it was planned.
+        leaves_covered: Whether it leaves out partitions whose rows another endpoint's lists have.
         is_aside: Whether its lists are read apart from the fan-outs, which go on from their place after it.
     """
 
@@ -49,6 +50,7 @@ class FanOutPlan:
     failed: set[str] = field(default_factory=set)
     keep_time: Literal["always", "once", "never"] = "never"
     pending: bool = False
+    leaves_covered: bool = False
     is_aside: bool = False
 
     def __post_init__(self) -> None:
@@ -107,6 +109,7 @@ def plan_fan_out(
     windowed: bool = False,
     pending: bool = False,
     only: Collection[str] | None = None,
+    reads_covered: bool = False,
 ) -> FanOutPlan:
     """Decides which partitions are read.
 
@@ -122,6 +125,7 @@ def plan_fan_out(
         windowed: Whether the partitions are those of a window, and so not evidence of the others.
         pending: Whether parents among them are not loaded yet.
         only: Paths of the only partitions to read, apart from the fan-outs; ``None`` to read those that are due.
+        reads_covered: Whether to read also the partitions whose rows another endpoint's lists have.
     """
     if only is not None:
         return FanOutPlan(
@@ -133,8 +137,9 @@ def plan_fan_out(
             paths=_paths(endpoint, partitions),
             is_aside=True,
         )
+    readable = [each for each in partitions if reads_covered or not each.covered]
     failed_before = frozenset(state.get(FAILED, ()))
-    failed = {each.path for each in partitions if not failed_before.isdisjoint((each.path, each.former))}
+    failed = {each.path for each in readable if not failed_before.isdisjoint((each.path, each.former))}
     unfinished = state.get(UNFINISHED, {})
     began, done = now, ""
     if unfinished.get("mode") == mode:
@@ -147,7 +152,7 @@ def plan_fan_out(
         last = None
     due = [
         each
-        for each in partitions
+        for each in readable
         if each.path in failed
         or (
             (each.naming.late or max(each.path, each.former) > done)
@@ -170,6 +175,7 @@ def plan_fan_out(
         failed=failed,
         keep_time=keep_time,
         pending=pending,
+        leaves_covered=len(readable) < len(partitions),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.parents import NO_VERSION, DateWindow, ParentVersion, PartitionName
+from analytics_ingest.apis.parents import COVERED, NO_VERSION, DateWindow, ParentVersion, PartitionName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ class Partition:
         version: The parent's version, by which a change is detected.
         naming: How the parent's name in the path relates to the API's own.
         former: The path under which earlier syncs requested it; empty if that is the same.
+        covered: Whether another endpoint's lists have its rows: only a full refresh requests it.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Partition:
     version: ParentVersion = NO_VERSION
     naming: PartitionName = NO_NAMING
     former: str = ""
+    covered: bool = False
 
 
 def addressable_path(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:
@@ -75,6 +77,14 @@ class ParentRows:
         if resource in self._rows:
             self._rows[resource] += ({name: row.get(name) for name in self._columns[resource]} for row in rows)
 
+    def columns_of(self, resource: str) -> Sequence[str]:
+        """The columns of a resource that are kept; none if it is no parent."""
+        return self._columns.get(resource, ())
+
+    def forget(self, resource: str) -> None:
+        """Removes the rows of a resource."""
+        self._rows[resource] = []
+
     def read(self, resource: str, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         """See ``parents.ReadTable``."""
         return (tuple(row[name] for name in columns) for row in self._rows[resource])
@@ -91,4 +101,4 @@ def partitions_from(endpoint: Endpoint, read: ReadTable, window: DateWindow) -> 
         path = addressable_path(endpoint, params)
         if path is not None and (path, str(params)) not in seen:
             seen.add((path, str(params)))
-            yield Partition(path=path, params=params)
+            yield Partition(path=path, params=params, covered=COVERED in row)

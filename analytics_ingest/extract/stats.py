@@ -43,6 +43,8 @@ class ReadStats:
             while every deletion is marked.
         rows_withheld: Rows that no longer came and are not marked as deleted, as they are too many at once.
         given_up: Whether partitions were left unread, as every one before them had failed.
+        withdrawn: How the API answered for an endpoint that it withdraws, and what is known of that; empty if it
+            serves the endpoint.
         failures: What could not be read. Empty: the endpoint was read completely.
         seconds: From the first request to the last response.
         ended: When the last response came, UTC; ``None`` while lists are still read.
@@ -63,6 +65,7 @@ class ReadStats:
     unproven_since: datetime | None = None
     rows_withheld: int = 0
     given_up: bool = False
+    withdrawn: str = ""
     failures: list[ReadFailure] = field(default_factory=list)
     seconds: float = 0.0
     ended: datetime | None = None

@@ -77,13 +77,20 @@ class NotFailingAgain(AutomationCondition[AssetKey]):
 
 
 def backoff_until(instance: DagsterInstance, key: AssetKey) -> datetime | None:
-    """End of the back-off after the asset's failures since it was last materialised, UTC; ``None`` without failures."""
+    """End of the back-off after the runs that did not materialise the asset since it was last materialised, UTC.
+
+    A run succeeds without it if a setting leaves it out, or if the API has withdrawn it.
+
+    Returns:
+        The time; ``None`` if there is no such run.
+    """
     event = instance.get_latest_materialization_event(key)
     since = datetime.fromtimestamp(event.timestamp, tz=UTC) if event else None
-    failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={CAUSE_TAG: CAUSE}, created_after=since)
+    ended = [DagsterRunStatus.FAILURE, DagsterRunStatus.SUCCESS]
+    without = RunsFilter(statuses=ended, tags={CAUSE_TAG: CAUSE}, created_after=since)
     ends = [
         record.end_time or record.create_timestamp.timestamp()
-        for record in instance.get_run_records(failed, limit=MAX_FAILURES)
+        for record in instance.get_run_records(without, limit=MAX_FAILURES)
         if key in (record.dagster_run.asset_selection or ())
     ]
     if not ends:

@@ -82,6 +82,7 @@ class ReaderFactory:
             pending=not stored.pending.keys().isdisjoint(endpoint.upstream),
             # a snapshot is replaced as a whole
             only=repair.paths if repair and endpoint.primary_key else None,
+            reads_covered=options.full_refresh,
         )
         reader = EndpointReader(
             endpoint,

@@ -36,8 +36,10 @@ class EndpointResult:
     Attributes:
         endpoint: The endpoint.
         status: ``complete``: read completely and loaded. ``failed``: not read completely; the rows that came
-            are loaded. ``skipped``: not read, because something it needs failed, or a setting leaves it out.
+            are loaded. ``skipped``: not read, because something it needs failed, a setting leaves it out, or the API
+            has withdrawn it.
         reason: Why it failed or was skipped.
+        is_withdrawn: Whether the API has withdrawn it; children are read by the rows that its table has.
         alarming: Whether a person has to act on the reason of a skipped endpoint.
         stats: What came, and what it cost.
         rows_deleted: Rows that this sync found gone upstream.
@@ -59,6 +61,7 @@ class EndpointResult:
     endpoint: Endpoint
     status: Literal["complete", "failed", "skipped"]
     reason: str = ""
+    is_withdrawn: bool = False
     alarming: bool = False
     stats: ReadStats | None = None
     rows_deleted: int = 0
@@ -78,6 +81,8 @@ class EndpointResult:
 
     def blocks(self, api: Api) -> str:
         """Why children of this table are skipped; empty if they can be read."""
+        if self.is_withdrawn:
+            return ""
         if self.status != "complete":
             return f"its parent {api.name}/{self.endpoint.name} was not read"
         for check in self.checks:
@@ -129,7 +134,7 @@ def build_result(
     name, stats = reader.endpoint.name, reader.stats
     if reader.provisional_paths_named:
         before = replace(before, paths={*before.paths, *reader.provisional_paths_named})
-    reason = "" if reader.is_complete else failure_reason(stats)
+    reason = "" if reader.is_complete else stats.withdrawn or failure_reason(stats)
     checked = reader.is_complete and columns is not None
     sample_rows = context.settings.sample_rows
     counts = tables.counts(name, reader.endpoint.primary_key, where_null=DELETED_AT) if columns else None
@@ -138,8 +143,9 @@ def build_result(
     shown = [each for each in dict.fromkeys((*reader.endpoint.primary_key, *types)) if not each.startswith("_")]
     return EndpointResult(
         endpoint=reader.endpoint,
-        status="complete" if reader.is_complete else "failed",
+        status="complete" if reader.is_complete else "skipped" if stats.withdrawn else "failed",
         reason=reason,
+        is_withdrawn=bool(stats.withdrawn),
         stats=stats,
         rows_deleted=deleted,
         table_rows=counts.rows if counts else None,
@@ -191,8 +197,8 @@ def _facts(
         rows_rejected=stats.rows_rejected,
         rejected_reason=stats.rejected_reason,
         unproven_since=stats.unproven_since,
-        # the newest row of a window, or of a filtered list, is no evidence
-        newest_before=before.cursor if reader.reads_everything else None,
+        # the newest row of a window, of a filtered list, or of some lists is no evidence
+        newest_before=before.cursor if reader.reads_everything and not reader.plan.leaves_covered else None,
         newest=stats.highest,
         columns_before=before.columns,
         columns=types,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from analytics_ingest.apis.parents import NAMING, VERSION, FromRenamed
+from analytics_ingest.apis.parents import COVERED, NAMING, VERSION, FromRenamed
 from analytics_ingest.errors import IngestError, MissingParentError
 from analytics_ingest.extract.former_rows import FormerRow, FormerRows, former_key, stored_value
 from analytics_ingest.extract.partitions import NO_NAMING, Partition, addressable_path
@@ -60,7 +60,7 @@ class StoredTables:
         if endpoint.parents is None:
             return [Partition(path=endpoint.path, params={})]
         name = f"{self.api.name}/{endpoint.name}"
-        if missing := [each for each in endpoint.upstream if each not in self.columns and each not in self.pending]:
+        if missing := [each for each in endpoint.upstream if not self._has_rows(each)]:
             names = ", ".join(f"{self.api.name}/{each}" for each in missing)
             raise MissingParentError(
                 f"{name} is read for each row of {names}, which has no table yet: "
@@ -70,12 +70,13 @@ class StoredTables:
         left_out = 0
         for row in endpoint.parents.rows(self.reader_for(endpoint), window):
             version, naming = row.pop(VERSION), row.pop(NAMING, NO_NAMING)
+            covered = row.pop(COVERED, False)
             path = addressable_path(endpoint, row)
             if path is None:
                 left_out += 1
                 continue
             former = (addressable_path(endpoint, naming.former) if naming.former else "") or ""
-            partition = Partition(path=path, params=row, version=version, naming=naming, former=former)
+            partition = Partition(path=path, params=row, version=version, naming=naming, former=former, covered=covered)
             known = by_path.setdefault(path, partition)
             if known is partition:
                 continue
@@ -90,6 +91,10 @@ class StoredTables:
         if left_out:
             log.info(f"{name}: {left_out} parents have no value for the path and are passed over")
         return [by_path[path] for path in sorted(by_path)]
+
+    def _has_rows(self, resource: str) -> bool:
+        """Whether the rows of a parent are known; there are none of one that the API withdrew before its first sync."""
+        return resource in self.columns or resource in self.pending or bool(self.api.by_name[resource].withdrawal)
 
     def reader_for(self, endpoint: Endpoint) -> ReadTable:
         """Reads what the partitions of an endpoint need of other tables, see ``parents.ReadTable``."""

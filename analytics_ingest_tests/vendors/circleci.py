@@ -70,6 +70,8 @@ class Circleci(Vendor):
     )
     retry_after = True
     """Whether a refusal says ``Retry-After``; most do."""
+    version_1 = 200
+    """What version 1.1 answers; 404 or 410 once the vendor has switched it off."""
     branches: Literal["unless shallow", "always", "null", "never"] = "unless shallow"
     """When version 1.1's projects have ``branches``: the vendor takes it off the list."""
 
@@ -115,8 +117,8 @@ class Circleci(Vendor):
 
     def add_project(self, slug: str, *, followed: bool = True, insights: bool = True) -> None:
         self.rows("specific_project", slug).append(make.project(slug))
+        self.rows("project_pipelines", slug)
         if followed:
-            self.rows("project_pipelines", slug)
             self.rows("projects").append(make.followed(slug))
             self.rows("me")[0] = make.user(self.rows("projects"))
         if insights:
@@ -124,14 +126,13 @@ class Circleci(Vendor):
             self.rows("insights_branches", slug).append(make.branches(slug))
 
     def add_pipeline(self, slug: str, created: datetime, *, listed: bool = True) -> Row:
-        """A pipeline on top of its project's list, if that is followed, and of its organisation's."""
+        """A pipeline on top of its project's list and of its organisation's."""
         self._numbers[f"pipeline {slug}"] += 1
         row = make.pipeline(slug, self._numbers[f"pipeline {slug}"], created)
         self.rows("pipeline_workflows", row["id"])
         if listed:
             self.rows("pipelines", slug.rpartition("/")[0]).insert(0, row)
-        if (slug,) in self.store.get("project_pipelines", {}):
-            self.rows("project_pipelines", slug).insert(0, row)
+        self.rows("project_pipelines", slug).insert(0, row)
         return row
 
     def add_workflow(self, of: Row, status: str = "success", *, jobs: int = 2, approval: bool = False) -> Row:
@@ -208,7 +209,9 @@ class Circleci(Vendor):
             self.store[name].pop((SITE,))
         self.rows("specific_project", TOOLS)[0]["name"] = "tooling"
         # no longer followed, and without pipelines there is nothing else that names it
-        del self.rows("projects")[4], self.store["specific_project"][DOTFILES,]
+        for name in ("specific_project", "project_pipelines"):
+            del self.store[name][DOTFILES,]
+        del self.rows("projects")[4]
         self.rows("me")[0] = make.user(self.rows("projects"))
 
     def authorised(self, asked: Asked) -> bool:
@@ -233,8 +236,8 @@ class Circleci(Vendor):
 
     def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
-        if name in ("me", "projects") and "application/json" not in asked.headers.get("Accept", ""):
-            return Response(body=EDN, content_type="application/edn")
+        if name in ("me", "projects") and (found := self.instead_of_version_1(asked)):
+            return found
         if query.get("reporting-window", "last-90-days") not in WINDOWS:
             return self.error(400)
         if name == "projects":
@@ -248,6 +251,14 @@ class Circleci(Vendor):
         if rows is None:
             return self.error(404)
         return self.page(rows, query.get("page-token")) if name in LISTS else Response(body=rows[0])
+
+    def instead_of_version_1(self, asked: Asked) -> Response | None:
+        """What is answered in place of version 1.1's JSON; ``None`` if that is."""
+        if self.version_1 != 200:
+            return Response(status=self.version_1, body={"message": "API v1.1 is no longer available"})
+        if "application/json" not in asked.headers.get("Accept", ""):
+            return Response(body=EDN, content_type="application/edn")
+        return None
 
     def canonical(self, part: str) -> str:
         """A slug as version 2 writes it, from either form; anything else as it is."""
@@ -274,6 +285,15 @@ class Circleci(Vendor):
         following = token(start + PAGE)
         page = cut(rows, start=start, limit=PAGE)
         return Response(body={"items": page, "next_page_token": following if following in starts else None})
+
+    def listed(self) -> set[str]:
+        """The projects that an organisation's list has pipelines of."""
+        return {row["project_slug"] for rows in self.store["pipelines"].values() for row in rows}
+
+    def expected(self, endpoint: str) -> Rows:
+        rows = super().expected(endpoint)
+        listed = self.listed() if endpoint == "project_pipelines" else ()
+        return [row for row in rows if row.get("project_slug") not in listed]
 
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
         if endpoint == "projects":

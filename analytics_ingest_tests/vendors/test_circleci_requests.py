@@ -53,9 +53,10 @@ def test_the_limit_is_ridden_out(fresh_circleci: Circleci, clock: FakeClock) -> 
 
     assert results.keys() == fresh_circleci.api.by_name.keys()
     assert {result.status for result in results.values()} == {"complete"}
-    # 6 + 6 + 4 of one, 7 of five projects, 41 of pipelines; what the workflows and jobs come to is in the store
+    # 6 + 6 + 4 of one, 3 of the two projects that no organisation's list has pipelines of, 41 of pipelines; what the
+    # workflows and jobs come to is in the store
     workflows, jobs = len(fresh_circleci.store["workflow"]), len(fresh_circleci.store["jobs"])
-    answered = 6 + 6 + 4 + 7 + 41 + workflows + (workflows + 1) + jobs + 3 * 6
+    answered = 6 + 6 + 4 + 3 + 41 + workflows + (workflows + 1) + jobs + 3 * 6
     assert fresh_circleci.requests.total() - fresh_circleci.limit.refused == answered
     # all in a window come at its beginning, as only a wait moves the clock
     assert clock.slept == [20] * ((answered - 1) // 30)
@@ -68,8 +69,8 @@ def test_the_limit_is_ridden_out_where_no_refusal_says_retry_after(fresh_circlec
     results = fresh_circleci.sync(*wanted)
 
     assert {name: result.status for name, result in results.items()} == dict.fromkeys(wanted, "complete")
-    # of the five projects one has no slug until its own record is read
-    assert fresh_circleci.requests.total() - fresh_circleci.limit.refused == 1 + 1 + 6 + 6 + 41
+    # of the five projects the lists of organisations have three
+    assert fresh_circleci.requests.total() - fresh_circleci.limit.refused == 1 + 1 + 6 + 3 + 41
     assert clock.slept == [20] * 2
 
 

@@ -19,7 +19,7 @@ from analytics_ingest_tests.fake_server import Response
 from analytics_ingest_tests.former_warehouse import former_warehouse
 from analytics_ingest_tests.stores import STORES, Store, on_duckdb
 from analytics_ingest_tests.vendors import circleci_rows as make
-from analytics_ingest_tests.vendors.circleci import CLOUD, ENGINE, SERVICE, SHOP
+from analytics_ingest_tests.vendors.circleci import CLOUD, SERVICE, SHOP
 from analytics_ingest_tests.vendors.circleci_before import PROJECTS, QUIET, Before
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
@@ -30,7 +30,8 @@ NAMED = ("specific_project", "insights_metrics", "insights_branches", "project_p
 SLUGS = (*NAMED, "pipelines", "pipeline_workflows", "workflow", "workflow_jobs", "jobs")
 SOME = ("self_collaborations", "projects", "pipelines", *NAMED)
 """What it takes to read all that projects' slugs are in the path of."""
-FOLLOWED = {SHOP, ENGINE, SERVICE, QUIET}
+ONLY_THERE = [QUIET]
+"""The projects whose pipelines no organisation's list has: their own lists are read."""
 
 
 def stored(store: Store, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
@@ -100,7 +101,7 @@ def test_each_project_is_requested_once_also_on_the_first_sync(synced: Synced[Be
     vendor = synced.vendor
     check(synced.results)
     first = {make.made_of_ids(slug) if slug in (SERVICE, QUIET) else slug for slug in PROJECTS}
-    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
+    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": ONLY_THERE}
     assert asked(vendor) == everyone | {"specific_project": sorted(first)}
     check_joins(store)
 
@@ -150,7 +151,7 @@ def test_rows_of_an_earlier_version_move_to_the_slug_in_place(
     was = {name: {row["_dlt_id"]: row for row in rows} for name, rows in before.items()}
     assert all(any(map(project_id, slugs_of(before[name]))) for name in NAMED[:3])
 
-    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": sorted(FOLLOWED)}
+    everyone = {name: sorted(PROJECTS) for name in NAMED} | {"project_pipelines": ONLY_THERE}
     for _ in range(2):
         check(vendor.sync(*wanted), loaded=0)
         assert asked(vendor) == everyone
@@ -228,7 +229,7 @@ def test_the_others_arrive_without_the_table_of_names(vendor_server: Callable[..
     assert {name for name, each in results.items() if each.status != "complete"} == {"specific_project"}
     # of a project that only version 1.1 knows no slug is known
     assert slugs(store, "insights_metrics") == dict.fromkeys(set(PROJECTS) - {QUIET}, 1)
-    assert asked(vendor)["project_pipelines"] == sorted({SHOP, ENGINE})
+    assert asked(vendor)["project_pipelines"] == []
 
 
 def test_state_with_the_former_path_goes_on() -> None:

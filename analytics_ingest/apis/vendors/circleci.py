@@ -18,7 +18,7 @@ from analytics_ingest.apis.vendors.circleci_columns import BY_ENDPOINT, SHARED
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from analytics_ingest.apis.parents import Row
 
@@ -33,6 +33,10 @@ JOB_FINAL = JOB_ENDED | {"blocked", "on_hold"}
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 PROVISIONAL = re.compile(f"circleci/{UUID}/({UUID})", re.IGNORECASE)
 """A slug built from a URL of version 1.1. Only a response of version 2 contains the slug that version 2 uses."""
+WITHDRAWAL = (
+    "CircleCI is replacing version 1.1 of its API: it removes branches from its projects on 7 December 2026, and had "
+    "named no date for its end by November 2026"
+)
 HOSTS = {"github": "gh", "bitbucket": "bb"}
 """The first part of a project's slug by ``vcs_type``; ``circleci`` for any other type."""
 
@@ -53,15 +57,10 @@ def project_id(slug: object) -> str | None:
     return found[1].lower() if found else None
 
 
-def by_slug(source: FromTable | UnionOf, *, includes_unnamed: bool = False) -> FromRenamed:
-    """Projects by the slug that version 2 uses."""
+def by_slug(source: FromTable | UnionOf, **options: Any) -> FromRenamed:
+    """Projects by the slug that version 2 uses; ``options`` are those of ``FromRenamed``."""
     return FromRenamed(
-        source=source,
-        param="project_slug",
-        identify=project_id,
-        table="specific_project",
-        name="slug",
-        includes_unnamed=includes_unnamed,
+        source=source, param="project_slug", identify=project_id, table="specific_project", name="slug", **options
     )
 
 
@@ -76,6 +75,8 @@ def with_vcs_type(row: Any) -> Iterator[Any]:
 
 
 PROJECTS = UnionOf((FOLLOWED, FromTable("pipelines", project_slug="project_slug")))
+# without version 1.1, a project that has no pipelines any more is known by its own record only
+KNOWN: Mapping[str, Any] = {"includes_named": True, "group": ("organization_slug", "org_slugs")}
 ORGANISATIONS = Constants(
     name="org_slug", setting="org_slugs", fallback=FromTable("self_collaborations", org_slug="slug")
 )
@@ -109,9 +110,9 @@ CIRCLECI = overlay(
         },
         # the id may be null
         "self_collaborations": {"primary_key": ("slug",), "yield_map": with_vcs_type},
-        "me": {"timestamps": ("created_at",)},
+        "me": {"timestamps": ("created_at",), "withdrawal": WITHDRAWAL},
         # the API will remove branches on 7 December 2026; with shallow it leaves them out before
-        "projects": {"params": {"shallow": "true"}, "retired": ("branches",)},
+        "projects": {"params": {"shallow": "true"}, "retired": ("branches",), "withdrawal": WITHDRAWAL},
         "pipelines": {
             "path": "/v2/pipeline?org-slug={org_slug}",
             "parents": ORGANISATIONS,
@@ -125,7 +126,7 @@ CIRCLECI = overlay(
         },
         "specific_project": {
             "path": "/v2/project/{project_slug:path}",
-            "parents": by_slug(PROJECTS, includes_unnamed=True),
+            "parents": by_slug(PROJECTS, includes_unnamed=True, **KNOWN),
         },
         "workflow": {"parents": ENDED_WORKFLOW, "timestamps": ("created_at", "stopped_at")},
         "workflow_jobs": {
@@ -149,13 +150,13 @@ CIRCLECI = overlay(
             "path": "/v2/insights/pages/{project_slug:path}/summary",
             "params": {"reporting-window": "last-90-days"},
             "primary_key": ("project_id",),
-            "parents": by_slug(PROJECTS),
+            "parents": by_slug(PROJECTS, **KNOWN),
             "on_404": "not defined",
         },
         "insights_branches": {
             "path": "/v2/insights/{project_slug:path}/branches",
             "primary_key": ("project_id",),
-            "parents": by_slug(PROJECTS),
+            "parents": by_slug(PROJECTS, **KNOWN),
             "on_404": "not defined",
         },
     },
@@ -165,9 +166,10 @@ CIRCLECI = overlay(
             "/v2/project/{project_slug:path}/pipeline",
             "items",
             PAGES,
-            parents=by_slug(FOLLOWED),
+            # an organisation's list has all pipelines of the projects that it names
+            parents=by_slug(FOLLOWED, covered_by=("pipelines", "project_slug"), **KNOWN),
             cursor_path=("updated_at", "created_at"),
-            description="The pipelines of each followed project, including those that an organisation's list lacks.",
+            description="The pipelines of each project that no organisation's list has pipelines of.",
         ),
     ),
     probes=(

@@ -37,6 +37,7 @@ class EndpointChanges(TypedDict, total=False):
     convert: Callable[[datetime], str | int]
     final_when: tuple[str, frozenset[str]] | None
     secrets: tuple[str, ...]
+    withdrawal: str
     retired: tuple[str, ...]
     history: bool
     unversioned: tuple[str, ...]
