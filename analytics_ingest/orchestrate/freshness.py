@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dagster import (
     AssetKey,
+    AssetSelection,
     AutomationCondition,
     AutomationConditionSensorDefinition,
     AutomationContext,
@@ -25,7 +26,7 @@ from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff
 from analytics_ingest.orchestrate.schedules import not_configured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from dagster import DagsterInstance
 
@@ -105,14 +106,20 @@ def freshness_policy(schedule_settings: ScheduleSettings) -> FreshnessPolicy:
     return FreshnessPolicy.time_window(fail_window=fail, warn_window=warn if warn < fail else None)
 
 
-def freshness_condition() -> AutomationCondition[AssetKey]:
-    """True for an asset that is late, stale or never materialised, and that can be synced now."""
+def freshness_condition(*, may_be_missing: Collection[AssetKey] = ()) -> AutomationCondition[AssetKey]:
+    """True for an asset that is late, stale or never materialised, and that can be synced now.
+
+    Args:
+        may_be_missing: Parents that the asset can be synced without.
+    """
     too_old = AutomationCondition.freshness_warned() | AutomationCondition.freshness_failed()
     due = too_old | AutomationCondition.missing()
     # a child cannot be read before its parents have tables
     orphaned = AutomationCondition.any_deps_match(
         AutomationCondition.missing() & ~AutomationCondition.will_be_requested()
     )
+    if may_be_missing:
+        orphaned = orphaned.ignore(AssetSelection.assets(*may_be_missing))
     return (
         due.with_label("late, stale or never materialised")
         & ~AutomationCondition.in_progress()

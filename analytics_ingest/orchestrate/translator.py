@@ -41,7 +41,9 @@ class ApiTranslator(DagsterDltTranslator):
             group_name=account.group,
             kinds={"dlt", destination_name()},
             freshness_policy=freshness_policy(self.schedule_settings),
-            automation_condition=freshness_condition(),
+            automation_condition=freshness_condition(
+                may_be_missing=[account.key(name) for name in endpoint.upstream if api.by_name[name].withdrawal]
+            ),
             owners=list(dict.fromkeys((*self.schedule_settings.owners, *account.owners))),
             tags={**account.tags, ACCOUNT_TAG: api.name, "api": api.name, "reads": _reads(endpoint)},
             code_version=endpoint.declaration,

@@ -9,6 +9,8 @@ import pytest
 from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.paginators import SINGLE_PAGE
 from analytics_ingest.apis.parents import (
+    ALWAYS,
+    COVERED,
     ENDED,
     VERSION,
     Constants,
@@ -16,6 +18,7 @@ from analytics_ingest.apis.parents import (
     DateWindow,
     EachDay,
     FromExpanded,
+    FromRenamed,
     FromTable,
     JoinOf,
     ParentVersion,
@@ -241,3 +244,48 @@ def test_a_column_of_times_that_became_text_still_has_a_parents_version(stored, 
     read = reading({"jobs": [{"id": 1, "updated_at": stored, "_dlt_load_id": "5.5"}]})
     (row,) = source.rows(read, DateWindow(settled_before=datetime(2026, 1, 10, tzinfo=UTC)))
     assert row[VERSION] == ParentVersion(moment, 5.5, settled=moment is not None)
+
+
+SHOPS = FromRenamed(
+    source=FromTable("projects", slug="slug"),
+    param="slug",
+    identify=lambda _: None,
+    table="records",
+    name="name",
+    includes_named=True,
+    group=("organisation", "org_slugs"),
+    covered_by=("pipelines", "project"),
+)
+RECORDS = [
+    {"id": 1, "name": "a/x", "organisation": "a", "_deleted_at": None},
+    {"id": 2, "name": "b/y", "organisation": "b", "_deleted_at": None},
+    {"id": 3, "name": "a/gone", "organisation": "a", "_deleted_at": OLD},
+]
+TABLES = {"projects": [{"slug": "c/z"}], "records": RECORDS, "pipelines": [{"project": "b/y"}, {"project": None}]}
+
+
+def test_parents_may_be_those_that_the_table_of_names_holds_and_some_are_covered_by_other_lists():
+    found = rows(SHOPS, reading(TABLES))
+
+    assert found == [{"slug": "c/z"}, {"slug": "a/x"}, {"slug": "b/y", "_covered": True}]
+    assert (SHOPS.resources, SHOPS.lookups, SHOPS.settings) == (("projects",), ("records", "pipelines"), ("org_slugs",))
+
+
+def test_a_setting_limits_the_parents_that_only_the_table_of_names_holds():
+    window = DateWindow(options={"org_slugs": ("a",)})
+
+    assert [row["slug"] for row in SHOPS.rows(reading(TABLES), window)] == ["c/z", "a/x"]
+
+
+def test_lists_that_a_setting_leaves_out_cover_no_parent():
+    window = DateWindow(skipped=frozenset({"pipelines"}))
+
+    assert [COVERED in row for row in SHOPS.rows(reading(TABLES), window)] == [False] * 3
+
+
+def test_parents_that_always_count_as_settled():
+    source = FromTable("runs", run_id="id", settled=ALWAYS)
+    (row,) = source.rows(reading({"runs": [{"id": 1}]}), DateWindow())
+
+    assert source.can_settle
+    assert row[VERSION].settled

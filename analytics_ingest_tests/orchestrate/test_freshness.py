@@ -88,6 +88,24 @@ def test_each_failure_in_a_row_doubles_the_backoff(
     assert tick(instance) == assets(API)
 
 
+def test_a_run_that_succeeds_without_the_asset_counts_like_a_failure(
+    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, API)
+    monkeypatch.setenv(f"SOURCES__{API.upper()}__SKIP_ENDPOINTS", "gates")
+    assert f"{API}/gates" in tick(instance)
+    job = defs.resolve_job_def(f"{API}_sync")
+    before = datetime.now(UTC)
+    for minutes in (15, 30):
+        tags = {"analytics_ingest/cause": "freshness"}
+        assert job.execute_in_process(instance=instance, asset_selection=[GATES], tags=tags).success
+        until = backoff_until(instance, GATES)
+        assert until is not None
+        assert until >= before + timedelta(minutes=minutes)
+
+    assert f"{API}/gates" not in tick(instance)
+
+
 def test_failures_before_the_last_success_do_not_count(sandbox: SandboxServer, instance: DagsterInstance) -> None:
     failed_run(instance, GATES)
     assert backoff_until(instance, GATES) is not None

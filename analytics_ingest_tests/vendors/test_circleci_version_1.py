@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance, Definitions
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    DagsterRunStatus,
+    Definitions,
+    evaluate_automation_conditions,
+)
 
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.diagnostics.connection_check import check_api
@@ -15,6 +22,8 @@ from analytics_ingest.diagnostics.verification import verify_some
 from analytics_ingest.diagnostics.verify import verify_api
 from analytics_ingest.orchestrate.account_assets import AccountAssets
 from analytics_ingest.orchestrate.assets import build_assets
+from analytics_ingest.orchestrate.freshness import CAUSE
+from analytics_ingest.orchestrate.run_tags import CAUSE_TAG
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest_tests.contract import SCHEMA
 from analytics_ingest_tests.orchestrate.test_materialize import materialised
@@ -233,3 +242,25 @@ def test_a_run_succeeds_and_says_why_two_assets_are_not_materialised(
         assert "on 7 December 2026" in str(metadata["reason"].value)
     warnings = [each.user_message for each in events if each.level == logging.WARNING]
     assert [name for name in GONE if any(f"{API}/{name} skipped: " in text for text in warnings)] == [*GONE]
+
+
+def test_the_freshness_sensor_requests_what_has_a_missing_parent_of_version_1(
+    vendor_server: Callable[..., Circleci],
+) -> None:
+    server = vendor_server(Circleci())
+    assets = build_assets(AccountAssets(api=server.api), load_schedule_settings(server.api))
+    there = ("self_collaborations", "pipelines", "pipeline_workflows")
+    with DagsterInstance.get() as instance:
+        for name in there:
+            instance.report_runless_asset_event(AssetMaterialization(AssetKey([API, name])))
+        run = instance.create_run_for_job(
+            Definitions(assets=[assets]).resolve_implicit_global_asset_job_def(),
+            status=DagsterRunStatus.STARTED,
+            tags={CAUSE_TAG: CAUSE},
+            asset_selection=frozenset(AssetKey([API, name]) for name in GONE),
+        )
+        instance.report_run_failed(run)
+        found = evaluate_automation_conditions([assets], instance)
+
+    requested = {name for name in server.api.by_name if found.get_num_requested(AssetKey([API, name]))}
+    assert requested == server.api.by_name.keys() - {*GONE, *there}
