@@ -23,6 +23,7 @@ from analytics_ingest_tests import trials
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.environment import WAREHOUSE, configure_api, set_environment
 from analytics_ingest_tests.stores import lake_store
+from analytics_ingest_tests.vendors.circleci import OF_WORKFLOWS
 
 DECLARATIONS = [*APIS.values(), *(profile for profiles in PROFILES.values() for profile in profiles.values())]
 every_api = pytest.mark.parametrize("api", DECLARATIONS, ids=lambda api: api.profile or api.name)
@@ -316,6 +317,9 @@ def test_values_that_come_from_a_setting_or_under_another_name_have_no_parent_to
         ("workflow_jobs", "workflow_id"),
         ("jobs", "project_slug"),
         ("jobs", "job_number"),
+        ("schedules", "project_slug"),
+        ("context_environment_variables", "context_id"),
+        *((table, name) for table in OF_WORKFLOWS for name in ("project_slug", "workflow_name")),
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -17,8 +19,19 @@ PAGE = 10
 """Rows a page: no parameter changes that."""
 TOKEN = frozenset({"page-token"})
 SLUG = r"((?:gh|bb|circleci)(?:/|%2F)[^/%]+(?:/|%2F)[^/%]+)"
+TRENDS = "#trends"
+"""Ends the path of a summary of at most 30 days, for which alone there are trends."""
 WINDOWS = {"last-24-hours", "last-7-days", "last-30-days", "last-60-days", "last-90-days"}
-LISTS = {"context", "pipelines", "project_pipelines", "pipeline_workflows", "workflow_jobs"}
+TRENDS_WINDOWS = {"last-24-hours", "last-7-days", "last-30-days"}
+LISTS = {"context", "pipelines", "project_pipelines", "pipeline_workflows", "workflow_jobs"} | {
+    "insights_workflows",
+    "insights_workflow_jobs",
+    "schedules",
+    "context_environment_variables",
+}
+INSIGHTS = ("insights_metrics", "insights_branches", "insights_trends", "insights_workflows", "flaky_tests")
+"""What a project has of insights; each of its workflows has more."""
+OF_WORKFLOWS = ("insights_workflow_jobs", "insights_test_metrics")
 ARRAYS = {"self_collaborations", "projects"}
 EDN = '({:login "ada", :followed true, :branches {:main {:pusher_logins ["ada"]}}})'
 CLOUD = f"circleci/{make.opaque('organisation', 'cloud')}"
@@ -51,6 +64,22 @@ class Circleci(Vendor):
         Route("workflow_jobs", r"/v2/workflow/([^/]+)/job", TOKEN),
         Route("insights_metrics", rf"/v2/insights/pages/{SLUG}/summary", frozenset({"reporting-window"})),
         Route("insights_branches", rf"/v2/insights/{SLUG}/branches"),
+        # one path with the one before last: the window tells them apart
+        Route("insights_trends", rf"/v2/insights/pages/{SLUG}/summary{TRENDS}", frozenset({"reporting-window"})),
+        Route("insights_workflows", rf"/v2/insights/{SLUG}/workflows", TOKEN | {"reporting-window", "all-branches"}),
+        Route(
+            "insights_workflow_jobs",
+            rf"/v2/insights/{SLUG}/workflows/([^/]+)/jobs",
+            TOKEN | {"reporting-window", "all-branches"},
+        ),
+        Route(
+            "insights_test_metrics",
+            rf"/v2/insights/{SLUG}/workflows/([^/]+)/test-metrics",
+            frozenset({"all-branches", "branch"}),
+        ),
+        Route("flaky_tests", rf"/v2/insights/{SLUG}/flaky-tests"),
+        Route("schedules", rf"/v2/project/{SLUG}/schedule", TOKEN),
+        Route("context_environment_variables", r"/v2/context/([0-9a-f-]{36})/environment-variable", TOKEN),
     )
     PARAMS: ClassVar[dict[str, tuple[str, ...]]] = {
         "context": ("org_slug",),
@@ -63,13 +92,22 @@ class Circleci(Vendor):
         "workflow_jobs": ("workflow_id",),
         "insights_metrics": ("project_slug",),
         "insights_branches": ("project_slug",),
+        "insights_trends": ("project_slug",),
+        "insights_workflows": ("project_slug",),
+        "insights_workflow_jobs": ("project_slug", "workflow_name"),
+        "insights_test_metrics": ("project_slug", "workflow_name"),
+        "flaky_tests": ("project_slug",),
+        "schedules": ("project_slug",),
+        "context_environment_variables": ("context_id",),
     }
     UNPAGED = frozenset(
         {"self_ids", "self_collaborations", "me", "projects", "specific_project", "jobs", "workflow"}
-        | {"insights_metrics", "insights_branches"}
+        | {"insights_metrics", "insights_branches", "insights_trends", "insights_test_metrics", "flaky_tests"}
     )
     retry_after = True
     """Whether a refusal says ``Retry-After``; most do."""
+    hyphens = False
+    """Whether the fields of flaky tests are named with hyphens."""
     version_1 = 200
     """What version 1.1 answers; 404 or 410 once the vendor has switched it off."""
     branches: Literal["unless shallow", "always", "null", "never"] = "unless shallow"
@@ -90,9 +128,16 @@ class Circleci(Vendor):
             self.add_organisation(slug, known=known, hyphen=hyphen)
         for org, count in (("gh/acme", 23), ("bb/basalt", 3), (CLOUD, 1)):
             self.rows("context", org).extend(numbered(count, partial(make.context, org)))
+            for number, row in enumerate(self.rows("context", org)):
+                self.add_variables(row, 12 if number == 0 else number % 3)
         for slug in (SHOP, SITE, ENGINE, SERVICE, DOTFILES):
             self.add_project(slug, insights=slug != DOTFILES)
         self.add_project(TOOLS, followed=False)
+        self.add_insights(SHOP, "nightly / build & test", jobs=12)
+        for n in range(11):
+            self.add_insights(ENGINE, f"check-{n}", jobs=1)
+        self.rows("schedules", SHOP).extend(numbered(12, partial(make.schedule, SHOP)))
+        self.rows("schedules", SITE).append(make.schedule(SITE, 0))
         for slug, count in ((TOOLS, 9), (SHOP, 13), (SITE, 11), (ENGINE, 2), (SERVICE, 1)):
             for n in range(count):
                 # the organisation's list leaves a project out that was not built for long
@@ -121,9 +166,38 @@ class Circleci(Vendor):
         if followed:
             self.rows("projects").append(make.followed(slug))
             self.rows("me")[0] = make.user(self.rows("projects"))
+        if not slug.startswith("circleci/"):
+            self.rows("schedules", slug)
         if insights:
             self.rows("insights_metrics", slug).append(make.summary(slug))
             self.rows("insights_branches", slug).append(make.branches(slug))
+            self.rows("insights_trends", slug).append(make.summary(slug))
+            self.rows("flaky_tests", slug).extend(
+                [make.flaky_test(slug, "adds"), make.flaky_test(slug, "adds", in_class=False)]
+            )
+            self.add_insights(slug, "build", jobs=2)
+
+    def add_insights(self, slug: str, workflow: str, *, jobs: int) -> None:
+        """The insights of one more workflow of a project."""
+        self.rows("insights_workflows", slug).append(make.insight(workflow))
+        self.rows("insights_workflow_jobs", slug, workflow).extend(
+            numbered(jobs, lambda number: make.insight(f"job-{number}"))
+        )
+        self.rows("insights_test_metrics", slug, workflow).append(make.metrics_of_tests(slug, workflow))
+
+    def remove_insights(self, slug: str) -> None:
+        """A project that has no insights any more."""
+        for name in INSIGHTS:
+            self.store[name].pop((slug,), None)
+        for name in OF_WORKFLOWS:
+            for parent in [each for each in self.store[name] if each[0] == slug]:
+                del self.store[name][parent]
+
+    def add_variables(self, context: Row, count: int) -> None:
+        """The environment variables of a context."""
+        self.rows("context_environment_variables", context["id"]).extend(
+            numbered(count, partial(make.variable, context["id"]))
+        )
 
     def add_pipeline(self, slug: str, created: datetime, *, listed: bool = True) -> Row:
         """A pipeline on top of its project's list and of its organisation's."""
@@ -187,12 +261,14 @@ class Circleci(Vendor):
 
     def advance(self) -> None:
         contexts = self.rows("context", "gh/acme")
-        del contexts[4]
+        del self.store["context_environment_variables"][contexts.pop(4)["id"],]
         contexts.append(make.context("gh/acme", 30))
+        self.add_variables(contexts[-1], 2)
         self.rows("self_ids")[0]["name"] = "Ada L."
         self.rows("self_collaborations")[1]["avatar_url"] = "https://example.com/another.png"
         self.add_organisation("gh/newco")
         self.rows("context", "gh/newco").append(make.context("gh/newco", 0))
+        self.add_variables(self.rows("context", "gh/newco")[0], 1)
         self.add_project("gh/newco/app")
         young = datetime.now(UTC) - timedelta(hours=2)
         self.add_workflow(self.add_pipeline("gh/newco/app", young), "running")
@@ -205,8 +281,13 @@ class Circleci(Vendor):
         self.add_workflow(self.add_pipeline(SHOP, young), "running", approval=True)
         self.rows("insights_metrics", SHOP)[0]["project_data"]["metrics"]["total_runs"] = 41
         self.rows("insights_branches", SHOP)[0]["branches"].append("topic/two")
-        for name in ("insights_metrics", "insights_branches"):
-            self.store[name].pop((SITE,))
+        self.rows("insights_trends", SHOP)[0]["project_data"]["trends"]["total_runs"] = 1.25
+        self.rows("insights_workflows", SHOP)[0]["metrics"]["total_runs"] = 41
+        self.rows("insights_workflow_jobs", SHOP, "build")[1]["metrics"]["total_runs"] = 41
+        self.rows("insights_test_metrics", SHOP, "build")[0]["total_test_runs"] = 9
+        self.rows("flaky_tests", SHOP)[0]["times-flaked"] = 4
+        del self.rows("flaky_tests", SHOP)[1]
+        self.remove_insights(SITE)
         self.rows("specific_project", TOOLS)[0]["name"] = "tooling"
         # no longer followed, and without pipelines there is nothing else that names it
         for name in ("specific_project", "project_pipelines"):
@@ -240,17 +321,28 @@ class Circleci(Vendor):
             return found
         if query.get("reporting-window", "last-90-days") not in WINDOWS:
             return self.error(400)
-        if name == "projects":
-            shallow = query.get("shallow") == "true"
-            return Response(body=[self.project_sent(row, shallow=shallow) for row in self.rows(name)])
         if name in ARRAYS:
-            return Response(body=self.rows(name))
+            return Response(body=self.array(name, query))
         parts = tuple(self.canonical(part) for part in parts)
         owner = [query[each] for each in ("owner-slug", "org-slug") if each in query]
         rows = self.store[name].get((*owner, *parts))
         if rows is None:
             return self.error(404)
+        if name == "flaky_tests":
+            return Response(body=self.flaky_tests(rows))
         return self.page(rows, query.get("page-token")) if name in LISTS else Response(body=rows[0])
+
+    def flaky_tests(self, rows: Rows) -> Row:
+        """A body with the names of fields that the specification has, or with those that clients meet."""
+        if self.hyphens:
+            return {"flaky-tests": rows, "total-flaky-tests": len(rows)}
+        return {"flaky_tests": [make.with_underscores(row) for row in rows], "total_flaky_tests": len(rows)}
+
+    def array(self, name: str, query: Mapping[str, str]) -> Rows:
+        """A body that is a bare array."""
+        if name != "projects":
+            return self.rows(name)
+        return [self.project_sent(row, shallow=query.get("shallow") == "true") for row in self.rows(name)]
 
     def instead_of_version_1(self, asked: Asked) -> Response | None:
         """What is answered in place of version 1.1's JSON; ``None`` if that is."""
@@ -295,7 +387,19 @@ class Circleci(Vendor):
         listed = self.listed() if endpoint == "project_pipelines" else ()
         return [row for row in rows if row.get("project_slug") not in listed]
 
+    def _reply(self, asked: Asked) -> Response:
+        if asked.path.endswith("/summary") and asked.query.get("reporting-window") in TRENDS_WINDOWS:
+            asked = replace(asked, path=asked.path + TRENDS)
+        return super()._reply(asked)
+
     def sent(self, endpoint: str, row: dict[str, Any]) -> Rows:
+        if endpoint == "flaky_tests":
+            given = make.with_underscores(row)
+            return [given | {name: given[name] or "" for name in ("classname", "file")}]
+        if endpoint == "schedules":
+            return [make.with_underscores(row)]
+        if endpoint == "context_environment_variables":
+            return [{name: value for name, value in row.items() if name != "truncated_value"}]
         if endpoint == "projects":
             return [{name: value for name, value in row.items() if name != "branches"}]
         return [row | {"job_number": row["number"]}] if endpoint == "jobs" else [row]

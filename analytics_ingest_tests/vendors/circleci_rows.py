@@ -143,6 +143,87 @@ def branches(slug: str) -> Row:
     }
 
 
+def duration(seconds: int) -> Row:
+    return {
+        "min": seconds,
+        "mean": seconds,
+        "median": seconds,
+        "p95": seconds,
+        "max": seconds,
+        "standard_deviation": 0.5,
+    }
+
+
+def insight(name: str, runs: int = 40) -> Row:
+    """The totals of a workflow, or of a job."""
+    return {
+        "name": name,
+        "window_start": "2026-01-01T10:00:00.000Z",
+        "window_end": "2026-03-31T10:00:00.000Z",
+        "metrics": {"total_runs": runs, "success_rate": 0.5, "duration_metrics": duration(runs)},
+    }
+
+
+def metrics_of_tests(slug: str, workflow: str) -> Row:
+    test = {"test_name": "adds", "classname": None, "file": None, "source": "junit", "job_name": "job-1"}
+    return {
+        "average_test_count": 12,
+        "most_failed_tests": [test | {"failed_runs": 2, "total_runs": 10, "p95_duration": 0.25, "flaky": True}],
+        "most_failed_tests_extra": 0,
+        "slowest_tests": [],
+        "slowest_tests_extra": 0,
+        "total_test_runs": 10,
+        "test_runs": [{"workflow_id": ident("workflow", slug, workflow), "pipeline_number": 3, "success_rate": 0.75}],
+    }
+
+
+def flaky_test(slug: str, name: str, *, in_class: bool = True) -> Row:
+    """A flaky test, with the fields as the specification names them; class and file may be null."""
+    return {
+        "test-name": name,
+        "classname": "Sums" if in_class else None,
+        "file": "sums.py" if in_class else None,
+        "source": "junit",
+        "job-name": "job-1",
+        "job-number": 1,
+        "workflow-name": "build",
+        "workflow-id": ident("workflow", slug),
+        "workflow-created-at": "2026-03-02T10:00:00.000Z",
+        "pipeline-number": 1,
+        "times-flaked": 3,
+    }
+
+
+def schedule(slug: str, number: int) -> Row:
+    return {
+        "id": ident("schedule", slug, number),
+        "name": f"nightly-{number}",
+        "description": None if number % 2 else "Every night",
+        "project-slug": slug,
+        "created-at": f"2026-01-02T03:04:{number:02}.517Z",
+        "updated-at": f"2026-01-03T03:04:{number:02}.517Z",
+        "timetable": {"per-hour": 1, "hours-of-day": [3], "days-of-week": ["MON", "FRI"]},
+        "actor": {"id": ident("user", "ada"), "login": "ada", "name": "Ada"},
+        "parameters": {"branch": "main"},
+    }
+
+
+def variable(context_id: str, number: int) -> Row:
+    """An environment variable of a context; of its value there are the last characters."""
+    return {
+        "variable": f"TOKEN_{number}",
+        "context_id": context_id,
+        "created_at": f"2026-01-02T03:04:{number:02}.517Z",
+        "updated_at": f"2026-01-03T03:04:{number:02}.517Z",
+        "truncated_value": f"x7{number:02}",
+    }
+
+
+def with_underscores(row: Row) -> Row:
+    """A row as the table has its fields."""
+    return {name.replace("-", "_"): value for name, value in row.items()}
+
+
 def pipeline(slug: str, number: int, created: datetime) -> Row:
     return {
         "id": ident("pipeline", slug, number),

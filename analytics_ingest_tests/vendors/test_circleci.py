@@ -247,8 +247,6 @@ def test_a_project_without_insights_is_counted_and_no_failure(synced: Synced[Cir
         there = {SHOP, SITE, TOOLS, ENGINE, SERVICE}
         assert sorted(found) == sorted((slug, make.ident("project", slug)) for slug in there)
     assert synced.slept == []
-    asked = {each.query.get("reporting-window") for each in circleci.asked if each.path.endswith("/summary")}
-    assert asked == {"last-90-days"}
 
 
 @pytest.mark.extended

@@ -57,6 +57,8 @@ def test_the_limit_is_ridden_out(fresh_circleci: Circleci, clock: FakeClock) -> 
     # workflows and jobs come to is in the store
     workflows, jobs = len(fresh_circleci.store["workflow"]), len(fresh_circleci.store["jobs"])
     answered = 6 + 6 + 4 + 3 + 41 + workflows + (workflows + 1) + jobs + 3 * 6
+    # trends, workflows' insights and their jobs', tests, flaky tests, schedules and variables
+    answered += 5 + 6 + 18 + 17 + 5 + 7 + 30
     assert fresh_circleci.requests.total() - fresh_circleci.limit.refused == answered
     # all in a window come at its beginning, as only a wait moves the clock
     assert clock.slept == [20] * ((answered - 1) // 30)

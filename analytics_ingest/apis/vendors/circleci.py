@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
 from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
-from analytics_ingest.apis.parents import Constants, FromRenamed, FromTable, UnionOf
+from analytics_ingest.apis.parents import ALWAYS, Constants, FromRenamed, FromTable, UnionOf
 from analytics_ingest.apis.vendors.circleci_columns import BY_ENDPOINT, SHARED
 from analytics_ingest.apis.vendors.overlay import overlay
 
@@ -74,6 +75,19 @@ def with_vcs_type(row: Any) -> Iterator[Any]:
     yield row
 
 
+def underscored(row: Any) -> Iterator[Any]:
+    """A row whose fields are named with underscores; some are sent with hyphens, as ``created-at``."""
+    yield {name.replace("-", "_"): value for name, value in row.items()} if isinstance(row, dict) else row
+
+
+def flaky_test(row: Any) -> Iterator[Any]:
+    """A flaky test whose class and file, which are parts of its key, are empty texts rather than null."""
+    for each in underscored(row):
+        if isinstance(each, dict):
+            each |= {name: each.get(name) or "" for name in ("classname", "file")}
+        yield each
+
+
 PROJECTS = UnionOf((FOLLOWED, FromTable("pipelines", project_slug="project_slug")))
 # without version 1.1, a project that has no pipelines any more is known by its own record only
 KNOWN: Mapping[str, Any] = {"includes_named": True, "group": ("organization_slug", "org_slugs")}
@@ -88,6 +102,13 @@ PIPELINES = UnionOf(
     )
 )
 ENDED_WORKFLOW = FromTable("pipeline_workflows", workflow_id="id", settled=("status", WORKFLOW_ENDED))
+# they are computed once a day for all insights of a project, so they change with its summary
+CHANGED_INSIGHTS = by_slug(FromTable("insights_metrics", project_slug="project_slug", settled=ALWAYS))
+CHANGED_WORKFLOW = FromTable("insights_workflows", project_slug="project_slug", workflow_name="name", settled=ALWAYS)
+LAST_90_DAYS: Mapping[str, Any] = {"reporting-window": "last-90-days", "all-branches": "true"}
+
+insight = partial(Endpoint, data_selector="$", paginator=PAGES, timestamps=(), on_404="not defined")
+"""An endpoint of insights, of which a project may have none."""
 
 CIRCLECI = overlay(
     replace(CONTINUOUS_INTEGRATION, columns=SHARED),
@@ -170,6 +191,80 @@ CIRCLECI = overlay(
             parents=by_slug(FOLLOWED, covered_by=("pipelines", "project_slug"), **KNOWN),
             cursor_path=("updated_at", "created_at"),
             description="The pipelines of each project that no organisation's list has pipelines of.",
+        ),
+        insight(
+            "insights_trends",
+            "/v2/insights/pages/{project_slug:path}/summary",
+            primary_key=("project_id",),
+            parents=CHANGED_INSIGHTS,
+            # longer windows have no trends
+            params={"reporting-window": "last-30-days"},
+            description="Each project's totals of the last 30 days, and how they compare with the 30 days before.",
+        ),
+        insight(
+            "insights_workflows",
+            "/v2/insights/{project_slug:path}/workflows",
+            data_selector="items",
+            primary_key=("project_slug", "name"),
+            parents=CHANGED_INSIGHTS,
+            params=LAST_90_DAYS,
+            timestamps=("window_start", "window_end"),
+            description="Runs, durations and credits of each workflow over the last 90 days, on all branches.",
+        ),
+        insight(
+            "insights_workflow_jobs",
+            "/v2/insights/{project_slug:path}/workflows/{workflow_name}/jobs",
+            data_selector="items",
+            primary_key=("project_slug", "workflow_name", "name"),
+            parents=CHANGED_WORKFLOW,
+            params=LAST_90_DAYS,
+            timestamps=("window_start", "window_end"),
+            description="Runs, durations and credits of each workflow's jobs over the last 90 days, on all branches.",
+        ),
+        insight(
+            "insights_test_metrics",
+            "/v2/insights/{project_slug:path}/workflows/{workflow_name}/test-metrics",
+            primary_key=("project_slug", "workflow_name"),
+            parents=CHANGED_WORKFLOW,
+            params={"all-branches": "true"},
+            description="The slowest and the most failed tests of each workflow's ten last runs.",
+        ),
+        insight(
+            "flaky_tests",
+            "/v2/insights/{project_slug:path}/flaky-tests",
+            data_selector="flaky_tests",
+            # as the specification names it
+            fallback_selector="'flaky-tests'",
+            primary_key=("project_slug", "workflow_name", "job_name", "classname", "file", "test_name"),
+            yield_map=flaky_test,
+            parents=CHANGED_INSIGHTS,
+            timestamps=("workflow_created_at",),
+            description="The tests of each project that passed and failed on the same commit.",
+        ),
+        Endpoint(
+            "schedules",
+            "/v2/project/{project_slug:path}/schedule",
+            "items",
+            PAGES,
+            yield_map=underscored,
+            # a project's record changes with none of its schedules: a full refresh finds what has changed
+            parents=FromTable("specific_project", project_slug="slug", settled=ALWAYS),
+            # projects of the GitHub App have none
+            on_404="not defined",
+            description="The schedules by which each project starts pipelines.",
+        ),
+        Endpoint(
+            "context_environment_variables",
+            "/v2/context/{context_id}/environment-variable",
+            "items",
+            PAGES,
+            primary_key=("context_id", "variable"),
+            # a context has no time of its last change: a full refresh finds what has changed
+            parents=FromTable("context", context_id="id", settled=ALWAYS),
+            # the last characters of the value
+            secrets=("truncated_value",),
+            timestamps=("created_at", "updated_at"),
+            description="The names of each context's environment variables, without their values.",
         ),
     ),
     probes=(

@@ -47,21 +47,82 @@ WORKFLOW: Mapping[str, str] = {
     "tag": "The word setup if it generates the configuration of other workflows; null otherwise.",
 }
 
+WINDOW: Mapping[str, str] = {
+    **PROJECT_SLUG,
+    "window_end": "End of the time that the totals cover, UTC.",
+    "window_start": "Start of the time that the totals cover, UTC.",
+}
+
+WORKFLOW_NAME = {
+    "workflow_name": "Name of the workflow in the project's configuration; refers to insights_workflows.name."
+}
+
+SUMMARY: Mapping[str, str] = {
+    **PROJECT_SLUG,
+    "all_branches": "Names of all branches of the project that have insights, as a list.",
+    "all_workflows": "Names of all workflows of the project that have insights, as a list.",
+    "project_id": "Project, as a UUID; refers to specific_project.id.",
+    "project_workflow_branch_data": "Totals by workflow and branch, with the 95th percentile of seconds.",
+    "project_workflow_data": "Totals by workflow, with the 95th percentile of seconds.",
+}
+
 BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     "context": {**ORG_SLUG, "name": "Name by which configurations refer to the context, unique in the organisation."},
+    "context_environment_variables": {
+        "context_id": "Context that has the variable; refers to context.id.",
+        "created_at": "When the variable was added to the context, UTC.",
+        "updated_at": "When the variable was last set, UTC.",
+        "variable": "Name of the variable, unique in its context.",
+    },
+    "flaky_tests": {
+        **PROJECT_SLUG,
+        "classname": "Class that the test belongs to; empty if it has none.",
+        "file": "File that the test is in; empty if it is unknown.",
+        "job_name": "Name of the job that ran the test.",
+        "job_number": "Number of the job within its project; refers to jobs.number.",
+        "pipeline_number": "Number of the pipeline within its project.",
+        "source": "Kind of test, as the test's report names it; may be null.",
+        "test_name": "Name of the test.",
+        "time_wasted": "Time that reruns of the test took; the vendor states no unit.",
+        "times_flaked": "How often the test passed and failed on the same commit.",
+        "workflow_created_at": "When the last workflow was started in which the test was flaky, UTC.",
+        "workflow_id": "The last workflow in which the test was flaky; refers to workflow.id.",
+        "workflow_name": "Name of the workflow.",
+    },
     "insights_branches": {
         **PROJECT_SLUG,
         "branches": "Names of the branches that have insights, as a list of at most 5,000.",
         "project_id": "Project, as a UUID; refers to specific_project.id.",
     },
     "insights_metrics": {
-        **PROJECT_SLUG,
-        "all_branches": "Names of all branches of the project that have insights, as a list.",
-        "all_workflows": "Names of all workflows of the project that have insights, as a list.",
+        **SUMMARY,
         "project_data": "Totals of the last 90 days: runs, success rate, throughput (runs a day), seconds and credits.",
-        "project_id": "Project, as a UUID; refers to specific_project.id.",
-        "project_workflow_branch_data": "Totals by workflow and branch, with the 95th percentile of seconds.",
-        "project_workflow_data": "Totals by workflow, with the 95th percentile of seconds.",
+    },
+    "insights_test_metrics": {
+        **PROJECT_SLUG,
+        **WORKFLOW_NAME,
+        "average_test_count": "Number of tests of a run, on average.",
+        "most_failed_tests": "Tests that failed most often: objects with names, runs and 95th percentile of seconds.",
+        "most_failed_tests_extra": "Number of tests that failed as often as the last of most_failed_tests.",
+        "slowest_tests": "Tests that took the longest: objects with names, runs and 95th percentile of seconds.",
+        "slowest_tests_extra": "Number of tests that took as long as the last of slowest_tests.",
+        "test_runs": "Counts of tests by run: objects with workflow_id, pipeline_number, success_rate and test_counts.",
+        "total_test_runs": "Number of runs with tests among the last ten.",
+    },
+    "insights_trends": {
+        **SUMMARY,
+        "project_data": "Totals of the last 30 days (metrics), and how they compare with the 30 days before (trends).",
+    },
+    "insights_workflow_jobs": {
+        **WINDOW,
+        **WORKFLOW_NAME,
+        "metrics": "Runs, success rate, throughput (runs a day), credits, and durations in seconds, as an object.",
+        "name": "Name that the job has in the workflow.",
+    },
+    "insights_workflows": {
+        **WINDOW,
+        "metrics": "Runs, success rate, throughput, mttr and durations in seconds, and credits, as an object.",
+        "name": "Name that the workflow has in the project's configuration.",
     },
     "jobs": {
         **PROJECT_SLUG,
@@ -130,6 +191,17 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "username": "Name of the organisation or user that the repository belongs to.",
         "vcs_type": "Where the code is hosted: github, bitbucket, or circleci for projects with ids in vcs_url.",
         "vcs_url": "Address of the repository, or //circleci.com/ with the ids of organisation and project.",
+    },
+    "schedules": {
+        **PROJECT_SLUG,
+        "actor": "User in whose name the pipelines are started, as an object with id, login and name.",
+        "created_at": "When the schedule was made, UTC.",
+        "description": "What the schedule is for; null if nobody wrote it.",
+        "id": "Identifier of the schedule, a UUID.",
+        "name": "Name of the schedule.",
+        "parameters": "Parameters of the pipelines that it starts, as an object with branch or tag.",
+        "timetable": "When it starts pipelines: per-hour, hours-of-day (UTC) and days-of-week, as an object.",
+        "updated_at": "When the schedule was last changed, UTC.",
     },
     "self_collaborations": {
         "avatar_url": "Address of the organisation's picture.",
