@@ -278,7 +278,7 @@ CIRCLECI = overlay(
                 "workflow_jobs",
                 "jobs",
             ),
-            blind="workflows and jobs that go on under an unchanged pipeline, contexts, projects and insights",
+            blind="workflows and jobs that go on under unchanged pipelines, contexts, projects, schedules and insights",
         ),
     ),
 )
