@@ -99,7 +99,7 @@ class OptionalSettings(BaseModel):
         7,
         le=MAX_SECONDS // 86_400,
         description="Days, today included, that each sync reads again from an API that neither filters nor tells what "
-        "changed (Statsig, CircleCI).",
+        "changed (Statsig, CircleCI, and Rootly's shifts and escalation policies).",
     )
     org_slugs: Words = Field(
         (),

@@ -153,7 +153,7 @@ def test_a_look_for_changes_sees_an_edit_that_the_first_page_does_not_hold(
     edit(rootly, "incidents", 51, title="edited", updated_at=at(LATER))
     seen = fingerprint_lists(rootly.api, log=log)
 
-    by_creation = selected(rootly.rows("incidents"), {"sort": "created_at"})[:50]
+    by_creation = selected("incidents", rootly.rows("incidents"), {"sort": "created_at"})[:50]
     assert uid("incidents", 51) not in {row["id"] for row in by_creation}
     assert seen.fingerprints.keys() == first.fingerprints.keys() == {"incidents"}
     assert (seen.failures, first.failures) == ({}, {})

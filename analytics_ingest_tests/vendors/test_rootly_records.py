@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import query
+from analytics_ingest_tests.environment import WAREHOUSE
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
-from analytics_ingest_tests.vendors.rootly import Rootly
-from analytics_ingest_tests.vendors.rootly_rows import CHILDREN, INCIDENTS, NEWEST, edit, listed, remove, uid
+from analytics_ingest_tests.vendors.rootly import CREATED_SINCE, PAGES, SINCE, SORTABLE, Rootly
+from analytics_ingest_tests.vendors.rootly_rows import (
+    CHILDREN,
+    COUNTS,
+    HIDDEN,
+    INCIDENTS,
+    NEWEST,
+    SECRET,
+    edit,
+    found,
+    listed,
+    remove,
+    uid,
+)
+from analytics_ingest_tests.vendors.server import Route
 
 ENDPOINTS = {
     *("dashboards", "incidents", "authorizations", "dashboards_panels", "users", "incident_types", "teams"),
@@ -20,7 +41,9 @@ ENDPOINTS = {
     *("incident_permission_sets", "workflows", "form_sets", "form_fields", "playbooks", "retrospective_processes"),
     *("ip_ranges", "users_notification_rules", "incidents_sub_statuses", "incident_permission_sets_resources"),
     *("incident_permission_sets_booleans", "incidents_events", "incidents_action_items", "workflow_groups"),
-    *("workflows_tasks", "retrospective_configurations"),
+    *("workflows_tasks", "retrospective_configurations", "environments", "functionalities", "causes"),
+    *("alerts", "alert_events", "schedules", "shifts", "oncalls", "incidents_form_field_selections"),
+    *("escalation_policies", "escalation_policies_levels", "escalation_policies_paths"),
 }
 
 
@@ -56,18 +79,95 @@ def test_all_endpoints_are_there_and_synced(synced: Synced[Rootly], tmp_path: Pa
 
 
 @pytest.mark.extended
-def test_no_list_but_incidents_is_sent_a_filter_and_a_full_refresh_sends_none(rootly: Rootly) -> None:
-    assert [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)] == []
+def test_lists_are_sent_the_filter_that_they_have_and_a_full_refresh_sends_none(rootly: Rootly) -> None:
+    filters = {SINCE, CREATED_SINCE}
+    assert [asked for asked in rootly.asked if filters & asked.query.keys()] == []
     rootly.asked.clear()
     rootly.sync()
-    filtered = [asked for asked in rootly.asked if any(name.startswith("filter") for name in asked.query)]
-    assert [asked.path for asked in filtered] == ["/v1/incidents"]
+    filtered = {asked.path: filters & asked.query.keys() for asked in rootly.asked if filters & asked.query.keys()}
+    assert filtered == {"/v1/incidents": {SINCE}, "/v1/alerts": {SINCE}, "/v1/alert_events": {CREATED_SINCE}}
     rootly.asked.clear()
     rootly.sync(full_refresh=True)
 
-    assert {name for asked in rootly.asked for name in asked.query} == {"page[number]", "page[size]", "sort"}
+    assert {name for asked in rootly.asked for name in asked.query} == PAGES | {"page[after]", "sort", "from", "to"}
     assert rootly.queries("/incidents") == [{"sort": "created_at", "page[number]": "1", "page[size]": "50"}]
-    assert {asked.path for asked in rootly.asked if "sort" in asked.query} == {"/v1/incidents"}
+
+
+def test_lists_are_sorted_where_the_vendor_can(rootly: Rootly) -> None:
+    paths = {"/v1/incidents", "/v1/alert_events", "/v1/status-pages"}
+    paths |= {f"/v1/{name}" for name in SORTABLE - {"status_pages"}}
+    assert {asked.path for asked in rootly.asked if "sort" in asked.query and asked.path.count("/") == 2} == paths
+    children = {asked.path.rpartition("/")[2] for asked in rootly.asked if "sort" in asked.query} - {
+        path.rpartition("/")[2] for path in paths
+    }
+    assert children == {"notification_rules", "resources", "booleans", "sub_statuses"}
+    assert {asked.query["sort"] for asked in rootly.asked if "sort" in asked.query} == {"created_at"}
+
+
+class Growing(Rootly):
+    """While the first page of a list is under way a record is added."""
+
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
+        given = super().answer(route, parts, asked)
+        given = replace(given, body=copy.deepcopy(given.body))
+        rows = self.rows(route.endpoint)
+        if len(rows) == COUNTS[route.endpoint]:
+            rows.append(listed(route.endpoint, len(rows)))
+        return given
+
+
+@pytest.mark.parametrize("name", ["authorizations", "services", "teams", "alert_events"])
+def test_rows_do_not_move_between_pages_while_a_list_grows(
+    vendor_server: Callable[..., Rootly], tmp_path: Path, name: str
+) -> None:
+    rootly = vendor_server(Growing())
+    result = rootly.sync(name)[name]
+
+    # it is read twice if a row is on two pages
+    assert len(rootly.queries(f"/{name}")) == -(-(COUNTS[name] + 1) // 50)
+    assert (result.status, result.stats.rows_read, result.stats.doubt) == ("complete", COUNTS[name] + 1, "")
+    assert query(tmp_path, f"SELECT count(DISTINCT id) FROM incident_response.{name}") == [(COUNTS[name] + 1,)]
+
+
+def test_no_table_has_a_secret(rootly: Rootly, tmp_path: Path) -> None:
+    held = found(rootly, "incidents", 1), found(rootly, "alerts", 1), found(rootly, "status_pages", 1)
+    tasks = rootly.rows("workflows_tasks", uid("workflows", 2))[0]
+    assert [str(row).count(SECRET) for row in (*held, tasks)] == [4, 2, 1, 1]
+    tables = [name for (name,) in query(tmp_path, "SELECT table_name FROM information_schema.tables")]
+    assert {*ENDPOINTS} <= {*tables}
+    with duckdb.connect(str(tmp_path / WAREHOUSE)) as connection:
+        schemas = connection.execute("SELECT table_schema, table_name FROM information_schema.tables").fetchall()
+        texts = [str(connection.execute(f'SELECT * FROM "{schema}"."{name}"').fetchall()) for schema, name in schemas]
+    assert [text for text in texts if SECRET in text] == []
+    params = query(tmp_path, "SELECT DISTINCT task_params FROM incident_response.workflows_tasks")
+    assert params == [('{"task_type":"http_client","url":"https://example.com"}',)]
+    columns = columns_of(tmp_path, "incidents")
+    assert {"zoom_meeting_id", "zoom_meeting_join_url"} <= columns.keys()
+    assert not HIDDEN & columns.keys()
+
+
+def test_secrets_that_an_earlier_version_loaded_go_with_a_full_refresh(
+    vendor_server: Callable[..., Rootly], tmp_path: Path
+) -> None:
+    rootly = vendor_server(rootly_with_few_incidents())
+    before = replace(rootly.api, endpoints=tuple(replace(each, secrets=("jti",)) for each in rootly.api.endpoints))
+    log = logging.getLogger("test")
+    list(ApiSync(before, selected={"incidents", "workflows", "workflows_tasks"}, log=log).run())
+    counts = {
+        name: f"SELECT count(*) FROM incident_response.{name} WHERE {column} LIKE '%{SECRET}%'"
+        for name, column in (("incidents", "zoom_meeting_password"), ("workflows_tasks", "task_params::varchar"))
+    }
+    held = {name: query(tmp_path, count)[0][0] for name, count in counts.items()}
+    assert held == {"incidents": 12, "workflows_tasks": 0 + 1 + 2 + 3}
+
+    rootly.sync(*counts)
+    # the filter leaves out incidents that were not updated
+    assert {name: query(tmp_path, count)[0][0] for name, count in counts.items()} == {
+        "incidents": 1,
+        "workflows_tasks": 0,
+    }
+    rootly.sync(*counts, full_refresh=True)
+    assert query(tmp_path, counts["incidents"]) == [(0,)]
 
 
 def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: Path) -> None:
@@ -110,7 +210,9 @@ def test_a_next_page_of_null_ends_a_list_without_a_further_request(synced: Synce
     rootly = synced.vendor
     read = ("services", "authorizations", "incidents", "incidents_events")
     # the last page of services is full
-    assert rootly.queries("/services") == [{"page[number]": number, "page[size]": "50"} for number in ("1", "2")]
+    assert rootly.queries("/services") == [
+        {"sort": "created_at", "page[number]": number, "page[size]": "50"} for number in ("1", "2")
+    ]
     assert rootly.pages("/authorizations") == ["1", "2", "3"]
     assert rootly.pages(f"/incidents/{uid('incidents', 0)}/events") == ["1", "2", "3"]
     # an incident without events
