@@ -151,6 +151,7 @@ class EndpointReader:
         # whether the table of a snapshot is to be replaced, or an empty table to be made
         self._replaces_table = self._makes_table = False
         self._ended: set[str] = set()
+        self._unread: set[str] = set()
         self._undefined_before: frozenset[str] = frozenset(state.get(UNDEFINED, ()))
         self._undefined: set[str] = set()
         self._resumable = 0
@@ -309,11 +310,15 @@ class EndpointReader:
         stats, path = self.stats, page.partition.path
         stats.parents_done += 1
         self._ended.add(path)
+        if page.is_cut:
+            self._unread.add(path)
+            return
         if page.failure and not self._is_absence(page.failure):
             stats.failures.append(ReadFailure(path, str(page.failure), page.failure.kind))
             if self.endpoint.is_withdrawn(page.failure.status):
                 stats.withdrawn = f"{path} {page.failure}: {self.endpoint.withdrawal}. {TABLE_STAYS}"
             self.plan.failed.add(path)
+            self._unread.add(path)
             return
         if page.failure:
             stats.parents_missing += 1
@@ -505,11 +510,23 @@ class EndpointReader:
             self._resumable, self._checkpoint = resumable, time.monotonic()
             self.plan.record_progress(self._state.values, partitions[resumable - 1].path)
 
+    def _save_place(self) -> None:
+        """Saves in the state where a fan-out that was given up goes on, if any of it was read."""
+        partitions, place = self.plan.partitions, self._resumable
+        read = self._ended - self._unread
+        while place < len(partitions) and partitions[place].path in read:
+            place += 1
+        if place:
+            self.plan.record_progress(self._state.values, partitions[place - 1].path)
+
     def _finish(self) -> None:
         """Prepares what is left once every list has ended: the snapshot, the empty table, the state."""
         self._reader_state = ReaderState.FINISHED
-        if self.endpoint.parents and self.queue.state is not QueueState.STOPPED:
-            self.plan.record_end(self._state.values)
+        if self.endpoint.parents:
+            if self.queue.state is QueueState.STOPPED:
+                self._save_place()
+            else:
+                self.plan.record_end(self._state.values)
         self._record_undefined()
         self._find_deleted(self._present_paths)
         if not self.is_complete:

@@ -34,6 +34,7 @@ class PageResult:
     Attributes:
         partition: The partition that the page belongs to.
         is_last: Whether no other page of the list follows.
+        is_cut: Whether the rest of the list was left unread.
         starts_over: Whether the list is read once more, from its first page, after this page.
         pages: 1 for a page that came, 0 for an end without one.
         read: Rows that came.
@@ -50,6 +51,7 @@ class PageResult:
 
     partition: Partition
     is_last: bool = False
+    is_cut: bool = False
     starts_over: bool = False
     pages: int = 0
     read: int = 0
@@ -187,7 +189,7 @@ class ListReader:
                 pages = self._client.pages(partition.path, filters)
             yield result
         pages.close()
-        yield PageResult(partition, is_last=True)
+        yield PageResult(partition, is_last=True, is_cut=True)
 
     def _normalize(self, page: RawPage, partition: Partition, stability: ListStability) -> PageResult:
         """The page's rows as they go into the table; none if the same page came before."""
