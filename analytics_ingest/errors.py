@@ -125,6 +125,18 @@ class RetriableError(ReadError):
         self.retry_after = retry_after
 
 
+class LimitReachedError(ReadError):
+    """The API's limit on requests is reset later than ``MAX_WAIT`` allows, so that other requests fail as well.
+
+    Attributes:
+        retry_after: Seconds until then.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float) -> None:
+        super().__init__(reason, status=429)
+        self.retry_after = retry_after
+
+
 class FinalReadError(ReadError):
     """A failure that no retry mends. The text names the setting that does."""
 

@@ -66,7 +66,7 @@ class OptionalSettings(BaseModel):
     max_wait: Seconds = Field(
         900,
         description="The longest pause that a server may request. If it requests a longer one, the request fails at "
-        "once.",
+        "once, and if that was for the API's limit, so do all others until the limit is reset.",
     )
     max_pages: Annotated[PositiveInt, Reference("pages")] = Field(
         100_000, description="Pages of one list. Reading a list that has more of them fails."

@@ -9,6 +9,7 @@ from analytics_ingest.config.lookup import environment_name
 from analytics_ingest.errors import (
     AuthenticationError,
     FinalReadError,
+    LimitReachedError,
     OversizedResponseError,
     ReadError,
     RetriableError,
@@ -91,7 +92,8 @@ class ResponseHandler:
         Raises:
             AuthenticationError: 401.
             RetriableError: A status to retry.
-            ReadError: Any other status, or a server that requests a pause longer than ``MAX_WAIT``.
+            LimitReachedError: 429, and the server requests a pause longer than ``MAX_WAIT``.
+            ReadError: Any other status, or a status to retry with such a pause.
         """
         status = response.status_code
         if status in COMPLETE_STATUSES or status == 204:
@@ -106,11 +108,14 @@ class ResponseHandler:
         if status in retry_codes or status >= 500:
             seconds = retry_after(response.headers, now=self._clock.now(), rate_limited=status == 429)
             if seconds > self._settings.max_wait:
-                raise ReadError(
+                reason = (
                     f"answered {status} and requested a pause of {seconds:.0f} s, longer than "
-                    f"{self._setting('max_wait')} ({self._settings.max_wait:.0f} s) allows",
-                    status=status,
+                    f"{self._setting('max_wait')} ({self._settings.max_wait:.0f} s) allows: "
                 )
+                if status == 429:
+                    rate = self._setting("requests_per_minute")
+                    raise LimitReachedError(f"{reason}raise it, or lower {rate}", retry_after=seconds)
+                raise ReadError(f"{reason}raise it, or sync later", status=status)
             raise RetriableError(f"answered {status}: {summary}", status=status, retry_after=seconds)
         if 200 <= status < 300:
             raise RetriableError(f"answered {status}, an incomplete answer: {summary}", status=status)

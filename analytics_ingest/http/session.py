@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from analytics_ingest.errors import (
     AuthenticationError,
     FailureKind,
+    LimitReachedError,
     ReadError,
     RetriableError,
     redacted_traceback,
@@ -66,6 +67,7 @@ class ApiSession:
         self.clock = clock or Clock()
         self._log = log
         self._throttle = RequestThrottle(settings)
+        self._limit_reached: tuple[float, LimitReachedError] | None = None
         self._redactor = Redactor(
             [settings.api_key.get_secret_value()],
             fields=[*settings.exclude_columns, *(name for each in api.endpoints for name in each.secrets)],
@@ -119,6 +121,7 @@ class ApiSession:
 
         Raises:
             AuthenticationError: The API refused the key (401).
+            LimitReachedError: The API's limit is reset later than ``MAX_WAIT`` allows. Until then, no request is sent.
             ReadError: The last attempt failed, or one failed for a reason that no retry mends.
         """
         ticket = RequestTicket()
@@ -169,6 +172,7 @@ class ApiSession:
     ) -> Response:
         while True:
             with self._throttle.slot(ticket) as pauses_seen:
+                self._check_limit()
                 meter.add(requests=1)
                 response = self._send_once(request, ticket)
             if response.status_code != 429 or self._throttle.pause(ticket, pauses_seen=pauses_seen):
@@ -185,8 +189,15 @@ class ApiSession:
             response.release()
             if isinstance(error, AuthenticationError):
                 self._throttle.shut(error)
+            if isinstance(error, LimitReachedError):
+                self._limit_reached = self.clock.now() + error.retry_after, error
             raise
         return response
+
+    def _check_limit(self) -> None:
+        """Raises the error of the request that reached the API's limit, until the limit is reset."""
+        if self._limit_reached and self.clock.now() < self._limit_reached[0]:
+            raise self._limit_reached[1]
 
     def _send_once(self, request: Request, ticket: RequestTicket) -> Response:
         try:

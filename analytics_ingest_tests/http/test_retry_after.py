@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from analytics_ingest.errors import ReadError
+from analytics_ingest.errors import LimitReachedError, ReadError
 from analytics_ingest_tests.fake_server import Response
 
 ROWS = {"data": [{"id": 1}]}
@@ -61,14 +61,47 @@ def test_a_server_error_is_not_waited_out_until_the_rate_limit_is_reset(fake_ser
     assert clock.slept == [2]
 
 
-def test_a_pause_longer_than_max_wait_fails_at_once(fake_server, client, clock):
-    server = fake_server(Response(status=429, headers={"Retry-After": "61"}), GOOD)
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (429, "raise it, or lower SOURCES__EXPERIMENTATION__REQUESTS_PER_MINUTE"),
+        (503, "raise it, or sync later"),
+    ],
+)
+def test_a_pause_longer_than_max_wait_fails_at_once(fake_server, client, clock, status, advice):
+    server = fake_server(Response(status=status, headers={"Retry-After": "61"}), GOOD)
     with pytest.raises(ReadError) as error:
         client("experimentation", server.url, max_wait=60).get()
-    assert (len(server.asked), clock.slept, error.value.status) == (1, [], 429)
+    assert (len(server.asked), clock.slept, error.value.status) == (1, [], status)
     assert str(error.value) == (
-        "answered 429 and requested a pause of 61 s, longer than SOURCES__EXPERIMENTATION__MAX_WAIT (60 s) allows"
+        f"answered {status} and requested a pause of 61 s, longer than SOURCES__EXPERIMENTATION__MAX_WAIT (60 s) "
+        f"allows: {advice}"
     )
+
+
+def test_no_request_is_sent_until_a_limit_that_is_not_waited_for_is_reset(fake_server, client, clock):
+    server = fake_server(Response(status=429, headers={"X-RateLimit-Reset": str(clock.moment + 3600)}), GOOD)
+    one = client("experimentation", server.url)
+    errors = []
+    for path in ("/rows", "/others", "/rows"):
+        with pytest.raises(LimitReachedError) as error:
+            one.get(path)
+        errors.append(str(error.value))
+        clock.moment += 1799
+    assert len(set(errors)) == 1
+    assert ([asked.path for asked in server.asked], clock.slept, one.meter.requests) == (["/rows"], [], 1)
+
+    clock.moment += 3
+    assert one.get("/others") == ROWS
+    assert len(server.asked) == 2
+
+
+def test_a_pause_that_one_path_requests_holds_back_no_other(fake_server, client):
+    server = fake_server(Response(status=503, headers={"Retry-After": "3600"}), GOOD)
+    one = client("experimentation", server.url)
+    with pytest.raises(ReadError, match="503"):
+        one.get()
+    assert one.get("/others") == ROWS
 
 
 def test_a_pause_of_max_wait_is_waited_for(fake_server, client, clock):
@@ -103,6 +136,6 @@ def test_a_pause_comes_in_many_forms(fake_server, client, clock, monkeypatch, va
 @pytest.mark.parametrize("value", ["inf", "9" * 400, "1e300", "9999-12-31T23:59:59Z", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_a_pause_that_never_ends_fails_at_once(fake_server, client, clock, value):
     server = fake_server(Response(status=429, headers={"Retry-After": value}), GOOD)
-    with pytest.raises(ReadError, match=r"MAX_WAIT \(900 s\) allows$"):
+    with pytest.raises(ReadError, match=r"MAX_WAIT \(900 s\) allows: raise it"):
         client("experimentation", server.url).get()
     assert clock.slept == []

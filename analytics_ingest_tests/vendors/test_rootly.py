@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -177,3 +178,48 @@ def test_the_limit_is_ridden_out_until_the_time_of_its_reset(
     assert clock.slept == [42.75, *[60.0] * (answered // 50 - 1)]
     assert answered % 50
     assert len(clock.slept) >= 2
+
+
+def test_a_limit_that_is_reset_in_an_hour_ends_the_sync_and_the_next_one_reads_the_rest(
+    vendor_server: Callable[..., Rootly], clock: FakeClock, tmp_path: Path
+) -> None:
+    rootly = vendor_server(Rootly(), MAX_IN_FLIGHT="4")
+    clock.moment -= clock.moment % 3600 - 17
+    rootly.limit = Limit(requests=60, seconds=3600, now=clock.now)
+    wanted = ("incidents", "incidents_events")
+    first = rootly.sync(*wanted)
+
+    assert (first["incidents"].status, first["incidents_events"].status) == ("complete", "failed")
+    assert re.search(
+        r"answered 429 and requested a pause of 3583 s, longer than SOURCES__INCIDENT_RESPONSE__MAX_WAIT \(900 s\) "
+        r"allows: raise it, or lower SOURCES__INCIDENT_RESPONSE__REQUESTS_PER_MINUTE",
+        str(first["incidents_events"].reason),
+    )
+    # requests that were in flight at that time; none is sent after it
+    assert 1 <= rootly.limit.refused <= 4
+    assert len(rootly.asked) == 60 + rootly.limit.refused
+    assert clock.slept == []
+
+    rows = "SELECT count(*) FROM incident_response.incidents_events"
+    count = len(rootly.expected("incidents_events"))
+    assert query(tmp_path, rows)[0][0] < count
+    asked = [asked.path for asked in rootly.asked if asked.path.endswith("/events")]
+    clock.moment += 3600
+    rootly.asked.clear()
+    second = rootly.sync(*wanted)
+    assert {result.status for result in second.values()} == {"complete"}
+    assert query(tmp_path, rows) == [(count,)]
+    # those that were read are not requested again
+    assert not {*asked[:40]} & {asked.path for asked in rootly.asked}
+
+
+def test_a_limit_that_is_reset_in_an_hour_is_waited_for_if_a_setting_permits(
+    vendor_server: Callable[..., Rootly], clock: FakeClock
+) -> None:
+    rootly = vendor_server(Rootly(), MAX_WAIT="3600")
+    clock.moment -= clock.moment % 3600 - 17
+    rootly.limit = Limit(requests=60, seconds=3600, now=clock.now)
+    results = rootly.sync("incidents", "incidents_events")
+
+    assert {result.status for result in results.values()} == {"complete"}
+    assert clock.slept == [3583.0]

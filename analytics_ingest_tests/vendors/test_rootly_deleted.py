@@ -25,7 +25,7 @@ first = first_sync(Rootly, *LISTS)
 
 
 @pytest.fixture
-def rootly(synced: Synced[Rootly]) -> Rootly:
+def server_after_deletions(synced: Synced[Rootly]) -> Rootly:
     """The server after a first sync, and after one that could not see what was deleted since."""
     for name, n in GONE.items():
         remove(synced.vendor, name, n)
@@ -39,8 +39,8 @@ def marked(tmp_path: Path, name: str) -> list[tuple[str]]:
     return query(tmp_path, f"SELECT id FROM incident_response.{name} WHERE _deleted_at IS NOT NULL")
 
 
-def compare(rootly: Rootly) -> dict[str, VerifiedEndpoint]:
-    return {each.endpoint.name: each for each in verify_some(rootly.api, requests=None, log=LOG)}
+def compare(server_after_deletions: Rootly) -> dict[str, VerifiedEndpoint]:
+    return {each.endpoint.name: each for each in verify_some(server_after_deletions.api, requests=None, log=LOG)}
 
 
 def repair() -> tuple[int, list[str]]:
@@ -48,8 +48,8 @@ def repair() -> tuple[int, list[str]]:
     return done.exit_code, [" ".join(line.split()) for line in done.stdout.splitlines()]
 
 
-def test_verify_finds_what_is_deleted(rootly: Rootly) -> None:
-    found = {each.endpoint.name: each for each in verify_api(rootly.api, selected={*LISTS}, log=LOG)}
+def test_verify_finds_what_is_deleted(server_after_deletions: Rootly) -> None:
+    found = {each.endpoint.name: each for each in verify_api(server_after_deletions.api, selected={*LISTS}, log=LOG)}
 
     assert {name: found[name].outcome for name in LISTS} == {
         "incidents": "differs",
@@ -61,35 +61,41 @@ def test_verify_finds_what_is_deleted(rootly: Rootly) -> None:
         assert (found[name].missing.count, found[name].changed.count) == (0, 0)
 
 
-def test_the_comparison_of_the_job_finds_what_is_deleted_and_a_repair_marks_it(rootly: Rootly, tmp_path: Path) -> None:
-    found = compare(rootly)
+def test_the_comparison_of_the_job_finds_what_is_deleted_and_a_repair_marks_it(
+    server_after_deletions: Rootly, tmp_path: Path
+) -> None:
+    found = compare(server_after_deletions)
     for name, n in GONE.items():
         (row,) = found[name].verification.rows
         assert (row.key, row.kind, row.counts) == ((uid(name, n),), "extra", False)
     assert found["incidents_events"].verification.rows == []
 
-    rootly.asked.clear()
+    server_after_deletions.asked.clear()
     assert repair() == (
         0,
         [
-            "incident_response (rootly)",
+            "incident_response (server_after_deletions)",
             "✓ incidents 0 rows loaded, 1 marked as deleted",
             "✓ alerts 0 rows loaded, 1 marked as deleted",
             "2 repaired, 0 not repaired, 0 not configured",
         ],
     )
     # without the filter by time: once to repair, once to compare
-    assert [asked for asked in rootly.asked if SINCE in asked.query] == []
-    assert {asked.path for asked in rootly.asked} == {"/v1/incidents", "/v1/alerts"}
+    assert [asked for asked in server_after_deletions.asked if SINCE in asked.query] == []
+    assert {asked.path for asked in server_after_deletions.asked} == {"/v1/incidents", "/v1/alerts"}
     assert {name: marked(tmp_path, name) for name in GONE} == {name: [(uid(name, n),)] for name, n in GONE.items()}
-    assert [each.verification.rows for each in compare(rootly).values()] == [[]] * len(compare(rootly))
-    assert {each.outcome for each in verify_api(rootly.api, selected={*LISTS}, log=LOG)} == {"same"}
+    assert [each.verification.rows for each in compare(server_after_deletions).values()] == [[]] * len(
+        compare(server_after_deletions)
+    )
+    assert {each.outcome for each in verify_api(server_after_deletions.api, selected={*LISTS}, log=LOG)} == {"same"}
 
 
-def test_a_deletion_counts_once_a_sync_has_left_it(rootly: Rootly, tmp_path: Path) -> None:
-    compare(rootly)
-    rootly.sync(*LISTS)
-    counted = {name: found.verification for name, found in compare(rootly).items() if found.verification.rows}
+def test_a_deletion_counts_once_a_sync_has_left_it(server_after_deletions: Rootly, tmp_path: Path) -> None:
+    compare(server_after_deletions)
+    server_after_deletions.sync(*LISTS)
+    counted = {
+        name: found.verification for name, found in compare(server_after_deletions).items() if found.verification.rows
+    }
 
     assert {name: [(row.key, row.counts) for row in counted[name].rows] for name in counted} == {
         name: [((uid(name, n),), True)] for name, n in GONE.items()

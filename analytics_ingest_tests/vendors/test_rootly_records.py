@@ -59,7 +59,7 @@ first = first_sync(rootly_with_few_incidents)
 
 
 @pytest.fixture
-def rootly(synced: Synced[Rootly]) -> Rootly:
+def record_server(synced: Synced[Rootly]) -> Rootly:
     """The server after a first sync of everything."""
     return synced.vendor
 
@@ -69,39 +69,48 @@ def columns_of(tmp_path: Path, table: str) -> dict[str, str]:
 
 
 def test_all_endpoints_are_there_and_synced(synced: Synced[Rootly], tmp_path: Path) -> None:
-    rootly, results = synced.vendor, synced.results
-    assert results.keys() == rootly.api.by_name.keys() == ENDPOINTS
+    record_server, results = synced.vendor, synced.results
+    assert results.keys() == record_server.api.by_name.keys() == ENDPOINTS
     assert APIS["incident_response"].by_name.keys() == {"dashboards", "incidents"}
     assert {result.status for result in results.values()} == {"complete"}
     held = {name: query(tmp_path, f'SELECT count(*) FROM incident_response."{name}"')[0][0] for name in ENDPOINTS}
-    assert held == {name: len(rootly.expected(name)) for name in ENDPOINTS}
-    assert {asked.headers["Accept"] for asked in rootly.asked} == {"application/vnd.api+json"}
+    assert held == {name: len(record_server.expected(name)) for name in ENDPOINTS}
+    assert {asked.headers["Accept"] for asked in record_server.asked} == {"application/vnd.api+json"}
 
 
 @pytest.mark.extended
-def test_lists_are_sent_the_filter_that_they_have_and_a_full_refresh_sends_none(rootly: Rootly) -> None:
+def test_lists_are_sent_the_filter_that_they_have_and_a_full_refresh_sends_none(record_server: Rootly) -> None:
     filters = {SINCE, CREATED_SINCE}
-    assert [asked for asked in rootly.asked if filters & asked.query.keys()] == []
-    rootly.asked.clear()
-    rootly.sync()
-    filtered = {asked.path: filters & asked.query.keys() for asked in rootly.asked if filters & asked.query.keys()}
+    assert [asked for asked in record_server.asked if filters & asked.query.keys()] == []
+    record_server.asked.clear()
+    record_server.sync()
+    filtered = {
+        asked.path: filters & asked.query.keys() for asked in record_server.asked if filters & asked.query.keys()
+    }
     assert filtered == {"/v1/incidents": {SINCE}, "/v1/alerts": {SINCE}, "/v1/alert_events": {CREATED_SINCE}}
-    rootly.asked.clear()
-    rootly.sync(full_refresh=True)
+    record_server.asked.clear()
+    record_server.sync(full_refresh=True)
 
-    assert {name for asked in rootly.asked for name in asked.query} == PAGES | {"page[after]", "sort", "from", "to"}
-    assert rootly.queries("/incidents") == [{"sort": "created_at", "page[number]": "1", "page[size]": "50"}]
+    assert {name for asked in record_server.asked for name in asked.query} == PAGES | {
+        "page[after]",
+        "sort",
+        "from",
+        "to",
+    }
+    assert record_server.queries("/incidents") == [{"sort": "created_at", "page[number]": "1", "page[size]": "50"}]
 
 
-def test_lists_are_sorted_where_the_vendor_can(rootly: Rootly) -> None:
+def test_lists_are_sorted_where_the_vendor_can(record_server: Rootly) -> None:
     paths = {"/v1/incidents", "/v1/alert_events", "/v1/status-pages"}
     paths |= {f"/v1/{name}" for name in SORTABLE - {"status_pages"}}
-    assert {asked.path for asked in rootly.asked if "sort" in asked.query and asked.path.count("/") == 2} == paths
-    children = {asked.path.rpartition("/")[2] for asked in rootly.asked if "sort" in asked.query} - {
+    assert {
+        asked.path for asked in record_server.asked if "sort" in asked.query and asked.path.count("/") == 2
+    } == paths
+    children = {asked.path.rpartition("/")[2] for asked in record_server.asked if "sort" in asked.query} - {
         path.rpartition("/")[2] for path in paths
     }
     assert children == {"notification_rules", "resources", "booleans", "sub_statuses"}
-    assert {asked.query["sort"] for asked in rootly.asked if "sort" in asked.query} == {"created_at"}
+    assert {asked.query["sort"] for asked in record_server.asked if "sort" in asked.query} == {"created_at"}
 
 
 class Growing(Rootly):
@@ -120,18 +129,22 @@ class Growing(Rootly):
 def test_rows_do_not_move_between_pages_while_a_list_grows(
     vendor_server: Callable[..., Rootly], tmp_path: Path, name: str
 ) -> None:
-    rootly = vendor_server(Growing())
-    result = rootly.sync(name)[name]
+    record_server = vendor_server(Growing())
+    result = record_server.sync(name)[name]
 
     # it is read twice if a row is on two pages
-    assert len(rootly.queries(f"/{name}")) == -(-(COUNTS[name] + 1) // 50)
+    assert len(record_server.queries(f"/{name}")) == -(-(COUNTS[name] + 1) // 50)
     assert (result.status, result.stats.rows_read, result.stats.doubt) == ("complete", COUNTS[name] + 1, "")
     assert query(tmp_path, f"SELECT count(DISTINCT id) FROM incident_response.{name}") == [(COUNTS[name] + 1,)]
 
 
-def test_no_table_has_a_secret(rootly: Rootly, tmp_path: Path) -> None:
-    held = found(rootly, "incidents", 1), found(rootly, "alerts", 1), found(rootly, "status_pages", 1)
-    tasks = rootly.rows("workflows_tasks", uid("workflows", 2))[0]
+def test_no_table_has_a_secret(record_server: Rootly, tmp_path: Path) -> None:
+    held = (
+        found(record_server, "incidents", 1),
+        found(record_server, "alerts", 1),
+        found(record_server, "status_pages", 1),
+    )
+    tasks = record_server.rows("workflows_tasks", uid("workflows", 2))[0]
     assert [str(row).count(SECRET) for row in (*held, tasks)] == [4, 2, 1, 1]
     tables = [name for (name,) in query(tmp_path, "SELECT table_name FROM information_schema.tables")]
     assert {*ENDPOINTS} <= {*tables}
@@ -149,8 +162,10 @@ def test_no_table_has_a_secret(rootly: Rootly, tmp_path: Path) -> None:
 def test_secrets_that_an_earlier_version_loaded_go_with_a_full_refresh(
     vendor_server: Callable[..., Rootly], tmp_path: Path
 ) -> None:
-    rootly = vendor_server(rootly_with_few_incidents())
-    before = replace(rootly.api, endpoints=tuple(replace(each, secrets=("jti",)) for each in rootly.api.endpoints))
+    record_server = vendor_server(rootly_with_few_incidents())
+    before = replace(
+        record_server.api, endpoints=tuple(replace(each, secrets=("jti",)) for each in record_server.api.endpoints)
+    )
     log = logging.getLogger("test")
     list(ApiSync(before, selected={"incidents", "workflows", "workflows_tasks"}, log=log).run())
     counts = {
@@ -160,17 +175,17 @@ def test_secrets_that_an_earlier_version_loaded_go_with_a_full_refresh(
     held = {name: query(tmp_path, count)[0][0] for name, count in counts.items()}
     assert held == {"incidents": 12, "workflows_tasks": 0 + 1 + 2 + 3}
 
-    rootly.sync(*counts)
+    record_server.sync(*counts)
     # the filter leaves out incidents that were not updated
     assert {name: query(tmp_path, count)[0][0] for name, count in counts.items()} == {
         "incidents": 1,
         "workflows_tasks": 0,
     }
-    rootly.sync(*counts, full_refresh=True)
+    record_server.sync(*counts, full_refresh=True)
     assert query(tmp_path, counts["incidents"]) == [(0,)]
 
 
-def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: Path) -> None:
+def test_what_is_nested_in_attributes_becomes_columns(record_server: Rootly, tmp_path: Path) -> None:
     rows = query(
         tmp_path,
         "SELECT sequential_id, title, status, private, summary, severity->>'$.data.attributes.name', labels "
@@ -184,68 +199,70 @@ def test_what_is_nested_in_attributes_becomes_columns(rootly: Rootly, tmp_path: 
     assert "attributes" not in columns_of(tmp_path, "incidents")
 
 
-def test_an_attribute_named_like_a_field_of_the_record_is_kept_beside_it(rootly: Rootly, tmp_path: Path) -> None:
+def test_an_attribute_named_like_a_field_of_the_record_is_kept_beside_it(record_server: Rootly, tmp_path: Path) -> None:
     held = query(tmp_path, "SELECT type, attribute_type, count(*) FROM incident_response.services GROUP BY ALL")
     assert sorted(held) == [("services", "external", 50), ("services", "internal", 50)]
 
 
-def test_relationships_stay_as_json(rootly: Rootly, tmp_path: Path) -> None:
+def test_relationships_stay_as_json(record_server: Rootly, tmp_path: Path) -> None:
     assert columns_of(tmp_path, "users")["relationships"] == "JSON"
     ((held,),) = query(tmp_path, "SELECT relationships FROM incident_response.users WHERE id = '344'")
     assert json.loads(held) == listed("users", 0)["relationships"]
 
 
-def test_children_carry_the_id_of_their_parent_whether_they_name_it_or_not(rootly: Rootly, tmp_path: Path) -> None:
-    assert "incident_id" not in rootly.rows("incidents_events", uid("incidents", 2))[0]["attributes"]
-    assert "incident_id" not in rootly.rows("incidents_action_items", uid("incidents", 3))[0]["attributes"]
-    assert rootly.rows("users_notification_rules", "345")[0]["attributes"]["user_id"] == 345
+def test_children_carry_the_id_of_their_parent_whether_they_name_it_or_not(
+    record_server: Rootly, tmp_path: Path
+) -> None:
+    assert "incident_id" not in record_server.rows("incidents_events", uid("incidents", 2))[0]["attributes"]
+    assert "incident_id" not in record_server.rows("incidents_action_items", uid("incidents", 3))[0]["attributes"]
+    assert record_server.rows("users_notification_rules", "345")[0]["attributes"]["user_id"] == 345
     for name, (_, column) in CHILDREN.items():
         held = query(tmp_path, f"SELECT id, {column} FROM incident_response.{name} ORDER BY id")
-        parents = {row["id"]: parent for (parent,), rows in rootly.store[name].items() for row in rows}
+        parents = {row["id"]: parent for (parent,), rows in record_server.store[name].items() for row in rows}
         assert held == sorted(parents.items()), name
         assert columns_of(tmp_path, name)[column] == "VARCHAR", name
 
 
 def test_a_next_page_of_null_ends_a_list_without_a_further_request(synced: Synced[Rootly]) -> None:
-    rootly = synced.vendor
+    record_server = synced.vendor
     read = ("services", "authorizations", "incidents", "incidents_events")
     # the last page of services is full
-    assert rootly.queries("/services") == [
+    assert record_server.queries("/services") == [
         {"sort": "created_at", "page[number]": number, "page[size]": "50"} for number in ("1", "2")
     ]
-    assert rootly.pages("/authorizations") == ["1", "2", "3"]
-    assert rootly.pages(f"/incidents/{uid('incidents', 0)}/events") == ["1", "2", "3"]
+    assert record_server.pages("/authorizations") == ["1", "2", "3"]
+    assert record_server.pages(f"/incidents/{uid('incidents', 0)}/events") == ["1", "2", "3"]
     # an incident without events
-    assert rootly.pages(f"/incidents/{uid('incidents', 3)}/events") == ["1"]
+    assert record_server.pages(f"/incidents/{uid('incidents', 3)}/events") == ["1"]
     assert {name: synced.results[name].stats.rows_read for name in read} == {
-        name: len(rootly.expected(name)) for name in read
+        name: len(record_server.expected(name)) for name in read
     }
 
 
-def test_a_list_without_meta_and_links_is_read_to_its_end(rootly: Rootly, tmp_path: Path) -> None:
-    assert rootly.queries("/retrospective_configurations") == [
+def test_a_list_without_meta_and_links_is_read_to_its_end(record_server: Rootly, tmp_path: Path) -> None:
+    assert record_server.queries("/retrospective_configurations") == [
         {"page[number]": number, "page[size]": "2"} for number in ("1", "2", "3")
     ]
     held = query(tmp_path, "SELECT id FROM incident_response.retrospective_configurations ORDER BY id")
     assert held == sorted((uid("retrospective_configurations", n),) for n in range(4))
 
 
-def test_addresses_are_one_object_and_a_snapshot(rootly: Rootly, tmp_path: Path) -> None:
-    rootly.rows("ip_ranges")[0]["attributes"]["integrations_ipv4"] = ["192.0.2.9"]
-    result = rootly.sync("ip_ranges")["ip_ranges"]
+def test_addresses_are_one_object_and_a_snapshot(record_server: Rootly, tmp_path: Path) -> None:
+    record_server.rows("ip_ranges")[0]["attributes"]["integrations_ipv4"] = ["192.0.2.9"]
+    result = record_server.sync("ip_ranges")["ip_ranges"]
 
-    assert rootly.queries("/ip_ranges") == [{}, {}]
+    assert record_server.queries("/ip_ranges") == [{}, {}]
     assert result.stats.rows_loaded == 1
     held = query(tmp_path, "SELECT id, integrations_ipv4, webhooks_ipv6 FROM incident_response.ip_ranges")
     assert held == [(uid("ip_ranges", 0), '["192.0.2.9"]', '["2001:db8::1"]')]
 
 
-def test_records_without_timestamps_are_told_apart_by_content(rootly: Rootly, tmp_path: Path) -> None:
+def test_records_without_timestamps_are_told_apart_by_content(record_server: Rootly, tmp_path: Path) -> None:
     wanted = ("workflow_groups", "dashboards", "dashboards_panels")
-    edit(rootly, "workflow_groups", 2, name="another name")
+    edit(record_server, "workflow_groups", 2, name="another name")
     panel = uid("dashboards", 1)
-    edit(rootly, "dashboards_panels", f"{panel}/1", panel, name="another name")
-    results = rootly.sync(*wanted)
+    edit(record_server, "dashboards_panels", f"{panel}/1", panel, name="another name")
+    results = record_server.sync(*wanted)
 
     for name in ("workflow_groups", "dashboards_panels"):
         assert (results[name].stats.rows_loaded, results[name].cursor) == (1, None)
@@ -255,7 +272,7 @@ def test_records_without_timestamps_are_told_apart_by_content(rootly: Rootly, tm
 
 
 def test_the_sub_statuses_of_an_incident_have_the_time_of_their_assignment_alone(
-    rootly: Rootly, tmp_path: Path
+    record_server: Rootly, tmp_path: Path
 ) -> None:
     types = columns_of(tmp_path, "incidents_sub_statuses")
     assert types["assigned_at"] == "TIMESTAMP WITH TIME ZONE"
@@ -265,12 +282,12 @@ def test_the_sub_statuses_of_an_incident_have_the_time_of_their_assignment_alone
     assert held == [(round((NEWEST - timedelta(days=n)).timestamp() * 1000),) for n in range(3)]
 
 
-def test_status_pages_are_at_a_path_with_a_hyphen(rootly: Rootly, tmp_path: Path) -> None:
-    assert [asked.path for asked in rootly.asked if "pages" in asked.path] == ["/v1/status-pages"] * 2
+def test_status_pages_are_at_a_path_with_a_hyphen(record_server: Rootly, tmp_path: Path) -> None:
+    assert [asked.path for asked in record_server.asked if "pages" in asked.path] == ["/v1/status-pages"] * 2
     assert query(tmp_path, "SELECT count(*) FROM incident_response.status_pages") == [(3,)]
 
 
-def test_ids_that_are_numbers_stay_text_beside_uuids(rootly: Rootly, tmp_path: Path) -> None:
+def test_ids_that_are_numbers_stay_text_beside_uuids(record_server: Rootly, tmp_path: Path) -> None:
     ids = sorted(["344", "345", *(uid("roles", n) for n in range(2, 6))])
     held = query(tmp_path, "SELECT id, typeof(id) FROM incident_response.roles ORDER BY id")
     assert held == [(each, "VARCHAR") for each in ids]
