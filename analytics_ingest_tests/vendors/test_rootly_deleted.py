@@ -74,7 +74,7 @@ def test_the_comparison_of_the_job_finds_what_is_deleted_and_a_repair_marks_it(
     assert repair() == (
         0,
         [
-            "incident_response (server_after_deletions)",
+            "incident_response (rootly)",
             "✓ incidents 0 rows loaded, 1 marked as deleted",
             "✓ alerts 0 rows loaded, 1 marked as deleted",
             "2 repaired, 0 not repaired, 0 not configured",
