@@ -54,18 +54,27 @@ class DriftDetector:
         self._known_fields = frozenset(state[ENVELOPE]) if ENVELOPE in state else None
         # the API sends neither our own columns nor those that come from the parent
         self._own = OWN_COLUMNS.union(endpoint.parents.params if endpoint.parents else ())
+        self._is_known = FILLED in state
         self._filled_before = frozenset(state.get(FILLED, ())).intersection(columns)
         self._filled = self._own
         self._lock = threading.Lock()
 
-    def add_rows(self, rows: Iterable[Mapping[str, Any]], columns: Collection[str]) -> None:
+    def add_rows(
+        self, rows: Iterable[Mapping[str, Any]], *, new: Iterable[Mapping[str, Any]], columns: Collection[str]
+    ) -> None:
         """Notes which columns have values in rows that came; several threads may call it.
 
         Args:
             rows: The rows of a page.
+            new: Those among them that the table does not hold as they are.
             columns: All columns that the rows may have.
         """
-        # the first row fills most of them: after it, only columns that are null so far are looked at
+        # only a new row can fill a column that was null before, so that unchanged ones need no look at it
+        self._look_for(self._filled_before if self._is_known else columns, rows)
+        self._look_for(columns, new)
+
+    def _look_for(self, columns: Collection[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        # the first row fills most of them
         left = frozenset(columns) - self._filled
         for row in rows:
             if not left:
@@ -92,6 +101,14 @@ class DriftDetector:
             lost = sorted(self._filled_before.difference(self._filled, left_out))
             self.found += [f"no row has a value in {self._masked(name)} any more" for name in lost]
             state[FILLED] = sorted(self._filled - self._own)
+
+        else:
+            self.record_filled(state)
+
+    def record_filled(self, state: MutableMapping[str, Any]) -> None:
+        """Records in the state which columns have values by now, where not all rows came."""
+        if self._is_known:
+            state[FILLED] = sorted({*state[FILLED], *(self._filled - self._own)})
 
     def _new_fields(self) -> list[str]:
         return [] if self._known_fields is None else sorted(self._notices.fields - self._known_fields)

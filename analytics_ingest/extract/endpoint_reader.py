@@ -239,8 +239,9 @@ class EndpointReader:
                 if isinstance(page, Pause):
                     yield page
                     continue
-                self._drift.add_rows(page.rows, self._lists.normalizer.columns)
+                rows = page.rows
                 filtered = self._filter.apply(page, self._lists.normalizer)
+                self._drift.add_rows(rows, new=filtered.rows, columns=self._lists.normalizer.columns)
                 if filtered.is_last:
                     # here, as the calling thread may be busy with a load
                     self._list_ended(filtered)
@@ -530,6 +531,7 @@ class EndpointReader:
         self._record_undefined()
         self._find_deleted(self._present_paths)
         if not self.is_complete:
+            self._drift.record_filled(self._state.values)
             return
         stats, stored = self.stats, self.stored
         if not self.endpoint.primary_key:

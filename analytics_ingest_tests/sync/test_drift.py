@@ -135,6 +135,17 @@ def test_list_that_was_not_read_to_its_end_is_no_evidence(server: FakeServer, ta
     assert drift(synced()) == [GONE]
 
 
+def test_column_that_an_incomplete_list_filled_is_watched(server: FakeServer, tags: Tags) -> None:
+    tags.rows[0]["color"] = "red"
+    tags.refused = {3}
+    assert synced().status == "failed"
+    tags.refused = set()
+    assert drift(synced()) == []
+    del tags.rows[0]["color"]
+
+    assert drift(synced()) == ["no row has a value in color any more"]
+
+
 def test_excluded_column_has_not_drifted(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     configure_api(monkeypatch, API, exclude_columns="tags.name")
 
