@@ -30,6 +30,11 @@ class Split(Vendor):
         Route("segments", r"/v2/segments/ws/([^/]+)", OFFSET),
         Route("segment_definitions", r"/v2/segments/ws/([^/]+)/environments/([^/]+)", OFFSET),
         Route("segments_keys", r"/v2/segments/([^/]+)/([^/]+)/keys", OFFSET),
+        Route("rule_based_segments", r"/v2/rule-based-segments/ws/([^/]+)", OFFSET),
+        Route("rule_based_segment_definitions", r"/v2/rule-based-segments/ws/([^/]+)/environments/([^/]+)", OFFSET),
+        Route("large_segments", r"/v2/large-segments/ws/([^/]+)"),
+        Route("large_segment_definitions", r"/v2/large-segments/ws/([^/]+)/environments/([^/]+)"),
+        Route("attributes", r"/v2/schema/ws/([^/]+)/trafficTypes/([^/]+)"),
         Route("rollout_statuses", r"/v2/rolloutStatuses", frozenset(), frozenset({"wsId"})),
         Route("environments", r"/v2/environments/ws/([^/]+)"),
         Route("traffic_types", r"/v2/trafficTypes/ws/([^/]+)"),
@@ -41,6 +46,11 @@ class Split(Vendor):
         "segments": ("workspace_id",),
         "segment_definitions": ("workspace_id", "environment_id"),
         "segments_keys": ("environment_id", "segment_name"),
+        "rule_based_segments": ("workspace_id",),
+        "rule_based_segment_definitions": ("workspace_id", "environment_id"),
+        "large_segments": ("workspace_id",),
+        "large_segment_definitions": ("workspace_id", "environment_id"),
+        "attributes": ("workspace_id", "traffic_type_id"),
         "rollout_statuses": ("workspace_id",),
         "environments": ("workspace_id",),
         "traffic_types": ("workspace_id",),
@@ -49,7 +59,12 @@ class Split(Vendor):
         "feature_flag_definitions": ("workspace_id", "environment_id"),
     }
 
-    UNPAGED = frozenset({"environments", "traffic_types", "rollout_statuses"})
+    UNPAGED = frozenset(
+        {"environments", "traffic_types", "rollout_statuses", "large_segments", "large_segment_definitions"}
+        | {"attributes"}
+    )
+    WHOLE = UNPAGED | {"rule_based_segments", "rule_based_segment_definitions"}
+    """Bare arrays: the client sends an offset and a limit for rule-based segments, and they are not looked at."""
     LIMITS: ClassVar[dict[str, int]] = {"workspaces": 2, "segment_definitions": 20}
     takes_harness_tokens = False
     """Whether the account is one of Harness, whose tokens go into a header of their own."""
@@ -118,10 +133,21 @@ class Split(Vendor):
                 },
             )
         )
+        self.rows("rule_based_segments", workspace).extend(
+            numbered(segments + 1, partial(segment, kind="rules", workspace=workspace))
+        )
+        self.rows("large_segments", workspace).extend(numbered(4, partial(segment, kind="large", workspace=workspace)))
+        self.rows("attributes", workspace, f"{workspace}-user").extend(numbered(7, attribute))
         for stage in ("staging", "production"):
             environment = f"{workspace}-{stage}"
             self.rows("feature_flag_definitions", workspace, environment).extend(
                 numbered(43, partial(definition, stage=stage))
+            )
+            self.rows("rule_based_segment_definitions", workspace, environment).extend(
+                numbered(segments + 1, partial(rule_based, environment=environment))
+            )
+            self.rows("large_segment_definitions", workspace, environment).extend(
+                numbered(4, partial(large, environment=environment))
             )
             for n in range(0, segments, 2 if stage == "staging" else 5):
                 count = {0: 250, 10: 100, 20: 0}.get(n, 1 + n % 3)
@@ -160,6 +186,11 @@ class Split(Vendor):
         self.rows("feature_flag_definitions", "ws-1", "ws-1-production")[4].update(
             killed=True, lastUpdateTime=EPOCH_MS * 1.01
         )
+        self.rows("rule_based_segment_definitions", "ws-1", "ws-1-staging")[2]["excludedKeys"] = ["key-7", "key-8"]
+        self.rows("rule_based_segments", "ws-0").pop(0)
+        self.rows("large_segments", "ws-1")[1]["description"] = "other customers"
+        self.rows("large_segment_definitions", "ws-1", "ws-1-staging").pop()
+        self.rows("attributes", "ws-2", "ws-2-user")[3]["displayName"] = "another name"
         self.rows("feature_flags", "ws-2").pop()
         self.rows("workspaces").append({"id": "ws-3", "name": "Workspace 3", "type": "workspace"})
         self.fill_workspace("ws-3", segments=8)
@@ -188,7 +219,7 @@ class Split(Vendor):
 
     def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
         name, query = route.endpoint, asked.query
-        if name in ("rollout_statuses", "environments", "traffic_types"):
+        if name in self.WHOLE:
             return Response(body=self.rows(name, *(parts or (query["wsId"],))))
         if name in ("change_requests", "users"):
             return self.marked(name, [row for row in self.rows(name) if self.listed(name, row, query)], query)
@@ -256,4 +287,48 @@ def definition(n: int, stage: str) -> dict[str, Any]:
         "trafficAllocation": 100,
         "creationTime": EPOCH_MS + n,
         "lastUpdateTime": EPOCH_MS + 5000 * n,
+    }
+
+
+def segment(n: int, kind: str, workspace: str) -> dict[str, Any]:
+    return {
+        "name": f"{kind} {n}",
+        "description": None if n % 2 else "some customers",
+        "trafficType": {"id": f"{workspace}-user", "name": "user"},
+        "creationTime": EPOCH_MS + n,
+        "tags": [{"name": "beta"}] if n % 3 else None,
+    }
+
+
+def large(n: int, environment: str) -> dict[str, Any]:
+    return {
+        "id": f"{environment}-large-{n}",
+        "name": f"large {n}",
+        "environment": {"id": environment, "name": ""},
+        "trafficType": {"id": f"{environment.rpartition('-')[0]}-user", "name": "user"},
+        "creationTime": EPOCH_MS + n,
+    }
+
+
+def rule_based(n: int, environment: str) -> dict[str, Any]:
+    matcher = {"type": "IN_LIST_STRING", "attribute": "plan", "strings": ["gold", f"tier {n}"]}
+    return {
+        "name": f"rules {n}",
+        "environment": {"id": environment, "name": ""},
+        "trafficType": {"id": f"{environment.rpartition('-')[0]}-user", "name": "user"},
+        "creationTime": EPOCH_MS + n,
+        "excludedKeys": ["key-7"] if n % 4 else [],
+        "excludedSegments": [{"name": "segment 0/a", "type": "standard"}],
+        "rules": [{"condition": {"combiner": "AND", "matchers": [matcher]}}],
+    }
+
+
+def attribute(n: int) -> dict[str, Any]:
+    return {
+        "id": f"attribute_{n}",
+        "displayName": f"Attribute {n}",
+        "description": "",
+        "dataType": ("STRING", "NUMBER", "DATETIME", "SET")[n % 4],
+        "isSearchable": n % 2 == 0,
+        "suggestedValues": ["gold", "silver"] if n % 4 == 0 else [],
     }

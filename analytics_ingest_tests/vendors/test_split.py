@@ -113,7 +113,7 @@ def test_keys_are_requested_of_segments_that_are_defined_in_an_environment_alone
     assert result.stats.meter.retries == 0
     assert split.requests["segments_keys"] == defined + 6 * 2 + 2 == 66
     assert split.requests["segment_definitions"] == 7
-    assert (synced.slept, sum(split.requests.values())) == ([], 139)
+    assert (synced.slept, sum(split.requests.values())) == ([], 169)
 
 
 def test_a_segment_that_leaves_an_environment_between_the_two_lists_costs_one_request(split: Split) -> None:
@@ -211,3 +211,31 @@ def test_warehouse_of_an_earlier_version_goes_on(vendor_server: Callable[..., Sp
     # of rows, not of the file: the pages of what was replaced are in it until DuckDB reuses them
     assert after["environments"].stats.rows_loaded == 6
     assert query(tmp_path, "SELECT count(api_tokens), count(*) FROM feature_management.environments") == [(0, 6)]
+
+
+def test_rule_based_segments_are_read_whether_their_lists_page_or_not(split: Split, tmp_path: Path) -> None:
+    table = "feature_management.rule_based_segment_definitions"
+    counted = f"SELECT count(*) FROM {table} WHERE environment_id = 'ws-0-staging'"
+    # more than a page: the server looks at neither offset nor limit, and its second answer repeats the first
+    assert query(tmp_path, counted) == [(54,)]
+    asked = queries(split, "/v2/rule-based-segments/ws/ws-0/environments/ws-0-staging")
+    assert [(each["offset"], each["limit"]) for each in asked] == [("0", "50"), ("54", "50")]
+    rows = [{"name": f"rules {n}"} for n in range(70)]
+    split.faults["rule_based_segments"] = [
+        Response(body={"objects": rows[:50], "offset": 0, "limit": 50, "totalCount": 70}),
+        Response(body={"objects": rows[50:], "offset": 50, "limit": 50, "totalCount": 70}),
+        *[Response(body=[])] * 2,
+    ]
+    result = split.sync("rule_based_segments")["rule_based_segments"]
+
+    assert (result.status, result.stats.rows_read, result.stats.meter.requests) == ("complete", 70, 4)
+
+
+def test_rules_of_a_segment_are_one_value(split: Split, tmp_path: Path) -> None:
+    found = query(
+        tmp_path,
+        "SELECT excluded_keys, rules -> '$[0].condition.matchers[0].strings' "
+        "FROM feature_management.rule_based_segment_definitions "
+        "WHERE environment_id = 'ws-1-staging' AND name = 'rules 5'",
+    )
+    assert found == [('["key-7"]', '["gold","tier 5"]')]

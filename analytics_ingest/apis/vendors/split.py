@@ -6,6 +6,7 @@ Facts are from the vendor's documentation and its Python client.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from analytics_ingest.apis.feature_management import FEATURE_MANAGEMENT, WORKSPACE
 from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
@@ -28,6 +29,16 @@ def marked(limit: int) -> Paginator:
     """Pages by marker: ``{"data": [...], "nextMarker": "b2"}`` is followed by ``?after=b2``. ``offset`` is ignored."""
     return cursor(cursor_param="after", cursor_path="nextMarker", limit=limit)
 
+
+segments = partial(
+    # the documentation has an envelope, the vendor's client expects an array, whether it pages or not
+    Endpoint,
+    data_selector="objects",
+    fallback_selector="$",
+    timestamps=CREATED,
+    history=True,
+)
+"""An endpoint of rule-based or large segments."""
 
 SPLIT = overlay(
     replace(FEATURE_MANAGEMENT, columns=SHARED),
@@ -113,6 +124,48 @@ SPLIT = overlay(
             history=True,
             description="The segments that are defined in each environment.",
         ),
+        segments(
+            "rule_based_segments",
+            "/v2/rule-based-segments/ws/{workspace_id}",
+            paginator=OBJECTS,
+            primary_key=("workspace_id", "name"),
+            parents=WORKSPACE,
+            description="The segments of each workspace that rules define, in place of lists of keys.",
+        ),
+        segments(
+            "rule_based_segment_definitions",
+            "/v2/rule-based-segments/ws/{workspace_id}/environments/{environment_id}",
+            paginator=OBJECTS,
+            primary_key=IN_ENVIRONMENT,
+            parents=ENVIRONMENT,
+            description="The rules of each rule-based segment in each environment, and what they exclude.",
+        ),
+        segments(
+            "large_segments",
+            "/v2/large-segments/ws/{workspace_id}",
+            paginator=SINGLE_PAGE,
+            primary_key=("workspace_id", "name"),
+            parents=WORKSPACE,
+            description="The segments of each workspace whose keys are uploaded as files, and cannot be read.",
+        ),
+        segments(
+            "large_segment_definitions",
+            "/v2/large-segments/ws/{workspace_id}/environments/{environment_id}",
+            paginator=SINGLE_PAGE,
+            primary_key=IN_ENVIRONMENT,
+            parents=ENVIRONMENT,
+            description="The large segments that are defined in each environment.",
+        ),
+        Endpoint(
+            "attributes",
+            "/v2/schema/ws/{workspace_id}/trafficTypes/{traffic_type_id}",
+            "$",
+            SINGLE_PAGE,
+            primary_key=("traffic_type_id", "id"),
+            parents=FromTable("traffic_types", traffic_type_id="id", workspace_id="workspace_id"),
+            timestamps=(),
+            description="The attributes of each traffic type that rules can use, with their types.",
+        ),
     ),
     probes=(
         ChangeProbe(
@@ -120,6 +173,8 @@ SPLIT = overlay(
             concerns=(
                 *("change_requests", "workspaces", "environments", "segments", "segments_keys", "feature_flags"),
                 *("feature_flag_definitions", "segment_definitions"),
+                *("rule_based_segments", "rule_based_segment_definitions"),
+                *("large_segments", "large_segment_definitions"),
                 *("flag_sets", "rollout_statuses", "traffic_types"),
             ),
             blind="edits that need no approval, and users and groups",

@@ -23,7 +23,22 @@ SHARED: Mapping[str, str] = {
 # the text of an endpoint: a shared one does not replace that of a path parameter
 WORKSPACE_ID = {"workspace_id": "Workspace that it belongs to; refers to workspaces.id."}
 
+IN_ENVIRONMENT = {
+    "environment": "Environment of the definition, as an object with id and name.",
+    "environment_id": "Environment of the definition; refers to environments.id.",
+    "workspace_id": "Workspace of the segment; refers to workspaces.id.",
+}
+
 BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
+    "attributes": {
+        **WORKSPACE_ID,
+        "data_type": "Type of its values, such as STRING, NUMBER, DATETIME or SET.",
+        "display_name": "Name that Split shows for it.",
+        "id": "Name by which rules and SDKs refer to it, unique in its traffic type.",
+        "is_searchable": "Whether keys can be searched by it.",
+        "suggested_values": "Values that Split suggests when a rule is written, as a list.",
+        "traffic_type_id": "Traffic type that it belongs to; refers to traffic_types.id.",
+    },
     "change_requests": {
         "approvers": "People who may approve it, by e-mail address, as a list.",
         "comment": "What the author wrote about the change.",
@@ -83,16 +98,34 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "name": "Name by which an SDK asks for the set.",
     },
     "groups": {"id": "Identifier of the group.", "name": "Name of the group."},
+    "large_segment_definitions": {
+        **IN_ENVIRONMENT,
+        "id": "Identifier of the definition.",
+        "name": "Name of the segment; refers to large_segments.name in the same workspace.",
+    },
+    "large_segments": {
+        **WORKSPACE_ID,
+        "name": "Name of the segment, unique in the workspace.",
+    },
     "rollout_statuses": {
         **WORKSPACE_ID,
         "id": "Identifier of the status.",
         "name": "Name of the stage, such as Ramping, Killed or 100% Released.",
     },
+    "rule_based_segment_definitions": {
+        **IN_ENVIRONMENT,
+        "excluded_keys": "Keys that are not in the segment, whatever the rules say, as a list.",
+        "excluded_segments": "Segments whose keys are not in the segment, as objects with name and type.",
+        "name": "Name of the segment; refers to rule_based_segments.name in the same workspace.",
+        "rules": "Rules whose keys are in the segment, as objects with a condition: a combiner and matchers.",
+    },
+    "rule_based_segments": {
+        **WORKSPACE_ID,
+        "name": "Name of the segment, unique in the workspace.",
+    },
     "segment_definitions": {
-        "environment": "Environment of the definition, as an object with id and name.",
-        "environment_id": "Environment in which the segment is defined; refers to environments.id.",
+        **IN_ENVIRONMENT,
         "name": "Name of the segment; refers to segments.name in the same workspace.",
-        "workspace_id": "Workspace of the segment; refers to workspaces.id.",
     },
     "segments": {
         **WORKSPACE_ID,
