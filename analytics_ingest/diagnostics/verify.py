@@ -31,7 +31,7 @@ from analytics_ingest.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from analytics_ingest.apis.model import Api, Endpoint
     from analytics_ingest.apis.parents import DateWindow
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 """Keys that a difference lists."""
+CONVERT: Mapping[str, Callable[[Any], Any]] = {"text": as_text, "bigint": int, "double": float}
+"""By type of a column how a value becomes one of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,10 +324,18 @@ class _UpstreamKeys:
 
 def _as_stored(params: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """Path parameters as a sync takes them from the parents' table: the hash of a row tells 7 from '7'."""
-    return {
-        name: as_text(value) if columns.get(name) == "text" and value is not None else value
-        for name, value in params.items()
-    }
+    return {name: _of_type(columns.get(name, ""), value) for name, value in params.items()}
+
+
+def _of_type(kind: str, value: Any) -> Any:
+    """A value as a column of a type holds it; unchanged if it cannot."""
+    convert = CONVERT.get(kind)
+    if value is None or convert is None:
+        return value
+    try:
+        return convert(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def _read(upstream: Sequence[_UpstreamKeys], *, workers: int) -> None:
