@@ -34,6 +34,7 @@ TESTED = {
     "analysts.md",
     "history.md",
     "projects.md",
+    "tables.md",
     "verification.md",
     *(f"vendors/{path.name}" for path in DOCS.glob("vendors/*.md")),
 }

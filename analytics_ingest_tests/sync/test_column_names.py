@@ -54,7 +54,8 @@ def test_every_field_has_a_column_of_its_own(store: Store, trial_api: Trial) -> 
     assert all(isinstance(each[name], int) for each in found.values() for name in ("id", "_row_hash"))
     assert all(each["_deleted_at"] is None for each in found.values())
     again = trial_api.sync()["things"]
-    assert (again.stats.rows_loaded, again.checks[-1].message) == (0, "no column has changed")
+    messages = {check.name: check.message for check in again.checks}
+    assert (again.stats.rows_loaded, messages["schema_unchanged"]) == (0, "no column has changed")
     assert {each.outcome for each in verify_api(API, log=LOG)} == {"same"}
 
 
@@ -140,7 +141,9 @@ def test_columns_of_an_old_warehouse_are_carried_over_without_a_reload(
     assert {"holdout_i_ds", "d"} < former
     loads = packages(tmp_path, NAME)
     result = trial_api.sync("things")["things"]
-    assert (result.stats.rows_loaded, packages(tmp_path, NAME)) == (0, loads)
+    assert result.stats.rows_loaded == 0
+    # one package with the state alone: the columns that drift is looked for in have other names
+    assert packages(tmp_path, NAME) == loads + 1
     found = query(tmp_path, f"SELECT id, holdout_ids, sent_d, name FROM {NAME}.things")
     assert [(key, json.loads(ids), json.loads(d), name) for key, ids, d, name in found] == [(1, ["a"], {"id": 7}, "x")]
     names = {name for (name,) in query(tmp_path, f"SELECT column_name FROM (DESCRIBE {NAME}.things)")}
