@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Declaration = dict[str, Any]
 
-HEAD = "# Written by `analytics-ingest dbt-sources`, which replaces it: change it there, not here.\n"
+HEAD = "# Written by `analytics-ingest dbt-sources`: the next call replaces the file, and edits with it.\n"
 LOADED_AT = (
     f"select max(read_completely_at) from {{{{ this.incorporate(path={{'identifier': '{SYNCS}'}}) }}}} "  # noqa: S608
     f"where endpoint = '{{{{ model.name }}}}' and status = '{COMPLETE}'"

@@ -28,7 +28,7 @@ from analytics_ingest_tests.vendors.circleci import OF_WORKFLOWS
 DECLARATIONS = [*APIS.values(), *(profile for profiles in PROFILES.values() for profile in profiles.values())]
 every_api = pytest.mark.parametrize("api", DECLARATIONS, ids=lambda api: api.profile or api.name)
 TEXT = """\
-# Written by `analytics-ingest dbt-sources`, which replaces it: change it there, not here.
+# Written by `analytics-ingest dbt-sources`: the next call replaces the file, and edits with it.
 version: 2
 sources:
 - name: trials
