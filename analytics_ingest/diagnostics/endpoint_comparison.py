@@ -142,7 +142,7 @@ class EndpointComparison:
         """The differences that are left: those of lists that were not read stay."""
         before = {each.identity: each for each in self.before.rows}
         unread = {each.path for each in self.partitions} - (self.upstream.paths if self.upstream else set())
-        left = {each.identity: each for each in self.before.rows if each.path in unread}
+        left = {identity: each for identity, each in before.items() if each.path in unread}
         for each in self.found:
             former = before.get(each.identity)
             if former is None:

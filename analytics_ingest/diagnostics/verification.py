@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from analytics_ingest.config.api import load_settings, page_limit
@@ -312,14 +313,17 @@ class _Run:
             columns = tables.columns([*self._api.by_name, SYNCS, VERIFICATIONS])
             # a sync may have ended since
             _, last = self._records(columns)
+
+            @cache  # several children have the same parent
+            def is_as_left(name: str) -> bool:
+                return _is_as_left(name, tables, columns, last)
+
             for work in works:
                 work.last = last.get(work.endpoint.name, work.last)
                 try:
                     self._compare_table(work, tables, columns)
-                    work.is_as_left = _is_as_left(work.endpoint.name, tables, columns, last)
-                    work.parents_are_as_left = all(
-                        _is_as_left(name, tables, columns, last) for name in work.endpoint.upstream
-                    )
+                    work.is_as_left = is_as_left(work.endpoint.name)
+                    work.parents_are_as_left = all(map(is_as_left, work.endpoint.upstream))
                 except Exception as error:
                     if is_transient(error):
                         raise
@@ -328,9 +332,8 @@ class _Run:
     def _compare_table(
         self, work: EndpointComparison, tables: DatasetTables, columns: Mapping[str, Mapping[str, str]]
     ) -> None:
-        endpoint = work.endpoint
-        upstream = work.upstream or UpstreamRows(endpoint, start=self._settings.start_date)
-        if not endpoint.primary_key and len(upstream.paths) < len(work.partitions):
+        endpoint, upstream = work.endpoint, work.upstream
+        if upstream is None or (not endpoint.primary_key and len(upstream.paths) < len(work.partitions)):
             return
         types = columns.get(endpoint.name, {})
         present = None
@@ -352,7 +355,8 @@ class _Run:
         """Reads the lists with differences once more, of tables that something else than a sync has changed."""
         pairs: list[tuple[EndpointComparison, EndpointComparison]] = []
         for work in works:
-            paths = {each.path for each in work.found if each.identity not in work.known}
+            known = work.known
+            paths = {each.path for each in work.found if each.identity not in known}
             upstream = UpstreamRows(work.endpoint, start=self._settings.start_date)
             second = replace(work, upstream=upstream, found=())
             lists = [each for each in work.partitions if each.path in paths or not work.endpoint.primary_key]
@@ -360,8 +364,8 @@ class _Run:
                 pairs.append((work, second))
         self._compare([second for _, second in pairs])
         for work, second in pairs:
-            twice = {each.identity for each in second.found}
-            work.found = [each for each in work.found if each.identity in twice | work.known]
+            seen = work.known | {each.identity for each in second.found}
+            work.found = [each for each in work.found if each.identity in seen]
             requested = {each.path for each in work.partitions}
             # a row without a list has lost its parent, which may be missing in the table of the parents alone
             work.confirmed = {
