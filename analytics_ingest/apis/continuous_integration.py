@@ -116,7 +116,7 @@ CONTINUOUS_INTEGRATION = Api(
             columns={
                 "number": "Number of the pipeline, counted within its project.",
                 "state": "How far its workflows are made, such as created or errored.",
-                "errors": "JSON list of what is wrong with the configuration; empty if nothing is.",
+                "errors": "JSON list of errors in the configuration; empty without errors.",
                 "trigger": "JSON object with what started it, when (UTC), and who caused it.",
                 "vcs": "JSON object with the provider, branch and revision that it ran for.",
             },

@@ -67,7 +67,7 @@ EXPERIMENTATION = Api(
     ),
     columns={
         "description": "What it is for, in the words of its authors; null or empty if they wrote nothing.",
-        "id_type": "Kind of id by which users are told apart, such as user_id or stable_id.",
+        "id_type": "Kind of id that identifies a user, such as user_id or stable_id.",
         "is_enabled": "Whether it is switched on; its rules count only then.",
         "owner": "JSON object with the id, name and type of the owner.",
         "tags": "JSON list of the names of its tags.",

@@ -66,7 +66,7 @@ class Endpoint:
         secrets: Names of fields that contain secrets: removed from rows at any depth, and masked in errors.
         final_when: A column, and its values after which a row changes no more. While a parent has rows with other
             values, its list is requested at each sync, even if it is settled (see ``parents.FromTable``).
-        withdrawal: For an endpoint that the API withdraws, what is known of the withdrawal, with its date. If its list
+        withdrawal: What is known of the withdrawal of an endpoint, with its date; empty for one that stays. If its list
             answers 404 or 410, it is skipped with this reason, its table stays as it is, and its children are read by
             the rows that the table has. Only for endpoints without parents.
         retired: Columns that the API does not serve any more, or soon will not. They are neither compared nor loaded,

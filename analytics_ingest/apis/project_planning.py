@@ -57,7 +57,7 @@ COLUMNS = {
     "estimate": "Points that the work is estimated at; null if it has no estimate.",
     "cycle_time": "Seconds from start to completion; null before completion.",
     "owner_ids": "JSON list of the ids in members of those who do the work.",
-    "requested_by_id": "The id in members of the person who asked for it.",
+    "requested_by_id": "Id of the requester in members.",
     "objective_ids": "JSON list of the ids in objectives that it serves.",
     "milestone_ids": "JSON list of the ids in milestones that it leads to.",
     "categories": "JSON list of the categories that it is under, each with id and name.",

@@ -196,7 +196,7 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         **PROJECT_SLUG,
         "actor": "User in whose name the pipelines are started, as an object with id, login and name.",
         "created_at": "When the schedule was made, UTC.",
-        "description": "What the schedule is for; null if nobody wrote it.",
+        "description": "Purpose of the schedule; null without a description.",
         "id": "Identifier of the schedule, a UUID.",
         "name": "Name of the schedule.",
         "parameters": "Parameters of the pipelines that it starts, as an object with branch or tag.",

@@ -87,7 +87,7 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         **WORKSPACE_ID,
         "id": "Identifier of the flag, the same in all environments.",
         "last_traffic_received_at": "When an SDK last reported an evaluation, UTC; null if none did.",
-        "name": "Name by which code asks for the flag, unique in the workspace.",
+        "name": "Name of the flag in code, unique in the workspace.",
         "owners": "Users and groups who own the flag, as objects with type and id.",
         "rollout_status": "Stage of its roll-out, as an object; id refers to rollout_statuses.id.",
         "rollout_status_timestamp": "When the roll-out status last changed, UTC.",
