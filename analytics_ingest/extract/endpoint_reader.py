@@ -146,7 +146,7 @@ class EndpointReader:
         self._proves_deletions = bool(endpoint.primary_key) and self.reads_everything and settings.mark_deleted
         self._marks_deletions = self._proves_deletions
         self._deleted_hashes: list[int] = []
-        self._buffer = RowBuffer()
+        self._buffer = RowBuffer(self._lists.normalizer)
         self._rewrites: dict[int, dict[str, Any]] = dict(stored.former.moved)
         # whether the table of a snapshot is to be replaced, or an empty table to be made
         self._replaces_table = self._makes_table = False
@@ -280,6 +280,7 @@ class EndpointReader:
         stats.rows_read += page.read
         stats.rows_short += page.short
         stats.lists_unsettled += page.unsettled
+        stats.keys_ambiguous += page.ambiguous
         stats.highest = max(filter(None, (stats.highest, page.highest)), default=None)
         self._rewrites |= page.rewrites
         # what comes after a load that failed cannot be loaded either
@@ -376,7 +377,9 @@ class EndpointReader:
         return build_resource(self.endpoint, self._items(ends=ends), self.columns.hints(), replaces=replaces)
 
     def _items(self, *, ends: bool) -> Iterator[Any]:
+        waiting = len(self._buffer)
         rows = self._buffer.extract_rows()
+        self.stats.rows_loaded -= waiting - len(self._buffer)
         if rows:
             yield self.columns.arrow(rows)
         if not ends:

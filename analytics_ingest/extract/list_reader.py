@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from analytics_ingest.errors import AuthenticationError, ReadError
 from analytics_ingest.extract.list_stability import ListStability
-from analytics_ingest.extract.rows import NO_COLUMNS, RowNormalizer, RowRejectedError, excluded_fields
+from analytics_ingest.extract.rows import NO_COLUMNS, ROW_HASH, RowNormalizer, RowRejectedError, excluded_fields
 from analytics_ingest.extract.table_snapshot import NO_LIMITS, Limits
 from analytics_ingest.http.client import EndpointClient
 from analytics_ingest.http.session import Pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Hashable, Iterator, Mapping
     from datetime import datetime
 
     from analytics_ingest.apis.model import Endpoint
@@ -43,6 +43,9 @@ class PageResult:
         short: Rows that the envelope states and that did not come; 0 before the last page.
         unsettled: Whether rows moved between the pages while the list was read, also when it was read again.
         rows: The rows, normalised; if a key came twice on the page, only the newest row of it.
+        differing: Keys of rows that came with other contents on an earlier page, at a second reading. The row on this
+            page is the newest, or the last.
+        ambiguous: Keys that came twice with different contents, on this page, or on two pages without a newer one.
         rejected: Rows that cannot be stored, as they came, each with the reason.
         rewrites: By the stored hash of a row that the table holds in a former form, its columns to rewrite in place.
         highest: The highest cursor value among the rows, UTC, no later than the start of the sync.
@@ -60,6 +63,8 @@ class PageResult:
     short: int = 0
     unsettled: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
+    differing: frozenset[Hashable] = frozenset()
+    ambiguous: int = 0
     rejected: list[tuple[str, Any]] = field(default_factory=list)
     rewrites: dict[int, dict[str, Any]] = field(default_factory=dict)
     highest: datetime | None = None
@@ -198,6 +203,7 @@ class ListReader:
             return result
         normalizer = self.normalizer
         by_key: dict[Any, dict[str, Any]] = {}
+        ambiguous: set[Any] = set()
         for sent in (row for element in page.rows for row in normalizer.rows(element)):
             result.read += 1
             try:
@@ -206,10 +212,16 @@ class ListReader:
                 result.rejected.append((str(error), normalizer.rejected_form(sent)))
                 continue
             key = normalizer.key(row) or len(by_key)
+            before = by_key.get(key)
+            if before is not None and before[ROW_HASH] != row[ROW_HASH]:
+                ambiguous.add(key)
             # if a page has a key twice, the newer row wins, in whatever order they come
-            if key not in by_key or not normalizer.is_older(row, by_key[key]):
+            if before is None or not normalizer.is_older(row, before):
                 by_key[key] = row
         if self._endpoint.primary_key:
+            differing = stability.choose_rows(by_key, normalizer.is_older)
+            ambiguous |= {key for key, is_newer in differing.items() if not is_newer}
+            result.differing, result.ambiguous = frozenset(differing), len(ambiguous)
             stability.add_page(by_key.keys(), is_last=not page.paginator.has_next_page)
         result.rows = list(by_key.values())
         return result

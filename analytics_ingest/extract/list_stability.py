@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from analytics_ingest.extract.rows import ROW_HASH
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable
+    from collections.abc import Callable, Collection, Hashable
 
     from analytics_ingest.http.paginator import GuardedPaginator
 
@@ -25,6 +27,9 @@ class ListStability:
         self._seen: set[int] = set()
         self._seen_now = self._seen
         self._moved = 0
+        # of the keys that came on several pages of the first reading: their digests, and the rows of the second one
+        self._repeated: set[int] = set()
+        self._chosen: dict[int, dict[str, Any]] = {}
 
     def add_page(self, keys: Collection[Hashable], *, is_last: bool) -> None:
         """Records the keys of a page's rows.
@@ -36,9 +41,40 @@ class ListStability:
         if is_last and not self._seen:
             return
         for digest in map(_digest, keys):
-            self._moved += digest in self._seen_now
+            if digest in self._seen_now:
+                self._moved += 1
+                self._repeated.add(digest)
             self._seen_now.add(digest)
             self._seen.add(digest)
+
+    def choose_rows(
+        self, by_key: dict[Any, dict[str, Any]], is_older: Callable[[dict[str, Any], dict[str, Any]], bool]
+    ) -> dict[Hashable, bool]:
+        """Puts the newest row of a key that came on several pages in place of the one on this page.
+
+        Only at the second reading: at the first one, such a row usually came twice because it moved.
+
+        Args:
+            by_key: The rows of a page by key, which are changed in place.
+            is_older: Whether the first of two rows was updated before the second.
+
+        Returns:
+            The keys whose rows on this page and on an earlier one differ, each with whether one of the two is newer.
+        """
+        differing: dict[Hashable, bool] = {}
+        if not self._is_reread or not self._repeated:
+            return differing
+        for key, row in by_key.items():
+            digest = _digest(key)
+            if digest not in self._repeated:
+                continue
+            before = self._chosen.get(digest)
+            if before is not None and before[ROW_HASH] != row[ROW_HASH]:
+                is_former = is_older(row, before)
+                differing[key] = is_former or is_older(before, row)
+                by_key[key] = before if is_former else row
+            self._chosen[digest] = by_key[key]
+        return differing
 
     def should_reread(self, paginator: GuardedPaginator) -> bool:
         """Whether to read the list once more, after a first reading that ended and left a doubt."""

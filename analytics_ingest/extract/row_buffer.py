@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from analytics_ingest.extract.rows import RowNormalizer
+
 RejectedRow = tuple[str, Any]
 """Why a row cannot be stored, and the row as the API sent it."""
 
@@ -20,8 +22,13 @@ class RowBuffer:
         size: Bytes of the responses whose rows came since the last load, about.
     """
 
-    def __init__(self) -> None:
-        """Holds nothing yet."""
+    def __init__(self, normalizer: RowNormalizer) -> None:
+        """Holds nothing yet.
+
+        Args:
+            normalizer: Gives the key of a row, and which of two rows is older.
+        """
+        self._normalizer = normalizer
         self.rows: list[dict[str, Any]] = []
         self.snapshot: list[dict[str, Any]] = []
         self.size = 0
@@ -58,10 +65,22 @@ class RowBuffer:
         return rows
 
     def extract_rows(self) -> list[dict[str, Any]]:
-        """The rows that dlt was not given yet, to give them to dlt."""
-        rows = self.take_rows()
+        """The rows that dlt was not given yet, to give them to dlt: of each key the newest, or the last.
+
+        dlt's own choice, by ``dedup_sort``, is arbitrary among rows without a time, or with the same.
+        """
+        rows = self._newest(self.take_rows())
         self._extracted += rows
         return rows
+
+    def _newest(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        by_key: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in rows:
+            key = self._normalizer.key(row)
+            before = by_key.get(key)
+            if before is None or not self._normalizer.is_older(row, before):
+                by_key[key] = row
+        return list(by_key.values())
 
     def extract_rejected(self) -> list[RejectedRow]:
         """The rejected rows that dlt was not given yet, to give them to dlt."""

@@ -95,7 +95,9 @@ class RowFilter:
                 self._stored[row_hash] = SEEN
             else:
                 self._new.add(row_hash)
-            if self.accepts(value, stored=known):
+            # an earlier page had another row of the key, which may have been loaded
+            comes_again = bool(page.differing) and normalizer.key(row) in page.differing
+            if self.accepts(value, stored=known and not comes_again):
                 page.rows.append(self._with_retired(row, normalizer) if self._former else row)
                 self.added += not known
         return page

@@ -30,6 +30,7 @@ class ReadStats:
         meter: Requests, retries, seconds waited.
         rows_read: Rows that came.
         rows_short: Rows that envelopes stated and that did not come.
+        keys_ambiguous: Keys that came twice in a list with different contents, neither of which is newer.
         lists_unsettled: Lists whose rows moved between pages, also at the second reading.
         rows_loaded: Rows among those read that are new or changed.
         pages: Pages read.
@@ -54,6 +55,7 @@ class ReadStats:
     rows_read: int = 0
     rows_short: int = 0
     lists_unsettled: int = 0
+    keys_ambiguous: int = 0
     rows_loaded: int = 0
     pages: int = 0
     parents: int = 0

@@ -267,6 +267,7 @@ def _results(
             min_share=load_setting(api, "min_rows_share"),
             rows_withheld=withheld,
             rows_short=int(last.get("rows_short", 0)),
+            keys_ambiguous=int(last.get("keys_ambiguous", 0)),
             lists_unsettled=int(last.get("lists_unsettled", 0)),
             rows_rejected=int(last.get("rows_rejected", 0)),
             unproven_since=_time(last.get("deletions_unproven_since")),

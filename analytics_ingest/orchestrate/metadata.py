@@ -106,6 +106,8 @@ def _counts(result: EndpointResult, stats: ReadStats) -> dict[str, Any]:
         "wait_seconds": round(stats.meter.wait_seconds, 3),
         "duration_seconds": round(stats.seconds, 3),
     }
+    if stats.keys_ambiguous:
+        counts["keys_ambiguous"] = stats.keys_ambiguous
     if stats.unproven_since:
         counts["deletions_unproven_since"] = MetadataValue.timestamp(stats.unproven_since)
     if result.endpoint.parents:

@@ -193,6 +193,7 @@ def _facts(
         min_share=context.settings.min_rows_share,
         rows_withheld=stats.rows_withheld,
         rows_short=stats.rows_short,
+        keys_ambiguous=stats.keys_ambiguous,
         lists_unsettled=stats.lists_unsettled,
         rows_rejected=stats.rows_rejected,
         rejected_reason=stats.rejected_reason,

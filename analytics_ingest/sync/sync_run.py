@@ -302,8 +302,10 @@ class SyncRun:
         for reader in readers:
             self._record_history(reader)
         self._history.finish()
-        # read once: the property parses the stored schema at each access
-        schema = self._warehouse.pipeline.default_schema if columns else None
+        pipeline = self._warehouse.pipeline
+        # read once: the property parses the stored schema at each access. There is none before the first load, also
+        # where the warehouse has lost dlt's own tables
+        schema = pipeline.default_schema if columns and pipeline.default_schema_name else None
         return [
             self._register_blocker(self._result_of(reader, states, columns.get(reader.endpoint.name, {}), schema))
             for reader in readers

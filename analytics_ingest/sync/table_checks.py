@@ -56,6 +56,7 @@ class TableFacts:
         min_share: The setting ``MIN_ROWS_SHARE``.
         rows_withheld: Rows that should be marked as deleted, but are too many to mark at once.
         rows_short: Rows that the envelopes state and that were not received.
+        keys_ambiguous: Keys that came twice in a list with different contents.
         lists_unsettled: Lists whose rows moved while they were read.
         rows_rejected: Rows that cannot be stored.
         rejected_reason: Why the first of them was rejected.
@@ -80,6 +81,7 @@ class TableFacts:
     min_share: float
     rows_withheld: int
     rows_short: int
+    keys_ambiguous: int = 0
     lists_unsettled: int
     rows_rejected: int
     rejected_reason: str = ""
@@ -136,15 +138,22 @@ def has_children(api: Api, endpoint: Endpoint) -> bool:
 
 def _describe_key(_api: Api, endpoint: Endpoint) -> str:
     key = ", ".join(endpoint.primary_key)
-    return f"No two rows have the same {key}, and none lacks it." if key else ""
+    return f"No two rows have the same {key}, none lacks it, and no two that differ came with the same." if key else ""
 
 
 def _evaluate_key(facts: TableFacts) -> CheckResult:
     key, doubled, lacking = ", ".join(facts.endpoint.primary_key), facts.counts.doubled, facts.counts.lacking
+    message = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
+    if ambiguous := facts.keys_ambiguous:
+        message += (
+            f"; {ambiguous} keys came twice in a list with different contents: the table has one row of each, not "
+            "both. Report it: the key that the endpoint declares is not the API's, or the API sends two versions "
+            "of a row"
+        )
     return CheckResult(
-        passed=not doubled and not lacking,
-        message=f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it",
-        numbers={"doubled": doubled, "lacking": lacking},
+        passed=not (doubled or lacking or ambiguous),
+        message=message,
+        numbers={"doubled": doubled, "lacking": lacking, "ambiguous": ambiguous},
     )
 
 

@@ -11,6 +11,7 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import FakeClock, expected_keys, live_keys, query, sync
 from analytics_ingest_tests.fake_server import FakeServer
 from analytics_ingest_tests.sync.conftest import PREFIX, Tags
+from analytics_ingest_tests.trials import Trial
 
 API = "experimentation"
 
@@ -102,3 +103,47 @@ def test_rows_of_an_order_that_never_rests_come_in_the_end(
     # and they stay
     assert sync(API, "tags")["tags"].status == "complete"
     assert live_keys(tmp_path, API, "tags") == expected
+
+
+A_DAY, LATER = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+
+
+@pytest.mark.parametrize("pages", ["one page", "two pages"])
+@pytest.mark.parametrize(
+    ("first", "second", "stored", "ambiguous"),
+    [
+        pytest.param(None, None, "second", 1, id="without times"),
+        pytest.param(A_DAY, A_DAY, "second", 1, id="with the same time"),
+        pytest.param(LATER, A_DAY, "first", 0, id="the first is newer"),
+        pytest.param(A_DAY, LATER, "second", 0, id="the second is newer"),
+    ],
+)
+def test_two_rows_of_one_key_with_different_contents(
+    tmp_path: Path, trial_api: Trial, pages: str, first: str | None, second: str | None, stored: str, ambiguous: int
+) -> None:
+    one = [{"id": 1, "name": "first", "updated_at": first}]
+    other = [{"id": 1, "name": "second", "updated_at": second}, {"id": 2, "name": "another", "updated_at": A_DAY}]
+    trial_api.rows.things = [one, other] if pages == "two pages" else [one + other]
+    # two versions of a row in one response are told, whichever is newer: no row moves within a response
+    told = ambiguous if pages == "two pages" else 1
+    for _ in range(3):
+        result = trial_api.sync("things")["things"]
+
+        # the table does not alternate between them
+        assert query(tmp_path, "SELECT id, name FROM trials.things ORDER BY id") == [(1, stored), (2, "another")]
+        assert result.stats.keys_ambiguous == told
+        found = {each.name: each for each in result.checks}["key_unique"]
+        assert found.passed is not bool(told)
+        assert (f"; {told} keys came twice in a list with different contents: the table has" in found.message) is bool(
+            told
+        )
+
+
+def test_row_that_two_parents_have_in_two_versions(tmp_path: Path, trial_api: Trial) -> None:
+    things = [{"id": 1, "name": "a thing"}, {"id": 2, "name": "another"}]
+    trial_api.rows.things = [things]
+    trial_api.rows.parts = {"1": [[{"id": 7, "name": "of 1"}]], "2": [[{"id": 7, "name": "of 2"}]]}
+    result = trial_api.sync()["parts"]
+
+    assert result.stats.keys_ambiguous == 0
+    assert query(tmp_path, "SELECT thing_id, id, name FROM trials.parts ORDER BY 1") == [(1, 7, "of 1"), (2, 7, "of 2")]

@@ -14,6 +14,7 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
 from analytics_ingest_tests.conftest import sandbox_in, sync
 from analytics_ingest_tests.stores import Store
+from analytics_ingest_tests.trials import Trial
 
 API = "experimentation"
 ENDPOINTS = ("gates", "gates_rules", "tags", "ingestion_status")
@@ -184,3 +185,21 @@ def test_what_the_staging_dataset_loses_comes_back(store: Store, tmp_path: Path,
             row["id"]: row["description"] for row in gates
         }
         assert stored(store, "tags") == tags
+
+
+@pytest.mark.parametrize("store", ["duckdb"], indirect=True)
+def test_endpoints_that_fail_are_named_also_without_dlts_tables(store: Store, tmp_path: Path, trial_api: Trial) -> None:
+    trial_api.rows.things = [[{"id": 1, "name": "a thing"}]]
+    trial_api.sync()
+    execute(store, tmp_path, [each.replace(API, "trials") for each in DLT])
+    # no endpoint loads a row, so that dlt has no schema at the end
+    trial_api.rows.wrap = {"data": 7}
+    results = trial_api.sync()
+
+    assert {name: each.status for name, each in results.items()} == {
+        "things": "failed",
+        "parts": "skipped",
+        "states": "failed",
+        "others": "complete",
+    }
+    assert results["things"].reason.startswith("/things 'data' in the body holds int, not records")
