@@ -137,6 +137,11 @@ class ParentSource(ABC):
         return False
 
     @property
+    def moves_rows(self) -> bool:
+        """Whether a row moves from one partition's list to another's, as its status does that the lists stand for."""
+        return False
+
+    @property
     def resources(self) -> tuple[str, ...]:
         """Names of the resources whose tables are read."""
         return ()
@@ -549,6 +554,11 @@ class Constants(ParentSource):
     values: tuple[str, ...] = ()
     setting: str = ""
     fallback: FromTable | None = None
+
+    @property
+    def moves_rows(self) -> bool:
+        """See ``ParentSource.moves_rows``; organisations and queries, which a setting gives, do not exchange rows."""
+        return len(self.values) > 1 and not self.setting
 
     @property
     def resources(self) -> tuple[str, ...]:

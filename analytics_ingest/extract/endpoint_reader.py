@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ class EndpointReader:
         self.plan = plan
         self.stored = stored
         self.stats = ReadStats(parents=len(plan.partitions))
-        self.queue = PartitionQueue(plan.partitions)
+        self.queue = PartitionQueue([*plan.partitions, *self._second_readings()])
         self.parent_rows = ParentRowBuffer(endpoint.primary_key, columns_for_children)
         self._name = f"{context.api.name}/{endpoint.name}"
         self._context = context
@@ -150,7 +151,9 @@ class EndpointReader:
         self._rewrites: dict[int, dict[str, Any]] = dict(stored.former.moved)
         # whether the table of a snapshot is to be replaced, or an empty table to be made
         self._replaces_table = self._makes_table = False
+        self._lists_ended = 0
         self._ended: set[str] = set()
+        self._ended_again: set[str] = set()
         self._unread: set[str] = set()
         self._undefined_before: frozenset[str] = frozenset(state.get(UNDEFINED, ()))
         self._undefined: set[str] = set()
@@ -171,7 +174,7 @@ class EndpointReader:
     @property
     def left(self) -> int:
         """Lists that are still to be read, or being read."""
-        return self.queue.expected - self.stats.parents_done
+        return self.queue.expected - self._lists_ended
 
     @property
     def is_read(self) -> bool:
@@ -193,7 +196,7 @@ class EndpointReader:
     @property
     def is_complete(self) -> bool:
         """Whether every partition was read, and nothing failed."""
-        return self.stats.parents_done == self.stats.parents and not self.stats.failures
+        return self.stats.parents_done == self.stats.parents and not self.left and not self.stats.failures
 
     @property
     def has_read_all(self) -> bool:
@@ -224,7 +227,8 @@ class EndpointReader:
         Raises:
             AuthenticationError: The API refused the key.
         """
-        if partition.naming.late and partition.path in self._lists.named:
+        is_named = partition.naming.late and partition.path in self._lists.named
+        if is_named or (partition.again and not self._misses_rows):
             yield PageResult(partition, is_last=True)
             return
         was_undefined = not self._undefined_before.isdisjoint((partition.path, partition.former))
@@ -253,6 +257,21 @@ class EndpointReader:
             self._list_ended(page)
             yield page
 
+    def _second_readings(self) -> list[Partition]:
+        """All lists once more, of an endpoint whose rows move from one list to another.
+
+        A row that moves into a list that was read from one that was not comes in neither: it is not gone.
+        """
+        source, partitions = self.endpoint.parents, self.plan.partitions
+        if source is None or not source.moves_rows or not self.plan.whole or len(partitions) < 2:
+            return []
+        return [replace(each, again=True) for each in partitions]
+
+    @property
+    def _misses_rows(self) -> bool:
+        """Whether stored rows did not come, which would be marked as deleted."""
+        return self._marks_deletions and not self.stats.failures and any(True for _ in self._filter.unseen())
+
     def _list_ended(self, page: PageResult) -> None:
         failed = page.failure is not None and not self._is_absence(page.failure)
         if not self.queue.list_ended(page.partition, page.failure.kind if page.failure and failed else None):
@@ -270,9 +289,8 @@ class EndpointReader:
             self._process_page(page)
         except Exception as error:  # noqa: BLE001 - one endpoint fails, the others are read
             self.fail(self._session.unexpected(error, page.partition.path))
-            if page.is_last and page.partition.path not in self._ended:
-                self._ended.add(page.partition.path)
-                self.stats.parents_done += 1
+            if page.is_last and page.partition.path not in self._ended_of(page.partition):
+                self._count_end(page.partition)
 
     def _process_page(self, page: PageResult) -> None:
         stats = self.stats
@@ -310,8 +328,7 @@ class EndpointReader:
     def _process_end(self, page: PageResult) -> None:
         """Records the end of a partition's list."""
         stats, path = self.stats, page.partition.path
-        stats.parents_done += 1
-        self._ended.add(path)
+        self._count_end(page.partition)
         if page.is_cut:
             self._unread.add(path)
             return
@@ -322,12 +339,21 @@ class EndpointReader:
             self.plan.failed.add(path)
             self._unread.add(path)
             return
-        if page.failure:
+        if page.failure and not page.partition.again:
             stats.parents_missing += 1
             self._undefined.add(path)
         self.plan.failed.discard(path)
         if not (page.short or page.unsettled or self.queue.state is QueueState.STOPPED):
             self.deletions.prove(path)
+
+    def _count_end(self, partition: Partition) -> None:
+        self._lists_ended += 1
+        self.stats.parents_done += not partition.again
+        self._ended_of(partition).add(partition.path)
+
+    def _ended_of(self, partition: Partition) -> set[str]:
+        """The paths of the lists that have ended, at the same reading as a partition's."""
+        return self._ended_again if partition.again else self._ended
 
     def _all_lists_ended(self) -> None:
         stats = self.stats
@@ -507,7 +533,7 @@ class EndpointReader:
     def _save_progress(self) -> None:
         """Saves in the state how far a fan-out that goes on has come: an interrupted one resumes there."""
         partitions, resumable = self.plan.partitions, self._resumable
-        while partitions[resumable].path in self._ended:
+        while resumable < len(partitions) and partitions[resumable].path in self._ended:
             resumable += 1
         is_due = self._buffer.rows or time.monotonic() - self._checkpoint >= CHECKPOINT_SECONDS
         if resumable > self._resumable and is_due and self.queue.state is not QueueState.STOPPED:

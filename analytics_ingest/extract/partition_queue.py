@@ -61,8 +61,8 @@ class FailureBudget:
 class PartitionQueue:
     """Hands out the partitions of one endpoint to the threads that read them. Every method may be called by any thread.
 
-    Some partitions are known under a provisional name (``naming.late``). They come last, once all others have ended:
-    whether one is requested depends on the responses to the others.
+    Some partitions are late: they are known under a provisional name, or are read again. They come last, once all
+    others have ended: whether one is requested depends on the responses to the others.
     """
 
     def __init__(self, partitions: Sequence[Partition]) -> None:
@@ -72,7 +72,7 @@ class PartitionQueue:
             partitions: All partitions to read, in order; late ones last.
         """
         self._partitions = partitions
-        self._not_late = sum(not each.naming.late for each in partitions)
+        self._not_late = sum(not each.late for each in partitions)
         self._started = 0
         self._ended_not_late = 0
         self._budget = FailureBudget(len(partitions))
@@ -117,7 +117,7 @@ class PartitionQueue:
             failure: Why its list could not be read; ``None`` if it was, or is gone.
         """
         with self._lock:
-            self._ended_not_late += not partition.naming.late
+            self._ended_not_late += not partition.late
             self._budget.record(failure)
             if failure is not None and self._budget.is_exhausted:
                 self._state = QueueState.STOPPED

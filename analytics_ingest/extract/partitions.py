@@ -29,6 +29,7 @@ class Partition:
         naming: How the parent's name in the path relates to the API's own.
         former: The path under which earlier syncs requested it; empty if that is the same.
         covered: Whether another endpoint's lists have its rows: only a full refresh requests it.
+        again: Whether it is the second reading of a list, in case a row has moved from one list to another meanwhile.
     """
 
     path: str
@@ -37,6 +38,12 @@ class Partition:
     naming: PartitionName = NO_NAMING
     former: str = ""
     covered: bool = False
+    again: bool = False
+
+    @property
+    def late(self) -> bool:
+        """Whether it is read once all others have ended, if at all."""
+        return self.naming.late or self.again
 
 
 def addressable_path(endpoint: Endpoint, row: Mapping[str, Any]) -> str | None:

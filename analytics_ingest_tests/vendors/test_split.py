@@ -16,12 +16,13 @@ from analytics_ingest.extract.sync_options import SyncOptions
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.conftest import FakeClock, live_keys, query
 from analytics_ingest_tests.environment import WAREHOUSE, configure_api
-from analytics_ingest_tests.fake_server import Response
+from analytics_ingest_tests.fake_server import Asked, Response
 from analytics_ingest_tests.vendors.conftest import Later, Synced, first_sync, later_sync
-from analytics_ingest_tests.vendors.server import Limit
+from analytics_ingest_tests.vendors.server import Limit, Route
 from analytics_ingest_tests.vendors.split import SDK_KEY, STATUSES, Split, change_request
 
 LOG = logging.getLogger("test")
+API = "feature_management"
 
 
 def split_with_a_segment_of_one_workspace() -> Split:
@@ -243,3 +244,55 @@ def test_rules_of_a_segment_are_one_value(split: Split, tmp_path: Path) -> None:
         "WHERE environment_id = 'ws-1-staging' AND name = 'rules 5'",
     )
     assert found == [('["key-7"]', '["gold","tier 5"]')]
+
+
+class MovingSplit(Split):
+    """Moves a row to ``MOVES_TO`` once the list of that status was read, just before that of its own is."""
+
+    MOVES_TO = "APPROVED"
+    moving = ""
+
+    def answer(self, route: Route, parts: tuple[str, ...], asked: Asked) -> Response:
+        row = next((each for each in self.rows(route.endpoint) if each["id"] == self.moving), None)
+        if row and asked.query.get("status") == row["status"]:
+            row["status"], self.moving = self.MOVES_TO, ""
+        return super().answer(route, parts, asked)
+
+
+def test_change_request_that_moves_to_a_status_that_was_read_is_not_marked(
+    vendor_server: Callable[..., MovingSplit], tmp_path: Path
+) -> None:
+    # lists are read one after the other, by status
+    split = vendor_server(MovingSplit(), MAX_IN_FLIGHT="1")
+    split.sync("change_requests")
+    moving = next(row for row in split.rows("change_requests") if row["status"] == "REQUESTED")
+    split.moving = moving["id"]
+    split.asked.clear()
+    moved = split.sync("change_requests")["change_requests"]
+
+    assert (moved.status, moved.rows_deleted, moved.stats.rows_loaded) == ("complete", 0, 1)
+    assert moved.stats.parents == moved.stats.parents_done == len(STATUSES)
+    found = query(tmp_path, f"SELECT status, _deleted_at FROM {API}.change_requests WHERE id = '{moving['id']}'")
+    assert found == [("APPROVED", None)]
+    first_pages = Counter(each.query["status"] for each in split.asked if "after" not in each.query)
+    assert first_pages == dict.fromkeys(STATUSES, 2)
+    split.asked.clear()
+    again = split.sync("change_requests")["change_requests"]
+
+    # while nothing is missing, each list is read once
+    assert (again.rows_deleted, again.stats.rows_loaded) == (0, 0)
+    first_pages = Counter(each.query["status"] for each in split.asked if "after" not in each.query)
+    assert first_pages == dict.fromkeys(STATUSES, 1)
+
+
+def test_change_request_that_is_gone_from_every_status_is_marked_in_the_same_sync(
+    vendor_server: Callable[..., Split], tmp_path: Path
+) -> None:
+    split = vendor_server(Split())
+    split.sync("change_requests")
+    gone = split.rows("change_requests").pop()
+    result = split.sync("change_requests")["change_requests"]
+
+    assert (result.status, result.rows_deleted, result.stats.rows_loaded) == ("complete", 1, 0)
+    found = query(tmp_path, f"SELECT id FROM {API}.change_requests WHERE _deleted_at IS NOT NULL")
+    assert found == [(gone["id"],)]
