@@ -205,6 +205,7 @@ def test_a_sync_records_both_checks_with_all_that_was_found(recorded: Recorded) 
         "rows_not_collapsed": "passed: 5 rows, 5 before",
         "same_as_upstream": "passed: not compared with the API yet",
         "doubled": 0,
+        "ambiguous": 0,
         "lacking": 0,
         "rows": 5,
         "rows_that_differ": 0,

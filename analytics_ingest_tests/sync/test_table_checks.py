@@ -58,7 +58,7 @@ def test_a_key_of_two_rows_or_without_a_part_fails() -> None:
     counts = Counts(rows=40, live=40, doubled=2, lacking=1)
     found = results(counts=counts)["key_unique"]
 
-    assert (found.passed, found.numbers) == (False, {"doubled": 2, "lacking": 1})
+    assert (found.passed, found.numbers) == (False, {"doubled": 2, "lacking": 1, "ambiguous": 0})
     assert found.message == "2 keys (id) have more than one row, 1 rows lack a part of it"
 
 
