@@ -37,6 +37,7 @@ class EndpointComparison:
         partitions: All its lists, by path.
         again: Paths of lists with rows that differed before.
         reason: Why it cannot be compared; empty if it can.
+        unread: Why a list of it could not be read, while others were; empty if all were.
         reader: Reads its lists.
         meter: Counts its requests.
         upstream: The rows of its lists that were read.
@@ -57,6 +58,7 @@ class EndpointComparison:
     partitions: Sequence[Partition] = ()
     again: set[str] = field(default_factory=set)
     reason: str = ""
+    unread: str = ""
     reader: ListReader | None = None
     meter: Meter = field(default_factory=Meter)
     upstream: UpstreamRows | None = None
@@ -74,6 +76,11 @@ class EndpointComparison:
     def is_read(self) -> bool:
         """Whether any of its lists was read."""
         return self.upstream is not None
+
+    @property
+    def has_other_lists(self) -> bool:
+        """Whether lists count without one that cannot be read: a snapshot's are compared together."""
+        return bool(self.endpoint.primary_key) and len(self.partitions) > 1
 
     @property
     def known(self) -> set[tuple[Any, ...]]:
@@ -115,7 +122,8 @@ class EndpointComparison:
             now: When the run started, UTC.
         """
         before = self.before
-        found = replace(before, tried_at=now, reason=self.reason or None)
+        unread = before.pass_reason or self.unread or None
+        found = replace(before, tried_at=now, reason=self.reason or unread)
         if self.upstream is None:
             return found
         found = found.with_rows(self._differences())
@@ -123,17 +131,14 @@ class EndpointComparison:
             requests = (before.pass_requests or 0) + self.meter.requests
             started = before.pass_started_at or now
             if self.ended:
-                found = replace(
-                    found,
-                    compared_before=before.compared_at,
-                    compared_at=started,
-                    requests=requests,
-                    pass_started_at=None,
-                    pass_path=None,
-                    pass_requests=None,
-                )
+                found = replace(found, pass_started_at=None, pass_path=None, pass_requests=None, pass_reason=None)
             elif self.lists:
-                found = replace(found, pass_started_at=started, pass_path=self.path, pass_requests=requests)
+                found = replace(
+                    found, pass_started_at=started, pass_path=self.path, pass_requests=requests, pass_reason=unread
+                )
+            # a pass that left a list out is no comparison of the table: the next run begins another one
+            if self.ended and not unread:
+                found = replace(found, compared_before=before.compared_at, compared_at=started, requests=requests)
         if not found.differences and found.compared_at:
             found = replace(found, verified_at=found.compared_at)
         return found

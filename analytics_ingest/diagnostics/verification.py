@@ -21,6 +21,7 @@ from analytics_ingest.diagnostics.row_comparison import UpstreamRows, find_diffe
 from analytics_ingest.errors import ConfigurationError, FailureKind, IngestError
 from analytics_ingest.extract.date_window import build_date_window
 from analytics_ingest.extract.list_reader import ListReader
+from analytics_ingest.extract.partition_queue import FailureBudget
 from analytics_ingest.extract.rows import DELETED_AT, ROW_HASH
 from analytics_ingest.http.session import ApiSession
 from analytics_ingest.sync.ledger_writer import declaration_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from analytics_ingest.apis.model import Api, Endpoint
+    from analytics_ingest.errors import ReadError
     from analytics_ingest.extract.partitions import Partition
     from analytics_ingest.extract.table_snapshot import Limits
     from analytics_ingest.warehouse.table_queries import DatasetTables
@@ -256,30 +258,41 @@ class _Run:
         work.ended = work.path is not None and (not left or work.path == left[-1].path)
         if work.ended or work.reason:
             return
-        if is_first and not (has_key and work.lists):
+        if is_first and not (has_key and work.lists) and not work.unread:
             work.reason = self._too_large
         if not has_key:
             # a snapshot is compared as a whole
             work.upstream = work.path = None
 
     def _read(self, work: EndpointComparison, partitions: Iterable[Partition], *, in_pass: bool) -> None:
-        """Reads lists, until one fails or the budget is spent."""
+        """Reads lists, until the budget is spent or so many fail that the others would."""
         work.upstream = upstream = work.upstream or UpstreamRows(work.endpoint, start=self._settings.start_date)
+        failures = FailureBudget(len(work.partitions))
         for partition in partitions:
             if partition.path not in upstream.paths:
-                if self._budget.is_spent or not self._read_list(work, partition, upstream):
+                if self._budget.is_spent:
                     break
-                work.lists += 1
+                failure = self._read_list(work, partition, upstream)
+                if self._budget.refused:
+                    break
+                failures.record(failure.kind if failure else None)
+                if failure and (failures.is_exhausted or not work.has_other_lists):
+                    work.reason = f"{partition.path} {failure}"
+                    break
+                if failure:
+                    work.unread = work.unread or f"{partition.path} {failure}"
+                else:
+                    work.lists += 1
             if in_pass:
                 work.path = partition.path
         gone = work.not_found
         if gone and gone == len(work.partitions) and work.endpoint.on_404 == "parent gone" and not work.reason:
             work.give_up(f"every one of {gone} parents answered 404: is the path right?")
 
-    def _read_list(self, work: EndpointComparison, partition: Partition, upstream: UpstreamRows) -> bool:
-        """Reads a list. False if it failed, or if the budget does not suffice: then nothing of it counts."""
+    def _read_list(self, work: EndpointComparison, partition: Partition, upstream: UpstreamRows) -> ReadError | None:
+        """Reads a list; gives its failure. Nothing of it counts then, nor if the budget does not suffice."""
         if work.reader is None:
-            return False
+            raise RuntimeError(f"{work.endpoint.name} was not prepared")
         self._budget.refused = False
         rows: list[dict[str, object]] = []
         is_whole = True
@@ -290,18 +303,17 @@ class _Run:
                 if page.failure and page.failure.kind is FailureKind.NOT_FOUND and work.endpoint.parents:
                     work.not_found += 1
                 elif page.failure:
-                    work.reason = f"{partition.path} {page.failure}"
-                    return False
+                    return page.failure
                 rows += page.rows
                 is_whole = is_whole and not (page.rejected or page.short or page.unsettled)
                 if page.starts_over:
                     rows, is_whole = [], True
         if self._budget.refused:
-            return False
+            return None
         upstream.add(partition.path, rows, cursor=work.reader.normalizer.cursor)
         if not is_whole:
             work.unproven.add(partition.path)
-        return True
+        return None
 
     # comparing
 
@@ -360,7 +372,9 @@ class _Run:
             upstream = UpstreamRows(work.endpoint, start=self._settings.start_date)
             second = replace(work, upstream=upstream, found=())
             lists = [each for each in work.partitions if each.path in paths or not work.endpoint.primary_key]
-            if paths and all(self._read_list(second, each, upstream) for each in lists):
+            for each in lists if paths else ():
+                self._read_list(second, each, upstream)
+            if paths and all(each.path in upstream.paths for each in lists):
                 pairs.append((work, second))
         self._compare([second for _, second in pairs])
         for work, second in pairs:

@@ -58,6 +58,7 @@ class Verification:
         pass_started_at: Start of the pass that has not come to its end; null without one.
         pass_path: The path up to which that pass has come.
         pass_requests: The requests that it has sent.
+        pass_reason: Why a list of that pass could not be compared; null if all could.
         tried_at: When its comparison was last begun or gone on with, UTC.
         reason: Why it could not be; null if it could.
         differences: The rows that differ, as a JSON list of ``RowDifference``; null without any.
@@ -71,6 +72,7 @@ class Verification:
     pass_started_at: datetime | None = None
     pass_path: str | None = None
     pass_requests: int | None = None
+    pass_reason: str | None = None
     tried_at: datetime | None = None
     reason: str | None = None
     differences: str | None = None
