@@ -46,7 +46,14 @@ API = Api(
             timestamps_as_sent=("due_on", "ends_at", "starts_at"),
         ),
         Endpoint("states", "/states", "data", PAGES, description="A snapshot.", primary_key=(), timestamps=()),
-        Endpoint("others", "/others", "data", PAGES, description="Always the same."),
+        Endpoint(
+            "others",
+            "/others",
+            "data",
+            PAGES,
+            description="Always the same.",
+            common_columns=("name", "updated_at"),
+        ),
         Endpoint(
             "parts",
             "/things/{thing_id}/parts",

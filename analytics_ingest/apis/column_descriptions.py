@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analytics_ingest.apis.model import TIMESTAMPS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,11 +32,13 @@ def declared_columns(endpoint: Endpoint) -> list[str]:
     """The columns that the declaration of an endpoint names, the key and the path parameters first."""
     given = endpoint.parents.params if endpoint.parents else ()
     cursors = (path for path in endpoint.cursor_path if "." not in path)
+    undeclared = TIMESTAMPS if endpoint.timestamps == TIMESTAMPS else ()
+    times = (name for name in sorted(endpoint.times) if name not in undeclared)
     final = endpoint.final_when[:1] if endpoint.final_when else ()
     measured = (path for path in endpoint.unversioned if "." not in path)
     names = (
-        *(*endpoint.primary_key, *given, *cursors, *sorted(endpoint.times), *endpoint.timestamps_as_sent),
-        *(*final, *measured, *endpoint.retired, *endpoint.columns),
+        *(*endpoint.primary_key, *given, *cursors, *times, *endpoint.timestamps_as_sent),
+        *(*final, *measured, *endpoint.retired, *endpoint.common_columns, *endpoint.columns),
     )
     return list(dict.fromkeys(names))
 

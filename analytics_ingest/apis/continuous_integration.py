@@ -64,17 +64,20 @@ CONTINUOUS_INTEGRATION = Api(
             data_selector="items",
             history=True,
             description="Contexts: named sets of secrets that jobs may use.",
+            common_columns=("created_at",),
             columns={"name": "Name by which the configuration of jobs refers to it."},
         ),
         endpoint(
             "self_ids",
             "/v2/me",
             description="The user whom the API key belongs to, from version 2 of the API.",
+            common_columns=("name", "login"),
         ),
         endpoint(
             "self_collaborations",
             "/v2/me/collaborations",
             description="The organisations that the key's user works with.",
+            common_columns=("name", "slug", "vcs_type"),
             columns={"avatar_url": "URL of the organisation's picture; null if it has none."},
         ),
         endpoint(
@@ -84,6 +87,7 @@ CONTINUOUS_INTEGRATION = Api(
             # a key of another service, which the user has stored here
             secrets=("heroku_api_key",),
             description="The user whom the API key belongs to, from version 1.1 of the API.",
+            common_columns=("name", "created_at", "login"),
             columns={
                 "analytics_id": "Identifier of the user; it is the key.",
                 "all_emails": "JSON list of the user's email addresses.",
@@ -96,6 +100,7 @@ CONTINUOUS_INTEGRATION = Api(
             primary_key=("vcs_url",),
             history=True,
             description="The projects that the key's user follows.",
+            common_columns=("vcs_type",),
             columns={
                 "vcs_url": "URL of the repository; it is the key.",
                 "username": "Organisation or user that owns the repository.",
@@ -113,6 +118,7 @@ CONTINUOUS_INTEGRATION = Api(
             "/v2/pipeline",
             data_selector="items",
             description="Pipelines: one row for each time that a project's configuration was run.",
+            common_columns=("created_at", "project_slug"),
             columns={
                 "number": "Number of the pipeline, counted within its project.",
                 "state": "How far its workflows are made, such as created or errored.",
@@ -128,6 +134,7 @@ CONTINUOUS_INTEGRATION = Api(
             parents=FromTable("pipelines", pipeline_id="id"),
             timestamps_as_sent=("stopped_at",),
             description="The workflows of each pipeline, as its list shows them.",
+            common_columns=("name", "created_at", "project_slug", "pipeline_number", "status", "started_by", "tag"),
         ),
         endpoint(
             "specific_project",
@@ -135,6 +142,7 @@ CONTINUOUS_INTEGRATION = Api(
             parents=PROJECT,
             history=True,
             description="Each project's own record: its name, organisation and version control.",
+            common_columns=("slug",),
             columns={
                 "name": "Name of the repository within its organisation.",
                 "organization_name": "Organisation that owns the project.",
@@ -147,6 +155,16 @@ CONTINUOUS_INTEGRATION = Api(
             parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("stopped_at",),
             description="Each workflow's own record: its status and the times of its course.",
+            common_columns=(
+                "name",
+                "created_at",
+                "project_slug",
+                "pipeline_id",
+                "pipeline_number",
+                "status",
+                "started_by",
+                "tag",
+            ),
         ),
         endpoint(
             "workflow_jobs",
@@ -155,6 +173,7 @@ CONTINUOUS_INTEGRATION = Api(
             parents=FromTable("pipeline_workflows", workflow_id="id"),
             timestamps_as_sent=("started_at", "stopped_at"),
             description="The jobs of each workflow, approvals included.",
+            common_columns=("name", "project_slug", "status"),
             columns={
                 "type": "Kind of job, such as build, or approval if it waits for a person.",
                 "job_number": "Number of the job, counted within its project; null for approvals.",
@@ -175,6 +194,7 @@ CONTINUOUS_INTEGRATION = Api(
             ),
             timestamps_as_sent=("queued_at", "started_at", "stopped_at"),
             description="Each numbered job's own record: executor, duration, parallel runs; approvals have none.",
+            common_columns=("name", "created_at", "status"),
             columns={
                 "project_slug": "Path of the project, such as gh/acme/shop; with number it is the key.",
                 "number": "Number of the job, unique only within its project.",

@@ -77,6 +77,7 @@ EXPERIMENTATION = Api(
             "audit_logs",
             "/v1/audit_logs",
             description="Every change made in the console: who did what to which gate, config or experiment.",
+            common_columns=("created_at",),
             columns={
                 "name": "What happened, for people, such as Gate updated.",
                 "action_type": "What happened, for programs, such as gate_update or experiment_start.",
@@ -93,6 +94,7 @@ EXPERIMENTATION = Api(
             "autotunes",
             "/v1/autotunes",
             description="Autotunes: tests that shift traffic to the winning variant by themselves.",
+            common_columns=("name", "created_at"),
             columns={
                 "variants": "JSON list of the variants, each with its name and the value that clients get.",
                 "success_event": "Name in events of the event that counts as a success.",
@@ -106,6 +108,7 @@ EXPERIMENTATION = Api(
             "/v1/dynamic_configs",
             history=True,
             description="Dynamic configs: values that clients read at run time, targeted by rules.",
+            common_columns=("name", "created_at", "description", "is_enabled", "owner"),
             columns={
                 "default_value": "JSON value that clients get if no rule applies.",
                 "version": "Number of the current version; all of them are in dynamic_configs_versions.",
@@ -117,6 +120,7 @@ EXPERIMENTATION = Api(
             primary_key=("id", "version"),
             parents=FromTable("dynamic_configs", dynamic_config_id="id"),
             description="Every version of each dynamic config; all versions of a config share its id.",
+            common_columns=("name", "created_at", "updated_at"),
             columns={
                 "id": "Identifier of the config, which all of its versions share.",
                 "version": "Number of the version within its config, from 1; id and version are the key.",
@@ -144,6 +148,7 @@ EXPERIMENTATION = Api(
             "/v1/events",
             primary_key=("name",),
             description="Events that clients log, one row per event name.",
+            common_columns=("created_at", "description", "tags"),
             columns={
                 "name": "Name under which clients log the event; it is the key.",
                 "daily_count": "How often clients logged the event in a day, at the last count.",
@@ -156,6 +161,7 @@ EXPERIMENTATION = Api(
             primary_key=("event_name", "id"),
             parents=FromTable("events", event_name="name"),
             description="The metrics that are computed from each event.",
+            common_columns=("name", "created_at", "updated_at", "tags"),
             columns={
                 "id": "Identifier of the metric in metrics; a metric of several events has a row for each.",
                 **METRIC,
@@ -167,6 +173,7 @@ EXPERIMENTATION = Api(
             timestamps_as_sent=("start_time", "end_time", "decision_time"),
             history=True,
             description="Experiments with their hypothesis, groups, allocation and status.",
+            common_columns=("name", "created_at", "id_type", "owner", "tags"),
             columns={
                 "hypothesis": "What the experiment is expected to show.",
                 "status": "Stage, such as setup, active, decision_made or abandoned.",
@@ -187,6 +194,7 @@ EXPERIMENTATION = Api(
             history=True,
             unversioned=("checks_per_hour",),
             description="Feature gates: switches that are on or off for a user, decided by rules.",
+            common_columns=("name", "created_at", "description", "id_type", "is_enabled", "owner", "tags"),
             columns={
                 "status": "Stage, such as In Progress, Launched, Disabled or Archived.",
                 "type": "How long it is meant to stay, such as PERMANENT or TEMPORARY.",
@@ -232,6 +240,7 @@ EXPERIMENTATION = Api(
             "ingestion_runs",
             "/v1/ingestion/runs",
             description="Runs of the data ingestion with their state and their times.",
+            common_columns=("created_at",),
             columns={
                 "dataset_name": "Data set that the run ingests, such as orders.",
                 "status": "Outcome so far: running, success or failed.",
@@ -244,12 +253,14 @@ EXPERIMENTATION = Api(
             "/v1/layers",
             history=True,
             description="Layers: sets of experiments that never share a user.",
+            common_columns=("name", "created_at", "description"),
             columns={"is_implicit": "Whether the API made it for a single experiment, not a person."},
         ),
         with_cursor(
             "metrics",
             "/v1/metrics/list",
             description="Definitions of the metrics by which experiments are judged.",
+            common_columns=("name", "created_at", "tags"),
             columns={
                 "id": "Name and type of the metric, joined by two colons.",
                 **METRIC,
@@ -259,6 +270,7 @@ EXPERIMENTATION = Api(
             "metrics_values",
             "/v1/metrics/values",
             description="Computed values of the metrics.",
+            common_columns=("created_at",),
             columns={
                 "id": "Day, metric and kind of id of the value, joined by slashes.",
                 "metric_name": "Name of the metric in metrics.",
@@ -276,6 +288,7 @@ EXPERIMENTATION = Api(
             "/v1/segments",
             history=True,
             description="Segments: named groups of users that rules can refer to.",
+            common_columns=("name", "created_at", "description", "is_enabled", "tags"),
             columns={
                 "type": "How members are chosen, such as id_list; the ids of lists are in segments_ids.",
                 "count": "Number of members, by the API's own count.",
@@ -294,6 +307,7 @@ EXPERIMENTATION = Api(
             "tags",
             "/v1/tags",
             description="Tags that order gates, configs, experiments and metrics.",
+            common_columns=("created_at", "description"),
             columns={
                 "name": "Name by which gates, experiments and metrics refer to the tag.",
                 "is_core": "Whether it marks what matters most to the organisation.",
@@ -303,12 +317,14 @@ EXPERIMENTATION = Api(
             "target_apps",
             "/v1/target_app",
             description="The applications that gates and configs are delivered to.",
+            common_columns=("name", "created_at"),
             columns={"platform": "Where the application runs, such as web, ios or android."},
         ),
         with_cursor(
             "users",
             "/v1/users",
             description="People with access to the console, and their role.",
+            common_columns=("name", "created_at"),
             columns={
                 "email": "Email address.",
                 "role": "What the person may do, such as Admin, Member or Read only.",

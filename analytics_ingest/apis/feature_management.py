@@ -50,6 +50,7 @@ FEATURE_MANAGEMENT = Api(
             "/v2/changeRequests",
             data_selector="data",
             description="Changes to flags and segments that wait for, or went through, approval.",
+            common_columns=("created_at",),
             columns={
                 "title": "Headline, as its author wrote it.",
                 "comment": "What its author wrote about the change; null if nothing.",
@@ -65,6 +66,7 @@ FEATURE_MANAGEMENT = Api(
             "/v2/workspaces",
             data_selector="objects",
             description="Workspaces: the projects that flags, segments and environments belong to.",
+            common_columns=("name", "created_at", "type"),
             columns={"requires_title_and_comments": "Whether each change in it needs a title and a comment."},
         ),
         with_cursor(
@@ -72,6 +74,7 @@ FEATURE_MANAGEMENT = Api(
             "/v3/flag-sets",
             data_selector="data",
             description="Named sets of flags that are delivered together.",
+            common_columns=("name", "created_at", "description"),
             columns={"workspace": "JSON object with the id in workspaces of its workspace."},
         ),
         with_cursor(
@@ -79,6 +82,7 @@ FEATURE_MANAGEMENT = Api(
             "/v2/users",
             data_selector="data",
             description="People with access, their status and groups.",
+            common_columns=("name", "created_at", "type"),
             columns={
                 "status": "Access of the user: ACTIVE, PENDING or DEACTIVATED.",
                 "email": "Email address.",
@@ -95,6 +99,7 @@ FEATURE_MANAGEMENT = Api(
             timestamps_as_sent=("creation_time",),
             history=True,
             description="The segments of each workspace: named lists of keys that flags can target.",
+            common_columns=("description", "tags", "traffic_type"),
             columns={
                 "name": "Name of the segment, unique only within its workspace; the two are the key.",
                 "status": "Stage, such as active or archived.",
@@ -107,6 +112,7 @@ FEATURE_MANAGEMENT = Api(
             timestamps_as_sent=("creation_time",),
             history=True,
             description="The environments of each workspace, such as staging and production.",
+            common_columns=("name", "type"),
             columns={
                 "production": "Whether customers are served from it.",
                 "org_id": "Identifier of the organisation; null if the API does not give it.",
@@ -131,6 +137,7 @@ FEATURE_MANAGEMENT = Api(
             "rollout_statuses",
             "/v2/rolloutStatuses",
             description="The stages that a flag's roll-out can be in.",
+            common_columns=("created_at", "description"),
             columns={"name": "Name of the stage, such as Ramping or 100% released."},
         ),
         endpoint(
@@ -138,6 +145,7 @@ FEATURE_MANAGEMENT = Api(
             "/v2/trafficTypes/ws/{workspace_id}",
             parents=WORKSPACE,
             description="The kinds of keys, such as user or account, that each workspace's flags decide on.",
+            common_columns=("created_at", "updated_at"),
             columns={
                 "name": "Kind of the keys, such as user, account or anonymous.",
                 "display_attribute_id": "Attribute of a key that is shown in place of it, such as name.",
@@ -148,6 +156,7 @@ FEATURE_MANAGEMENT = Api(
             "/v2/groups",
             data_selector="objects",
             description="Groups of users that permissions are given to.",
+            common_columns=("name", "created_at", "type", "description"),
         ),
         endpoint(
             "feature_flags",
@@ -157,6 +166,7 @@ FEATURE_MANAGEMENT = Api(
             timestamps_as_sent=("rollout_status_timestamp", "last_traffic_received_at"),
             history=True,
             description="The feature flags of each workspace, with owner, traffic type and roll-out status.",
+            common_columns=("created_at", "updated_at", "description", "tags", "traffic_type"),
             columns={
                 "name": "Name of the flag in code, unique only within its workspace.",
                 "owners": "JSON list of the users and groups who own it, each with type and id.",

@@ -39,6 +39,7 @@ INCIDENT_RESPONSE = Api(
             "/dashboards",
             timestamps=TIMESTAMPS,
             description="Dashboards over incidents: their owner, period and layout.",
+            common_columns=("created_at", "type"),
             columns={
                 "attributes": "JSON object with the fields: name, description, owner, range, period and more.",
                 "relationships": "JSON object with the ids of related records, such as the panels.",
@@ -49,6 +50,7 @@ INCIDENT_RESPONSE = Api(
             "/incidents",
             timestamps=TIMESTAMPS,
             description="Incidents with severity, status, services concerned and the times of their course.",
+            common_columns=("created_at", "type"),
             columns={
                 "attributes": "JSON object with the fields: title, status, severity, services, times in UTC and more.",
             },

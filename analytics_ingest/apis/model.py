@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 WITHDRAWN = frozenset({404, 410})
 """Status codes by which an API answers for an endpoint that it has withdrawn."""
 
+TIMESTAMPS = ("created_at", "updated_at")
+"""The times of endpoints that declare no others; an endpoint may have neither."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -76,6 +79,7 @@ class Endpoint:
         unversioned: Columns with measurements, such as the time of the last request: a change of these alone makes no
             version.
         columns: By column one sentence for people, beside those in ``Api.columns``.
+        common_columns: Columns of its rows that are described in ``Api.columns``, or for every API.
     """
 
     name: str
@@ -88,7 +92,7 @@ class Endpoint:
     yield_map: Callable[[Any], Iterable[Any]] | None = field(default=None, kw_only=True)
     parents: ParentSource | None = field(default=None, kw_only=True)
     cursor_path: tuple[str, ...] = field(default=(), kw_only=True)
-    timestamps: tuple[str, ...] = field(default=("created_at", "updated_at"), kw_only=True)
+    timestamps: tuple[str, ...] = field(default=TIMESTAMPS, kw_only=True)
     timestamps_as_sent: tuple[str, ...] = field(default=(), kw_only=True)
     doubles: tuple[str, ...] = field(default=(), kw_only=True)
     params: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
@@ -103,6 +107,7 @@ class Endpoint:
     history: bool = field(default=False, kw_only=True)
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
     columns: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    common_columns: tuple[str, ...] = field(default=(), kw_only=True)
     json: Mapping[str, Any] | None = field(default=None, kw_only=True)
     whole_every: timedelta | None = field(default=None, kw_only=True)
 
@@ -124,7 +129,8 @@ class Endpoint:
 
         Functions count by their names, so a change in the body of one goes undetected.
         """
-        beside = ["description", "history", "unversioned", "columns", "doubles", "whole_every", "withdrawal"]
+        beside = ["description", "history", "unversioned", "columns", "common_columns", "doubles"]
+        beside += ["whole_every", "withdrawal"]
         if self.json is None:
             # fingerprints of endpoints without a body stay as they were before there was one
             beside.append("json")

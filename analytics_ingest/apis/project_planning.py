@@ -72,6 +72,24 @@ COLUMNS = {
 }
 """Columns that mean the same in every table that has them."""
 
+STORY = (
+    *("name", "created_at", "updated_at", "description", "entity_type", "archived", "stats", "started", "completed"),
+    *("epic_id", "group_id", "iteration_id", "workflow_state_id", "story_type", "estimate", "cycle_time"),
+    *("owner_ids", "requested_by_id", "labels", "custom_fields"),
+)
+"""Columns of a story beside its times."""
+EPIC = (
+    *("name", "created_at", "updated_at", "description", "entity_type", "archived", "stats", "state", "started"),
+    *("completed", "owner_ids", "requested_by_id", "objective_ids", "milestone_ids", "labels"),
+)
+"""Columns of an epic beside its times."""
+OBJECTIVE = (
+    *("name", "created_at", "updated_at", "description", "entity_type", "archived", "position", "state"),
+    "categories",
+)
+"""Columns of an objective or a milestone beside its times."""
+COMMENT = ("created_at", "updated_at", "author_id", "text", "deleted", "parent_id", "mention_ids", "reactions")
+
 PROJECT_PLANNING = Api(
     name="project_planning",
     title="Project planning",
@@ -104,6 +122,7 @@ PROJECT_PLANNING = Api(
             "categories",
             "/v1/categories",
             description="Categories that group milestones and objectives.",
+            common_columns=("name", "created_at", "archived", "color"),
             columns={
                 "type": "Kind of record that it groups, such as milestone.",
                 "external_id": "Identifier in the system that it was imported from; null if it was not imported.",
@@ -116,6 +135,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The milestones under each category.",
+            common_columns=OBJECTIVE,
             columns={"id": "Identifier of the milestone; one of several categories has a row for each."},
         ),
         endpoint(
@@ -125,6 +145,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("categories", category_id="id"),
             timestamps_as_sent=COURSE,
             description="The objectives under each category.",
+            common_columns=OBJECTIVE,
             columns={"id": "Identifier of the objective; one of several categories has a row for each."},
         ),
         with_cursor(
@@ -132,6 +153,7 @@ PROJECT_PLANNING = Api(
             "/v1/custom-fields",
             history=True,
             description="Fields that the organisation added to its stories, with their values.",
+            common_columns=("name", "created_at"),
             columns={
                 "field_type": "Kind of the values; enum is a choice from a list.",
                 "enabled": "Whether stories can have the field at present.",
@@ -143,6 +165,7 @@ PROJECT_PLANNING = Api(
             "/v1/epic-workflow",
             history=True,
             description="The workflow that epics go through: its states and their order.",
+            common_columns=("created_at", "updated_at", "entity_type"),
             columns={
                 "default_epic_state_id": "The id of the state that new epics get, one of epic_states.",
                 "epic_states": "JSON list of the states, each with id, name and position.",
@@ -155,12 +178,14 @@ PROJECT_PLANNING = Api(
             history=True,
             unversioned=("stats",),
             description="Epics: larger pieces of work, made of stories.",
+            common_columns=EPIC,
         ),
         endpoint(
             "epics_comments",
             "/v1/epics/{epic_id}/comments",
             parents=FromTable("epics", epic_id="id"),
             description="The comments on each epic.",
+            common_columns=COMMENT,
         ),
         endpoint(
             "epics_stories",
@@ -168,11 +193,13 @@ PROJECT_PLANNING = Api(
             parents=FromTable("epics", epic_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each epic.",
+            common_columns=STORY,
         ),
         with_cursor(
             "files",
             "/v1/files",
             description="Files that were uploaded to stories.",
+            common_columns=("created_at", "description"),
             columns={
                 "name": "Name that people see, at first that of the uploaded file.",
                 "filename": "Name under which the file is stored.",
@@ -186,6 +213,7 @@ PROJECT_PLANNING = Api(
             "groups",
             "/v1/groups",
             description="Groups: the teams that stories are given to.",
+            common_columns=("name", "created_at", "description", "archived", "color", "mention_name"),
             columns={
                 "member_ids": "JSON list of the ids in members of those in the team.",
                 "workflow_ids": "JSON list of the ids in workflows that the team uses.",
@@ -197,6 +225,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("groups", group_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each group.",
+            common_columns=STORY,
         ),
         with_cursor(
             "iterations",
@@ -205,6 +234,7 @@ PROJECT_PLANNING = Api(
             history=True,
             unversioned=("stats",),
             description="Iterations: the time boxes that stories are planned into.",
+            common_columns=("name", "created_at", "entity_type"),
             columns={
                 "status": "Progress: unstarted, started or done.",
                 "start_date": "First day, YYYY-MM-DD.",
@@ -218,6 +248,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("iterations", iteration_id="id"),
             timestamps_as_sent=COURSE,
             description="The stories of each iteration.",
+            common_columns=STORY,
         ),
         with_cursor(
             "labels",
@@ -225,11 +256,13 @@ PROJECT_PLANNING = Api(
             history=True,
             unversioned=("stats",),
             description="Labels on stories and epics.",
+            common_columns=("name", "created_at", "archived", "color"),
         ),
         endpoint(
             "member",
             "/v1/member",
             description="The member whom the API key belongs to.",
+            common_columns=("name", "mention_name"),
             columns={
                 "id": "Identifier of the member, as in members.",
                 "workspace2": "JSON object with the organisation's address and scale of estimates.",
@@ -239,6 +272,7 @@ PROJECT_PLANNING = Api(
             "members",
             "/v1/members",
             description="Everyone in the organisation, with role and state.",
+            common_columns=("created_at",),
             columns={
                 "role": "What the member may do, such as admin, member or observer.",
                 "state": "How far the member is set up, such as full or partial.",
@@ -252,6 +286,7 @@ PROJECT_PLANNING = Api(
             "/v1/milestones",
             timestamps_as_sent=COURSE,
             description="Milestones: dates or goals that epics lead to.",
+            common_columns=OBJECTIVE,
         ),
         endpoint(
             "milestones_epics",
@@ -260,6 +295,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("milestones", milestone_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each milestone.",
+            common_columns=EPIC,
             columns={"id": "Identifier of the epic; one of several milestones has a row for each."},
         ),
         with_cursor(
@@ -269,6 +305,7 @@ PROJECT_PLANNING = Api(
             history=True,
             unversioned=("stats",),
             description="Objectives that the organisation pursues, with their key results.",
+            common_columns=OBJECTIVE,
         ),
         endpoint(
             "objectives_epics",
@@ -277,6 +314,7 @@ PROJECT_PLANNING = Api(
             parents=FromTable("objectives", objective_id="id"),
             timestamps_as_sent=COURSE,
             description="The epics under each objective.",
+            common_columns=EPIC,
             columns={"id": "Identifier of the epic; one of several objectives has a row for each."},
         ),
         with_cursor(
@@ -284,6 +322,7 @@ PROJECT_PLANNING = Api(
             "/v1/workflows",
             history=True,
             description="The workflows that stories go through, with their states.",
+            common_columns=("name", "created_at", "description"),
             columns={
                 "states": "JSON list of the states, each with id, name, type and position.",
                 "default_state_id": "The id of the state that new stories get, one of states.",
@@ -295,6 +334,7 @@ PROJECT_PLANNING = Api(
             "/v1/stories/{story_id}/comments",
             parents=STORIES,
             description="The comments on each story, whichever of epic, group or iteration it was found in.",
+            common_columns=COMMENT,
         ),
         endpoint(
             "story_history",
@@ -318,6 +358,7 @@ PROJECT_PLANNING = Api(
             paginator=SEARCH,
             timestamps_as_sent=COURSE,
             description="All epics as the search finds them.",
+            common_columns=EPIC,
         ),
     ),
 )

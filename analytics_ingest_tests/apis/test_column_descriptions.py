@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from analytics_ingest.apis.column_descriptions import declared_columns, describe_columns
+from analytics_ingest.apis.column_descriptions import COMMON, declared_columns, describe_columns
 from analytics_ingest.apis.model import Api, Endpoint
 from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.extract.column_names import column_name
@@ -62,6 +62,27 @@ def test_every_column_that_the_sandbox_serves_has_a_description(api: Api) -> Non
     assert missing == {}
     # the sandbox has no holdouts
     assert {name for name, columns in served.items() if not columns} <= {"holdouts"}
+
+
+@pytest.mark.parametrize("api", APIS.values(), ids=lambda api: api.name)
+def test_every_column_that_the_sandbox_serves_is_declared(api: Api) -> None:
+    served = {endpoint.name: served_columns(api, endpoint) for endpoint in api.endpoints}
+
+    missing = {
+        endpoint.name: lacking
+        for endpoint in api.endpoints
+        if (lacking := sorted(served[endpoint.name] - set(declared_columns(endpoint))))
+    }
+    assert missing == {}
+    common = {endpoint.name: set(endpoint.common_columns) - {"stats"} for endpoint in api.endpoints}
+    assert {name: columns - served[name] for name, columns in common.items() if columns - served[name]} == {}
+
+
+@pytest.mark.parametrize("api", DECLARATIONS, ids=lambda api: api.profile or api.name)
+def test_common_columns_are_described_for_several_endpoints_or_for_every_api(api: Api) -> None:
+    for endpoint in api.endpoints:
+        assert set(endpoint.common_columns) <= {*COMMON, *api.columns}, endpoint.name
+        assert not set(endpoint.common_columns) & set(endpoint.columns), endpoint.name
 
 
 @pytest.mark.parametrize("api", APIS.values(), ids=lambda api: api.name)

@@ -66,10 +66,9 @@ def test_fields_that_differ_are_changed_and_the_others_stay():
         endpoints={"groups": {"primary_key": ("name",), "timestamps": ("created_at",)}},
     )
     groups, users = api.by_name["groups"], api.by_name["users"]
-    assert groups == replace(
-        NEUTRAL.by_name["groups"], path="/groups", primary_key=("name",), timestamps=("created_at",)
-    )
-    assert users == replace(NEUTRAL.by_name["users"], path="/users", timestamps=())
+    neutral = {name: replace(NEUTRAL.by_name[name], common_columns=()) for name in ("groups", "users")}
+    assert groups == replace(neutral["groups"], path="/groups", primary_key=("name",), timestamps=("created_at",))
+    assert users == replace(neutral["users"], path="/users", timestamps=())
     assert api.by_name["flag_sets"].path == "/v3/flag-sets"
     assert NEUTRAL.by_name["groups"].path == "/v2/groups"
 
@@ -89,6 +88,24 @@ def test_parents_come_before_their_children_in_whichever_order_they_are_named():
 def test_a_change_of_an_endpoint_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match=r"^shop: feature_management has no endpoint walls$"):
         overlaid(endpoints={"walls": {}})
+
+
+@pytest.mark.parametrize("argument", [{"columns": {"walls": {}}}, {"common_columns": {"walls": ("name",)}}])
+def test_columns_of_an_endpoint_that_does_not_exist_are_refused(argument):
+    with pytest.raises(ValueError, match=r"^shop: columns of walls are described, which is no endpoint$"):
+        overlaid(**argument)
+
+
+def test_descriptions_are_added_replaced_and_removed():
+    neutral = NEUTRAL.by_name["users"].columns
+    users = overlaid(
+        columns={"users": {"status": "Its status.", "email": "", "badge": "Its badge."}},
+        common_columns={"users": ("name",)},
+    ).by_name["users"]
+
+    kept = {name: text for name, text in neutral.items() if name not in ("status", "email")}
+    assert users.columns == {**kept, "status": "Its status.", "badge": "Its badge."}
+    assert users.common_columns == ("name",)
 
 
 def test_parents_in_a_cycle_are_refused():

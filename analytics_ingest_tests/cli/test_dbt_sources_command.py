@@ -99,9 +99,9 @@ where endpoint = ''{{ model.name }}'' and status = ''complete'''
       data_tests:
       - not_null
       - unique
-    - name: created_at
+    - name: name
       quote: true
-      description: When it was created, UTC.
+      description: Name, as people see it.
     - name: updated_at
       quote: true
       description: When it was last changed, UTC.

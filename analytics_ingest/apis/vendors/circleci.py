@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from analytics_ingest.apis.continuous_integration import CONTINUOUS_INTEGRATION, PAGES
 from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.parents import ALWAYS, Constants, FromRenamed, FromTable, UnionOf
-from analytics_ingest.apis.vendors.circleci_columns import BY_ENDPOINT, SHARED
+from analytics_ingest.apis.vendors.circleci_columns import BY_ENDPOINT, COMMON_COLUMNS, SHARED
 from analytics_ingest.apis.vendors.overlay import overlay
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ insight = partial(Endpoint, data_selector="$", paginator=PAGES, timestamps=(), o
 CIRCLECI = overlay(
     replace(CONTINUOUS_INTEGRATION, columns=SHARED),
     columns=BY_ENDPOINT,
+    common_columns=COMMON_COLUMNS,
     profile="circleci",
     title="CircleCI",
     base_url="https://circleci.com/api",

@@ -242,3 +242,16 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Columns that mean something of their own in a table, by endpoint."""
+
+COMMON_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "context": ("created_at",),
+    "insights_branches": ("org_id",),
+    "insights_metrics": ("org_id",),
+    "insights_trends": ("org_id",),
+    "jobs": ("created_at",),
+    "pipeline_workflows": ("created_at", "project_slug"),
+    "pipelines": ("project_slug",),
+    "workflow": ("created_at", "project_slug"),
+    "workflow_jobs": ("project_slug",),
+}
+"""By endpoint the columns of its rows that ``SHARED`` or ``COMMON`` describes."""

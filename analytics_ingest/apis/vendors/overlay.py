@@ -42,6 +42,7 @@ class EndpointChanges(TypedDict, total=False):
     history: bool
     unversioned: tuple[str, ...]
     columns: Mapping[str, str]
+    common_columns: tuple[str, ...]
     json: Mapping[str, Any] | None
     whole_every: timedelta | None
 
@@ -55,6 +56,7 @@ def overlay(
     added: Sequence[Endpoint] = (),
     removed: Collection[str] = (),
     columns: Mapping[str, Mapping[str, str]] = {},
+    common_columns: Mapping[str, tuple[str, ...]] = {},
     **changes: Any,
 ) -> Api:
     """The API as a vendor serves it.
@@ -68,6 +70,8 @@ def overlay(
         removed: The names of endpoints that the vendor does not have. Their children must be removed as well, or get
             other parents.
         columns: Descriptions of columns, by endpoint; they override those of ``every``, ``endpoints`` and ``added``.
+            An empty text removes a column that the vendor does not send.
+        common_columns: By endpoint the columns of its rows that are described for all; the neutral ones do not count.
         changes: Fields of the API that differ, at least ``profile`` and ``base_url``.
 
     Raises:
@@ -86,9 +90,16 @@ def overlay(
             fields["columns"] = {**each.columns, **every.get("columns", {}), **own.get("columns", {})}
             overridden.append(replace(each, **fields))
     served = [*overridden, *added]
-    if unknown := sorted(columns.keys() - {each.name for each in served}):
+    if unknown := sorted({*columns, *common_columns} - {each.name for each in served}):
         raise ValueError(f"{changes['profile']}: columns of {', '.join(unknown)} are described, which is no endpoint")
-    described = [replace(each, columns={**each.columns, **columns.get(each.name, {})}) for each in served]
+    described = [
+        replace(
+            each,
+            columns={name: text for name, text in {**each.columns, **columns.get(each.name, {})}.items() if text},
+            common_columns=common_columns.get(each.name, ()),
+        )
+        for each in served
+    ]
     return replace(api, endpoints=_parents_first(changes["profile"], described), **changes)
 
 

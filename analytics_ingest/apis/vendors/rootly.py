@@ -16,7 +16,7 @@ from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor, page_number
 from analytics_ingest.apis.parents import EachDay, FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
-from analytics_ingest.apis.vendors.rootly_columns import BY_ENDPOINT, SHARED
+from analytics_ingest.apis.vendors.rootly_columns import BY_ENDPOINT, COMMON_COLUMNS, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,6 +258,7 @@ CHILDREN = (
 ROOTLY = overlay(
     replace(INCIDENT_RESPONSE, columns=SHARED),
     columns=BY_ENDPOINT,
+    common_columns=COMMON_COLUMNS,
     profile="rootly",
     title="Rootly",
     base_url="https://api.rootly.com/v1",

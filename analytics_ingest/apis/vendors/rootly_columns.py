@@ -113,6 +113,9 @@ PERMISSIONS = {
     for area in AREAS
 }
 
+WITHOUT_ATTRIBUTES = {"attributes": ""}
+"""The neutral column of a record's fields, which are columns themselves here."""
+
 BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     "alert_events": {
         "action": "What happened, such as created, notified, acknowledged, escalated or resolved.",
@@ -172,6 +175,7 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "permissions": "What the holder may do, as JSON: read, update, authorize, destroy.",
     },
     "dashboards": {
+        **WITHOUT_ATTRIBUTES,
         "auto_refresh": "Whether the page shows new data without being reloaded.",
         "owner": "Kind of owner: user or team.",
         "period": "Length of time by which the panels group data; null if not set.",
@@ -260,6 +264,7 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
         "summary": "The role in one line; null without a text.",
     },
     "incidents": {
+        **WITHOUT_ATTRIBUTES,
         **LINKS,
         "acknowledged_at": "When responders acknowledged the incident, UTC; null until then.",
         "airtable_base_key": "Airtable base that has the record of the incident; null without one.",
@@ -537,3 +542,62 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Columns that are special to an endpoint."""
+
+COMMON_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "alert_events": ("updated_at", "type"),
+    "alerts": ("created_at", "external_id", "type"),
+    "authorizations": ("created_at", "type"),
+    "causes": ("name", "created_at", "position", "properties", "slug", "type"),
+    "dashboards": ("name", "created_at", "type"),
+    "dashboards_panels": ("type",),
+    "environments": (
+        "name",
+        "created_at",
+        "color",
+        "external_id",
+        "managed_by",
+        "notify_emails",
+        "position",
+        "properties",
+        "slack_aliases",
+        "slack_channels",
+        "slug",
+        "type",
+    ),
+    "escalation_policies": ("name", "created_at", "group_ids", "service_ids", "type"),
+    "escalation_policies_levels": ("created_at", "updated_at"),
+    "escalation_policies_paths": ("name", "created_at", "updated_at"),
+    "form_fields": ("name", "created_at", "type"),
+    "form_sets": ("name", "created_at", "type"),
+    "functionalities": ("name", "created_at", "position", "slug", "type"),
+    "incident_permission_sets": ("name", "created_at", "type"),
+    "incident_permission_sets_booleans": ("created_at", "updated_at", "type"),
+    "incident_permission_sets_resources": ("created_at", "updated_at", "type"),
+    "incident_roles": ("name", "created_at", "type"),
+    "incident_types": ("name", "created_at", "type"),
+    "incidents": ("relationships", "type"),
+    "incidents_action_items": ("created_at", "updated_at", "type"),
+    "incidents_events": ("created_at", "updated_at", "type"),
+    "incidents_form_field_selections": ("type",),
+    "incidents_sub_statuses": ("type",),
+    "ip_ranges": ("id", "type"),
+    "oncalls": ("id", "escalation_policy_id", "type"),
+    "playbooks": ("created_at", "type"),
+    "post_mortems": ("created_at", "type"),
+    "retrospective_configurations": ("created_at", "type"),
+    "retrospective_processes": ("name", "created_at", "type"),
+    "roles": ("name", "created_at", "type"),
+    "schedules": ("name", "created_at", "type"),
+    "services": ("name", "created_at", "type"),
+    "severities": ("name", "created_at", "type"),
+    "shifts": ("relationships", "type"),
+    "status_pages": ("created_at", "type"),
+    "sub_statuses": ("name", "created_at", "type"),
+    "teams": ("name", "created_at", "type"),
+    "users": ("name", "created_at", "relationships", "type"),
+    "users_notification_rules": ("created_at", "updated_at", "type"),
+    "workflow_groups": ("name", "position", "type"),
+    "workflows": ("name", "created_at", "type"),
+    "workflows_tasks": ("name", "created_at", "updated_at", "type"),
+}
+"""By endpoint the columns of its rows that ``SHARED`` or ``COMMON`` describes."""

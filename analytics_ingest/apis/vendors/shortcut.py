@@ -21,7 +21,7 @@ from analytics_ingest.apis.paginators import SINGLE_PAGE, cursor, offset, time_w
 from analytics_ingest.apis.parents import Constants, FromChanged
 from analytics_ingest.apis.project_planning import COURSE, PROJECT_PLANNING
 from analytics_ingest.apis.vendors.overlay import overlay
-from analytics_ingest.apis.vendors.shortcut_columns import BY_ENDPOINT, SHARED
+from analytics_ingest.apis.vendors.shortcut_columns import BY_ENDPOINT, COMMON_COLUMNS, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,7 @@ EPICS_HEALTH = Endpoint(
 SHORTCUT = overlay(
     replace(PROJECT_PLANNING, columns=SHARED),
     columns=BY_ENDPOINT,
+    common_columns=COMMON_COLUMNS,
     added=(STORIES, PROJECTS, EPICS_HEALTH),
     profile="shortcut",
     title="Shortcut",

@@ -244,3 +244,33 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Columns that mean something of their own in a table, by endpoint."""
+
+COMMON_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "categories": ("name", "archived", "created_at", "entity_type"),
+    "categories_milestones": ("name", "created_at", "entity_type", "updated_at"),
+    "categories_objectives": ("name", "created_at", "entity_type", "updated_at"),
+    "custom_fields": ("name", "created_at", "entity_type"),
+    "epic_workflow": ("created_at", "entity_type", "updated_at"),
+    "epics": ("name", "created_at", "description", "entity_type", "group_ids", "labels"),
+    "epics_comments": ("created_at", "entity_type", "updated_at"),
+    "epics_health": ("created_at", "entity_type", "updated_at"),
+    "epics_stories": ("name", "archived", "created_at", "entity_type", "updated_at"),
+    "files": ("created_at", "entity_type"),
+    "groups": ("name", "archived", "created_at", "entity_type"),
+    "groups_stories": ("name", "archived", "created_at", "entity_type", "updated_at"),
+    "iterations": ("name", "created_at", "entity_type"),
+    "iterations_stories": ("name", "archived", "created_at", "entity_type", "updated_at"),
+    "labels": ("name", "archived", "created_at", "entity_type"),
+    "member": ("name",),
+    "members": ("created_at", "entity_type"),
+    "milestones": ("name", "created_at", "entity_type"),
+    "milestones_epics": ("name", "created_at", "entity_type", "group_ids", "labels", "updated_at"),
+    "objectives": ("name", "created_at", "entity_type"),
+    "objectives_epics": ("name", "created_at", "entity_type", "group_ids", "labels", "updated_at"),
+    "projects": ("name", "archived", "created_at", "entity_type"),
+    "search_epics": ("name", "created_at", "description", "entity_type", "group_ids", "labels"),
+    "stories": ("name", "archived", "created_at", "description", "entity_type"),
+    "stories_comments": ("created_at", "entity_type", "updated_at"),
+    "workflows": ("name", "created_at", "entity_type"),
+}
+"""By endpoint the columns of its rows that ``SHARED`` or ``COMMON`` describes."""

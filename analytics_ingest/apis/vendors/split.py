@@ -13,7 +13,7 @@ from analytics_ingest.apis.model import ChangeProbe, Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, cursor, offset
 from analytics_ingest.apis.parents import Constants, FromTable
 from analytics_ingest.apis.vendors.overlay import overlay
-from analytics_ingest.apis.vendors.split_columns import BY_ENDPOINT, SHARED
+from analytics_ingest.apis.vendors.split_columns import BY_ENDPOINT, COMMON_COLUMNS, SHARED
 
 STATUSES = ("REQUESTED", "SCHEDULE_REQUESTED", "APPROVED", "REJECTED", "WITHDRAWN", "PUBLISHED")
 """Statuses of a change request. Without the parameter, the API lists change requests with the status REQUESTED only."""
@@ -43,6 +43,7 @@ segments = partial(
 SPLIT = overlay(
     replace(FEATURE_MANAGEMENT, columns=SHARED),
     columns=BY_ENDPOINT,
+    common_columns=COMMON_COLUMNS,
     profile="split",
     title="Split",
     base_url="https://api.split.io/internal/api",

@@ -156,3 +156,21 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Columns that mean something of their own in a table, by endpoint."""
+
+COMMON_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "attributes": ("description",),
+    "change_requests": ("workspace",),
+    "environments": ("name",),
+    "feature_flags": ("traffic_type",),
+    "flag_sets": ("created_at", "type"),
+    "groups": ("type",),
+    "large_segment_definitions": ("traffic_type",),
+    "large_segments": ("description", "tags", "traffic_type"),
+    "rule_based_segment_definitions": ("traffic_type",),
+    "rule_based_segments": ("description", "tags", "traffic_type"),
+    "segment_definitions": ("traffic_type",),
+    "segments": ("tags",),
+    "traffic_types": ("workspace",),
+    "workspaces": ("name", "type"),
+}
+"""By endpoint the columns of its rows that ``SHARED`` or ``COMMON`` describes."""

@@ -17,7 +17,7 @@ from analytics_ingest.apis.model import Endpoint, RetryPolicy
 from analytics_ingest.apis.paginators import SINGLE_PAGE, Paginator, page_number
 from analytics_ingest.apis.parents import DateRange, EachDay, FromTable
 from analytics_ingest.apis.vendors.overlay import EndpointChanges, overlay
-from analytics_ingest.apis.vendors.statsig_columns import BY_ENDPOINT, SHARED
+from analytics_ingest.apis.vendors.statsig_columns import BY_ENDPOINT, COMMON_COLUMNS, SHARED
 from analytics_ingest.apis.vendors.statsig_results import (
     CHANGED_EXPERIMENT,
     CHANGED_GATE,
@@ -96,6 +96,7 @@ PROBES = (
 STATSIG = overlay(
     replace(EXPERIMENTATION, columns=SHARED),
     columns=BY_ENDPOINT,
+    common_columns=COMMON_COLUMNS,
     profile="statsig",
     title="Statsig",
     base_url="https://statsigapi.net/console/v1",

@@ -368,3 +368,21 @@ BY_ENDPOINT: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Columns that are special to an endpoint."""
+
+COMMON_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "autotunes": ("name", "creator_name", "tags"),
+    "dynamic_configs": ("name", "creator_name", "is_enabled", "tags"),
+    "dynamic_configs_versions": ("name", "creator_name"),
+    "events_metrics": ("name", "creator_name", "tags"),
+    "experiments": ("name", "creator_name"),
+    "gates": ("name", "creator_name", "is_enabled", "tags"),
+    "gates_versions": ("name", "creator_name", "is_enabled", "tags"),
+    "holdouts": ("name", "creator_name", "is_enabled", "tags"),
+    "layers": ("name", "creator_name", "tags"),
+    "metric_sources": ("description",),
+    "metrics": ("name", "creator_name"),
+    "segments": ("name", "creator_name", "is_enabled"),
+    "tags": ("description",),
+    "target_apps": ("name",),
+}
+"""By endpoint the columns of its rows that ``SHARED`` or ``COMMON`` describes."""
