@@ -33,7 +33,7 @@ help:
 	@echo "make check        lint, format, types, layers"
 	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
 	@echo "make format       put the code into shape"
-	@echo "make docs         write docs/settings.md from the settings' descriptions"
+	@echo "make docs         write docs/settings.md and docs/reference/ from the descriptions in the code"
 	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
 	@echo "make clean        remove the demo's data and Dagster's files"
 
@@ -128,6 +128,7 @@ format: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python -m analytics_ingest.config.reference > docs/settings.md
+	@$(BIN)/python -m analytics_ingest.apis.table_reference docs/reference
 
 screenshots: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
