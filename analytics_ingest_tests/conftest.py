@@ -73,6 +73,7 @@ LONGEST_FIRST = (
     "warehouse/test_contract_lake.py",
     "orchestrate/test_webserver_and_daemon.py",
     "test_readme.py",
+    "test_tutorial_page.py",
     "test_processes.py",
     "orchestrate/test_celery.py",
     "orchestrate/test_retries.py",

@@ -35,6 +35,7 @@ TESTED = {
     "history.md",
     "projects.md",
     "tables.md",
+    "tutorial.md",
     "verification.md",
     *(f"vendors/{path.name}" for path in DOCS.glob("vendors/*.md")),
 }

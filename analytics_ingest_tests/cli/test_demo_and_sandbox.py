@@ -44,53 +44,6 @@ def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.extended
-def test_demo_ends_with_a_table_and_a_query_that_works(tmp_path: Path) -> None:
-    done = run("demo", "--scale", "0.05", cwd=tmp_path)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(rf"^ +all +{ENDPOINTS} ", done.stdout, flags=re.MULTILINE)
-    assert "Every table has exactly the rows that the sandbox serves." in done.stdout
-    listed = re.findall(r"^ +20\S+Z +(\w+) ", done.stdout.partition("An incident of that day")[2], flags=re.MULTILINE)
-    assert listed == ["deployment", "flag", "incident"]
-    setting, _, command = done.stdout.partition("DESTINATION__DUCKDB__CREDENTIALS=")[2].splitlines()[0].split(" ", 2)
-    assert command == "changes --since 24h"
-    changes = run(*command.split(), cwd=tmp_path, DESTINATION__DUCKDB__CREDENTIALS=setting)
-    assert changes.returncode == 0, changes.stdout + changes.stderr
-    for operation in ("insert", "update", "delete"):
-        assert f"  {operation}" in changes.stdout
-    query = done.stdout.partition("'''\n")[2].partition("'''")[0]
-    with duckdb.connect(str(tmp_path / "data" / "analytics_ingest.duckdb")) as connection:
-        busiest = connection.sql(query).fetchall()
-        assert busiest == busiest_epics(connection)
-        # as if the next sync had found that some are gone
-        for table in ("epics_stories", "stories_comments"):
-            gone = f"(SELECT id FROM project_planning.{table} ORDER BY id) USING SAMPLE 50% (bernoulli, 1)"
-            connection.execute(f"UPDATE project_planning.{table} SET _deleted_at = now() WHERE id IN (FROM {gone})")
-        fewer = connection.sql(query).fetchall()
-        assert fewer == busiest_epics(connection)
-        assert fewer != busiest
-        tables = "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
-        tables += " AND table_type = 'BASE TABLE' AND table_schema NOT LIKE '%staging'"
-        assert connection.sql(tables).fetchall() == [(ENDPOINTS,)]
-
-
-def busiest_epics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, int]]:
-    """What the demo's query counts, counted one by one."""
-
-    def rows(table: str, columns: str) -> list[tuple[Any, ...]]:
-        live = f"SELECT {columns} FROM project_planning.{table} WHERE _deleted_at IS NULL"
-        return connection.sql(live).fetchall()
-
-    stories, comments = rows("epics_stories", "epic_id, id"), rows("stories_comments", "story_id, id")
-    counts = []
-    for epic, name in rows("epics", "id, name"):
-        own = {story for of, story in stories if of == epic}
-        if own:
-            counts.append((name, len(own), sum(story in own for story, _ in comments)))
-    return sorted(counts, key=lambda count: (-count[2], count[0]))[:5]
-
-
 def test_query_of_the_demo_finds_what_the_sandbox_has(tmp_path: Path, sandbox: SandboxServer) -> None:
     sync("project_planning")
     world = sandbox.world
