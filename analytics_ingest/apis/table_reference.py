@@ -47,7 +47,8 @@ def build_pages() -> dict[str, str]:
     for name, api in APIS.items():
         profiles = PROFILES[name]
         links = ", ".join(f"[{each.title}]({profile}.md)" for profile, each in profiles.items())
-        pages[f"{name}.md"] = _page(api, other=f"With a profile, the tables are the vendor's: {links}.")
+        vendors = f"With a profile, the tables are the vendor's: {links}." if links else "It has no profile."
+        pages[f"{name}.md"] = _page(api, other=vendors)
         for profile, each in profiles.items():
             other = f"[{each.title}](../vendors/{profile}.md) describes the key, limits and known gaps."
             pages[f"{profile}.md"] = _page(each, other=other)

@@ -163,7 +163,10 @@ def _values(field: FieldInfo) -> str:
 
 
 def _either(choices: Iterable[str]) -> str:
-    *others, last = (f"`{each}`" for each in choices)
+    shown = [f"`{each}`" for each in choices]
+    if not shown:
+        return "none"
+    *others, last = shown
     return f"{', '.join(others)} or {last}" if others else last
 
 

@@ -80,3 +80,11 @@ def test_types_are_those_of_the_declaration() -> None:
     assert "| `checks_per_hour` | double |" in gates
     assert "| `last_modified_time` | timestamp |" in gates
     assert "| `rules` | as sent |" in section("statsig.md", "dynamic_configs")
+
+
+def test_an_api_without_a_profile_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, "experimentation", {})
+    pages = build_pages()
+
+    assert "It has no profile." in pages["experimentation.md"]
+    assert "statsig.md" not in pages

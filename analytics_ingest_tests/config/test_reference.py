@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from analytics_ingest.apis.registry import PROFILES
 from analytics_ingest.config.api_settings import EndpointSettings, Settings
 from analytics_ingest.config.deployment import DeploymentSettings, environment_variable
 from analytics_ingest.config.reference import build_page
@@ -61,6 +62,11 @@ def test_a_row_says_which_values_a_setting_takes_and_what_it_does(row):
 )
 def test_values_and_defaults_are_shown_as_they_are_written(name, values, default):
     assert [row[1:3] for row in ROWS if row[0] == f"`{name}`"] == [[values, default]]
+
+
+def test_an_api_without_a_profile_has_a_row(monkeypatch):
+    monkeypatch.setitem(PROFILES, "experimentation", {})
+    assert "| `experimentation` | none | `5 * * * *` |" in build_page()
 
 
 def test_pages_that_are_linked_are_there():
