@@ -12,6 +12,9 @@ from urllib.parse import unquote
 import pytest
 
 import analytics_ingest
+from analytics_ingest.apis import experimentation
+from analytics_ingest.apis.column_descriptions import declared_columns
+from analytics_ingest.apis.model import Endpoint
 from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.api_settings import NO_PROFILE
 from analytics_ingest.extract.stats import ReadStats
@@ -26,6 +29,7 @@ from analytics_ingest_tests.conftest import ROOT
 
 PACKAGE = Path(analytics_ingest.__file__).parent
 DOCS = ROOT / "docs"
+TESTS = Path(__file__).parent
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 VENDOR_SECTIONS = ["Key and settings", "What is synced", "Limits and known gaps", "A first query"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -51,13 +55,17 @@ def anchors(page: Path) -> set[str]:
 
 
 def literals(folder: Path) -> list[str]:
-    """Every text in the code, those between the values of an f-string each by itself."""
-    return [
-        node.value
-        for path in folder.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
+    """Every text in the code but docstrings, those between the values of an f-string each by itself."""
+    found = []
+    for path in folder.rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        found += [
+            node.value
+            for node in nodes
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+        ]
+    return found
 
 
 def first_cells(page: Path, heading: str) -> list[str]:
@@ -99,10 +107,30 @@ def test_modules_that_a_page_names_are_there(page: Path) -> None:
     assert [name for name in named if not (PACKAGE / name).exists()] == []
 
 
+def test_tests_that_show_what_an_upgrade_keeps_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "upgrading.md").read_text()))
+    defined = (TESTS / "sync" / "test_upgrade.py").read_text()
+
+    assert len(named) >= 5
+    assert [name for name in named if f"def {name}(" not in defined] == []
+
+
+def test_files_and_the_example_of_the_page_on_additions_are_right() -> None:
+    page = (DOCS / "adding.md").read_text()
+    named = set(re.findall(r"`((?:analytics_ingest|analytics_ingest_tests|docs)/[\w/.]+)`", page))
+    (example,) = re.findall(r"```python\n(.*?),\n```", page, flags=re.DOTALL)
+    made: Endpoint = eval(example, vars(experimentation))  # noqa: S307 - the page's
+
+    assert len(named) > 25
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert (made.name, made.upstream) == ("gates_rules", ("gates",))
+    assert set(declared_columns(made)) == {"gate_id", "id", "name", "pass_percentage"}
+
+
 def test_pages_of_vendors_have_the_same_sections() -> None:
     pages = sorted((DOCS / "vendors").glob("*.md"))
 
-    assert len(pages) == len(APIS)
+    assert {page.stem for page in pages} == {name for profiles in PROFILES.values() for name in profiles}
     for page in pages:
         assert re.findall(r"^## (.*)$", page.read_text(), flags=re.MULTILINE) == VENDOR_SECTIONS, page.name
 
@@ -165,9 +193,12 @@ def test_columns_of_histories_and_of_the_ledger_are_listed() -> None:
 
 
 def test_quoted_messages_are_those_of_the_code() -> None:
+    page = DOCS / "troubleshooting.md"
     texts = literals(PACKAGE)
-    quotes = re.findall(r"`([^`]+)`", " ".join(first_cells(DOCS / "troubleshooting.md", "Messages")))
+    headings = re.findall(r"^## (Messages .*)$", page.read_text(), flags=re.MULTILINE)
+    quotes = re.findall(r"`([^`]+)`", " ".join(cell for name in headings for cell in first_cells(page, name)))
 
-    assert len(quotes) > 10
-    parts = [part.strip() for quote in quotes for part in re.split(r"\.\.\.|\d+", quote)]
+    assert len(headings) == 8
+    assert len(quotes) > 100
+    parts = [part for quote in quotes for part in re.split(r" \.\.\. |(?<=answered) \d+", quote)]
     assert [part for part in parts if not any(part in text for text in texts)] == []
