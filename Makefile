@@ -51,7 +51,7 @@ demo: $(READY)
 
 # 24 hours on, as the demo leaves the warehouse
 dev: $(READY)
-	@$(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dagster dev'
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dg dev'
 
 # TESTS='-k contract' for some of them
 test: $(READY)

@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     # a traceback that shows variables would show keys
     pretty_exceptions_show_locals=False,
-    help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dagster dev`.",
+    help="Keeps a warehouse in step with five REST APIs. Syncs run in Dagster: `dg dev`.",
 )
 
 

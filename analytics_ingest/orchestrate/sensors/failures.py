@@ -74,7 +74,7 @@ def build_failure_sensor(
         if url := load_deployment_setting("webhook_url").get_secret_value():
             report = send_report(url, runs, total, ui_url=ui_url)
         else:
-            # in the terminal of `dagster dev`, and in the tick in the UI
+            # in the terminal of `dg dev`, and in the tick in the UI
             report = message(runs, total, ui_url=ui_url)
             LOG.error(log_message(runs, total, ui_url=ui_url))
         return SensorResult(
