@@ -22,11 +22,10 @@ WORKDIR /app
 
 # dependencies first, in the versions that are tested together: a change of the code does not install them again
 COPY constraints.txt pyproject.toml README.md ./
-RUN mkdir analytics_ingest && touch analytics_ingest/__init__.py \
-    && pip install --constraint constraints.txt ".[celery,lake,postgres,production]"
+RUN pip install --require-hashes --no-deps --only-binary :all: -r constraints.txt
 
 COPY analytics_ingest ./analytics_ingest
-RUN pip install --no-deps .
+RUN pip install --no-deps --no-build-isolation . && pip check
 
 COPY dagster.production.yaml /opt/dagster/dagster.yaml
 COPY workspace.production.yaml /opt/dagster/workspace.yaml

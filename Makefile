@@ -1,8 +1,11 @@
-# The first target that runs builds .venv from constraints.txt. Nothing else needs to be installed.
+# The first target that runs builds .venv from constraints.txt and constraints-dev.txt. Nothing else needs to be installed.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
+PINNED := .venv/.pinned
 READY := .venv/.ready
+# the wheels that a constraints file names, with their hashes; nothing is built, so no other package is downloaded for it
+PIP_PINNED := -m pip install --quiet --require-hashes --no-deps --only-binary :all:
 # of what test-latest runs with; one that is not on the machine is skipped
 PYTHON_LATEST ?= python3.11 python3.13
 PORT ?= 8700
@@ -18,7 +21,8 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all test-latest test-lowest test-dbt test-in fuzz fuzz-defects check bench format docs screenshots clean
+.PHONY: help install demo dev test test-all test-latest test-lowest test-dbt test-in fuzz fuzz-defects check bench format docs \
+	screenshots pins outdated upgrade clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
@@ -35,15 +39,25 @@ help:
 	@echo "make format       put the code into shape"
 	@echo "make docs         write docs/settings.md and docs/reference/ from the descriptions in the code"
 	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
+	@echo "make outdated     pins that have a newer release, and what holds them back"
+	@echo "make pins         write constraints*.txt after a change of the dependencies in pyproject.toml"
+	@echo "make upgrade      move the pins to the newest versions that resolve, then make check and make test"
+	@echo "make install      build .venv, as every other target does when it is missing (a minute or two)"
 	@echo "make clean        remove the demo's data and Dagster's files"
 
 install: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(PINNED): constraints.txt constraints-dev.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; name another with make PYTHON=..." >&2; exit 1; }
 	@echo "building .venv (a minute or two)"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python $(PIP_PINNED) -r constraints.txt -r constraints-dev.txt
+	@touch $@
+
+# the project itself, with the pinned setuptools
+$(READY): pyproject.toml $(PINNED)
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check || { echo "the pins lack what pyproject.toml requires: make pins" >&2; exit 1; }
 	@touch $@
 
 demo: $(READY)
@@ -97,7 +111,8 @@ $(DBT)/.ready: constraints-dbt.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; name another with make PYTHON=..." >&2; exit 1; }
 	@echo "building $(DBT) (half a minute)"
 	@$(PYTHON) -m venv --clear $(DBT)
-	@$(DBT)/bin/python -m pip install --quiet --constraint constraints-dbt.txt dagster-dbt dbt-core dbt-duckdb dbt-postgres
+	@$(DBT)/bin/python $(PIP_PINNED) -r constraints-dbt.txt
+	@$(DBT)/bin/python -m pip check
 	@touch $@
 
 test-dbt: $(READY) $(DBT)/.ready
@@ -118,7 +133,6 @@ check: $(READY)
 	@$(BIN)/lint-imports
 
 bench: $(READY)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@$(BIN)/python -m compileall -q analytics_ingest
 	@$(BIN)/python -m analytics_ingest_tests.tools.bench $(SCENARIOS)
 
@@ -133,8 +147,21 @@ docs: $(READY)
 screenshots: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ echo "chromium and chromedriver are needed: apt-get install chromium chromium-driver" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,screenshots]'
 	@$(BIN)/python -m analytics_ingest_tests.tools.screenshots
+
+PINS := -m analytics_ingest_tests.tools.pins
+
+outdated: $(PINNED)
+	@$(BIN)/python $(PINS) outdated
+
+pins: $(PINNED)
+	@$(BIN)/python $(PINS) write
+
+upgrade: $(PINNED)
+	@$(BIN)/python $(PINS) write --upgrade
+	@git diff --stat -- 'constraints*.txt'
+	@$(MAKE) --no-print-directory check && $(MAKE) --no-print-directory test || \
+		{ echo "the newest versions fail; to go back: git checkout -- 'constraints*.txt' && make install" >&2; exit 1; }
 
 # of the folder data only what the demo and Dagster have written: a warehouse without the demo's marker stays
 clean:

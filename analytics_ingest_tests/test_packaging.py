@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
+from collections import Counter
 from configparser import ConfigParser
 from email.parser import Parser
 from importlib import import_module
@@ -24,14 +24,26 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from analytics_ingest_tests.conftest import ROOT
+from analytics_ingest_tests.tools.pins import (
+    DBT,
+    DEV,
+    PRODUCT,
+    PRODUCT_EXTRAS,
+    SAME_FOR_DBT,
+    read_pins,
+    read_project,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = read_project()
+PROJECT = PYPROJECT["project"]
+BUILD: list[str] = PYPROJECT["build-system"]["requires"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 EVERY = [Requirement(text) for texts in (PROJECT["dependencies"], *EXTRAS.values()) for text in texts]
 FOREIGN = [each for each in EVERY if each.name != PROJECT["name"]]
+PINS = {file: read_pins((ROOT / file).read_text()) for file in (PRODUCT, DEV, DBT)}
 MODULES = {str(path.relative_to(ROOT)) for path in (ROOT / "analytics_ingest").rglob("*.py")}
 
 IMPORT_ALL = """
@@ -123,11 +135,52 @@ def test_the_sandbox_names_its_extra(command: str, plain: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("requirement", FOREIGN, ids=str)
 def test_each_requirement_has_a_lower_bound_and_the_tested_version_is_allowed(requirement: Requirement) -> None:
-    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
-    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+    versions = {pin.name: pin.version for file in (PRODUCT, DEV) for pin in PINS[file]}
 
     assert ">=" in {each.operator for each in requirement.specifier}
     assert versions[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+@pytest.mark.parametrize("file", [PRODUCT, DEV, DBT])
+def test_pins_have_hashes_and_nothing_that_pip_would_fetch_unverified(file: str) -> None:
+    pin = re.compile(r"[a-z0-9-]+==[^\s;]+(?: ; [^\\]+)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+")
+    text = (ROOT / file).read_text()
+
+    # an index, a URL or a path is none of these lines
+    assert [line for line in pin.sub("", text).splitlines() if not line.startswith("# ")] == []
+    assert len(PINS[file]) > 60
+    assert [each.name for each in PINS[file] if not each.hashes or each.requirement.url] == []
+    assert [name for name, count in Counter(each.name for each in PINS[file]).items() if count > 1] == []
+
+
+# it looks at what is installed, and other tests than the extended ones run with other versions
+@pytest.mark.extended
+def test_constraints_has_what_a_deployment_needs_and_no_tool() -> None:
+    product, dev = ({each.name for each in PINS[file]} for file in (PRODUCT, DEV))
+    needed = installed_for([*PROJECT["dependencies"], *(text for extra in PRODUCT_EXTRAS for text in EXTRAS[extra])])
+
+    assert {canonicalize_name(each.name) for each in needed} <= product
+    assert {Requirement(text).name for text in BUILD} <= product
+    assert product & dev == set()
+    assert {"build", "mypy", "pytest", "ruff", "selenium", "twine", "uv"} <= dev
+
+
+def test_dbt_is_tested_beside_the_pinned_dagster_and_duckdb() -> None:
+    product, dbt = ({each.name: each.version for each in PINS[file]} for file in (PRODUCT, DBT))
+
+    assert {name: dbt[name] for name in SAME_FOR_DBT} == {name: product[name] for name in SAME_FOR_DBT}
+    assert {Requirement(text).name for text in PYPROJECT["dependency-groups"]["dbt"]} <= set(dbt)
+
+
+def test_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    (phony,) = re.findall(r"^\.PHONY:(.*)$", makefile, flags=re.MULTILINE)
+    shown = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    # test-in is what test-latest and test-lowest run
+    targets = set(phony.split()) - {"help", "test-in"}
+    assert sorted(re.findall(r"^make ([\w-]+)", shown, flags=re.MULTILINE)) == sorted(targets)
+    assert set(re.findall(r"^([a-z][\w-]*):", makefile, flags=re.MULTILINE)) == set(phony.split())
 
 
 def test_the_page_of_the_installation_has_every_extra_and_the_oldest_versions() -> None:
