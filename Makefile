@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test test-all test-latest test-lowest test-dbt test-in fuzz fuzz-defects check bench format docs \
-	screenshots pins outdated upgrade clean
+	screenshots build pins outdated upgrade clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
@@ -39,6 +39,7 @@ help:
 	@echo "make format       put the code into shape"
 	@echo "make docs         write docs/settings.md and docs/reference/ from the descriptions in the code"
 	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
+	@echo "make build        wheel and sdist in dist/, each installed and started in an environment of its own (two minutes)"
 	@echo "make outdated     pins that have a newer release, and what holds them back"
 	@echo "make pins         write constraints*.txt after a change of the dependencies in pyproject.toml"
 	@echo "make upgrade      move the pins to the newest versions that resolve, then make check and make test"
@@ -148,6 +149,18 @@ screenshots: $(READY)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ echo "chromium and chromedriver are needed: apt-get install chromium chromium-driver" >&2; exit 1; }
 	@$(BIN)/python -m analytics_ingest_tests.tools.screenshots
+
+# what is committed, not what is in the folder; of one commit the wheel has the same bytes each time
+build: $(READY)
+	@rm -rf dist build/source
+	@mkdir -p build/source
+	@git diff --quiet HEAD || echo "make build packs the last commit: changes since then are not in it"
+	@umask 022; git -c tar.umask=0022 archive HEAD | tar -x -C build/source
+	@umask 022; SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+		$(BIN)/python -m build --no-isolation --outdir dist build/source >build/log 2>&1 || { cat build/log >&2; exit 1; }
+	@$(BIN)/twine check --strict dist/*
+	@TEST_BUILT=$(CURDIR)/dist $(BIN)/python -m pytest analytics_ingest_tests/test_installed.py
+	@$(BIN)/python -m pip hash dist/*
 
 PINS := -m analytics_ingest_tests.tools.pins
 

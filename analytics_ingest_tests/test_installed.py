@@ -1,6 +1,8 @@
-"""The wheel in an environment of its own, in a project that ``create-dagster`` makes: two accounts by YAML alone.
+"""Wheel and sdist in environments of their own, outside of the checkout.
 
-It needs the package index and minutes, and runs as a part of ``make test-latest`` (``TEST_INSTALLED=1``).
+The tests need the package index and minutes. ``make build`` runs the test of the files in ``dist``, with the pinned
+versions (``TEST_BUILT``). ``make test-latest`` runs the test of two accounts in a project of ``create-dagster``, with
+the newest versions (``TEST_INSTALLED=1``).
 """
 
 from __future__ import annotations
@@ -17,12 +19,10 @@ import pytest
 import yaml
 
 from analytics_ingest_tests.conftest import ROOT
+from analytics_ingest_tests.tools.pins import PRODUCT, read_project
 from analytics_ingest_tests.vendors.statsig import Statsig
 
-pytestmark = [
-    pytest.mark.extended,
-    pytest.mark.skipif(not os.environ.get("TEST_INSTALLED"), reason="make test-latest sets TEST_INSTALLED"),
-]
+pytestmark = pytest.mark.extended
 
 ACCOUNTS = ("statsig_eu", "statsig_us")
 HOST = "import dagster as dg\n\n\n@dg.asset\ndef own() -> None:\n    raise RuntimeError('the host\\'s own asset')\n"
@@ -41,6 +41,13 @@ print(json.dumps({
         if sensor.asset_selection and dg.AssetKey("own") in sensor.asset_selection.resolve(graph)
     ],
 }))
+"""
+
+
+IMPORTED = """
+import analytics_ingest
+import analytics_ingest.definitions
+print(analytics_ingest.__file__)
 """
 
 
@@ -84,6 +91,7 @@ def vendors() -> Iterator[dict[str, Statsig]]:
         assert first.complaints + second.complaints == []
 
 
+@pytest.mark.skipif(not os.environ.get("TEST_INSTALLED"), reason="make test-latest sets TEST_INSTALLED")
 def test_two_accounts_in_a_new_project(installed: Path, vendors: dict[str, Statsig], tmp_path: Path) -> None:
     run(installed / "create-dagster", "project", "host", "--no-uv-sync", cwd=tmp_path)
     project = tmp_path / "host"
@@ -124,3 +132,33 @@ def test_two_accounts_in_a_new_project(installed: Path, vendors: dict[str, Stats
         verify = (installed / "analytics-ingest", "verify", *ACCOUNTS, "-m", "host.definitions")
         verified = run(*verify, cwd=project, **environment)
         assert f"{len(ACCOUNTS) * len(Statsig().api.endpoints)} the same, 0 different" in verified
+
+
+@pytest.fixture(scope="module", params=["*.whl", "*.tar.gz"], ids=["wheel", "sdist"])
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` folder of an environment with the pinned versions and one of the files that ``make build`` made."""
+    (artefact,) = Path(os.environ["TEST_BUILT"]).glob(request.param)
+    folder = tmp_path_factory.mktemp("started")
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    interpreter = folder / "venv" / "bin" / "python"
+    pins = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", ROOT / PRODUCT)
+    run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", interpreter, *pins, cwd=folder)
+    run(interpreter, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", artefact, cwd=folder)
+    run(interpreter, "-m", "pip", "check", cwd=folder)
+    return interpreter.parent
+
+
+@pytest.mark.skipif(not os.environ.get("TEST_BUILT"), reason="make build sets TEST_BUILT")
+def test_what_is_built_starts_outside_of_the_checkout(started: Path, tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    environment = {"DAGSTER_HOME": str(tmp_path), "PYTHONPATH": ""}
+    module = ("--module-name", "analytics_ingest.definitions")
+
+    version = run(started / "analytics-ingest", "--version", cwd=tmp_path, **environment)
+    assert version == f"analytics-ingest {read_project()['project']['version']}\n"
+    assert "Usage: analytics-ingest" in run(started / "analytics-ingest", "--help", cwd=tmp_path, **environment)
+    imported = run(started / "python", "-W", "ignore", "-c", IMPORTED, cwd=tmp_path, **environment)
+    assert Path(imported.splitlines()[-1]).is_relative_to(started.parent)
+    run(started / "dagster", "definitions", "validate", *module, cwd=tmp_path, **environment)
+    # the sandbox is one of the extras that the pins are for
+    assert "Usage:" in run(started / "analytics-ingest", "sandbox", "--help", cwd=tmp_path, **environment)

@@ -22,6 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.tools.pins import (
@@ -172,6 +173,14 @@ def test_dbt_is_tested_beside_the_pinned_dagster_and_duckdb() -> None:
     assert {Requirement(text).name for text in PYPROJECT["dependency-groups"]["dbt"]} <= set(dbt)
 
 
+def test_the_newest_entry_of_the_changelog_and_the_images_tag_are_of_this_version() -> None:
+    versions = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+
+    assert versions[0] == PROJECT["version"]
+    assert re.findall(r'tag: "(.+?)"', (ROOT / "docs" / "operations.md").read_text()) == [PROJECT["version"]]
+    assert versions == sorted(versions, key=Version, reverse=True)
+
+
 def test_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
     (phony,) = re.findall(r"^\.PHONY:(.*)$", makefile, flags=re.MULTILINE)
@@ -181,6 +190,13 @@ def test_help_lists_every_target() -> None:
     targets = set(phony.split()) - {"help", "test-in"}
     assert sorted(re.findall(r"^make ([\w-]+)", shown, flags=re.MULTILINE)) == sorted(targets)
     assert set(re.findall(r"^([a-z][\w-]*):", makefile, flags=re.MULTILINE)) == set(phony.split())
+
+
+def test_no_licence_is_claimed() -> None:
+    assert {"license", "license-files"} & set(PROJECT) == set()
+    assert [each for each in PROJECT["classifiers"] if each.startswith("License")] == []
+    assert [path.name for path in ROOT.iterdir() if re.match(r"(?i)licen[cs]e|copying", path.name)] == []
+    assert "No licence has been granted" in (ROOT / "README.md").read_text()
 
 
 def test_the_page_of_the_installation_has_every_extra_and_the_oldest_versions() -> None:
@@ -213,21 +229,26 @@ def test_dagster_embedded_elt_has_the_objects_of_dagster_dlt() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that is built from it."""
+    """A folder with the sdist and the wheel of what is here, built without a download."""
     folder = tmp_path_factory.mktemp("built")
     source = folder / "source"
     for name in ("analytics_ingest", "analytics_ingest_tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source)
-    sdist = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
-    subprocess.run([sys.executable, "-c", sdist], cwd=source, check=True, capture_output=True)
-    (archive,) = folder.glob("*.tar.gz")
-    # with the setuptools that is here, so that nothing is downloaded
-    offline = ("--no-deps", "--no-build-isolation", "--no-index")
-    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", *offline, "--wheel-dir", str(folder), str(archive)]
-    subprocess.run(wheel, check=True, capture_output=True)
-    return folder
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    # what may lie in a checkout
+    (source / ".dlt").mkdir()
+    (source / ".dlt" / "secrets.toml").write_text("api_key = 'a key'")
+    (source / "data").mkdir()
+    (source / "data" / "analytics_ingest.duckdb").touch()
+    build(source, folder / "dist")
+    return folder / "dist"
+
+
+def build(source: Path, target: Path) -> None:
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
 
 
 @pytest.mark.extended
@@ -240,20 +261,39 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Path) -> None:
         declared.read_string(wheel.read(f"{info}/entry_points.txt").decode())
         metadata = Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
 
-    assert {name for name in names if not name.startswith(f"{info}/")} == {*MODULES, "analytics_ingest/py.typed"}
+    assert names - {
+        f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt")
+    } == {
+        *MODULES,
+        "analytics_ingest/py.typed",
+    }
     assert {group: dict(declared[group]) for group in declared.sections()} == {
         "console_scripts": PROJECT["scripts"],
         **PROJECT["entry-points"],
     }
-    assert metadata["Requires-Python"] == ">=3.11"
+    assert (metadata["Version"], metadata["Requires-Python"]) == (PROJECT["version"], ">=3.11")
     assert set(metadata.get_all("Provides-Extra", [])) == set(EXTRAS)
+    assert {"License", "License-Expression", "License-File"} & set(metadata) == set()
 
 
 @pytest.mark.extended
-def test_the_sdist_has_no_tests(built: Path) -> None:
+def test_the_sdist_has_what_builds_the_wheel_and_no_tests(built: Path) -> None:
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as sdist:
-        names = {name.partition("/")[2] for name in sdist.getnames()}
+        names = {member.name.partition("/")[2] for member in sdist.getmembers() if member.isfile()}
 
-    assert {*MODULES, "analytics_ingest/py.typed", "pyproject.toml", "README.md"} <= names
-    assert [name for name in names if name.startswith("analytics_ingest_tests")] == []
+    written = {name for name in names if name.startswith("analytics_ingest.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    pages = {"CHANGELOG.md", "MANIFEST.in", "README.md", "SECURITY.md"}
+    assert names - written == {*MODULES, *pages, "analytics_ingest/py.typed", "pyproject.toml", PRODUCT}
+
+
+@pytest.mark.extended
+def test_a_wheel_of_the_same_source_has_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("analytics_ingest-*")
+    build(source, tmp_path / "again")
+
+    (first,), (second,) = built.glob("*.whl"), (tmp_path / "again").glob("*.whl")
+    assert first.read_bytes() == second.read_bytes()
