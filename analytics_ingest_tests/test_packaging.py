@@ -199,6 +199,30 @@ def test_no_licence_is_claimed() -> None:
     assert "No licence has been granted" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize("limit", map(Requirement, PYPROJECT["tool"]["uv"]["constraint-dependencies"]), ids=str)
+def test_pins_are_within_the_limits_for_uv(limit: Requirement) -> None:
+    versions = [pin.version for pins in PINS.values() for pin in pins if pin.name == canonicalize_name(limit.name)]
+
+    assert versions
+    assert [version for version in versions if version not in limit.specifier] == []
+
+
+def test_the_page_of_the_installation_has_the_pinned_versions() -> None:
+    page = (ROOT / "docs/install.md").read_text()
+    (product,) = re.findall(r"^\| the versions of .*$", page, flags=re.MULTILINE)
+    (dbt,) = re.findall(r"^\| dbt \|.*$", page, flags=re.MULTILINE)
+    pinned = {pin.name: str(pin.version) for pins in (PINS[DBT], PINS[PRODUCT]) for pin in pins}
+
+    for row, title, name in (
+        (product, "Dagster", "dagster"),
+        (product, "dlt", "dlt"),
+        (product, "DuckDB", "duckdb"),
+        (dbt, "dbt", "dbt-core"),
+    ):
+        (shown,) = re.findall(rf"\b{title} ([\d.]+)", row)
+        assert f"{pinned[name]}.".startswith(f"{shown}."), title
+
+
 def test_the_page_of_the_installation_has_every_extra_and_the_oldest_versions() -> None:
     page = (ROOT / "docs/install.md").read_text()
     (oldest,) = re.findall(r"^\| the oldest .*$", page, flags=re.MULTILINE)
