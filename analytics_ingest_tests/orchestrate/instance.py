@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,13 @@ query ($filter: RunsFilter!) {
   }
 }
 """
+LOGS = """
+query ($id: ID!) {
+  logsForRun(runId: $id) {
+    ... on EventConnection { events { __typename ... on MessageEvent { stepKey message } } }
+  }
+}
+"""
 SCHEDULE = """
 mutation ($selector: ScheduleSelector!) {
   startSchedule(scheduleSelector: $selector) { __typename ... on PythonError { message } }
@@ -61,6 +69,16 @@ mutation ($selector: ScheduleSelector!) {
 STATE = """
 query ($selector: ScheduleSelector!) {
   scheduleOrError(scheduleSelector: $selector) { ... on Schedule { scheduleState { id } } }
+}
+"""
+RUNNING = """
+query ($selector: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $selector) {
+    ... on Repository {
+      schedules { name scheduleState { status } }
+      sensors { name sensorState { status } }
+    }
+  }
 }
 """
 STOP_SCHEDULE = """
@@ -102,7 +120,8 @@ query ($key: AssetKeyInput!) {
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine on which no process listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -118,53 +137,25 @@ def _listens(port: int) -> bool:
     return True
 
 
-class RunningDagster:
-    """A webserver on a port of its own, with the code locations behind it, which the daemon uses as well."""
+class GraphqlClient(ABC):
+    """What a user does in the UI, over the GraphQL of a webserver."""
 
-    def __init__(self, home: Path, *, daemon: bool = False, modules: Sequence[str] = (LOCATION,)) -> None:
-        """Starts the parts, and waits until the code locations have loaded.
+    def __init__(self, url: str, location: str) -> None:
+        """Sends nothing yet.
 
         Args:
-            home: The folder of ``dagster.yaml``; the parts' output goes there.
-            daemon: Whether to start the daemon as well.
-            modules: The modules of the code locations; jobs, schedules and sensors are those of the first one.
+            url: The webserver, without a trailing slash.
+            location: The name of the code location whose jobs, schedules and sensors are meant.
         """
-        self.home = home
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._repository = {"repositoryLocationName": modules[0], "repositoryName": "__repository__"}
-        ports = {module: _free_port() for module in modules}
-        servers = [
-            {"grpc_server": {"host": "127.0.0.1", "port": grpc, "location_name": module}}
-            for module, grpc in ports.items()
-        ]
-        workspace = home / "workspace.yaml"
-        workspace.write_text(yaml.safe_dump({"load_from": servers}))
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        try:
-            for module, grpc in ports.items():
-                self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", module)
-                # one after the other: the first one makes the instance's tables
-                self.wait_for(partial(_listens, grpc), f"the code location {module}")
-            self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
-            if daemon:
-                self._start("dagster._daemon", "run", "-w", str(workspace))
-            self.wait_for(self._is_up, "the webserver")
-        except BaseException:
-            self.stop()
-            raise
+        self.url = url
+        self._repository = {"repositoryLocationName": location, "repositoryName": "__repository__"}
 
-    def _start(self, module: str, *arguments: str) -> None:
-        with (self.home / f"{module}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                env=dict(os.environ),
-                stdout=log,
-                stderr=log,
-            )
-        self._processes.append(process)
+    @abstractmethod
+    def output(self) -> str:
+        """What the parts have printed, for the message of a wait that fails."""
 
-    def _is_up(self) -> bool:
+    def is_up(self) -> bool:
+        """Whether the webserver responds and has loaded a code location."""
         try:
             found = self.query("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
         except requests.RequestException:
@@ -174,10 +165,6 @@ class RunningDagster:
     def wait_for(self, condition: Callable[[], Any], what: str, *, seconds: float = TIMEOUT) -> Any:
         """Polls a condition until its value counts as true, and gives the value."""
         return eventually(condition, seconds, interval=0.5, state=lambda: f"{what}\n{self.output()[-6000:]}")
-
-    def output(self) -> str:
-        """What the parts have printed."""
-        return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.glob("*.log")))
 
     def query(self, text: str, **variables: Any) -> dict[str, Any]:
         """The data of a GraphQL query."""
@@ -228,6 +215,11 @@ class RunningDagster:
         found: list[dict[str, Any]] = self.query(RUNS, filter=filter_)["runsOrError"]["results"]
         return found
 
+    def events(self, run_id: str, *kinds: str) -> list[dict[str, Any]]:
+        """The events of a run, the earliest first; of some kinds, such as ``ExecutionStepStartEvent``."""
+        found = self.query(LOGS, id=run_id)["logsForRun"]["events"]
+        return [event for event in found if not kinds or event["__typename"] in kinds]
+
     def start_schedule(self, name: str) -> None:
         """Turns a schedule on."""
         done = self.query(SCHEDULE, selector={**self._repository, "scheduleName": name})["startSchedule"]
@@ -252,6 +244,13 @@ class RunningDagster:
         done = self.query(STOP_SENSOR, id=sensor)["stopSensor"]
         assert done["__typename"] == "StopSensorMutationResult", done
 
+    def running_automation(self) -> set[str]:
+        """The names of the schedules and sensors that are on."""
+        found = self.query(RUNNING, selector=self._repository)["repositoryOrError"]
+        states = {each["name"]: each["scheduleState"] for each in found["schedules"]}
+        states |= {each["name"]: each["sensorState"] for each in found["sensors"]}
+        return {name for name, state in states.items() if state["status"] == "RUNNING"}
+
     def ticks(self, name: str) -> list[dict[str, Any]]:
         """A sensor's ticks, the latest first."""
         found: list[dict[str, Any]] = self.query(TICKS, selector={**self._repository, "sensorName": name})[
@@ -268,6 +267,56 @@ class RunningDagster:
         """An asset's freshness, latest materialisation and checks."""
         found: dict[str, Any] = self.query(ASSET, key={"path": key.split("/")})["assetNodeOrError"]
         return found
+
+
+class RunningDagster(GraphqlClient):
+    """A webserver on a port of its own, with the code locations behind it, which the daemon uses as well."""
+
+    def __init__(self, home: Path, *, daemon: bool = False, modules: Sequence[str] = (LOCATION,)) -> None:
+        """Starts the parts, and waits until the code locations have loaded.
+
+        Args:
+            home: The folder of ``dagster.yaml``; the parts' output goes there.
+            daemon: Whether to start the daemon as well.
+            modules: The modules of the code locations; jobs, schedules and sensors are those of the first one.
+        """
+        self.home = home
+        self._processes: list[subprocess.Popen[bytes]] = []
+        ports = {module: free_port() for module in modules}
+        servers = [
+            {"grpc_server": {"host": "127.0.0.1", "port": grpc, "location_name": module}}
+            for module, grpc in ports.items()
+        ]
+        workspace = home / "workspace.yaml"
+        workspace.write_text(yaml.safe_dump({"load_from": servers}))
+        port = free_port()
+        super().__init__(f"http://127.0.0.1:{port}", modules[0])
+        try:
+            for module, grpc in ports.items():
+                self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", module)
+                # one after the other: the first one makes the instance's tables
+                self.wait_for(partial(_listens, grpc), f"the code location {module}")
+            self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
+            if daemon:
+                self._start("dagster._daemon", "run", "-w", str(workspace))
+            self.wait_for(self.is_up, "the webserver")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, module: str, *arguments: str) -> None:
+        with (self.home / f"{module}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=dict(os.environ),
+                stdout=log,
+                stderr=log,
+            )
+        self._processes.append(process)
+
+    def output(self) -> str:
+        """What the parts have printed."""
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.home.glob("*.log")))
 
     def stop(self) -> None:
         """Stops the parts."""
