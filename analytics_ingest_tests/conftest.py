@@ -72,6 +72,7 @@ pytest.register_assert_rewrite("analytics_ingest_tests.contract")
 LONGEST_FIRST = (
     "warehouse/test_contract_lake.py",
     "orchestrate/test_webserver_and_daemon.py",
+    "orchestrate/test_topology.py",
     "test_readme.py",
     "test_tutorial_page.py",
     "test_processes.py",

@@ -71,23 +71,27 @@ def duckdb_store(folder: Path) -> Iterator[Store]:
 def postgres_store(_: Path) -> Iterator[Store]:
     """A database of its own on the PostgreSQL server."""
     with postgres_database() as (credentials, connect):
-        stats = connect()
+        yield store_behind(connect(), postgres_settings(credentials))
 
-        def query(sql: str) -> Table:
-            cursor = stats.cursor()
-            cursor.execute(sql)
-            return [each.name for each in cursor.description or ()], cursor.fetchall()
 
-        @contextmanager
-        def reading() -> Iterator[Query]:
-            yield query
+def store_behind(connection: psycopg2.extensions.connection, settings: dict[str, str]) -> Store:
+    """A destination in the PostgreSQL database of a connection."""
 
-        @contextmanager
-        def writing() -> Iterator[Execute]:
-            cursor = stats.cursor()
-            yield lambda sql, values: cursor.execute(sql.replace("?", "%s"), values)
+    def query(sql: str) -> Table:
+        cursor = connection.cursor()
+        cursor.execute(sql)
+        return [each.name for each in cursor.description or ()], cursor.fetchall()
 
-        yield Store(postgres_settings(credentials), reading, writing)
+    @contextmanager
+    def reading() -> Iterator[Query]:
+        yield query
+
+    @contextmanager
+    def writing() -> Iterator[Execute]:
+        cursor = connection.cursor()
+        yield lambda sql, values: cursor.execute(sql.replace("?", "%s"), values)
+
+    return Store(settings, reading, writing)
 
 
 def postgres_settings(credentials: str) -> dict[str, str]:

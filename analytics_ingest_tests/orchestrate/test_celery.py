@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest_tests.conftest import ROOT, expected_keys
 from analytics_ingest_tests.environment import set_environment
+from analytics_ingest_tests.orchestrate.rabbitmq import ADDRESS, virtual_host
 from analytics_ingest_tests.stores import Store, postgres_database, postgres_store
 from analytics_ingest_tests.waiting import eventually
 
@@ -28,21 +28,9 @@ pytestmark = pytest.mark.extended
 
 @pytest.fixture
 def broker() -> Iterator[str]:
-    """The URL of a virtual host of the test's own on RabbitMQ; without one the test is skipped, but not in CI."""
-    name = f"analytics_ingest_{uuid.uuid4().hex[:12]}"
-
-    def control(*command: str) -> None:
-        subprocess.run(["rabbitmqctl", "--quiet", *command], check=True, capture_output=True, timeout=60)
-
-    try:
-        control("add_vhost", name)
-    except (OSError, subprocess.SubprocessError) as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no RabbitMQ: {error}")
-    control("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
-    yield f"amqp://guest:guest@127.0.0.1:5672/{name}"
-    control("delete_vhost", name)
+    """The URL of a virtual host of the test's own on RabbitMQ."""
+    with virtual_host() as name:
+        yield f"amqp://guest:guest@{ADDRESS}/{name}"
 
 
 @pytest.fixture
