@@ -168,3 +168,16 @@ def test_the_default_file_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (setting.name, setting.place) == ("CREDENTIALS", "default")
     assert setting.value.endswith("analytics_ingest.duckdb")
+
+
+def test_postgresql_in_parts_needs_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"HOST": "db", "DATABASE": "warehouse", "USERNAME": "loader", "PASSWORD": "p/w@rd"}
+    variables = {f"DESTINATION__POSTGRES__CREDENTIALS__{name}": value for name, value in parts.items()}
+    set_environment(monkeypatch, {"ANALYTICS_INGEST_DESTINATION": "postgres", **variables})
+    destination = configured_destination()
+
+    assert unknown_destination_settings(destination) == []
+    credentials = destination.configuration().credentials
+    assert credentials.to_native_representation() == (
+        "postgresql://loader:p%2Fw%40rd@db:5432/warehouse?connect_timeout=15&options=-clock_timeout%3D2s"
+    )

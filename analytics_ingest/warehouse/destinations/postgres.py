@@ -257,8 +257,10 @@ class Postgres(Destination):
         if credentials is None or not credentials.is_resolved():
             # dlt reports what is missing when it connects
             return destination
-        options = f"-clock_timeout={STATEMENT_LOCK_SECONDS}s {credentials.query.get('options', '')}"
-        credentials.query = {**credentials.query, "options": options.strip()}
+        # credentials in parts, without a URL, have no query
+        query = credentials.query or {}
+        options = f"-clock_timeout={STATEMENT_LOCK_SECONDS}s {query.get('options', '')}"
+        credentials.query = {**query, "options": options.strip()}
         return self._dlt_destination(credentials=credentials)
 
     def forbid_writes(self, client: SqlJobClientBase) -> None:
