@@ -57,6 +57,10 @@ class ConfigurationError(IngestError):
     """A setting is missing or invalid. The text names it as an environment variable."""
 
 
+class SecretFileError(ConfigurationError):
+    """A file that is to hold a secret cannot be used, or the secret is set a second time."""
+
+
 class UnknownAccountError(ConfigurationError):
     """A name is neither that of an API in the graph nor that of another account."""
 

@@ -12,7 +12,7 @@ from analytics_ingest.config.lookup import environment_name, found_settings, loo
 from analytics_ingest.config.spelling import nearest
 from analytics_ingest.config.unknown_settings import unknown_settings, unknown_shared_settings
 from analytics_ingest.config.validation import load_model
-from analytics_ingest.errors import ConfigurationError, NotConfiguredError
+from analytics_ingest.errors import ConfigurationError, NotConfiguredError, SecretFileError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 def missing_settings(api: Api) -> list[str]:
     """Environment variables that must be set before the API can be read; empty if it is configured."""
     needed = ("api_key",) if api.base_url else ("base_url", "api_key")
-    return [environment_name(api.name, field) for field in needed if lookup(api, field) is None]
+    return [environment_name(api.name, field) for field in needed if not _is_set(api, field)]
+
+
+def _is_set(api: Api, field: str) -> bool:
+    """Whether something is set for a field; also if that cannot be read, which ``load_settings`` reports."""
+    try:
+        return lookup(api, field) is not None
+    except SecretFileError:
+        return True
 
 
 def choose_profile(api: Api) -> Api:

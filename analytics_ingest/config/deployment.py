@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from analytics_ingest.config.validation import Reference, Words, load_model
+from analytics_ingest.config.secret_files import ENVIRONMENT, find_secret
+from analytics_ingest.config.validation import Reference, Words, load_model, secret_fields
 
 DEFAULT_BACKEND = "rpc://"
 """Celery's results through the broker itself."""
@@ -92,24 +93,48 @@ def environment_variable(field: str) -> str:
     return f"ANALYTICS_INGEST_{field}".upper()
 
 
-def load_deployment_settings() -> DeploymentSettings:
+def load_deployment_settings(*, secrets: bool = True) -> DeploymentSettings:
     """Looks up and validates the settings of the deployment.
 
+    Args:
+        secrets: Whether those that are secret are looked up too.
+
     Raises:
-        ConfigurationError: A value is not valid.
+        ConfigurationError: A value is not valid, or the file of a secret cannot be read.
     """
-    return load_model(DeploymentSettings, lookup=_lookup, variable=environment_variable)
+    left_out = frozenset() if secrets else secret_fields(DeploymentSettings)
+    fields = [name for name in DeploymentSettings.model_fields if name not in left_out]
+    return load_model(DeploymentSettings, lookup=_lookup, variable=environment_variable, fields=fields)
 
 
 def load_deployment_setting(field: str) -> Any:
     """One of the ``DeploymentSettings``, whatever the others are.
 
     Raises:
-        ConfigurationError: The value is not valid.
+        ConfigurationError: The value is not valid, or the file of a secret cannot be read.
     """
     return getattr(load_model(DeploymentSettings, lookup=_lookup, variable=environment_variable, fields=[field]), field)
 
 
+def deployment_place(field: str) -> str:
+    """Where a setting of the deployment is set: ``environment``, or the path of a secret's file; empty if it is not.
+
+    Raises:
+        SecretFileError: The file of a secret cannot be read.
+    """
+    return _found(field)[1]
+
+
 def _lookup(field: str) -> str | None:
     """The value of a variable without the blanks around it; ``None`` if it is not set, or blank."""
-    return os.environ.get(environment_variable(field), "").strip() or None
+    value = _found(field)[0]
+    return None if value is None else value.strip()
+
+
+def _found(field: str) -> tuple[str | None, str]:
+    """The value of a setting, ``None`` if it is not set or blank, and its place."""
+    variable = environment_variable(field)
+    if field in secret_fields(DeploymentSettings):
+        return find_secret(variable)
+    value = os.environ.get(variable, "")
+    return (value, ENVIRONMENT) if value.strip() else (None, "")

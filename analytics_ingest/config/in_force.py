@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +13,13 @@ from pydantic import SecretStr
 from analytics_ingest.apis.registry import neutral_declaration
 from analytics_ingest.config.api import page_limit
 from analytics_ingest.config.api_settings import EndpointSettings, Settings
-from analytics_ingest.config.deployment import DeploymentSettings, environment_variable, load_deployment_setting
-from analytics_ingest.config.lookup import ENVIRONMENT, environment_name, look_up_with_place
+from analytics_ingest.config.deployment import DeploymentSettings, deployment_place, load_deployment_setting
+from analytics_ingest.config.lookup import environment_name, look_up_with_place
 from analytics_ingest.config.schedule import ScheduleSettings
+from analytics_ingest.config.secret_files import ENVIRONMENT
 from analytics_ingest.config.unknown_settings import is_used
 from analytics_ingest.config.validation import Reference, load_model
-from analytics_ingest.errors import ConfigurationError
+from analytics_ingest.errors import ConfigurationError, SecretFileError
 from analytics_ingest.redaction import MASK
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class SettingInForce:
     Attributes:
         name: The name, as the reference page has it.
         value: The value as text; ``***`` for a secret.
-        place: ``environment``, a file, ``code``, ``profile`` or ``default``; empty if it must be set.
+        place: ``environment``, a file of settings, the path of a secret's file, ``code``, ``profile`` or ``default``;
+            empty if it must be set.
     """
 
     name: str
@@ -81,16 +82,21 @@ def deployment_settings() -> list[SettingInForce]:
     """The settings of the deployment."""
     listed = []
     for name, field in DeploymentSettings.model_fields.items():
-        if os.environ.get(environment_variable(name), "").strip():
-            value, place = _text(partial(load_deployment_setting, name)), ENVIRONMENT
-        else:
-            value, place = _default(field), DEFAULT
+        try:
+            place = deployment_place(name)
+        except SecretFileError:
+            place = ENVIRONMENT
+        value = _text(partial(load_deployment_setting, name)) if place else _default(field)
+        place = place or DEFAULT
         listed.append(SettingInForce(name=name.upper(), value=value, place=place))
     return listed
 
 
 def _setting(api: Api, model: type[BaseModel], name: str, field: FieldInfo) -> SettingInForce:
-    value, place = look_up_with_place(api, name)
+    try:
+        value, place = look_up_with_place(api, name)
+    except SecretFileError:
+        return SettingInForce(name=name.upper(), value=NOT_VALID, place=ENVIRONMENT)
     if value is None:
         # the field has the same name in the declaration, if that has one
         value, place = getattr(api, name, None) or None, DEFAULT

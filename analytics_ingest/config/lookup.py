@@ -20,7 +20,10 @@ from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.toml import TomlProviderReadException
 from dlt.common.typing import TSecretValue
 
+from analytics_ingest.config.api_settings import Settings
 from analytics_ingest.config.project import read_project_settings
+from analytics_ingest.config.secret_files import ENVIRONMENT, find_secret
+from analytics_ingest.config.validation import secret_fields
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,8 +36,10 @@ if TYPE_CHECKING:
 
 DECLARED: dict[str, dict[str, Any]] = {}
 """Settings that code or a component has declared, by account. The environment wins over them, and they over files."""
-ENVIRONMENT, CODE = "environment", "code"
-"""Places of settings, beside files."""
+CODE = "code"
+"""The place of settings that code or a component has declared."""
+SECRETS = secret_fields(Settings)
+"""The settings of an API that may be in a file of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,7 @@ def lookup(api: Api, field: str) -> Any:
     """What is set for ``sources.<api>.<field>``; ``None`` if nothing is set, or a blank text.
 
     Raises:
-        ConfigurationError: A file of settings cannot be read.
+        ConfigurationError: A file of settings, or the file of a secret, cannot be read.
     """
     return look_up_with_place(api, field)[0]
 
@@ -102,13 +107,17 @@ def look_up_with_place(api: Api, field: str) -> tuple[Any, str]:
     """What ``lookup`` gives, and the place where it is set; empty if nothing is.
 
     Raises:
-        ConfigurationError: A file of settings cannot be read.
+        ConfigurationError: A file of settings, or the file of a secret, cannot be read.
     """
     sections = ("sources", api.name)
+    if field in SECRETS:
+        secret, place = find_secret(environment_name(api.name, field))
+        if secret is not None:
+            return secret, place
     with _files_explained():
         # not dlt.config.get, as values that it looks up end up in dlt's trace file
         for provider in dlt.config.config_providers:
-            if field == "api_key" and not provider.supports_secrets:
+            if field in SECRETS and not provider.supports_secrets:
                 continue
             value, place = _value(provider, field, sections), _place(provider)
             if value is None and place == ENVIRONMENT:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from analytics_ingest.config.accounts import find_accounts
 from analytics_ingest.config.api import choose_profile, wrong_values
 from analytics_ingest.config.deployment import load_deployment_settings
-from analytics_ingest.config.lookup import found_settings
+from analytics_ingest.config.lookup import SECRETS, found_settings
 from analytics_ingest.config.schedule import ScheduleSettings, load_schedule_settings
+from analytics_ingest.config.secret_files import SUFFIX
 from analytics_ingest.config.unknown_settings import unknown_settings, unknown_shared_settings
 from analytics_ingest.errors import ConfigurationError
 
@@ -37,6 +38,7 @@ def account_problems(api: Api, found: Sequence[FoundSetting] | None = None) -> l
         return [problem]
     declared = choose_profile(api)
     fields = {each.parts[2] for each in found if each.parts[:2] == ("sources", api.name) and len(each.parts) == 3}
+    fields |= {name for name in SECRETS if name + SUFFIX.lower() in fields}
     problems = [*unknown_settings(declared, found), wrong_values(declared, fields)]
     if not fields.isdisjoint(ScheduleSettings.model_fields):
         problems.append(_error_of(lambda: load_schedule_settings(declared)))

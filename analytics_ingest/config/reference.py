@@ -11,7 +11,8 @@ from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.api_settings import EndpointSettings, Settings
 from analytics_ingest.config.deployment import DeploymentSettings, environment_variable
 from analytics_ingest.config.schedule import ScheduleSettings
-from analytics_ingest.config.validation import Reference
+from analytics_ingest.config.secret_files import SUFFIX
+from analytics_ingest.config.validation import Reference, secret_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,6 +47,22 @@ folder that has a `.dlt`.
 - A value that is not valid is refused with the name of its variable.
 - In a file, the setting of an endpoint is `gates__limit = 7` under `[sources.experimentation]`, or `limit = 7` under
   `[sources.experimentation.gates]`. Variables are written in capitals, names in files in lower case.
+
+## Secrets in files
+
+A secret may be in a file of its own: the variable with `_FILE` at its end has the file's path, such as
+`SOURCES__EXPERIMENTATION__API_KEY_FILE=/run/secrets/experimentation_api_key`. So neither a container's configuration
+nor a process's environment has the secret. These variables can be written so:
+
+- an account: `SOURCES__<API>__API_KEY_FILE`;
+- the deployment: {secrets};
+- the destination: `DESTINATION__<NAME>__CREDENTIALS_FILE` (the connection string),
+  `DESTINATION__<NAME>__CREDENTIALS__PASSWORD_FILE`, and whatever else dlt declares as secret, such as `PRIVATE_KEY`;
+- Dagster's storage: `DAGSTER_POSTGRES_URL_FILE`, in the image alone ([operations.md](operations.md#with-docker)).
+
+The file is read at each use, without the line break at its end: a sync that starts after the file has changed uses the
+new secret. A file that is missing, empty or not readable is an error that names the setting and the path. So is a
+secret that is set in both ways. `analytics-ingest settings` prints the path in place of the value.
 
 ## Names that nothing reads
 
@@ -117,12 +134,14 @@ A destination's own settings are dlt's ([destinations.md](destinations.md)). Duc
 
 def build_page() -> str:
     """The text of ``docs/settings.md``."""
+    of_deployment = [name for name in DeploymentSettings.model_fields if name in secret_fields(DeploymentSettings)]
+    secrets = ", ".join(f"`{environment_variable(name)}{SUFFIX}`" for name in of_deployment)
     apis = [
         (f"`{name}`", _either(PROFILES[name]), f"`{api.cron}`", f"`{api.full_refresh_cron}`")
         for name, api in APIS.items()
     ]
     parts = [
-        HEAD,
+        HEAD.replace("{secrets}", secrets),
         API,
         _settings_table(Settings, str.upper),
         ENDPOINT,

@@ -17,13 +17,15 @@ from analytics_ingest.config.api_settings import RETIRED, EndpointSettings, Sett
 from analytics_ingest.config.deployment import DeploymentSettings, environment_variable
 from analytics_ingest.config.lookup import (
     CODE,
-    ENVIRONMENT,
+    SECRETS,
     FoundSetting,
     environment_name,
     found_settings,
 )
 from analytics_ingest.config.schedule import ScheduleSettings
+from analytics_ingest.config.secret_files import ENVIRONMENT, SUFFIX
 from analytics_ingest.config.spelling import is_misspelt, nearest
+from analytics_ingest.config.validation import secret_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +40,12 @@ KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UD
 """Variables that Kubernetes sets in every container for a service: one named ``analytics-ingest`` has our prefix."""
 OF_DLT = frozenset({"data_writer", "extract", "schema"})
 """Sections below that of a source which dlt reads."""
-FIELDS = frozenset(name.upper() for model in (Settings, ScheduleSettings) for name in model.model_fields) | {"API"}
+SECRET_FILES = frozenset(name.upper() + SUFFIX for name in SECRETS)
+"""Names of variables that name the file of a secret."""
+FIELDS = frozenset(name.upper() for model in (Settings, ScheduleSettings) for name in model.model_fields) | {
+    "API",
+    *SECRET_FILES,
+}
 RETIRED_FIELDS = frozenset(name.rpartition(".")[2].upper() for name in RETIRED if "." in name)
 RETIRED_NAMES = frozenset(name.upper() for name in RETIRED if "." not in name)
 PIECES = ("SOU", "RCE", "S__", "ANALYT", "ICS_IN", "GEST_")
@@ -128,8 +135,11 @@ def _misplaced(found: FoundSetting) -> str:
     account, *names = found.parts[1:]
     if found.place == ENVIRONMENT:
         return "" if found.name == found.variable else f"{found.name} is not read: write {found.variable}"
-    if names == ["api_key"] and not found.takes_secrets:
+    name = "__".join(names)
+    if name in SECRETS and not found.takes_secrets:
         return f"{found.shown} is not read from there: move it to .dlt/secrets.toml"
+    if name.upper() in SECRET_FILES:
+        return f"{found.shown} is not read from there: set it in the environment"
     # an endpoint is a section of its own, or the first part of the key
     if found.path[:2] == ("sources", account) and found.name == found.name.lower():
         return ""
@@ -180,7 +190,7 @@ for _api in (*APIS.values(), *(each for profiles in PROFILES.values() for each i
 
 def _deployment_problem(found: FoundSetting) -> Iterator[str]:
     variable = found.variable
-    known = [environment_variable(name) for name in DeploymentSettings.model_fields]
+    known = _deployment_variables()
     if variable in IN_FILES or KUBERNETES.fullmatch(variable):
         return
     if variable not in known:
@@ -276,9 +286,14 @@ def _variables_of(account: str, kind: str) -> Mapping[int, Sequence[str]]:
     return by_length(environment_name(account, name) for name in _all_names(kind))
 
 
+def _deployment_variables() -> list[str]:
+    names = [environment_variable(name) for name in DeploymentSettings.model_fields]
+    return names + [environment_variable(name) + SUFFIX for name in secret_fields(DeploymentSettings)]
+
+
 @cache
 def _variables_of_deployment() -> Mapping[int, Sequence[str]]:
-    return by_length(map(environment_variable, DeploymentSettings.model_fields))
+    return by_length(_deployment_variables())
 
 
 def by_length(variables: Iterable[str]) -> Mapping[int, Sequence[str]]:

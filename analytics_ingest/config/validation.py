@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
 
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.timestamps import to_utc
@@ -61,6 +70,11 @@ UtcTime = Annotated[datetime, BeforeValidator(_moment)]
 """A date or a time of any zone, without one of UTC; it becomes a time in UTC."""
 Words = Annotated[tuple[str, ...], BeforeValidator(_words), Reference("list")]
 """A list of texts."""
+
+
+def secret_fields(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a model of settings whose values are secret, and so may be in a file of their own."""
+    return frozenset(name for name, field in model.model_fields.items() if field.annotation is SecretStr)
 
 
 def load_model(

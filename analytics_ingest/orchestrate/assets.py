@@ -193,8 +193,10 @@ def _unexpected(context: AssetExecutionContext, api: Api, error: Exception) -> F
 
 def _secrets(api: Api) -> set[str]:
     """The API's key, and the values in the destination's settings that are secret."""
-    key = lookup(api, "api_key")
-    secrets = {str(key)} if key else set()
+    secrets = set()
+    # the file of the key may have gone since the sync has read it
+    with suppress(ConfigurationError):
+        secrets = {str(key)} if (key := lookup(api, "api_key")) else set()
     # a destination that cannot be set up has no secrets to find, and its error must not hide the one to report
     with suppress(Exception):
         destination = build_destination()

@@ -87,7 +87,8 @@ def build_definitions(
     """
     for name, values in (settings or {}).items():
         declare_settings(name, values)
-    deployment = load_deployment_settings()
+    # secrets are read where they are used
+    deployment = load_deployment_settings(secrets=False)
     declared = load_accounts()
     if unknown := sorted({*(accounts or ()), *(endpoints or ())} - declared.keys()):
         raise ConfigurationError(f"there is no account {', '.join(unknown)}; there are {', '.join(declared)}")

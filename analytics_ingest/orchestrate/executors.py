@@ -17,7 +17,7 @@ from dagster import (
 from dagster._core.definitions.executor_definition import check_cross_process_constraints
 
 from analytics_ingest.config.accounts import find_accounts
-from analytics_ingest.config.deployment import DEFAULT_BACKEND, environment_variable, load_deployment_setting
+from analytics_ingest.config.deployment import environment_variable, load_deployment_setting
 from analytics_ingest.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def build_executors() -> tuple[ExecutorDefinition, ExecutorDefinition]:
 
 
 def celery_settings() -> dict[str, str]:
-    """Celery's broker and result backend, from the environment.
+    """Celery's broker and result backend, from the environment, or from the files that it names.
 
     Raises:
         ConfigurationError: No broker is set, or a URL cannot work.
@@ -186,16 +186,16 @@ def _check_url(variable: str, value: str, resolve: Callable[[str], object]) -> N
 
 
 def _celery_executor() -> ExecutorDefinition:
-    settings = celery_settings()
+    # a broker that is missing is reported as the code location loads
+    celery_settings()
     try:
         from dagster_celery import celery_executor  # noqa: PLC0415 - an extra
     except ImportError:
         raise ConfigurationError(
             f"{EXECUTOR} is celery, which needs one more package: pip install 'analytics-ingest[celery]'"
         ) from None
-    # the names of the variables, as their values contain passwords
-    backend: Any = DEFAULT_BACKEND if settings["backend"] == DEFAULT_BACKEND else {"env": BACKEND}
+    # looked up by the process that executes the run, as their values contain passwords
     executor: ExecutorDefinition = celery_executor.configured(
-        {"broker": {"env": BROKER}, "backend": backend, "config_source": CELERY_OPTIONS}, name="celery"
+        lambda _: {**celery_settings(), "config_source": CELERY_OPTIONS}, config_schema={}, name="celery"
     )
     return executor

@@ -8,12 +8,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import dlt.destinations
-from dlt.common.configuration.specs.base_configuration import BaseConfiguration, NotResolved
+from dlt.common.configuration.specs.base_configuration import BaseConfiguration, NotResolved, is_secret_hint
 
-from analytics_ingest.config.in_force import DEFAULT, SettingInForce, masked_url
-from analytics_ingest.config.lookup import ENVIRONMENT, found_settings
+from analytics_ingest.config.in_force import DEFAULT, NOT_VALID, SettingInForce, masked_url
+from analytics_ingest.config.lookup import found_settings
+from analytics_ingest.config.secret_files import ENVIRONMENT, SUFFIX, find_secret
 from analytics_ingest.config.spelling import is_misspelt, nearest
 from analytics_ingest.config.unknown_settings import by_length, meant_variable
+from analytics_ingest.errors import SecretFileError
 from analytics_ingest.redaction import MASK
 from analytics_ingest.warehouse.destination_errors import explained
 
@@ -70,8 +72,11 @@ def destination_settings(destination: Destination) -> list[SettingInForce]:
     prefix = f"DESTINATION__{destination.name}".upper()
     for each in found_settings():
         is_own = each.parts[:2] == ("destination", destination.name) and len(each.parts) > 2
-        if is_own and not _own_problem(prefix, destination.spec, each):
-            name = "__".join(each.parts[2:]).upper()
+        name = "__".join(each.parts[2:]).upper()
+        if is_own and each.name == each.variable and _names_secret_file(destination.spec, each):
+            name = name.removesuffix(SUFFIX)
+            listed[name] = _from_file(each, name)
+        elif is_own and not _own_problem(prefix, destination.spec, each):
             value = str(each.value)
             is_plain = not any(word in name for word in SECRET) and (name != "CREDENTIALS" or _is_place(value))
             shown = masked_url(value) if is_plain else MASK
@@ -82,6 +87,34 @@ def destination_settings(destination: Destination) -> list[SettingInForce]:
         if file:
             listed["CREDENTIALS"] = SettingInForce(name="CREDENTIALS", value=str(file.path), place=DEFAULT)
     return list(listed.values())
+
+
+def _file_problem(found: FoundSetting) -> str:
+    """What is wrong with the file of a secret; empty if nothing is."""
+    try:
+        find_secret(found.variable.removesuffix(SUFFIX))
+    except SecretFileError as error:
+        return str(error)
+    return ""
+
+
+def _from_file(found: FoundSetting, name: str) -> SettingInForce:
+    """A secret that is in a file."""
+    if _file_problem(found):
+        return SettingInForce(name=name, value=NOT_VALID, place=ENVIRONMENT)
+    return SettingInForce(name=name, value=MASK, place=str(found.value).strip())
+
+
+def _names_secret_file(spec: type[BaseConfiguration], found: FoundSetting) -> bool:
+    """Whether a setting of a destination is the variable that names the file of a secret."""
+    if found.place != ENVIRONMENT or not found.variable.endswith(SUFFIX):
+        return False
+    *sections, key = found.variable.removesuffix(SUFFIX).lower().split("__")[2:]
+    specs: Sequence[type[BaseConfiguration]] = [spec]
+    for section in sections:
+        specs = _fields(specs).get(section, ())
+    hints = (each.get_resolvable_fields().get(key) for each in specs)
+    return any(hint is not None and is_secret_hint(hint) for hint in hints)
 
 
 def _is_place(credentials: str) -> bool:
@@ -105,6 +138,9 @@ def _problem(name: str, spec: type[BaseConfiguration], found: FoundSetting, othe
 
 def _own_problem(prefix: str, spec: type[BaseConfiguration], found: FoundSetting) -> str:
     """The message about a setting in the destination's own section that is not read; empty if it is."""
+    if _names_secret_file(spec, found):
+        misplaced = found.name != found.variable
+        return f"{found.name} is not read: write {found.variable}" if misplaced else _file_problem(found)
     specs: Sequence[type[BaseConfiguration]] = [spec]
     path = [prefix]
     for place, part in enumerate(found.parts[2:], start=3):

@@ -10,13 +10,18 @@ from typing import Any
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers import EnvironProvider
 from dlt.common.configuration.providers import environ as dlts
+from dlt.common.configuration.specs.base_configuration import is_secret_hint
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.runtime.anon_tracker import disable_anon_tracker
 
 from analytics_ingest.config.project import read_project_settings
+from analytics_ingest.config.secret_files import find_secret
 
 CLOUDS = ("aws_", "azure_", "google_")
 """Prefixes of the cloud providers' own variables, which have no section."""
+
+DESTINATION = "DESTINATION__"
+"""Start of the variables of destinations, whose secrets may be in files of their own."""
 
 TELEMETRY = "dlthub_telemetry"
 """dlt's setting for usage reports to its makers: always off."""
@@ -31,6 +36,8 @@ EXPECTED = ("native writer could not be found", "several column hints were diffe
 class SectionedEnvironment(EnvironProvider):
     """Gives dlt the environment variables that have a section in their name, such as ``NORMALIZE__WORKERS``.
 
+    A secret of a destination may be in a file that a variable names, see ``secret_files``.
+
     dlt falls back to the name of a setting without sections, and so picks up unrelated variables: with ``DEV_MODE``
     each sync would load into a new dataset, and with ``WORKERS`` dlt would fork this process.
     """
@@ -40,7 +47,11 @@ class SectionedEnvironment(EnvironProvider):
         self._has_secrets = Path(dlts.SECRET_STORAGE_PATH).parent.is_dir()
 
     def get_value(self, key: str, hint: type[Any], pipeline_name: str | None, *sections: str) -> tuple[Any | None, str]:
-        """The value and the name of a variable. The value is ``None`` if it is not set, or not meant for dlt."""
+        """The value and the name of a variable. The value is ``None`` if it is not set, or not meant for dlt.
+
+        Raises:
+            SecretFileError: The file of a secret cannot be read.
+        """
         if key == TELEMETRY:
             # dlt asks this provider first, so neither a variable nor a file turns telemetry on
             return "false", self.get_key_name(key, *sections)
@@ -48,10 +59,14 @@ class SectionedEnvironment(EnvironProvider):
             return "true", self.get_key_name(key, *sections)
         if not (pipeline_name or sections or key.startswith(CLOUDS)):
             return None, self.get_key_name(key)
+        name = self.get_key_name(key, pipeline_name or "", *sections)
+        if name.startswith(DESTINATION) and is_secret_hint(hint):
+            secret, _ = find_secret(name)
+            if secret is not None:
+                return secret, name
         if self._has_secrets:
             found: tuple[Any | None, str] = super().get_value(key, hint, pipeline_name or "", *sections)
             return found
-        name = self.get_key_name(key, pipeline_name or "", *sections)
         return os.environ.get(name), name
 
 
