@@ -60,7 +60,7 @@ class PublishedCopy:
             with new.open("xb") as target:
                 # a reader that may write would keep out all others; not every file system has permissions
                 with suppress(OSError):
-                    os.fchmod(target.fileno(), os.fstat(source.fileno()).st_mode & 0o555)
+                    os.fchmod(target.fileno(), self._mode(source) & 0o555)
                 shutil.copyfileobj(source, target, CHUNK)
                 target.flush()
                 os.fsync(target.fileno())
@@ -71,6 +71,11 @@ class PublishedCopy:
         finally:
             new.unlink(missing_ok=True)
         return size
+
+    def _mode(self, source: BinaryIO) -> int:
+        """The permissions of the former copy; without one those of the source."""
+        former = self.path.stat() if self.path.exists() else os.fstat(source.fileno())
+        return former.st_mode
 
 
 def log_size(file: Path) -> int:

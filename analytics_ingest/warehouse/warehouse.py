@@ -32,6 +32,7 @@ from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseErr
 from analytics_ingest.warehouse.history_tables import HistoryTables
 from analytics_ingest.warehouse.locks import TableLocks, WaitLog, file_lock, was_released
 from analytics_ingest.warehouse.memory import release_arrow_memory
+from analytics_ingest.warehouse.private_files import private_files
 from analytics_ingest.warehouse.repair import Repair
 from analytics_ingest.warehouse.sync_ledger import SyncLedger
 from analytics_ingest.warehouse.table_queries import DatasetTables, EmptyDatasetTables
@@ -134,15 +135,24 @@ class Warehouse:
     def sync(self) -> Iterator[None]:
         """Keeps out all other syncs of this API on this machine, and on all machines if the destination can do that.
 
+        Files that are created meanwhile are private, see ``private_files``.
+
         Raises:
             LockTimeoutError: Another sync of the API did not end in time.
             WarehouseError: The destination's settings cannot work, or it cannot be reached.
         """
         self._copy = self._destination.published_copy(self._file, self.api)
         cache_type_hints()
-        if self._file:
-            with explained_folder(self._destination.setting):
-                self._file.path.parent.mkdir(parents=True, exist_ok=True)
+        with private_files(self._file.path if self._file else None):
+            if self._file:
+                with explained_folder(self._destination.setting):
+                    self._file.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                yield
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps out all other syncs of this API; see ``sync``."""
         with self._file_lock(f"{self.api}.lock", f"the sync of {self.api}"):
             with explained_folder(DATA_DIR):
                 # the warehouse has the state, so nothing is lost; a damaged folder would make dlt fail
@@ -405,9 +415,9 @@ class Warehouse:
     def _keep_out(self, stack: ExitStack, name: str, what: str) -> None:
         """Holds a lock. If its file does not exist, no sync has run; if it cannot be locked, a warning is logged."""
         path = self._locks / name
-        if not path.exists():
-            return
         try:
+            if not path.exists():
+                return
             stack.enter_context(file_lock(path, what=what, timeout=self._timeout, log=self._log))
         except LockTimeoutError:
             raise

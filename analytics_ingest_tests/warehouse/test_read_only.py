@@ -15,6 +15,7 @@ from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.warehouse.exceptions import WarehouseError
 from analytics_ingest.warehouse.warehouse import Warehouse
 from analytics_ingest_tests.conftest import ROOT, sync
+from analytics_ingest_tests.environment import WAREHOUSE
 from analytics_ingest_tests.stores import Store
 from analytics_ingest_tests.warehouse.test_destination_errors import refused
 
@@ -72,6 +73,8 @@ def test_without_a_warehouse_there_are_no_tables_and_no_file(store: Store, tmp_p
 @pytest.mark.skipif(os.getuid() != 0, reason="another user is needed whose rights can be taken away")
 def test_another_user_reads_a_warehouse_that_it_cannot_write(tmp_path: Path, shared_sandbox: SandboxServer) -> None:
     sync(API, "tags")
+    # a sync creates it for its own user, and so the folder of its locks, which stays so
+    (tmp_path / WAREHOUSE).chmod(0o644)
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_mode & 0o055 != 0o055:
             path.chmod(path.stat().st_mode | 0o055)
