@@ -1,5 +1,6 @@
 # The image of every part of a deployment: code location, webserver, daemon, Celery worker.
-FROM python:3.11-slim-bookworm
+# docs/deployment.md has the command that pins it to a digest
+FROM python:3.11.16-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -13,10 +14,10 @@ ENV PYTHONUNBUFFERED=1 \
     # and the statements of a load, some 20 MB, stay with each of dozens of threads
     MALLOC_MMAP_THRESHOLD_=1048576
 
-# nothing in it needs root
+# nothing in it needs root; new volumes get the owner and the permissions of the folders
 RUN useradd --create-home --uid 10001 ingest \
-    && mkdir -p /opt/dagster/logs /opt/dlt \
-    && chown -R ingest: /opt/dagster /opt/dlt
+    && install --directory --owner ingest --group ingest /opt/dagster \
+    && install --directory --owner ingest --group ingest --mode 0700 /opt/dagster/data /opt/dagster/logs /opt/dlt
 
 WORKDIR /app
 
@@ -34,4 +35,6 @@ USER ingest
 EXPOSE 4000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]
+# files for their user alone, and the URL of Dagster's storage from a file
+ENTRYPOINT ["python", "-m", "analytics_ingest.entrypoint"]
 CMD ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", "analytics_ingest.definitions"]

@@ -21,17 +21,19 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all test-latest test-lowest test-dbt test-in fuzz fuzz-defects check bench format docs \
+.PHONY: help install demo dev secrets test test-all test-latest test-lowest test-dbt test-image test-in fuzz fuzz-defects check bench format docs \
 	screenshots build pins outdated upgrade clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
+	@echo "make secrets      the secrets of compose.yaml: random passwords in the folder secrets"
 	@echo "make test         the test suite (four minutes; TESTS='-k contract' for some)"
 	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser and the long matrices (eleven minutes)"
 	@echo "make test-latest  the test suite with the newest Dagster, dlt and DuckDB, with Python 3.11 and 3.13 (half an hour)"
 	@echo "make test-lowest  the test suite with the lower bounds of pyproject.toml (ten minutes)"
 	@echo "make test-dbt     the command dbt-sources with dbt itself, on DuckDB and PostgreSQL (three minutes, and half a minute to install it)"
+	@echo "make test-image   builds the image and runs the services of compose.yaml, as root if Docker does not answer (seven minutes)"
 	@echo "make fuzz         generated rows against a local server; EXAMPLES=300 draws by default (half an hour)"
 	@echo "make fuzz-defects whether that finds defects that are put in (ten minutes)"
 	@echo "make check        lint, format, types, layers"
@@ -67,6 +69,9 @@ demo: $(READY)
 # 24 hours on, as the demo leaves the warehouse
 dev: $(READY)
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/analytics-ingest sandbox --port $(PORT) --hours 24 --run '$(BIN)/dg dev'
+
+secrets:
+	@sh deploy/secrets.sh
 
 # TESTS='-k contract' for some of them
 test: $(READY)
@@ -118,6 +123,10 @@ $(DBT)/.ready: constraints-dbt.txt
 
 test-dbt: $(READY) $(DBT)/.ready
 	@TEST_DBT=$(CURDIR)/$(DBT) $(BIN)/python -m pytest analytics_ingest_tests/cli/test_dbt.py
+
+# not part of test-all: it needs Docker, or root and debootstrap
+test-image: $(READY)
+	@$(BIN)/python -m analytics_ingest_tests.tools.image
 
 # the test suite in an environment of its own, made anew each time; TESTS='-k contract' for some
 test-in:

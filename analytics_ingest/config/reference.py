@@ -58,7 +58,7 @@ nor a process's environment has the secret. These variables can be written so:
 - the deployment: {secrets};
 - the destination: `DESTINATION__<NAME>__CREDENTIALS_FILE` (the connection string),
   `DESTINATION__<NAME>__CREDENTIALS__PASSWORD_FILE`, and whatever else dlt declares as secret, such as `PRIVATE_KEY`;
-- Dagster's storage: `DAGSTER_POSTGRES_URL_FILE`, in the image alone ([operations.md](operations.md#with-docker)).
+- Dagster's storage: `DAGSTER_POSTGRES_URL_FILE`, in the image alone ([deployment.md](deployment.md#secrets)).
 
 The file is read at each use, without the line break at its end: a sync that starts after the file has changed uses the
 new secret. A file that is missing, empty or not readable is an error that names the setting and the path. So is a

@@ -71,5 +71,5 @@ def test_an_api_without_a_profile_has_a_row(monkeypatch):
 
 def test_pages_that_are_linked_are_there():
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", build_page())
-    assert set(links) == {"operations.md", "destinations.md", "history.md", "projects.md"}
+    assert set(links) == {"operations.md", "deployment.md", "destinations.md", "history.md", "projects.md"}
     assert all((PAGE.parent / link).exists() for link in links)

@@ -42,7 +42,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+def postgres_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANALYTICS_INGEST_DESTINATION", "postgres")
     for name, value in {"HOST": "localhost", "DATABASE": "warehouse", "USERNAME": "warehouse"}.items():
         monkeypatch.setenv(f"DESTINATION__POSTGRES__CREDENTIALS__{name}", value)
@@ -102,7 +102,7 @@ def _not_text(file: Path) -> None:
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
-@pytest.mark.usefixtures("postgres")
+@pytest.mark.usefixtures("postgres_in_parts")
 def test_a_file_that_cannot_be_used_is_named_with_its_setting(
     monkeypatch: pytest.MonkeyPatch, secret: Path, name: str, spoil: Callable[[Path], None], problem: str
 ) -> None:
@@ -140,7 +140,7 @@ def _settings() -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", [KEY, "ANALYTICS_INGEST_WEBHOOK_URL", PASSWORD])
-@pytest.mark.usefixtures("postgres")
+@pytest.mark.usefixtures("postgres_in_parts")
 def test_a_secret_that_is_set_twice_is_refused(monkeypatch: pytest.MonkeyPatch, secret: Path, name: str) -> None:
     monkeypatch.setenv("SOURCES__EXPERIMENTATION__BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv(name, SECRET)
@@ -167,7 +167,7 @@ def test_secrets_of_the_deployment_are_read_from_files(monkeypatch: pytest.Monke
     assert load_deployment_settings(secrets=False).webhook_url.get_secret_value() == ""
 
 
-@pytest.mark.usefixtures("postgres")
+@pytest.mark.usefixtures("postgres_in_parts")
 def test_a_password_of_the_destination_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, secret: Path) -> None:
     monkeypatch.setenv(PASSWORD + "_FILE", str(secret))
     destination = configured_destination()
@@ -195,7 +195,7 @@ def test_the_url_of_the_destination_is_read_from_its_file(monkeypatch: pytest.Mo
     )
 
 
-@pytest.mark.usefixtures("postgres")
+@pytest.mark.usefixtures("postgres_in_parts")
 def test_the_settings_in_force_name_the_file_and_mask_the_value(monkeypatch: pytest.MonkeyPatch, secret: Path) -> None:
     configure_api(monkeypatch, API.name, profile="statsig", api_key_file=secret)
     monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL_FILE", str(secret))
@@ -223,7 +223,7 @@ def test_files_of_what_is_no_secret_are_refused(monkeypatch: pytest.MonkeyPatch,
     assert [*unknown_settings(API), *unknown_shared_settings()] == [f"{name} {problem}"]
 
 
-@pytest.mark.usefixtures("postgres")
+@pytest.mark.usefixtures("postgres_in_parts")
 @pytest.mark.parametrize("name", ["HOST_FILE", "PASSWORD_FLIE", "password_file"])
 def test_files_of_what_is_no_secret_of_the_destination_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"DESTINATION__POSTGRES__CREDENTIALS__{name}", "/run/secrets/x")
