@@ -34,6 +34,18 @@ def _is_set(api: Api, field: str) -> bool:
         return True
 
 
+def not_configured(api: Api) -> str:
+    """Which settings must be set before the API can be read, in one line; empty if it is configured."""
+    missing = missing_settings(api)
+    if not missing:
+        return ""
+    base_url = environment_name(api.name, "base_url")
+    if profiles := PROFILES.get(api.registered_name):
+        vendor = f"{environment_name(api.name, 'profile')} to {' or '.join(profiles)} (or {base_url})"
+        missing = [vendor if each == base_url else each for each in missing]
+    return f"{api.name} is not configured: set {' and '.join(missing)}"
+
+
 def choose_profile(api: Api) -> Api:
     """The API as its vendor serves it, by the setting ``PROFILE``; unless that is set, the API as it is.
 
@@ -62,11 +74,9 @@ def load_settings(api: Api) -> Settings:
     found = found_settings()
     if problems := [*unknown_settings(declared, found), *unknown_shared_settings(found)]:
         raise ConfigurationError("; ".join(problems))
-    if missing := missing_settings(api):
+    if reason := not_configured(api):
         refuse_folders()
-        raise NotConfiguredError(
-            f"{api.name} is not configured: set {' and '.join(missing)} (or [sources.{api.name}] in .dlt/secrets.toml)"
-        )
+        raise NotConfiguredError(f"{reason}; or write them below [sources.{api.name}] in .dlt/secrets.toml")
     return _validated(api, declared, {"base_url": api.base_url})
 
 

@@ -29,6 +29,7 @@ class AccountAssets:
         owners: Owners beside those of the setting ``OWNERS``.
         tags: Tags beside those of the product.
         problems: What is wrong with the settings that its syncs need, a sentence for each.
+        missing: Which settings must be set before it can be synced; empty if it is configured.
     """
 
     api: Api
@@ -37,6 +38,7 @@ class AccountAssets:
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     problems: Sequence[str] = ()
+    missing: str = ""
 
     @property
     def name(self) -> str:
@@ -47,6 +49,11 @@ class AccountAssets:
     def group(self) -> str:
         """The asset group: the account's name unless another one is chosen."""
         return self.group_name or self.api.name
+
+    @property
+    def obstacles(self) -> Sequence[str]:
+        """Why the account cannot be synced: what is wrong with its settings, or else which ones are missing."""
+        return self.problems or ((self.missing,) if self.missing else ())
 
     def key(self, endpoint: str) -> AssetKey:
         """The key of an endpoint's asset."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetSpec, Definitions
 
 from analytics_ingest.config.accounts import find_accounts, load_accounts
+from analytics_ingest.config.api import not_configured
 from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.lookup import declare_settings, found_settings
 from analytics_ingest.config.problems import account_problems
@@ -51,8 +52,8 @@ def build_definitions(
 ) -> Definitions:
     """The definitions of accounts, to be merged with those of a project (``Definitions.merge``).
 
-    An account with a wrong setting stays in the graph: a warning names the setting, and so does the metadata
-    ``configuration`` of its assets.
+    An account with a missing or wrong setting stays in the graph. The descriptions of its assets begin with what is to
+    be set, which is also their metadata ``configuration``. A wrong setting is also logged as a warning.
 
     Example:
         A second account of Statsig, beside the APIs that the settings configure::
@@ -103,6 +104,7 @@ def build_definitions(
             owners=owners,
             tags=tags or {},
             problems=(*account_problems(api, found), *shared),
+            missing=not_configured(api),
         )
         for name, api in declared.items()
         if accounts is None or name in accounts

@@ -23,7 +23,7 @@ from analytics_ingest.config.accounts import find_account, profile_or_neutral
 from analytics_ingest.orchestrate.account_assets import ACCOUNT_TAG, prefixed, selection_of
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, poll_dead_runs
-from analytics_ingest.orchestrate.schedules import not_configured
+from analytics_ingest.orchestrate.schedules import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -56,7 +56,7 @@ class Configured(AutomationCondition[AssetKey]):
         api = find_account(context.asset_graph.get(context.key).tags.get(ACCOUNT_TAG, ""))
         if api:
             poll_dead_runs(context.asset_graph_view.instance, api.name)
-        holds = api is not None and not not_configured(profile_or_neutral(api))
+        holds = api is not None and not unreadable(profile_or_neutral(api))
         return AutomationResult(context, context.candidate_subset if holds else context.get_empty_subset())
 
 

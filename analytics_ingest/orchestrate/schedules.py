@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import RunRequest, RunsFilter, ScheduleDefinition, ScheduleEvaluationContext, SkipReason
 
 from analytics_ingest.config.accounts import check_graph_settings
-from analytics_ingest.config.api import load_setting, missing_settings
+from analytics_ingest.config.api import load_setting, not_configured
 from analytics_ingest.config.lookup import found_settings
 from analytics_ingest.config.problems import account_problems
 from analytics_ingest.config.unknown_settings import unknown_shared_settings
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
     from analytics_ingest.config.schedule import ScheduleSettings
 
 
-def not_configured(api: Api) -> str:
+def unreadable(api: Api) -> str:
     """Why the API cannot be read at all (a setting is missing or wrong); empty if it can."""
     try:
         check_graph_settings(api)
     except ConfigurationError as error:
         return str(error)
-    if missing := missing_settings(api):
+    if reason := not_configured(api):
         # a name that is misspelt may be why
         found = found_settings()
-        problems = "; ".join([*account_problems(api, found), *unknown_shared_settings(found)])
-        return problems or f"{api.name} is not configured: set {' and '.join(missing)}"
+        return "; ".join([*account_problems(api, found), *unknown_shared_settings(found)]) or reason
     return ""
 
 
@@ -47,7 +46,7 @@ def build_schedules(
     """``<api>_sync_schedule``, ``<api>_full_refresh_schedule`` and ``<api>_verify_schedule``."""
 
     def sync(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-        if reason := not_configured(api):
+        if reason := unreadable(api):
             return SkipReason(reason)
         fail_dead_runs(context.instance, api.name)
         if in_progress := runs_in_progress(context.instance, api.name):
@@ -56,12 +55,12 @@ def build_schedules(
 
     def full_refresh(_: ScheduleEvaluationContext) -> RunRequest | SkipReason:
         # also while a sync is in progress: the refresh waits for it, at the latest at the API's lock
-        if reason := not_configured(api):
+        if reason := unreadable(api):
             return SkipReason(reason)
         return RunRequest(tags={CAUSE_TAG: "schedule"})
 
     def verify(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-        if reason := not_configured(api):
+        if reason := unreadable(api):
             return SkipReason(reason)
         if not load_setting(api, "verify_requests"):
             return SkipReason("VERIFY_REQUESTS is 0")

@@ -12,7 +12,7 @@ from analytics_ingest.apis.column_descriptions import describe_table
 from analytics_ingest.orchestrate.account_assets import ACCOUNT_TAG
 from analytics_ingest.orchestrate.code_references import code_references
 from analytics_ingest.orchestrate.freshness import freshness_condition, freshness_policy
-from analytics_ingest.orchestrate.metadata import column_schema, declared_columns
+from analytics_ingest.orchestrate.metadata import column_schema, declared_columns, unrendered
 from analytics_ingest.warehouse.destination import destination_name
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ApiTranslator(DagsterDltTranslator):
         return AssetSpec(
             key=account.key(endpoint.name),
             deps=[account.key(parent) for parent in endpoint.upstream],
-            description=endpoint.description,
+            description=_description(account, endpoint),
             group_name=account.group,
             kinds={"dlt", destination_name()},
             freshness_policy=freshness_policy(self.schedule_settings),
@@ -61,11 +61,17 @@ class ApiTranslator(DagsterDltTranslator):
                     if self.schedule_settings.docs_url
                     else {}
                 ),
-                **({"configuration": "\n".join(account.problems)} if account.problems else {}),
+                **({"configuration": "\n".join(account.obstacles)} if account.obstacles else {}),
                 "primary_key": ", ".join(endpoint.primary_key) or "none: a snapshot, replaced by each sync",
                 "cursor": endpoint.cursor_path[0] if endpoint.cursor_path else "none: compared by content",
             },
         )
+
+
+def _description(account: AccountAssets, endpoint: Endpoint) -> str:
+    """The endpoint's description in markdown, after what keeps the account from being synced."""
+    notices = [f"**Not synced:** {unrendered(each)}" for each in account.obstacles]
+    return "\n\n".join([*notices, endpoint.description])
 
 
 def _reads(endpoint: Endpoint) -> str:

@@ -13,6 +13,7 @@ from analytics_ingest.config.api import (
     choose_profile,
     load_settings,
     missing_settings,
+    not_configured,
     page_limit,
     retired_settings,
     unprotected_key,
@@ -93,17 +94,21 @@ def test_defaults_hold_where_nothing_is_set(configure):
         ({KEY: SECRET}, [URL]),
         ({URL: "  ", KEY: SECRET}, [URL]),
         ({URL: "http://127.0.0.1:1", KEY: ""}, [KEY]),
+        ({URL: "http://127.0.0.1:1", KEY: SECRET}, []),
     ],
 )
 def test_what_is_missing_or_blank_is_named(monkeypatch, given, missing):
     set_environment(monkeypatch, given)
     assert missing_settings(API) == missing
+    if not missing:
+        assert not_configured(API) == ""
+        return
+    named = {URL: f"SOURCES__EXPERIMENTATION__PROFILE to statsig (or {URL})", KEY: KEY}
+    reason = f"experimentation is not configured: set {' and '.join(named[each] for each in missing)}"
+    assert not_configured(API) == reason
     with pytest.raises(NotConfiguredError) as error:
         load_settings(API)
-    assert str(error.value) == (
-        f"experimentation is not configured: set {' and '.join(missing)} "
-        "(or [sources.experimentation] in .dlt/secrets.toml)"
-    )
+    assert str(error.value) == f"{reason}; or write them below [sources.experimentation] in .dlt/secrets.toml"
 
 
 @pytest.mark.parametrize("key", ["12345", "007", "1e5", "true", "2026-01-01", '{"a": 1}', "a b=c#d"])

@@ -75,7 +75,10 @@ def test_api_that_is_not_configured_is_not_tried() -> None:
 
     assert list(found) == ["settings"]
     assert found["settings"].outcome == "not tried"
-    assert "set SOURCES__EXPERIMENTATION__BASE_URL and SOURCES__EXPERIMENTATION__API_KEY" in found["settings"].message
+    assert found["settings"].message.startswith(
+        "experimentation is not configured: set SOURCES__EXPERIMENTATION__PROFILE to statsig (or "
+        "SOURCES__EXPERIMENTATION__BASE_URL) and SOURCES__EXPERIMENTATION__API_KEY"
+    )
 
 
 def test_setting_that_is_not_valid(shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:

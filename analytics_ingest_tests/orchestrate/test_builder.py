@@ -25,6 +25,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.config import lookup
 from analytics_ingest.errors import ConfigurationError
 from analytics_ingest.orchestrate import builder
+from analytics_ingest.orchestrate.metadata import unrendered
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.conftest import SCALE, expected_keys, live_keys
@@ -207,9 +208,13 @@ def test_a_wrong_setting_of_one_account_leaves_the_others_alone_and_shows_itself
             "weekday, such as '20 * * * *'"
         ),
     )
-    shown = {spec.key.path[0]: spec.metadata.get("configuration") for spec in defs.resolve_all_asset_specs()}
+    specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+    shown = {key.partition("/")[0]: spec.metadata.get("configuration") for key, spec in specs.items()}
 
     assert shown == {**dict.fromkeys(APIS), API: "\n".join(problems)}
+    assert specs[f"{API}/gates"].description == "\n\n".join(
+        [*(f"**Not synced:** {unrendered(each)}" for each in problems), APIS[API].by_name["gates"].description]
+    )
     assert [each.getMessage() for each in caplog.records if each.name.startswith("analytics_ingest")] == [
         f"{'; '.join(problems)}. Until that is right, experimentation is not synced"
     ]
@@ -244,6 +249,43 @@ def test_what_all_accounts_share_is_warned_of_once_and_shown_on_all_assets(
     assert [each.getMessage() for each in caplog.records if each.name.startswith("analytics_ingest")] == [
         f"{'; '.join(problems)}. Until that is right, nothing is synced"
     ]
+
+
+def test_an_api_that_is_not_configured_says_so_on_its_assets_until_it_is(
+    sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shown() -> dict[str, set[tuple[str, str]]]:
+        """By API what the descriptions of its assets begin with, and their metadata ``configuration``."""
+        found: dict[str, set[tuple[str, str]]] = {}
+        for spec in build_definitions().resolve_all_asset_specs():
+            api, endpoint = spec.key.path
+            head, own = (spec.description or "").removesuffix(APIS[api].by_name[endpoint].description), spec.metadata
+            found.setdefault(api, set()).add((head, own.get("configuration", "")))
+        return found
+
+    for field in ("BASE_URL", "API_KEY"):
+        monkeypatch.delenv(f"SOURCES__EXPERIMENTATION__{field}")
+    reason = (
+        "experimentation is not configured: set SOURCES__EXPERIMENTATION__PROFILE to statsig (or "
+        "SOURCES__EXPERIMENTATION__BASE_URL) and SOURCES__EXPERIMENTATION__API_KEY"
+    )
+    assert shown() == {
+        **{name: {("", "")} for name in APIS},
+        API: {(f"**Not synced:** {reason}\n\n", reason)},
+    }
+    configure_api(monkeypatch, API, api_key="k")
+    monkeypatch.setenv("SOURCES__INCIDENT_RESPONSE__PROFILE", "rooty")
+    found = shown()
+    without_key = reason.removesuffix(" and SOURCES__EXPERIMENTATION__API_KEY")
+    assert found[API] == {(f"**Not synced:** {without_key}\n\n", without_key)}
+    assert {configuration for _, configuration in found["incident_response"]} == {
+        "SOURCES__INCIDENT_RESPONSE__PROFILE is 'rooty': it must be rootly or none"
+    }
+    configure_api(monkeypatch, API, base_url=sandbox.url)
+    monkeypatch.delenv("SOURCES__INCIDENT_RESPONSE__PROFILE")
+    caplog.clear()
+    assert shown() == {name: {("", "")} for name in APIS}
+    assert caplog.records == []
 
 
 def test_a_schedule_says_which_name_is_misspelt(monkeypatch: pytest.MonkeyPatch) -> None:

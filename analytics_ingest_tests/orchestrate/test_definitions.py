@@ -18,6 +18,7 @@ from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
 from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.apis.vendors import VENDORS
+from analytics_ingest.config.api import not_configured
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
 from analytics_ingest.orchestrate.account_assets import AccountAssets
@@ -52,7 +53,9 @@ def test_specs_carry_what_people_look_for(specs: dict[AssetKey, AssetSpec]) -> N
     for key, spec in specs.items():
         api, endpoint = key.path
         assert spec.group_name == api
-        assert spec.description == APIS[api].by_name[endpoint].description
+        assert spec.description == (
+            f"**Not synced:** {not_configured(APIS[api])}\n\n{APIS[api].by_name[endpoint].description}"
+        )
         assert spec.kinds == {"dlt", "duckdb"}
         assert spec.metadata["dagster/table_name"] == f"{api}.{endpoint}"
         declared = [column.name for column in spec.metadata["dagster/column_schema"].columns]

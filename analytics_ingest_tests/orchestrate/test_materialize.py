@@ -204,8 +204,9 @@ def test_not_configured_is_one_line_that_names_the_settings(instance: DagsterIns
     result = run(instance, "incident_response/incidents")
 
     assert failure(result) == (
-        "incident_response is not configured: set SOURCES__INCIDENT_RESPONSE__BASE_URL and "
-        "SOURCES__INCIDENT_RESPONSE__API_KEY (or [sources.incident_response] in .dlt/secrets.toml)"
+        "incident_response is not configured: set SOURCES__INCIDENT_RESPONSE__PROFILE to rootly (or "
+        "SOURCES__INCIDENT_RESPONSE__BASE_URL) and SOURCES__INCIDENT_RESPONSE__API_KEY; or write them below "
+        "[sources.incident_response] in .dlt/secrets.toml"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterInstance, DagsterRunStatus, build_schedule_context
 
-from analytics_ingest.apis.registry import APIS
+from analytics_ingest.apis.registry import APIS, PROFILES
 from analytics_ingest.config.deployment import load_deployment_settings
 from analytics_ingest.config.schedule import load_schedule_settings
 from analytics_ingest.definitions import defs
@@ -43,7 +43,8 @@ def test_an_api_that_is_not_configured_is_skipped_with_the_reason(instance: Dags
     for name in (f"{api}_sync_schedule", f"{api}_full_refresh_schedule"):
         done = tick(instance, name)
         assert done.run_requests == []
-        settings = f"SOURCES__{api.upper()}__BASE_URL and SOURCES__{api.upper()}__API_KEY"
+        section, (vendor,) = f"SOURCES__{api.upper()}", PROFILES[api]
+        settings = f"{section}__PROFILE to {vendor} (or {section}__BASE_URL) and {section}__API_KEY"
         assert done.skip_message == f"{api} is not configured: set {settings}"
 
 

@@ -119,15 +119,15 @@ def test_an_unknown_profile_ends_a_command_with_the_setting(command: str, monkey
 
 def test_an_api_with_a_profile_and_a_key_counts_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     from analytics_ingest.config.api import choose_profile
-    from analytics_ingest.orchestrate.schedules import not_configured
+    from analytics_ingest.orchestrate.schedules import unreadable
 
     api = APIS["feature_management"]
     monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__PROFILE", "split")
-    assert not_configured(choose_profile(api)) == (
+    assert unreadable(choose_profile(api)) == (
         "feature_management is not configured: set SOURCES__FEATURE_MANAGEMENT__API_KEY"
     )
     monkeypatch.setenv("SOURCES__FEATURE_MANAGEMENT__API_KEY", "k")
-    assert not_configured(choose_profile(api)) == ""
+    assert unreadable(choose_profile(api)) == ""
     assert Configured().name == "API is configured"
 
 

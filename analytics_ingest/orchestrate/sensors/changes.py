@@ -21,7 +21,7 @@ from analytics_ingest.errors import IngestError
 from analytics_ingest.extract.rows import content_hash
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff, fail_dead_runs, runs_in_progress
-from analytics_ingest.orchestrate.schedules import not_configured
+from analytics_ingest.orchestrate.schedules import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +128,7 @@ def _evaluate(
     account: AccountAssets, context: SensorEvaluationContext, state: ChangeSensorState
 ) -> tuple[str, list[RunRequest]]:
     api = account.api
-    if reason := not_configured(api):
+    if reason := unreadable(api):
         return reason, []
     fail_dead_runs(context.instance, api.name)
     if in_progress := runs_in_progress(context.instance, api.name):
