@@ -70,8 +70,9 @@ def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadat
     metadata: dict[str, Any] = {"dagster/table_name": result.table_name or f"{api.name}.{result.endpoint.name}"}
     if result.location:
         metadata["warehouse"] = result.location
-    if result.table_rows is not None:
-        metadata["dagster/row_count"] = MetadataValue.int(result.table_rows)
+    if result.rows_live is not None:
+        # not those marked as deleted: Dagster shows it as what the table has
+        metadata["dagster/row_count"] = MetadataValue.int(result.rows_live)
     if result.columns:
         metadata["dagster/column_schema"] = column_schema(result.columns, describe_table(api, result.endpoint))
     if result.sample:

@@ -145,6 +145,20 @@ def test_second_run_in_the_same_process_materialises_everything_and_loads_nothin
         assert metadata["dagster/row_count"] == synced_twice.first[key]["dagster/row_count"]
 
 
+def test_row_count_is_that_of_the_rows_that_exist_upstream(
+    tmp_path: Path, sandbox: SandboxServer, instance: DagsterInstance
+) -> None:
+    tags = sandbox.world.collection("experimentation", "tags")
+    first = materialised(run(instance, "experimentation/tags"))["experimentation/tags"]
+    del tags[:3]
+    second = materialised(run(instance, "experimentation/tags"))["experimentation/tags"]
+
+    assert first["dagster/row_count"] == len(tags) + 3
+    assert second["rows_deleted"] == 3
+    assert second["dagster/row_count"] == len(tags)
+    assert query(tmp_path, "SELECT count(*), count(_deleted_at) FROM experimentation.tags") == [(len(tags) + 3, 3)]
+
+
 def test_progress_reaches_the_event_log(synced_twice: Synced) -> None:
     parents = synced_twice.rows["experimentation/gates"]
     lines = [line for line in synced_twice.log if line.startswith("experimentation/gates_rules: ")]
