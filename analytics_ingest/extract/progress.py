@@ -28,17 +28,19 @@ class Progress:
         self._interval = interval
         self._counts_parents = counts_parents
         self._logged = time.monotonic()
+        self._has_logged = False
 
     def log_if_due(self, stats: ReadStats) -> None:
         """Logs a line, if the interval since the last one has passed."""
         now = time.monotonic()
         if now - self._logged >= self._interval:
-            self._logged = now
+            self._logged, self._has_logged = now, True
             self._log.info(self._line(stats))
 
     def end(self, stats: ReadStats, *, complete: bool) -> None:
-        """Logs the last line."""
-        self._log.info(f"{self._line(stats)}, done" if complete else self._line(stats))
+        """Logs the last line, if there was one before."""
+        if self._has_logged:
+            self._log.info(f"{self._line(stats)}, done" if complete else self._line(stats))
 
     def _line(self, stats: ReadStats) -> str:
         parents = f"{stats.parents_done} of {stats.parents} parents, " if self._counts_parents else ""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from analytics_ingest.apis.model import Api
 
+INCREMENTAL = "incremental"
+"""The mode of a sync that loads the rows that are new or have changed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointRepair:
@@ -51,6 +54,16 @@ class SyncOptions:
     def windowed(self) -> bool:
         """Whether there is a window."""
         return self.updated_from is not None or self.updated_to is not None
+
+    @property
+    def mode(self) -> str:
+        """Which rows are loaded, for people: ``incremental``, ``full refresh``, or a window with its times, UTC."""
+        if self.full_refresh:
+            return "full refresh"
+        if not self.windowed:
+            return INCREMENTAL
+        times = (("from", self.updated_from), ("until", self.updated_to))
+        return f"window: rows updated {' '.join(f'{word} {time:%Y-%m-%dT%H:%M:%SZ}' for word, time in times if time)}"
 
     def holds(self, value: datetime | None) -> bool:
         """Whether a cursor value lies in the window."""

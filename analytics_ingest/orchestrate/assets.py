@@ -1,7 +1,7 @@
 """The assets: one ``@dlt_assets`` definition per API, from which a run can select single endpoints."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -26,7 +26,7 @@ from analytics_ingest.config.lookup import lookup
 from analytics_ingest.config.schedule import ScheduleSettings
 from analytics_ingest.errors import ConfigurationError, FailureKind, IngestError, excerpt, redacted_traceback
 from analytics_ingest.extract.dlt_source import declared_source
-from analytics_ingest.extract.sync_options import SyncOptions, parse_sync_options
+from analytics_ingest.extract.sync_options import INCREMENTAL, SyncOptions, parse_sync_options
 from analytics_ingest.orchestrate.account_assets import AccountAssets, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
@@ -36,9 +36,13 @@ from analytics_ingest.orchestrate.run_tags import disable_retry
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.redaction import Redactor
 from analytics_ingest.sync.result import EndpointResult
+from analytics_ingest.sync.summary import result_line, summary_table
 from analytics_ingest.warehouse.destination import build_destination, describing_pipeline
 from analytics_ingest.warehouse.destination_errors import secrets_of
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
+
+REPAIR = "repair"
+"""In place of ``SyncOptions.mode`` in a run that repairs tables."""
 
 
 class SyncConfig(Config):
@@ -105,19 +109,21 @@ def materialize(
     # by Dagster's keys, as a host project may have given them another prefix
     keys = {endpoint_of(key): key for key in context.selected_asset_keys}
     selected = set(keys)
-    failed: list[EndpointResult] = []
+    wanted = selected.intersection(config.endpoints or selected)
+    record = _Record(context, api, keys)
     failure: Failure | None = None
-    order = ResultOrder(api, selected.intersection(config.endpoints or selected))
+    order = ResultOrder(api, wanted)
     try:
         check_graph_settings(api)
         options = parse_sync_options(api, **config.model_dump(exclude={"repair"}))
+        record.begin(REPAIR if config.repair else options.mode, wanted)
         if config.repair:
             results = _repair(context, api, selected, options)
         else:
             results = ApiSync(api, selected=selected, options=options, run_id=context.run_id, log=context.log).run()
         for result in results:
             for each in order.add(result):
-                yield from _record(context, api, each, failed, key=keys[each.endpoint.name])
+                yield from record.add(each)
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         if isinstance(error, IngestError):
             disable_retry(context.instance, context.run, api.name)
@@ -125,14 +131,9 @@ def materialize(
     except Exception as error:  # noqa: BLE001 - an unexpected error must not cost the results before it
         failure = _unexpected(context, api, error)
     for each in order.remaining():
-        yield from _record(context, api, each, failed, key=keys[each.endpoint.name])
-    for result in failed:
-        # for the asset's page; besides, log lines are flushed with the next event only
-        yield AssetObservation(
-            asset_key=keys[result.endpoint.name],
-            metadata={"status": result.status, "reason": MetadataValue.text(result.reason)},
-        )
-    if failure := failure or _failure_of(context, api, failed):
+        yield from record.add(each)
+    yield from record.end()
+    if failure := failure or _failure_of(context, api, record.failed):
         raise failure
 
 
@@ -165,17 +166,73 @@ def _failure_of(context: AssetExecutionContext, api: Api, failed: Sequence[Endpo
     return None
 
 
-def _record(
-    context: AssetExecutionContext, api: Api, result: EndpointResult, failed: list[EndpointResult], *, key: AssetKey
-) -> Iterator[MaterializeResult[None]]:
-    """Materialises an endpoint that is complete, with its checks; logs one that is not, and adds it to ``failed``."""
-    if result.status == "complete":
-        yield MaterializeResult(asset_key=key, metadata=result_metadata(api, result))
+class _Record:
+    """Records the results of a run in its events and its log.
+
+    Attributes:
+        failed: The results of the endpoints that were not read completely.
+    """
+
+    def __init__(self, context: AssetExecutionContext, api: Api, keys: Mapping[str, AssetKey]) -> None:
+        """Records nothing yet.
+
+        Args:
+            context: The op's context.
+            api: The API.
+            keys: The selected assets by endpoint.
+        """
+        self.failed: list[EndpointResult] = []
+        self._context = context
+        self._api = api
+        self._keys = keys
+        self._wanted: Collection[str] = ()
+        self._results: list[EndpointResult] = []
+        self._mode = ""
+
+    def begin(self, mode: str, wanted: Collection[str]) -> None:
+        """Logs the first line of a run.
+
+        Args:
+            mode: Which rows the sync loads.
+            wanted: Names of the endpoints that it syncs.
+        """
+        self._mode, self._wanted = mode, wanted
+        count = f"{len(wanted)} endpoint{'' if len(wanted) == 1 else 's'}"
+        self._context.log.info(f"{self._api.name}: {mode}, {count}")
+
+    def add(self, result: EndpointResult) -> Iterator[MaterializeResult[None]]:
+        """Materialises an endpoint that is complete, with its checks; logs one line for each endpoint."""
+        name, api, log = f"{self._api.name}/{result.endpoint.name}", self._api, self._context.log
+        self._results.append(result)
+        if result.status != "complete":
+            log.warning(f"{name} {result.status}: {result.reason}")
+            self.failed.append(result)
+            return
+        key = self._keys[result.endpoint.name]
+        log.info(f"{name}: {result_line(result, loads_again=self._loads_again)}")
+        yield MaterializeResult(asset_key=key, metadata=result_metadata(api, result, self._mode))
         for evaluation in evaluations(api, result.endpoint, result.checks, key=key):
-            context.log_event(evaluation)
-    else:
-        context.log.warning(f"{api.name}/{result.endpoint.name} {result.status}: {result.reason}")
-        failed.append(result)
+            self._context.log_event(evaluation)
+
+    def end(self) -> Iterator[AssetObservation]:
+        """Observes the assets that were not materialised, for their pages, and logs a table of all endpoints."""
+        for result in self.failed:
+            yield AssetObservation(
+                asset_key=self._keys[result.endpoint.name],
+                metadata={"status": result.status, "reason": MetadataValue.text(result.reason)},
+            )
+        if self._results:
+            order = [endpoint.name for endpoint in self._api.endpoints]
+            results = sorted(self._results, key=lambda result: order.index(result.endpoint.name))
+            done = {result.endpoint.name for result in results}
+            # a repair reads the tables that differ alone
+            unreached = [] if self._mode == REPAIR else [each for each in order if each in {*self._wanted} - done]
+            table = summary_table(results, unreached, loads_again=self._loads_again)
+            self._context.log.info(f"{self._api.name}: {self._mode}, all endpoints\n{table}")
+
+    @property
+    def _loads_again(self) -> bool:
+        return self._mode != INCREMENTAL
 
 
 def _unexpected(context: AssetExecutionContext, api: Api, error: Exception) -> Failure:

@@ -65,14 +65,21 @@ def column_schema(columns: Mapping[str, TColumnSchema], descriptions: Mapping[st
     )
 
 
-def result_metadata(api: Api, result: EndpointResult) -> Mapping[str, RawMetadataValue]:
-    """The metadata of a materialisation: rows, requests and seconds as numbers, the table and its columns."""
+def result_metadata(api: Api, result: EndpointResult, mode: str) -> Mapping[str, RawMetadataValue]:
+    """The metadata of a materialisation: rows, requests and seconds as numbers, the table and its columns.
+
+    Args:
+        api: The API.
+        result: The endpoint's result.
+        mode: Which rows the sync loads.
+    """
     metadata: dict[str, Any] = {"dagster/table_name": result.table_name or f"{api.name}.{result.endpoint.name}"}
     if result.location:
         metadata["warehouse"] = result.location
     if result.rows_live is not None:
         # not those marked as deleted: Dagster shows it as what the table has
         metadata["dagster/row_count"] = MetadataValue.int(result.rows_live)
+    metadata["sync_mode"] = mode
     if result.columns:
         metadata["dagster/column_schema"] = column_schema(result.columns, describe_table(api, result.endpoint))
     if result.sample:

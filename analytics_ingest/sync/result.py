@@ -79,6 +79,15 @@ class EndpointResult:
     rows_hash: str | None = None
     verified_at: datetime | None = None
 
+    @property
+    def rows_new(self) -> int:
+        """Rows among those loaded that the table did not have, or had marked as deleted; of a snapshot all of them."""
+        loaded = self.stats.rows_loaded if self.stats else 0
+        if not self.endpoint.primary_key:
+            return loaded
+        added = (self.rows_live or 0) - self.rows_before + self.rows_deleted
+        return min(max(added, 0), loaded)
+
     def blocks(self, api: Api) -> str:
         """Why children of this table are skipped; empty if they can be read."""
         if self.is_withdrawn:

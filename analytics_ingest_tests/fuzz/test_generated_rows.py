@@ -18,6 +18,7 @@ from dagster import AssetKey
 from hypothesis import HealthCheck, Phase, given, settings
 
 from analytics_ingest.diagnostics.verify import verify_api
+from analytics_ingest.extract.sync_options import INCREMENTAL
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata
 from analytics_ingest.sync.result import EndpointResult
@@ -149,7 +150,7 @@ def shown(results: dict[str, EndpointResult]) -> str:
     """All that Dagster is given of the results."""
     given = [
         (
-            result_metadata(API, each),
+            result_metadata(API, each, INCREMENTAL),
             evaluations(API, each.endpoint, each.checks, key=AssetKey([API.name, each.endpoint.name])),
             each.reason,
         )

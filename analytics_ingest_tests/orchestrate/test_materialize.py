@@ -164,7 +164,9 @@ def test_progress_reaches_the_event_log(synced_twice: Synced) -> None:
     lines = [line for line in synced_twice.log if line.startswith("experimentation/gates_rules: ")]
     assert len(lines) >= parents
     assert any(line.startswith(f"experimentation/gates_rules: 3 of {parents} parents, ") for line in lines)
-    assert lines[-1].endswith(", done")
+    assert lines[-2].endswith(", done")
+    rules = synced_twice.rows["experimentation/gates_rules"]
+    assert lines[-1].startswith(f"experimentation/gates_rules: rows: {rules} new, 0 changed, 0 deleted, 0 rejected; ")
 
 
 def test_columns_are_shown_with_the_key_first_and_their_descriptions(synced_twice: Synced) -> None:

@@ -62,6 +62,50 @@ def test_full_refresh_loads_everything_again(sandbox: SandboxServer, instance: D
         assert loaded(instance, refreshed.run_id) == loaded(instance, first.run_id)
 
 
+def test_the_log_begins_with_the_mode_and_ends_with_a_table_of_all_endpoints(
+    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCES__EXPERIMENTATION__SKIP_ENDPOINTS", "audit_logs")
+    sandbox.options.faults.append(Fault(api=API, path=r"/v1/segments$", status=404))
+    names = ("audit_logs", "gates", "segments", "tags")
+    tags, gates = (len(sandbox.world.collection(API, name)) for name in ("tags", "gates"))
+
+    def run(*names: str, **values: Any) -> tuple[list[str], dict[str, str]]:
+        """The lines of ours in the run's log, and by endpoint the mode in its metadata."""
+        with execute(instance, config(**values), *names) as result:
+            entries = instance.all_logs(result.run_id)
+        events = [entry.asset_materialization for entry in entries]
+        modes = {each.asset_key.path[-1]: str(each.metadata["sync_mode"].value) for each in events if each}
+        return [entry.user_message for entry in entries if entry.user_message.startswith(API)], modes
+
+    lines, modes = run(*names)
+    assert lines[0] == "experimentation: incremental, 4 endpoints"
+    assert modes == {"gates": "incremental", "tags": "incremental"}
+    assert sorted(line.partition(";")[0] for line in lines[1:-1] if " rows: " in line) == [
+        f"experimentation/gates: rows: {gates} new, 0 changed, 0 deleted, 0 rejected",
+        f"experimentation/tags: rows: {tags} new, 0 changed, 0 deleted, 0 rejected",
+    ]
+    # one line for each endpoint
+    assert len(lines) == len(names) + 2
+    title, *table = lines[-1].splitlines()
+    assert title == "experimentation: incremental, all endpoints"
+    assert [row.split()[:3] for row in table] == [
+        ["endpoint", "status", "new"],
+        ["audit_logs", "skipped", "0"],
+        ["gates", "complete", str(gates)],
+        ["segments", "failed", "0"],
+        ["tags", "complete", str(tags)],
+        ["all", str(gates + tags), "0"],
+    ]
+
+    lines, modes = run("tags", full_refresh=True)
+    assert (lines[0], modes) == ("experimentation: full refresh, 1 endpoint", {"tags": "full refresh"})
+    assert lines[1].startswith(f"experimentation/tags: rows: 0 new, {tags} again, 0 deleted, 0 rejected; ")
+    window = "window: rows updated from 2026-01-01T00:00:00Z until 2026-01-31T12:00:00Z"
+    lines, modes = run("tags", updated_from="2026-01-01", updated_to="2026-01-31T12:00:00Z")
+    assert (lines[0], modes) == (f"experimentation: {window}, 1 endpoint", {"tags": window})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -71,3 +71,4 @@ def test_the_sandbox_changes_what_it_says(ran: Ran, api: str, name: str) -> None
 
     if APIS[api].by_name[name].primary_key:
         assert (result.stats.rows_loaded, result.rows_deleted) == (counts.added + counts.changed, counts.removed)
+        assert result.rows_new == counts.added
