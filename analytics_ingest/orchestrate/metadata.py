@@ -66,61 +66,71 @@ def column_schema(columns: Mapping[str, TColumnSchema], descriptions: Mapping[st
 
 
 def result_metadata(api: Api, result: EndpointResult, mode: str) -> Mapping[str, RawMetadataValue]:
-    """The metadata of a materialisation: rows, requests and seconds as numbers, the table and its columns.
+    """The metadata of a materialisation: numbers to plot first, then further counts, the table and its columns.
 
     Args:
         api: The API.
         result: The endpoint's result.
         mode: Which rows the sync loads.
     """
-    metadata: dict[str, Any] = {"dagster/table_name": result.table_name or f"{api.name}.{result.endpoint.name}"}
-    if result.location:
-        metadata["warehouse"] = result.location
-    if result.rows_live is not None:
-        # not those marked as deleted: Dagster shows it as what the table has
-        metadata["dagster/row_count"] = MetadataValue.int(result.rows_live)
-    metadata["sync_mode"] = mode
-    if result.columns:
-        metadata["dagster/column_schema"] = column_schema(result.columns, describe_table(api, result.endpoint))
-    if result.sample:
-        metadata["sample"] = text_table(result.sample)
+    metadata: dict[str, Any] = _numbers(result) | {"sync_mode": mode}
+    if result.stats:
+        metadata |= _details(result, result.stats)
+    for name, moment in (("highest_cursor", result.cursor), ("verified_at", result.verified_at)):
+        if moment:
+            metadata[name] = MetadataValue.timestamp(moment)
     if result.widened:
         metadata["columns_widened"] = MetadataValue.json(list(result.widened))
     if result.drift:
         metadata["drift"] = MetadataValue.json(list(result.drift))
-    for name, moment in (("highest_cursor", result.cursor), ("verified_at", result.verified_at)):
-        if moment:
-            metadata[name] = MetadataValue.timestamp(moment)
-    if result.stats:
-        metadata |= _counts(result, result.stats)
+    metadata["dagster/table_name"] = result.table_name or f"{api.name}.{result.endpoint.name}"
+    if result.location:
+        metadata["warehouse"] = result.location
+    if result.columns:
+        metadata["dagster/column_schema"] = column_schema(result.columns, describe_table(api, result.endpoint))
+    if result.sample:
+        metadata["sample"] = text_table(result.sample)
     return metadata
 
 
-def _counts(result: EndpointResult, stats: ReadStats) -> dict[str, Any]:
-    """What was read, what was loaded, and what it cost, as numbers."""
-    counts: dict[str, Any] = {
-        "rows_read": stats.rows_read,
-        "rows_loaded": stats.rows_loaded,
-        "rows_deleted": result.rows_deleted,
-        "rows_short": stats.rows_short,
-        "lists_unsettled": stats.lists_unsettled,
+def _numbers(result: EndpointResult) -> dict[str, Any]:
+    """What Dagster plots: few numbers, in the order in which people look at them."""
+    numbers: dict[str, Any] = {}
+    if result.rows_live is not None:
+        # not those marked as deleted: Dagster shows it as what the table has
+        numbers["dagster/row_count"] = MetadataValue.int(result.rows_live)
+    if stats := result.stats:
+        numbers |= {
+            "rows_loaded": stats.rows_loaded,
+            "rows_deleted": result.rows_deleted,
+            "rows_rejected": stats.rows_rejected,
+            "rows_read": stats.rows_read,
+            "requests": stats.meter.requests,
+            "duration_seconds": round(stats.seconds, 3),
+        }
+    return numbers
+
+
+def _details(result: EndpointResult, stats: ReadStats) -> dict[str, Any]:
+    """Further counts, as text: Dagster does not plot it. The checks read some of them in their next execution."""
+    counts: dict[str, object] = {
         "rows_live": result.rows_live,
         "rows_before": result.rows_before,
-        "rows_rejected": stats.rows_rejected,
+        "rows_short": stats.rows_short,
         "rows_withheld": stats.rows_withheld,
+        "lists_unsettled": stats.lists_unsettled,
         "pages": stats.pages,
-        "requests": stats.meter.requests,
         "retries": stats.meter.retries,
         "wait_seconds": round(stats.meter.wait_seconds, 3),
-        "duration_seconds": round(stats.seconds, 3),
     }
     if stats.keys_ambiguous:
         counts["keys_ambiguous"] = stats.keys_ambiguous
-    if stats.unproven_since:
-        counts["deletions_unproven_since"] = MetadataValue.timestamp(stats.unproven_since)
     if result.endpoint.parents:
         counts |= {"parents": stats.parents, "parents_missing": stats.parents_missing}
-    return counts
+    details: dict[str, Any] = {name: str(count) for name, count in counts.items() if count is not None}
+    if stats.unproven_since:
+        details["deletions_unproven_since"] = MetadataValue.timestamp(stats.unproven_since)
+    return details
 
 
 def text_table(rows: Sequence[Mapping[str, object]], *, cell: int | None = CELL) -> TableMetadataValue:
