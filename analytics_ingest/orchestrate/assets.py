@@ -67,9 +67,11 @@ def build_assets(account: AccountAssets, schedule_settings: ScheduleSettings) ->
     """The account's assets. Needs the cadence only: a run reads the other settings, and opens connections."""
     api = account.api
 
+    source, pipeline = declared_source(api), describing_pipeline(api.name, folder=process_folder())
+
     @dlt_assets(
-        dlt_source=declared_source(api),
-        dlt_pipeline=describing_pipeline(api.name, folder=process_folder()),
+        dlt_source=source,
+        dlt_pipeline=pipeline,
         name=api.name,
         dagster_dlt_translator=ApiTranslator(account, schedule_settings),
     )
@@ -78,7 +80,10 @@ def build_assets(account: AccountAssets, schedule_settings: ScheduleSettings) ->
     ) -> Iterator[MaterializeResult[None] | AssetObservation]:
         yield from materialize(context, api, config)
 
-    return assets
+    # names in place of the objects that ``@dlt_assets`` adds, which Dagster's UI cannot show
+    names = {"source": source.name, "pipeline": pipeline.pipeline_name, "translator": ApiTranslator.__name__}
+    metadata = {f"dagster_dlt/{name}": value for name, value in names.items()}
+    return assets.map_asset_specs(lambda spec: spec.merge_attributes(metadata=metadata))
 
 
 @cache

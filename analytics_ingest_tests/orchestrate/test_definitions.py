@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
+from dagster._core.remote_representation.external_data import RepositorySnap
 
 from analytics_ingest.apis.model import Api
 from analytics_ingest.apis.registry import APIS
@@ -62,6 +63,16 @@ def test_specs_carry_what_people_look_for(specs: dict[AssetKey, AssetSpec]) -> N
         columns = APIS[api].by_name[endpoint].primary_key
         assert declared[: len(columns)] == [*columns]
         assert declared[-2:] == ["_deleted_at", "_row_hash"] if columns else declared[-1] == "_row_hash"
+
+
+def test_every_metadata_can_be_shown(specs: dict[AssetKey, AssetSpec]) -> None:
+    # what the code location sends to the UI
+    shown = {node.asset_key: node.metadata for node in RepositorySnap.from_def(defs.get_repository_def()).asset_nodes}
+
+    assert shown.keys() == specs.keys()
+    for key, metadata in shown.items():
+        assert {"path", "primary_key", "cursor", "dagster/column_schema"} <= metadata.keys()
+        assert [name for name, value in metadata.items() if "unserializable" in str(value.value)] == [], key
 
 
 def test_one_subsettable_definition_per_api() -> None:
