@@ -30,6 +30,7 @@ from analytics_ingest.extract.sync_options import INCREMENTAL, SyncOptions, pars
 from analytics_ingest.orchestrate.account_assets import AccountAssets, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
+from analytics_ingest.orchestrate.plain_failure import PlainFailureError
 from analytics_ingest.orchestrate.process_folder import process_folder
 from analytics_ingest.orchestrate.result_order import ResultOrder
 from analytics_ingest.orchestrate.run_tags import disable_retry
@@ -132,7 +133,7 @@ def materialize(
     except (IngestError, LockTimeoutError, WarehouseError) as error:
         if isinstance(error, IngestError):
             disable_retry(context.instance, context.run, api.name)
-        failure = Failure(description=str(error), allow_retries=isinstance(error, LockTimeoutError))
+        failure = PlainFailureError(str(error), allow_retries=isinstance(error, LockTimeoutError))
     except Exception as error:  # noqa: BLE001 - an unexpected error must not cost the results before it
         failure = _unexpected(context, api, error)
     for each in order.remaining():
@@ -167,7 +168,7 @@ def _failure_of(context: AssetExecutionContext, api: Api, failed: Sequence[Endpo
     if any(result.status == "failed" or result.alarming for result in failed):
         if all(_is_refused(result) for result in failed):
             disable_retry(context.instance, context.run, api.name)
-        return Failure(description=_summary(api, failed), metadata={"endpoints": _table(failed)})
+        return PlainFailureError(_summary(api, failed), metadata={"endpoints": _table(failed)})
     return None
 
 
@@ -241,15 +242,17 @@ class _Record:
 
 
 def _unexpected(context: AssetExecutionContext, api: Api, error: Exception) -> Failure:
-    """The failure of an unexpected error, in one line; the traceback is logged."""
+    """The failure of an unexpected error, with its traceback, which is logged as well."""
     redactor = Redactor(_secrets(api))
-    context.log.error(redacted_traceback(error, redactor))
+    stack = redacted_traceback(error, redactor)
+    context.log.error(stack)
     kind = type(error).__name__
     reason = excerpt(str(error), redactor=redactor)
-    return Failure(
-        description=f"{api.name}: the sync ended with an unexpected {kind}{': ' if reason else ''}{reason}. "
+    return PlainFailureError(
+        f"{api.name}: the sync ended with an unexpected {kind}{': ' if reason else ''}{reason}. "
         "Endpoints loaded before are materialised; the traceback is in the run's log. "
-        "Run the sync again, and report the traceback if it fails again"
+        "Run the sync again, and report the traceback if it fails again",
+        stack=stack,
     )
 
 

@@ -16,7 +16,6 @@ from dagster import (
     AssetObservation,
     Config,
     DagsterEventType,
-    Failure,
     MetadataValue,
     Output,
     TableSchema,
@@ -33,6 +32,7 @@ from analytics_ingest.extract.date_window import load_options
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.orchestrate.account_assets import AccountAssets, account_of, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import can_block, check_specs, evaluations
+from analytics_ingest.orchestrate.plain_failure import PlainFailureError
 from analytics_ingest.sync.table_checks import CheckResult, TableFacts, check_table
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
 from analytics_ingest.warehouse.history_names import VERIFICATIONS
@@ -78,7 +78,7 @@ def build_checks(account: AccountAssets) -> AssetChecksDefinition:
                     if isinstance(each, AssetCheckEvaluation):
                         recorded[each.asset_check_key] = each
         except (IngestError, LockTimeoutError, WarehouseError) as error:
-            raise Failure(description=str(error)) from None
+            raise PlainFailureError(str(error)) from None
         yield from _outputs(context, api, recorded)
 
     return checks
@@ -158,7 +158,7 @@ def _outputs(
             else:
                 yield Output(None, output_name=layer.get_op_output_name(key))
     if collapsed:
-        raise Failure(description="\n".join(collapsed), allow_retries=False)
+        raise PlainFailureError("\n".join(collapsed), allow_retries=False)
 
 
 def _execute(

@@ -15,10 +15,12 @@ from dagster import (
     execute_job,
     reconstructable,
 )
+from dagster_shared.error import SerializableErrorInfo
 
 from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sync.api_sync import ApiSync
 
 API = "experimentation"
 
@@ -121,6 +123,32 @@ def test_config_that_makes_no_sense_fails_before_any_request(
         assert not result.success
         assert message in failure(instance, result.run_id)
     assert sandbox.requests.count() == 0
+
+
+def test_a_failure_that_says_what_to_do_is_shown_without_frames(
+    sandbox: SandboxServer, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def error(message: str) -> SerializableErrorInfo:
+        """The error in the event log of a run that fails with a message."""
+        with execute(instance, {}, "segments") as result:
+            (entry,) = instance.all_logs(result.run_id, of_type=DagsterEventType.STEP_FAILURE)
+            assert message in failure(instance, result.run_id)
+        found = entry.get_dagster_event().step_failure_data.error
+        assert found is not None
+        assert (found.cause, found.context) == (None, None)
+        assert found.message == f"{failure(instance, result.run_id)}\n"
+        return found
+
+    sandbox.options.faults.append(Fault(api=API, path=r"/v1/segments$", status=404))
+    assert error("/v1/segments answered 404").stack == []
+    with monkeypatch.context() as patch:
+        patch.delenv("SOURCES__EXPERIMENTATION__API_KEY")
+        assert error("experimentation is not configured: set SOURCES__EXPERIMENTATION__API_KEY").stack == []
+    monkeypatch.setattr(ApiSync, "run", lambda _: 1 // 0)
+    stack = "".join(error("unexpected ZeroDivisionError").stack)
+    assert stack.startswith("Traceback (most recent call last):\n")
+    assert ", in materialize\n" in stack
+    assert stack.endswith("ZeroDivisionError: integer division or modulo by zero\n")
 
 
 def test_metadata_of_a_failure_lists_what_failed_and_why(sandbox: SandboxServer, instance: DagsterInstance) -> None:
