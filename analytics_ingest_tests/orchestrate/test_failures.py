@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterInstance, build_sensor_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._utils.error import serializable_error_info_from_exc_info
 
 from analytics_ingest.definitions import defs
+from analytics_ingest.orchestrate.plain_failure import PlainFailureError
 from analytics_ingest.orchestrate.sensors import failures
 from analytics_ingest.orchestrate.sensors.failures import send_report
 from analytics_ingest.sandbox.options import Fault
@@ -60,7 +62,7 @@ def test_runs_that_failed_since_the_last_tick_are_reported_in_one_message(
     assert run(instance, "incident_response", "incidents")
     done = tick(instance, first.cursor)
 
-    assert done.skip_message == "reported 2 failed runs"
+    assert done.skip_message == f"reported 2 failed runs to 127.0.0.1: {failed[1][:8]}, {failed[0][:8]}"
     assert len(webhook.received) == 1
     title, incidents, gates = webhook.received[0].split("\n\n")
     assert title == "2 runs of analytics_ingest failed"
@@ -87,8 +89,11 @@ def test_message_that_the_webhook_did_not_receive_is_sent_again(
     else:
         monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", f"http://127.0.0.1:1{SECRET_PATH}")
     reason = "answered 410" if kind == "refuses" else "cannot be reached: ConnectionError"
-    with pytest.raises(RuntimeError, match=reason) as error:
+    with pytest.raises(PlainFailureError, match=reason) as error:
         tick(instance, cursor)
+    # what the tick shows in the UI
+    shown = serializable_error_info_from_exc_info((error.type, error.value, error.tb))
+    assert (shown.message, shown.stack, shown.cause, shown.context) == (f"{error.value}\n", [], None, None)
     assert "ANALYTICS_INGEST_WEBHOOK_URL" in str(error.value)
     assert "s3cret" not in str(error.getrepr(style="long", showlocals=False, chain=True).reprcrash)
     webhook.status = 200
@@ -159,13 +164,14 @@ def test_after_an_outage_of_the_webhook_one_message_has_the_newest_runs_and_the_
     ids = fail_runs(instance, 7)
     webhook.status = 503
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="answered 503: the next tick sends the message again"):
+        with pytest.raises(PlainFailureError, match="answered 503: the next tick sends the message again"):
             tick(instance, cursor)
     ids += fail_runs(instance, 1)
     webhook.status = 200
     done = tick(instance, cursor)
 
-    assert done.skip_message == "reported 8 failed runs"
+    newest = ", ".join(each[:8] for each in reversed(ids[-4:]))
+    assert done.skip_message == f"reported 8 failed runs to 127.0.0.1: {newest} and 4 more"
     text = webhook.received[0]
     assert len(webhook.received) == 1
     assert text.startswith("8 runs of analytics_ingest failed\n\nthe 4 earlier ones are not shown")
@@ -195,7 +201,7 @@ def test_an_error_that_teams_puts_into_the_body_of_a_200_is_one(webhook: ChatWeb
         with pytest.raises(RuntimeError, match="answered 429: the next tick sends the message again"):
             send_report(webhook.url, runs(1), 1)
     webhook.body = b"1"
-    assert send_report(webhook.url, runs(1), 1) == "reported 1 failed run"
+    assert send_report(webhook.url, runs(1), 1) == "reported 1 failed run to 127.0.0.1: run-0"
 
 
 def test_failures_are_reported_even_if_dead_runs_cannot_be_found(
@@ -207,5 +213,5 @@ def test_failures_are_reported_even_if_dead_runs_cannot_be_found(
     monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
     monkeypatch.setattr(failures, "poll_dead_runs", broken)
     cursor = tick(instance, None).cursor
-    fail_runs(instance, 1)
-    assert tick(instance, cursor).skip_message == "reported 1 failed run"
+    (failed,) = fail_runs(instance, 1)
+    assert tick(instance, cursor).skip_message == f"reported 1 failed run to 127.0.0.1: {failed[:8]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dagster import (
     DagsterEventType,
@@ -19,6 +20,7 @@ from dagster import (
 from analytics_ingest.config.deployment import load_deployment_setting
 from analytics_ingest.orchestrate.account_assets import prefixed
 from analytics_ingest.orchestrate.default_status import sensor_status
+from analytics_ingest.orchestrate.plain_failure import PlainFailureError
 from analytics_ingest.orchestrate.run_tags import poll_dead_runs, run_targets_api
 from analytics_ingest.orchestrate.sensors.failure_message import MAX_BYTES, FailedRun, log_message, message
 from analytics_ingest.orchestrate.sensors.webhook import WEBHOOK, send
@@ -37,6 +39,8 @@ MAX_RUNS_PER_MESSAGE = 50
 """Failed runs whose events are read for one message, the newest ones; the message has the number of the others."""
 MAX_RUNS_PER_TICK = 1_000
 """Failed runs that a tick counts, those of other projects included."""
+MAX_IDS = 10
+"""Runs that a tick names in the UI."""
 TOO_LARGE = (400, 413)
 """Status codes with which webhooks refuse a message for its size."""
 
@@ -72,7 +76,10 @@ def build_failure_sensor(
         runs = [_readable_failed_run(context.instance, run) for run in ours[:MAX_RUNS_PER_MESSAGE]]
         ui_url = load_deployment_setting("ui_url").rstrip("/")
         if url := load_deployment_setting("webhook_url").get_secret_value():
-            report = send_report(url, runs, total, ui_url=ui_url)
+            try:
+                report = send_report(url, runs, total, ui_url=ui_url)
+            except RuntimeError as error:
+                raise PlainFailureError(str(error)) from None
         else:
             # in the terminal of `dg dev`, and in the tick in the UI
             report = message(runs, total, ui_url=ui_url)
@@ -146,11 +153,19 @@ def send_report(url: str, failed: Sequence[FailedRun], total: int, *, ui_url: st
     for max_bytes in (MAX_BYTES, MAX_BYTES // 4, MAX_BYTES // 16):
         status = send(url, message(failed, total, ui_url=ui_url, max_bytes=max_bytes))
         if 200 <= status < 300:
-            return f"reported {runs}"
+            # the host alone: the rest of the URL is a secret
+            return f"reported {runs} to {urlsplit(url).hostname}: {_ids(failed, total)}"
         if status not in TOO_LARGE:
             raise RuntimeError(f"the webhook ({WEBHOOK}) answered {status}{_advice(status)}")
     LOG.error(log_message(failed, total, ui_url=ui_url))
     return f"the webhook ({WEBHOOK}) refused a short message too ({status}): {runs}, reported in the log"
+
+
+def _ids(failed: Sequence[FailedRun], total: int) -> str:
+    """The ids of the runs as the UI shows them, of the newest ones."""
+    shown = failed[:MAX_IDS]
+    more = f" and {total - len(shown)} more" if total > len(shown) else ""
+    return ", ".join(run.run_id[:8] for run in shown) + more
 
 
 def _advice(status: int) -> str:
