@@ -18,9 +18,12 @@ from typing import Any
 import duckdb
 import pytest
 import requests
+import yaml
+from dagster import DagsterInstance, RunsFilter
 
 from analytics_ingest.apis.registry import APIS
 from analytics_ingest.cli.demo import HOURS
+from analytics_ingest.definitions import defs
 from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.conftest import ROOT
 from analytics_ingest_tests.pages import queries_of
@@ -60,7 +63,7 @@ class Laptop:
     exported: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in ("Makefile", "constraints.txt", "dagster.yaml", "pyproject.toml"):
+        for name in ("Makefile", "constraints.txt", "constraints-dev.txt", "dagster.yaml", "pyproject.toml"):
             shutil.copy(ROOT / name, self.folder)
         (self.folder / ".dlt").mkdir()
         shutil.copy(ROOT / ".dlt" / "config.toml", self.folder / ".dlt")
@@ -71,8 +74,9 @@ class Laptop:
             self._script(name, f'#!/bin/sh\nexec {Path(sys.executable).with_name(name)} "$@"\n')
         self._script("analytics-ingest", DEMO)
         (bin_folder / "activate").write_text(f"export VIRTUAL_ENV={bin_folder.parent} PATH={bin_folder}:$PATH\n")
-        # newer than pyproject.toml and constraints.txt, so that make does not build it
-        (bin_folder.parent / ".ready").touch()
+        # newer than what they are made of, so that make does not build it
+        for name in (".pinned", ".ready"):
+            (bin_folder.parent / name).touch()
 
     def _script(self, name: str, text: str) -> None:
         path = self.folder / ".venv" / "bin" / name
@@ -158,6 +162,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
                     laptop.run(command)
                     found[heading] = laptop.outputs[command]
                 shutil.copytree(folder / "data", kept / "data")
+                shutil.copy(folder / "dagster.yaml", kept)
                 continue
             if command.startswith("analytics-ingest check"):
                 laptop.configure(vendor)
@@ -277,6 +282,20 @@ def test_demo_ends_with_a_table_and_a_query_that_works(done: Done, tmp_path: Pat
         tables = "SELECT count(*) FROM information_schema.tables WHERE table_name NOT LIKE '\\_%' ESCAPE '\\'"
         tables += " AND table_type = 'BASE TABLE' AND table_schema NOT LIKE '%staging'"
         assert connection.sql(tables).fetchall() == [(ENDPOINTS,)]
+
+
+@pytest.mark.extended
+def test_the_demos_runs_are_those_of_the_code_locations_job(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = done.demo.parents[1]
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (module,) = (each["python_module"] for each in yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"])
+    label = f"{defs.get_repository_def().name}@{module}"
+    with DagsterInstance.get() as instance:
+        runs = instance.get_runs(RunsFilter(job_name="all_sync", tags={".dagster/repository": label}))
+
+    assert [run.remote_job_origin.repository_origin.get_label() for run in runs if run.remote_job_origin] == [label] * 2
+    assert {run.tags["analytics_ingest/all"] for run in runs} == {"true"}
 
 
 def busiest_epics(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, int]]:

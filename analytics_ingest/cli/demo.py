@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
-from dagster import DagsterInstance, DagsterRun, JobDefinition, RunsFilter, execute_job, reconstructable
+from dagster import DagsterInstance, DagsterRun, JobDefinition, RunsFilter, reconstructable
+
+# internal to Dagster: its public API executes a job in this process as one that belongs to no code location
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -44,6 +49,8 @@ LOG = "demo.log"
 MARKER = ".demo"
 """File beside the DuckDB file that the demo has written, and may replace."""
 TAG = "analytics_ingest/demo"
+JOB, LOCATION = "all_sync", "analytics_ingest.definitions"
+"""The job, and its code location as ``workspace.yaml`` names it."""
 POLL_SECONDS = 0.3
 HOURS = 24
 QUERY = """\
@@ -63,7 +70,31 @@ def all_sync() -> JobDefinition:
     """The job ``all_sync``; a function, so that the processes of the job's steps can load it again."""
     from analytics_ingest.definitions import defs  # noqa: PLC0415
 
-    return defs.resolve_job_def("all_sync")
+    return defs.resolve_job_def(JOB)
+
+
+def create_run(instance: DagsterInstance, *, tag: str) -> DagsterRun:
+    """Creates a run of the code location's job ``all_sync``, so that the UI shows it with the runs of its jobs.
+
+    Args:
+        instance: The Dagster instance.
+        tag: The value of the run's tag ``TAG``.
+    """
+    job = reconstructable(all_sync)
+    definition = job.get_definition()
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(
+        loadable_target_origin=LoadableTargetOrigin(executable_path=sys.executable, module_name=LOCATION),
+        location_name=LOCATION,
+    )
+    repository = RemoteRepositoryOrigin(code_location_origin=location, repository_name="__repository__")
+    return instance.create_run_for_job(
+        definition,
+        # the bars show the progress; the log is in the Dagster UI
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={**definition.run_tags, TAG: tag},
+        job_code_origin=job.get_python_origin(),
+        remote_job_origin=RemoteJobOrigin(repository_origin=repository, job_name=JOB),
+    )
 
 
 def run_demo(*, folder: Path, scale: float, console: Console) -> None:
@@ -150,13 +181,7 @@ def _sync(instance: DagsterInstance, console: Console, title: str, log: Path) ->
         console.print(f"[bold]{title}[/bold]")
         with (
             _stderr_to(log),
-            execute_job(
-                reconstructable(all_sync),
-                instance=instance,
-                tags={TAG: tag},
-                # the bars show the progress; the log is in the Dagster UI
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            ) as result,
+            execute_run(reconstructable(all_sync), create_run(instance, tag=tag), instance) as result,
         ):
             succeeded, run_id = result.success, result.run_id
         done.set()
