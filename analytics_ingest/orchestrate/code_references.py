@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def code_references(api: Api, endpoint: str) -> CodeReferencesMetadataValue:
-    """The lines of an endpoint's declaration: the vendor's changes, and the neutral entry."""
+    """The lines of an endpoint's declaration: the vendor's changes, and the neutral entry.
+
+    They are files of this installation. A project that keeps the package in its repository can link them there with
+    Dagster's ``link_code_references_to_git``.
+    """
     modules = [f"analytics_ingest.apis.vendors.{api.profile}"] if api.profile else []
     modules.append(f"analytics_ingest.apis.{api.registered_name}")
     found: list[LocalFileCodeReference | UrlCodeReference] = []

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetSpec, DagsterInstance, build_schedule_context
+from dagster import (
+    AnchorBasedFilePathMapping,
+    AssetKey,
+    AssetSpec,
+    DagsterInstance,
+    UrlCodeReference,
+    build_schedule_context,
+    link_code_references_to_git,
+)
 from dagster._core.remote_representation.external_data import RepositorySnap
 
 from analytics_ingest.apis.model import Api
@@ -312,3 +320,30 @@ def test_an_asset_names_its_table_its_declaration_and_where_that_stands(api: Api
         for each in references:
             line = Path(each.file_path).read_text().splitlines()[each.line_number - 1]
             assert f'"{name}"' in line
+
+
+def test_a_project_can_link_the_declarations_to_its_repository() -> None:
+    mapping = AnchorBasedFilePathMapping(
+        local_file_anchor=ROOT / "analytics_ingest" / "__init__.py",
+        file_anchor_path_in_repository="vendored/analytics_ingest/__init__.py",
+    )
+    linked = link_code_references_to_git(
+        assets_defs=[*defs.resolve_asset_graph().assets_defs],
+        git_url="https://github.com/acme/pipelines",
+        git_branch="main",
+        file_path_mapping=mapping,
+    )
+    specs = {spec.key: spec for definition in linked for spec in definition.specs}
+    (reference,) = specs[AssetKey(["experimentation", "gates"])].metadata["dagster/code_references"].code_references
+
+    file, _, line = reference.url.partition("#L")
+    assert file == "https://github.com/acme/pipelines/tree/main/vendored/analytics_ingest/apis/experimentation.py"
+    module = ROOT / "analytics_ingest" / "apis" / "experimentation.py"
+    assert '"gates",' in module.read_text().splitlines()[int(line) - 1]
+    assert reference.label == "declaration"
+    assert not [
+        each
+        for spec in specs.values()
+        for each in spec.metadata["dagster/code_references"].code_references
+        if not isinstance(each, UrlCodeReference)
+    ]
