@@ -37,7 +37,7 @@ from analytics_ingest.orchestrate.run_tags import disable_retry
 from analytics_ingest.orchestrate.translator import ApiTranslator
 from analytics_ingest.redaction import Redactor
 from analytics_ingest.sync.result import EndpointResult
-from analytics_ingest.sync.summary import result_line, summary_table
+from analytics_ingest.sync.summary import result_line, summarize
 from analytics_ingest.warehouse.destination import build_destination, describing_pipeline
 from analytics_ingest.warehouse.destination_errors import secrets_of
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
@@ -233,8 +233,8 @@ class _Record:
             done = {result.endpoint.name for result in results}
             # a repair reads the tables that differ alone
             unreached = [] if self._mode == REPAIR else [each for each in order if each in {*self._wanted} - done]
-            table = summary_table(results, unreached, loads_again=self._loads_again)
-            self._context.log.info(f"{self._api.name}: {self._mode}, all endpoints\n{table}")
+            summary = summarize(results, unreached, loads_again=self._loads_again)
+            self._context.log.info(f"{self._api.name}: {self._mode}, {summary}")
 
     @property
     def _loads_again(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
 
     from analytics_ingest.sync.result import EndpointResult
 
+STATUSES = ("failed", "skipped", "complete")
+"""The statuses of results, in the order of the table."""
 NOT_REACHED = "not reached"
 """The status of an endpoint that the sync did not come to."""
 
@@ -25,34 +28,39 @@ def result_line(result: EndpointResult, *, loads_again: bool) -> str:
     return f"rows: {counts}; {requests:,} {'request' if requests == 1 else 'requests'}, {seconds:,.1f} seconds"
 
 
-def summary_table(results: Collection[EndpointResult], unreached: Collection[str], *, loads_again: bool) -> str:
-    """All endpoints of a sync as a table of plain text, with the sums of what adds up.
+def summarize(results: Collection[EndpointResult], unreached: Collection[str], *, loads_again: bool) -> str:
+    """How many endpoints ended how, and below it a table of them with the sums of what adds up, as plain text.
 
     Args:
-        results: The results, in the order in which they are shown.
+        results: The results, in the order in which they are shown after those that are not complete.
         unreached: Names of the endpoints that the sync did not come to.
         loads_again: See ``result_line``.
     """
+    # first what Dagster's UI shows before it folds the text
+    results = sorted(results, key=lambda result: STATUSES.index(result.status))
+    counts = Counter((*(result.status for result in results), *[NOT_REACHED] * len(unreached)))
+    title = ", ".join(f"{counts[status]} {status}" for status in (*STATUSES, NOT_REACHED) if counts[status])
     numbers = [_numbers(result) for result in results]
     # the endpoints are read at the same time, so their seconds do not add up
     sums = [f"{sum(column):,}" for column in list(zip(*numbers, strict=True))[:-1]]
     rows = [
         ("endpoint", "status", *_kinds(loads_again=loads_again), "requests", "seconds"),
         *(
-            (result.endpoint.name, result.status, *(f"{each:,}" for each in counts), f"{seconds:,.1f}")
-            for result, (*counts, seconds) in zip(results, numbers, strict=True)
+            (result.endpoint.name, result.status, *(f"{each:,}" for each in whole), f"{seconds:,.1f}")
+            for result, (*whole, seconds) in zip(results, numbers, strict=True)
         ),
         *((name, NOT_REACHED, *[""] * (len(sums) + 1)) for name in unreached),
         ("all", "", *sums, ""),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
+    lines = [
         "  ".join(
             cell.ljust(width) if place < 2 else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
-    )
+    ]
+    return "\n".join([title, *lines])
 
 
 def _kinds(*, loads_again: bool) -> tuple[str, str, str, str]:

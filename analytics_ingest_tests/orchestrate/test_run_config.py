@@ -90,12 +90,12 @@ def test_the_log_begins_with_the_mode_and_ends_with_a_table_of_all_endpoints(
     # one line for each endpoint
     assert len(lines) == len(names) + 2
     title, *table = lines[-1].splitlines()
-    assert title == "experimentation: incremental, all endpoints"
+    assert title == "experimentation: incremental, 1 failed, 1 skipped, 2 complete"
     assert [row.split()[:3] for row in table] == [
         ["endpoint", "status", "new"],
+        ["segments", "failed", "0"],
         ["audit_logs", "skipped", "0"],
         ["gates", "complete", str(gates)],
-        ["segments", "failed", "0"],
         ["tags", "complete", str(tags)],
         ["all", str(gates + tags), "0"],
     ]

@@ -6,7 +6,7 @@ from analytics_ingest.apis.registry import APIS
 from analytics_ingest.extract.stats import ReadStats
 from analytics_ingest.http.meter import Meter
 from analytics_ingest.sync.result import EndpointResult
-from analytics_ingest.sync.summary import result_line, summary_table
+from analytics_ingest.sync.summary import result_line, summarize
 
 ENDPOINTS = APIS["experimentation"].by_name
 GATES = EndpointResult(
@@ -41,14 +41,15 @@ def test_all_rows_of_a_snapshot_that_was_replaced_are_new() -> None:
     )
 
 
-def test_the_table_has_every_endpoint_and_the_sums() -> None:
-    table = summary_table([GATES, STATUS, TAGS], ["users"], loads_again=False)
+def test_the_table_has_every_endpoint_and_the_sums_and_begins_with_what_failed() -> None:
+    text = summarize([GATES, STATUS, TAGS], ["users"], loads_again=False)
 
-    assert table.splitlines() == [
+    assert text.splitlines() == [
+        "1 failed, 1 skipped, 1 complete, 1 not reached",
         "endpoint          status       new  changed  deleted  rejected  requests  seconds",
-        "gates             complete     200    1,000       20         1         1     12.3",
         "ingestion_status  failed         7        0        0         0         5      0.0",
         "tags              skipped        0        0        0         0         0      0.0",
+        "gates             complete     200    1,000       20         1         1     12.3",
         "users             not reached",
         "all                            207    1,000       20         1         6",
     ]
