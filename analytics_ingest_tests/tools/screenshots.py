@@ -222,9 +222,9 @@ def _look(page: Page) -> Shown:
 
 
 def _show_plots(page: Page) -> None:
-    """Turns the metadata from a table into plots, and scrolls to those of the rows."""
+    """Turns the metadata from a table into plots, and scrolls to the first of them."""
     page.click(f"{ASSET}: press Plots", "//button[normalize-space()='Plots']")
-    plot = page.wait("plot of rows_deleted", lambda: page.driver.find_element(By.XPATH, "//*[text()='rows_deleted']"))
+    plot = page.wait("the first plot", lambda: page.driver.find_element(By.XPATH, "//*[text()='dagster/row_count']"))
     page.driver.execute_script("arguments[0].style.scrollMarginTop = '20px'; arguments[0].scrollIntoView()", plot)
 
 
