@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance, build_sensor_context
+from dagster import AssetKey, DagsterEvent, DagsterInstance, build_sensor_context
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._utils.error import serializable_error_info_from_exc_info
 
@@ -102,6 +103,55 @@ def test_message_that_the_webhook_did_not_receive_is_sent_again(
 
     assert len(webhook.received) == 1
     assert webhook.received[0].endswith(f"run {failed}")
+
+
+def test_failed_run_that_gets_a_tag_is_not_reported_again(
+    instance: DagsterInstance, webhook: ChatWebhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    (before,) = fail_runs(instance, 1)
+    cursor = tick(instance, None).cursor
+    (failed,) = fail_runs(instance, 1)
+    cursor = tick(instance, cursor).cursor
+    # as the daemon does when it retries a run
+    for run_id in (before, failed):
+        instance.add_run_tags(run_id, {"dagster/auto_retry_run_id": "the-retry"})
+    assert tick(instance, cursor).skip_message == "no run has failed since the last tick"
+    (later,) = fail_runs(instance, 1)
+    tick(instance, cursor)
+
+    assert [text.rpartition("run ")[2] for text in webhook.received] == [failed, later]
+
+
+def test_failure_that_is_stored_after_a_later_one_was_reported_is_reported(
+    instance: DagsterInstance, webhook: ChatWebhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    job = defs.resolve_job_def("incident_response_sync")
+    cursor = tick(instance, None).cursor
+    late = instance.create_run_for_job(job, tags=job.run_tags)
+    failure = DagsterEvent(event_type_value="PIPELINE_FAILURE", job_name=job.name, message="killed")
+    ended = datetime.now(UTC)
+    fail_runs(instance, 1)
+    cursor = tick(instance, cursor).cursor
+    # an event has the time at which it happened
+    instance.run_storage.handle_run_event(late.run_id, failure, ended)
+    done = tick(instance, cursor)
+
+    assert webhook.received[1].endswith(f"run {late.run_id}")
+    assert tick(instance, done.cursor).skip_message == "no run has failed since the last tick"
+
+
+def test_cursor_of_an_earlier_version_is_a_time(
+    instance: DagsterInstance, webhook: ChatWebhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    fail_runs(instance, 1)
+    cursor = datetime.now(UTC).isoformat()
+    (failed,) = fail_runs(instance, 1)
+    tick(instance, cursor)
+
+    assert [text.rpartition("run ")[2] for text in webhook.received] == [failed]
 
 
 def test_without_a_webhook_the_message_is_logged(instance: DagsterInstance, caplog: pytest.LogCaptureFixture) -> None:

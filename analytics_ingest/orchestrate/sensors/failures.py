@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -28,7 +30,7 @@ from analytics_ingest.orchestrate.sensors.webhook import WEBHOOK, send
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dagster import DagsterInstance, DagsterRun
+    from dagster import DagsterInstance, DagsterRun, RunRecord
 
     from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.orchestrate.account_assets import AccountAssets
@@ -41,8 +43,61 @@ MAX_RUNS_PER_TICK = 1_000
 """Failed runs that a tick counts, those of other projects included."""
 MAX_IDS = 10
 """Runs that a tick names in the UI."""
+LATE_SECONDS = 600.0
+"""Seconds after a run's end at which its failure may be stored at the latest."""
 TOO_LARGE = (400, 413)
 """Status codes with which webhooks refuse a message for its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureSensorState:
+    """The state of the failure sensor. The attributes' names are keys in stored cursors, so they must not change.
+
+    A run is known by its id, as the time of its last update moves whenever it gets a tag: Dagster tags a failed run
+    when it retries it.
+
+    Attributes:
+        first: When the sensor ticked for the first time, epoch seconds.
+        latest: When the run ended that ended last among those that were reported, epoch seconds.
+        reported: The runs that were reported and ended less than ``LATE_SECONDS`` before ``latest``, with that time.
+    """
+
+    first: float
+    latest: float
+    reported: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_cursor(cls, cursor: str) -> FailureSensorState:
+        """The state in a cursor; one of an earlier version is a time only."""
+        if cursor.startswith("{"):
+            return cls(**json.loads(cursor))
+        moment = datetime.fromisoformat(cursor).timestamp()
+        return cls(first=moment, latest=moment)
+
+    def to_cursor(self) -> str:
+        """The state as a cursor."""
+        return json.dumps(asdict(self))
+
+    @property
+    def floor(self) -> float:
+        """The time before which no run can have ended that was not reported yet, epoch seconds."""
+        return max(self.first, self.latest - LATE_SECONDS)
+
+    def is_new(self, record: RunRecord) -> bool:
+        """Whether a failed run was not reported yet."""
+        return record.dagster_run.run_id not in self.reported and ended_at(record) > self.floor
+
+    def after(self, records: Sequence[RunRecord]) -> FailureSensorState:
+        """The state after these runs were reported."""
+        ends = self.reported | {record.dagster_run.run_id: ended_at(record) for record in records}
+        latest = max(self.latest, *ends.values())
+        kept = {run_id: end for run_id, end in ends.items() if end > latest - LATE_SECONDS}
+        return replace(self, latest=latest, reported=kept)
+
+
+def ended_at(record: RunRecord) -> float:
+    """When a run ended, epoch seconds."""
+    return record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
 
 
 def build_failure_sensor(
@@ -59,16 +114,21 @@ def build_failure_sensor(
     def evaluate(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         _poll_dead_runs(context.instance, names)
         if not context.cursor:
+            now = datetime.now(UTC).timestamp()
             return SensorResult(
-                cursor=datetime.now(UTC).isoformat(), skip_reason=SkipReason("failures are reported from now on")
+                cursor=FailureSensorState(first=now, latest=now).to_cursor(),
+                skip_reason=SkipReason("failures are reported from now on"),
             )
-        since = datetime.fromisoformat(context.cursor)
-        failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since)
+        state = FailureSensorState.from_cursor(context.cursor)
+        failed = RunsFilter(
+            statuses=[DagsterRunStatus.FAILURE], updated_after=datetime.fromtimestamp(state.floor, tz=UTC)
+        )
         # newest first: after an outage of the webhook they matter most
         records = context.instance.get_run_records(failed, limit=MAX_RUNS_PER_TICK, order_by="update_timestamp")
+        records = [record for record in records if state.is_new(record)]
         if not records:
             return SkipReason("no run has failed since the last tick")
-        cursor = records[0].update_timestamp.replace(tzinfo=UTC).isoformat()
+        cursor = state.after(records).to_cursor()
         ours = [each.dagster_run for each in records if any(run_targets_api(each.dagster_run, name) for name in names)]
         if not ours:
             return SensorResult(cursor=cursor, skip_reason=SkipReason("no run of these APIs has failed"))
