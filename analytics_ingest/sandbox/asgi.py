@@ -13,7 +13,14 @@ from starlette.datastructures import Headers
 from analytics_ingest.sandbox.control import Control
 from analytics_ingest.sandbox.paging import BadPagingError, envelope, parse_page_request
 from analytics_ingest.sandbox.request_log import RequestLog
-from analytics_ingest.sandbox.responses import RateLimit, error_response, fault_response, json_response, send_response
+from analytics_ingest.sandbox.responses import (
+    RateLimit,
+    drip_response,
+    error_response,
+    fault_response,
+    json_response,
+    send_response,
+)
 from analytics_ingest.sandbox.routes import APIS, BASE_PATHS, BEARER_APIS, Route, Router
 from analytics_ingest.sandbox.row_formats import conversion
 
@@ -96,6 +103,9 @@ class ApiApp:
             if fault is not None and fault.kind == "half":
                 response.body = response.body[:half]
                 response.headers["content-length"] = str(half)
+            if fault is not None and fault.kind == "drip":
+                await drip_response(record, response, send, seconds=fault.seconds)
+                return
             await send_response(record, response, send)
 
     def _unauthorised(self, headers: Headers) -> Response | None:

@@ -18,7 +18,7 @@ RateHeaders = Literal["retry-after", "retry-after-date", "x-ratelimit-reset", "x
 Order = Literal["stable", "shuffled", "restless", "updated_desc"]
 Totals = Literal["right", "absent", "null", "low", "high"]
 Timestamps = Literal["iso", "offset", "epoch_ms", "epoch_s"]
-FaultKind = Literal["status", "reset", "hang", "truncate", "half", "delay"]
+FaultKind = Literal["status", "reset", "hang", "truncate", "half", "delay", "drip"]
 
 
 def _default_keys() -> dict[str, str]:
@@ -34,7 +34,8 @@ class Fault:
         path: A regular expression that is searched in the request's path below the API's base URL, percent-encoded
             as sent and with a leading slash (``/v1/gates``, ``/incidents``).
         kind: ``status``: the response has ``status``, ``body`` and ``headers``. ``hang``: the same after ``seconds``.
-            ``delay``: the right response after ``seconds``. ``reset``: the connection is closed without a response.
+            ``delay``: the right response after ``seconds``. ``drip``: the right response in ten pieces, spread over
+            ``seconds``. ``reset``: the connection is closed without a response.
             ``truncate``: the headers announce the whole right response, and the connection is closed half-way.
             ``half``: the first half of the right response, as if it were whole.
         status: The HTTP status.
@@ -43,7 +44,7 @@ class Fault:
         body: The body; a dictionary is sent as JSON, ``None`` is a JSON error.
         content_type: The header ``content-type`` of ``body``.
         headers: More headers.
-        seconds: Seconds to wait, for ``hang`` and ``delay``.
+        seconds: Seconds to wait, for ``hang`` and ``delay``, or to send, for ``drip``.
         hits: Requests that failed so far.
         matched: Requests that matched so far.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from email.utils import formatdate
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from analytics_ingest.sandbox.request_log import RequestRecord
 
 JSON = "application/json"
+PIECES = 10
+"""Pieces in which ``drip_response`` sends a body."""
 
 
 def json_response(content: Any, status: int = 200, *, headers: dict[str, str] | None = None) -> Response:
@@ -56,6 +59,18 @@ async def send_response(record: RequestRecord, response: Response, send: Send, *
     record.status = response.status_code
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body[:part], "more_body": part is not None})
+
+
+async def drip_response(record: RequestRecord, response: Response, send: Send, *, seconds: float) -> None:
+    """Sends a response in ``PIECES``, spread over ``seconds``, and records its status."""
+    record.status = response.status_code
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    body = bytes(response.body)
+    size = math.ceil(len(body) / PIECES)
+    for start in range(0, len(body), max(1, size)):
+        await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
+        await asyncio.sleep(seconds / PIECES)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class RateLimit:

@@ -72,6 +72,17 @@ def test_a_reset_closes_the_connection_without_an_answer(shared_sandbox, reader)
     assert reader.get(*GATES).status_code == 200
 
 
+def test_drip_sends_the_whole_answer_in_pieces(shared_sandbox, reader):
+    whole = reader.get(*GATES).content
+    shared_sandbox.options.faults.append(fault(kind="drip", seconds=0.5, times=1))
+    headers = {"api_key": shared_sandbox.options.api_keys["experimentation"], "accept-encoding": "identity"}
+    url = shared_sandbox.base_url("experimentation") + "/v1/gates"
+    with requests.get(url, headers=headers, stream=True, timeout=10) as answer:
+        pieces = list(iter(answer.raw.read1, b""))
+    assert b"".join(pieces) == whole
+    assert len(pieces) > 1
+
+
 def test_truncate_breaks_off_before_the_announced_end(shared_sandbox, reader):
     shared_sandbox.options.faults.append(fault(kind="truncate", times=1))
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
