@@ -21,8 +21,8 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev secrets test test-all test-latest test-lowest test-dbt test-image test-in fuzz fuzz-defects check bench format docs \
-	screenshots build pins outdated upgrade clean
+.PHONY: help install demo dev secrets test test-all test-latest test-lowest test-dbt test-image test-in fuzz fuzz-defects check bench \
+	soak format docs screenshots build pins outdated upgrade clean
 
 help:
 	@echo "make demo         sync five APIs from the embedded sandbox into DuckDB, twice (two minutes)"
@@ -38,6 +38,7 @@ help:
 	@echo "make fuzz-defects whether that finds defects that are put in (ten minutes)"
 	@echo "make check        lint, format, types, layers"
 	@echo "make bench        figures: speed, CPU, memory (twenty minutes; SCENARIOS='full_sync memory' for some)"
+	@echo "make soak HOURS=1 syncs beside a changing upstream, faults and killed processes; SEED=1, DESTINATION=postgres or duckdb"
 	@echo "make format       put the code into shape"
 	@echo "make docs         write docs/settings.md and docs/reference/ from the descriptions in the code"
 	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
@@ -145,6 +146,14 @@ check: $(READY)
 bench: $(READY)
 	@$(BIN)/python -m compileall -q analytics_ingest
 	@$(BIN)/python -m analytics_ingest_tests.tools.bench $(SCENARIOS)
+
+# for HOURS, and some minutes more to come to rest; Dagster's storage is in PostgreSQL in any case
+HOURS ?= 1
+SEED ?= 1
+DESTINATION ?= postgres
+
+soak: $(READY)
+	@HOURS=$(HOURS) SEED=$(SEED) DESTINATION=$(DESTINATION) $(BIN)/python -m analytics_ingest_tests.tools.soak
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

@@ -281,7 +281,8 @@ class RunningDagster(GraphqlClient):
             modules: The modules of the code locations; jobs, schedules and sensors are those of the first one.
         """
         self.home = home
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._commands: dict[str, Sequence[str]] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         ports = {module: free_port() for module in modules}
         servers = [
             {"grpc_server": {"host": "127.0.0.1", "port": grpc, "location_name": module}}
@@ -293,26 +294,48 @@ class RunningDagster(GraphqlClient):
         super().__init__(f"http://127.0.0.1:{port}", modules[0])
         try:
             for module, grpc in ports.items():
-                self._start("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", module)
+                self._start(
+                    f"code location {module}",
+                    *("dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(grpc), "-m", module),
+                )
                 # one after the other: the first one makes the instance's tables
                 self.wait_for(partial(_listens, grpc), f"the code location {module}")
-            self._start("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace))
+            self._start(
+                "webserver",
+                *("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace)),
+                *("--db-pool-max-overflow", "60"),
+            )
             if daemon:
-                self._start("dagster._daemon", "run", "-w", str(workspace))
+                self._start("daemon", "dagster._daemon", "run", "-w", str(workspace))
             self.wait_for(self.is_up, "the webserver")
         except BaseException:
             self.stop()
             raise
 
-    def _start(self, module: str, *arguments: str) -> None:
+    def _start(self, part: str, module: str, *arguments: str) -> None:
+        self._commands[part] = (module, *arguments)
+        self.start(part)
+
+    def start(self, part: str) -> None:
+        """Starts a part, for the first time or after it was killed."""
+        module, *arguments = self._commands[part]
         with (self.home / f"{module}.log").open("ab") as log:
-            process = subprocess.Popen(
+            self._processes[part] = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 env=dict(os.environ),
                 stdout=log,
                 stderr=log,
             )
-        self._processes.append(process)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes' ids, by part: ``daemon``, ``webserver``, and ``code location`` with the module."""
+        return {part: process.pid for part, process in self._processes.items()}
+
+    def kill(self, part: str) -> None:
+        """Kills a part, which has no time to clean up."""
+        self._processes[part].kill()
+        self._processes[part].wait()
 
     def output(self) -> str:
         """What the parts have printed."""
@@ -320,9 +343,9 @@ class RunningDagster(GraphqlClient):
 
     def stop(self) -> None:
         """Stops the parts."""
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
-        for process in self._processes:
+        for process in self._processes.values():
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
