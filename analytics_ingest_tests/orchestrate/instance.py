@@ -21,6 +21,8 @@ from analytics_ingest_tests.waiting import eventually
 TIMEOUT = 120
 """Seconds that a part may take to start, or a run to end."""
 LOCATION = "analytics_ingest.definitions"
+POOL = ("--db-pool-max-overflow", "60")
+"""The webserver's option for connections to Dagster's storage, as in compose.yaml: see docs/deployment.md."""
 LAUNCH = """
 mutation ($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -303,7 +305,7 @@ class RunningDagster(GraphqlClient):
             self._start(
                 "webserver",
                 *("dagster_webserver", "--host", "127.0.0.1", "--port", str(port), "-w", str(workspace)),
-                *("--db-pool-max-overflow", "60"),
+                *POOL,
             )
             if daemon:
                 self._start("daemon", "dagster._daemon", "run", "-w", str(workspace))
