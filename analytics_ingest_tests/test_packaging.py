@@ -177,7 +177,7 @@ def test_the_newest_entry_of_the_changelog_and_the_images_tag_are_of_this_versio
     versions = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
 
     assert versions[0] == PROJECT["version"]
-    assert re.findall(r'tag: "(.+?)"', (ROOT / "docs" / "operations.md").read_text()) == [PROJECT["version"]]
+    assert re.findall(r'tag: "(.+?)"', (ROOT / "docs" / "deployment.md").read_text()) == [PROJECT["version"]]
     assert versions == sorted(versions, key=Version, reverse=True)
 
 

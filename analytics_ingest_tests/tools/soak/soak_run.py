@@ -146,6 +146,19 @@ class Happened:
     second_runs: dict[str, str] = field(default_factory=dict)
 
 
+class Messages(list[str]):
+    """The messages that a chat has received, with the times at which it did, UTC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[datetime] = []
+
+    def append(self, text: str) -> None:
+        """Adds a message that has just come."""
+        self.times.append(datetime.now(UTC))
+        super().append(text)
+
+
 class SoakDagster(RunningDagster):
     """The parts of a soak."""
 
@@ -552,6 +565,7 @@ def started_soak(settings: SoakSettings) -> Iterator[Soak]:
                 patch.delenv(name)
         use_folder(patch, folder)
         webhook = ChatWebhook()
+        webhook.received = Messages()
         set_environment(
             patch,
             {
