@@ -84,7 +84,7 @@ def sha256(path: Path) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, index: Path) -> Path:
+def pinned_project(tmp_path: Path, index: Path) -> Path:
     """A project whose pins are the first version of each package; the others appeared later."""
     folder = tmp_path / "project"
     folder.mkdir()
@@ -105,8 +105,8 @@ def pinned(project: Path, file: str) -> dict[str, str]:
     return {pin.name: str(pin.version) for pin in read_pins((project / file).read_text())}
 
 
-def test_pins_are_split_by_purpose_and_have_hashes(project: Path, index: Path) -> None:
-    assert pinned(project, PRODUCT) == {
+def test_pins_are_split_by_purpose_and_have_hashes(pinned_project: Path, index: Path) -> None:
+    assert pinned(pinned_project, PRODUCT) == {
         "base": "1.0",
         "dagster": "1.0",
         "duckdb": "1.0",
@@ -114,49 +114,49 @@ def test_pins_are_split_by_purpose_and_have_hashes(project: Path, index: Path) -
         "server": "1.0",
         "setuptools": "1.0",
     }
-    assert pinned(project, DEV) == {"linter": "1.0", "plugin": "1.0"}
-    assert pinned(project, DBT) == {"dagster": "1.0", "dbt": "1.0", "duckdb": "1.0"}
-    linter, _ = read_pins((project / DEV).read_text())
+    assert pinned(pinned_project, DEV) == {"linter": "1.0", "plugin": "1.0"}
+    assert pinned(pinned_project, DBT) == {"dagster": "1.0", "dbt": "1.0", "duckdb": "1.0"}
+    linter, _ = read_pins((pinned_project / DEV).read_text())
     assert linter.hashes == [sha256(index / "linter" / "linter-1.0-py3-none-any.whl")]
-    marked = {pin.name: str(pin.requirement.marker) for pin in read_pins((project / PRODUCT).read_text())}
+    marked = {pin.name: str(pin.requirement.marker) for pin in read_pins((pinned_project / PRODUCT).read_text())}
     assert marked["mac-only"] == 'sys_platform == "darwin"'
-    assert str(index) not in "".join((project / file).read_text() for file in (PRODUCT, DEV, DBT))
+    assert str(index) not in "".join((pinned_project / file).read_text() for file in (PRODUCT, DEV, DBT))
 
 
-def test_newer_releases_leave_pins_alone(project: Path) -> None:
-    before = {file: (project / file).stat() for file in (PRODUCT, DEV, DBT)}
+def test_newer_releases_leave_pins_alone(pinned_project: Path) -> None:
+    before = {file: (pinned_project / file).stat() for file in (PRODUCT, DEV, DBT)}
 
-    write(root=project)
+    write(root=pinned_project)
 
     # an unchanged file is not written: make would build .venv again
-    assert {file: (project / file).stat().st_mtime_ns for file in before} == {
+    assert {file: (pinned_project / file).stat().st_mtime_ns for file in before} == {
         file: stat.st_mtime_ns for file, stat in before.items()
     }
 
 
-def test_an_upgrade_takes_the_newest_that_resolve_together(project: Path) -> None:
-    write(upgrade=True, root=project)
+def test_an_upgrade_takes_the_newest_that_resolve_together(pinned_project: Path) -> None:
+    write(upgrade=True, root=pinned_project)
 
     # pyproject.toml does not allow linter 3, and plugin not dagster 2
-    assert pinned(project, DEV) == {"linter": "2.0", "plugin": "1.0"}
-    assert pinned(project, PRODUCT) == {
+    assert pinned(pinned_project, DEV) == {"linter": "2.0", "plugin": "1.0"}
+    assert pinned(pinned_project, PRODUCT) == {
         "base": "2.0",
         "dagster": "1.0",
         "duckdb": "2.0",
         "server": "1.0",
         "setuptools": "1.0",
     }
-    assert pinned(project, DBT) == {"dagster": "1.0", "dbt": "1.0", "duckdb": "2.0"}
+    assert pinned(pinned_project, DBT) == {"dagster": "1.0", "dbt": "1.0", "duckdb": "2.0"}
 
 
-def test_what_is_outdated_names_what_holds_it_back(project: Path) -> None:
-    write(upgrade=True, root=project)
-    packages = project / ".venv" / "lib" / "python3.11" / "site-packages"
+def test_what_is_outdated_names_what_holds_it_back(pinned_project: Path) -> None:
+    write(upgrade=True, root=pinned_project)
+    packages = pinned_project / ".venv" / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
-    for wheel in [*project.parent.rglob("linter-2.0*.whl"), *project.parent.rglob("plugin-*.whl")]:
+    for wheel in [*pinned_project.parent.rglob("linter-2.0*.whl"), *pinned_project.parent.rglob("plugin-*.whl")]:
         zipfile.ZipFile(wheel).extractall(packages)
 
-    found = outdated((PRODUCT, DEV), project / ".venv", project)
+    found = outdated((PRODUCT, DEV), pinned_project / ".venv", pinned_project)
 
     assert [(each.pin.name, each.newest, each.held_by) for each in found] == [
         # linter does not allow it either, but has a newer release itself
@@ -165,11 +165,11 @@ def test_what_is_outdated_names_what_holds_it_back(project: Path) -> None:
     ]
 
 
-def test_what_does_not_resolve_leaves_the_files_alone(project: Path) -> None:
-    before = (project / PRODUCT).read_text()
-    (project / "pyproject.toml").write_text(PYPROJECT.replace("base>=1", "base>=9"))
+def test_what_does_not_resolve_leaves_the_files_alone(pinned_project: Path) -> None:
+    before = (pinned_project / PRODUCT).read_text()
+    (pinned_project / "pyproject.toml").write_text(PYPROJECT.replace("base>=1", "base>=9"))
 
     with pytest.raises(PinsError, match=r"base>=9"):
-        write(root=project)
+        write(root=pinned_project)
 
-    assert (project / PRODUCT).read_text() == before
+    assert (pinned_project / PRODUCT).read_text() == before
