@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -77,4 +78,10 @@ def _run(command: str, server: SandboxServer) -> int:
         return 1
     # the caller's own command
     environment = {**os.environ, **server.environment()}
-    return subprocess.run(shlex.split(command), env=environment, check=False).returncode  # noqa: S603
+    with subprocess.Popen(shlex.split(command), env=environment) as process:  # noqa: S603
+        # Ctrl-C reaches the command by itself
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)

@@ -187,6 +187,24 @@ def test_sandbox_runs_a_command_with_itself_as_the_upstream(tmp_path: Path) -> N
     assert str(len("sandbox-experimentation-key")) in done.stdout.splitlines()
 
 
+def test_command_ends_with_the_sandbox(tmp_path: Path) -> None:
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    command = f"{sys.executable} -c '{code}'"
+    with subprocess.Popen(
+        [sys.executable, "-m", "analytics_ingest", "sandbox", "--port", "0", "--scale", "0.05", "--run", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid = next(int(line) for line in process.stdout if line.strip().isdigit())
+        process.terminate()
+        process.wait(20)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_sandbox_does_not_stand_in_for_an_api_that_is_configured() -> None:
     setting = {"SOURCES__EXPERIMENTATION__BASE_URL": "http://127.0.0.1:9/mine", "COLUMNS": "120"}
     done = CliRunner().invoke(app, ["sandbox", "--port", "0", "--scale", "0.05", "--run", "true"], env=setting)
