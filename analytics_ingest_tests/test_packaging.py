@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import dagster_dlt
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -321,3 +322,11 @@ def test_a_wheel_of_the_same_source_has_the_same_bytes(built: Path, tmp_path: Pa
 
     (first,), (second,) = built.glob("*.whl"), (tmp_path / "again").glob("*.whl")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_code_location_has_one_name_with_dg_and_with_dagster() -> None:
+    dg = PYPROJECT["tool"]["dg"]["project"]
+    (workspace,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+
+    # the instance knows by this name which schedules are on
+    assert dg["code_location_name"] == dg["code_location_target_module"] == workspace["python_module"]
