@@ -32,6 +32,9 @@ COPY dagster.production.yaml /opt/dagster/dagster.yaml
 COPY workspace.production.yaml /opt/dagster/workspace.yaml
 
 USER ingest
+# DuckDB's extensions for a lake, which would be installed at their first use, into a home that is read-only then
+RUN python -c "from analytics_ingest.warehouse.destinations.ducklake import provide_extensions; provide_extensions()"
+
 EXPOSE 4000
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["dagster", "api", "grpc-health-check", "--port", "4000"]

@@ -76,7 +76,7 @@ class DuckLake(DuckDB):
 
     def build(self) -> AnyDestination:
         """See ``Destination.build``."""
-        _provide_extensions()
+        provide_extensions()
         configured: Any = dlt.secrets.get(f"destination.{self.name}.credentials.global_config", dict)
         return self._dlt_destination(
             credentials={"global_config": {**LIMITS, **(configured or {})}, **self._default_lake()}
@@ -136,7 +136,7 @@ class DuckLake(DuckDB):
 
 
 @cache
-def _provide_extensions() -> None:
+def provide_extensions() -> None:
     """Installs DuckDB's extensions from their packages on PyPI, if these are there; else DuckDB fetches them itself."""
     with suppress(ImportError):
         from duckdb_extensions import import_extension  # noqa: PLC0415 - an extra

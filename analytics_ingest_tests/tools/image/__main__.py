@@ -26,6 +26,7 @@ import psycopg2
 
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import World
+from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS
 from analytics_ingest_tests.tools.image.compose_file import read_services
 from analytics_ingest_tests.tools.image.containers import Container, Project
 from analytics_ingest_tests.tools.image.dockerfile import ImageConfig
@@ -55,6 +56,15 @@ fi
 exec postgres -c listen_addresses='*' -c max_connections=100
 """
 """What stands in for the entrypoint of PostgreSQL's image."""
+LAKE = """
+import duckdb
+from analytics_ingest.warehouse.destinations.ducklake import EXTENSIONS, provide_extensions
+provide_extensions()
+for name in EXTENSIONS:
+    duckdb.sql(f"LOAD {name}")
+    print(name)
+"""
+"""What loads DuckDB's extensions for a lake."""
 NOT_COVERED = """\
 not covered: the Python of the base image (Debian's stands in), the images of PostgreSQL and RabbitMQ (Debian's
 PostgreSQL stands in, Celery is left out), limits of memory and processes, the networks between the services, the
@@ -197,6 +207,7 @@ class Deployment:
             self.start_services()
             self.check_isolation()
             self.check_syncs()
+            self.check_lake()
             self.check_files()
             self.check_silence()
         except BaseException:
@@ -306,6 +317,12 @@ class Deployment:
             found = {each: database.sql(f'SELECT count(*) FROM {API}."{each}"').fetchall()[0][0] for each in expected}
         expect(found, expected, "rows in DuckDB")
         say(f"  DuckDB: {len(found)} tables, {sum(found.values())} rows, as the sandbox has them")
+
+    def check_lake(self) -> None:
+        """DuckDB's extensions for a lake are in the image, as nothing can be installed while it runs."""
+        ended = self.code_location.execute(["python", "-c", LAKE])
+        expect((ended.returncode, ended.stdout.split()), (0, list(EXTENSIONS)), f"extensions of a lake {ended.stderr}")
+        say("  DuckLake: its extensions are there")
 
     def connect(self, role: str) -> psycopg2.extensions.connection:
         """A connection to a role's database, over TCP and with its password."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from analytics_ingest_tests.tools.image.dockerfile import ImageConfig, words
+from analytics_ingest_tests.tools.image.roots import user_of
 
 DEVICES = ("null", "zero", "full", "random", "urandom")
 TMPFS_DEFAULTS = "nosuid,nodev,noexec"
@@ -159,25 +160,14 @@ class Container:
 
     def _as_user(self) -> list[str]:
         """The user without privileges and without a way to get some, and the variables."""
-        uid, gid = self._ids()
+        uid, gid, home = user_of(self._root, self.config.user)
         hardened = self._service.get("cap_drop") == ["ALL"]
         alone = ["--bounding-set=-all", "--inh-caps=-all"] if hardened else []
         if "no-new-privileges:true" in self._service.get("security_opt", []):
             alone.append("--no-new-privs")
-        environment = {**self.config.environment, "HOSTNAME": self.name, "HOME": self._home(uid)}
+        environment = {**self.config.environment, "HOSTNAME": self.name, "HOME": home}
         variables = [f"{key}={value}" for key, value in environment.items()]
         return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", *alone, "env", "-i", *variables]
-
-    def _ids(self) -> tuple[str, str]:
-        for line in (self._root / "etc/passwd").read_text().splitlines():
-            name, _, uid, gid, *_ = line.split(":")
-            if self.config.user in (name, uid):
-                return uid, gid
-        raise ValueError(f"the image has no user {self.config.user}")
-
-    def _home(self, uid: str) -> str:
-        lines = (line.split(":") for line in (self._root / "etc/passwd").read_text().splitlines())
-        return next(line[5] for line in lines if line[2] == uid)
 
     def _script(self) -> str:
         """Mounts everything at the root in a namespace of its own, and becomes the command."""

@@ -44,16 +44,16 @@ def make_base(base: Path) -> None:
         return
     shutil.rmtree(base, ignore_errors=True)
     base.parent.mkdir(parents=True, exist_ok=True)
-    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(base), debian_mirror())
+    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(base), *debian_mirror())
     ready.touch()
 
 
-def debian_mirror() -> str:
-    """The mirror that this machine's own apt uses."""
+def debian_mirror() -> list[str]:
+    """The mirror that this machine's own apt uses; without one debootstrap takes its own."""
     sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-    text = "\n".join(each.read_text() for each in sources if each.suffix in (".list", ".sources"))
+    text = "\n".join(each.read_text() for each in sources if each.suffix in (".list", ".sources") and each.exists())
     found = re.search(r"^URIs:\s*(\S+/debian/?)\s*$|^deb\s(?:\[.*?\]\s)?(\S+/debian/?)\s", text, re.MULTILINE)
-    return (found[1] or found[2]) if found else "http://deb.debian.org/debian"
+    return [found[1] or found[2]] if found else []
 
 
 def overlay(base: Path, folder: Path) -> Path:
@@ -153,13 +153,28 @@ def step(
         command = ["chroot", f"--userspec={user}:", str(root), "/bin/sh", "-ec", f"cd {folder}\n{script}"]
         if user == "root":
             command.pop(1)
-        ended = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+        # as Docker sets it
+        variables = {"HOME": user_of(root, user)[2], **environment}
+        ended = subprocess.run(command, env=variables, check=False, capture_output=True, text=True)
         if ended.returncode:
             sys.stderr.write(f"{ended.stdout[-3000:]}{ended.stderr[-5000:]}")
             raise SystemExit(f"a step of the build failed: {script.strip()}")
     finally:
         for inside in reversed(mounts):
             run("umount", str(inside))
+
+
+def user_of(root: Path, user: str) -> tuple[str, str, str]:
+    """The numbers of a user and of its group, and its home.
+
+    Raises:
+        ValueError: The root has no such user.
+    """
+    for line in (root / "etc/passwd").read_text().splitlines():
+        name, _, uid, gid, _, home, _ = line.split(":")
+        if user in (name, uid):
+            return uid, gid, home
+    raise ValueError(f"the image has no user {user}")
 
 
 def pip_settings() -> tuple[dict[str, str], list[str]]:
