@@ -46,3 +46,4 @@ password rabbitmq_password RABBITMQ_PASSWORD \
 chmod 700 secrets
 chmod 755 secrets/api_keys
 find secrets -type f -exec chmod 644 {} +
+chmod a+r deploy/*
