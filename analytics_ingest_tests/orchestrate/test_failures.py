@@ -78,6 +78,23 @@ def test_runs_that_failed_since_the_last_tick_are_reported_in_one_message(
     assert tick(instance, done.cursor).skip_message == "no run has failed since the last tick"
 
 
+def test_comparison_that_failed_is_reported(
+    sandbox: SandboxServer, instance: DagsterInstance, webhook: ChatWebhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANALYTICS_INGEST_WEBHOOK_URL", webhook.url)
+    run(instance, "incident_response")
+    cursor = tick(instance, None).cursor
+    sandbox.options.faults = [Fault(api="incident_response", status=401)]
+    job = defs.resolve_job_def("incident_response_verify")
+    failed = job.execute_in_process(instance=instance, raise_on_error=False).run_id
+    tick(instance, cursor)
+    [text] = webhook.received
+
+    assert "incident_response_verify" in text
+    assert "401" in text
+    assert text.endswith(f"run {failed}")
+
+
 @pytest.mark.parametrize("kind", ["refuses", "is not there"])
 def test_message_that_the_webhook_did_not_receive_is_sent_again(
     instance: DagsterInstance, webhook: ChatWebhook, monkeypatch: pytest.MonkeyPatch, kind: str

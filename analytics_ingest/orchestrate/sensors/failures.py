@@ -23,7 +23,7 @@ from analytics_ingest.config.deployment import load_deployment_setting
 from analytics_ingest.orchestrate.account_assets import prefixed
 from analytics_ingest.orchestrate.default_status import sensor_status
 from analytics_ingest.orchestrate.plain_failure import PlainFailureError
-from analytics_ingest.orchestrate.run_tags import poll_dead_runs, run_targets_api
+from analytics_ingest.orchestrate.run_tags import VERIFY_TAG, poll_dead_runs, run_targets_api
 from analytics_ingest.orchestrate.sensors.failure_message import MAX_BYTES, FailedRun, log_message, message
 from analytics_ingest.orchestrate.sensors.webhook import WEBHOOK, send
 
@@ -129,7 +129,7 @@ def build_failure_sensor(
         if not records:
             return SkipReason("no run has failed since the last tick")
         cursor = state.after(records).to_cursor()
-        ours = [each.dagster_run for each in records if any(run_targets_api(each.dagster_run, name) for name in names)]
+        ours = [each.dagster_run for each in records if any(_is_of(each.dagster_run, name) for name in names)]
         if not ours:
             return SensorResult(cursor=cursor, skip_reason=SkipReason("no run of these APIs has failed"))
         total = len(ours)
@@ -184,6 +184,11 @@ def failed_run(instance: DagsterInstance, run: DagsterRun) -> FailedRun:
         endpoints=[name for name in planned if name not in done],
         reason="\n".join(reason.strip() for reason in reasons if reason.strip()) or "no reason was recorded",
     )
+
+
+def _is_of(run: DagsterRun, api: str) -> bool:
+    """Whether a run syncs endpoints of the API, or compares its tables with it."""
+    return run_targets_api(run, api) or run.tags.get(VERIFY_TAG) == api
 
 
 def _readable_failed_run(instance: DagsterInstance, run: DagsterRun) -> FailedRun:
