@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -177,6 +177,9 @@ class _Run:
         with self._warehouse.read() as tables:
             columns = tables.columns([*api.by_name, SYNCS, VERIFICATIONS])
             before, last = self._records(columns)
+            # a clock that was set back must not put this run before the syncs whose tables it reads
+            starts = [each.started_at + timedelta(microseconds=1) for each in last.values() if each.started_at]
+            self._now = max(self._now, *starts)
             limits = limits_of(tables)
             for endpoint in api.endpoints:
                 name = endpoint.name

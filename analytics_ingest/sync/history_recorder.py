@@ -68,6 +68,8 @@ class HistoryRecorder:
     def heal(self) -> None:
         """Records what interrupted syncs have loaded, before this one changes their tables. Within ``open``.
 
+        Also puts the start of this sync after that of the last one.
+
         An endpoint whose versions cannot be written fails when this sync has read it.
 
         Raises:
@@ -75,7 +77,9 @@ class HistoryRecorder:
         """
         if SYNCS not in self._tables.columns([SYNCS]):
             return
-        unfinished = self._ledger.unfinished()
+        unfinished, last_start = self._ledger.unfinished()
+        if last_start:
+            self._context.start_after(last_start)
         self._unfinished = {*unfinished}
         started = {name: part for name, part in unfinished.items() if part is not None}
         for name, (moment, declaration) in started.items():

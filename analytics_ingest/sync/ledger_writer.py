@@ -68,7 +68,7 @@ class LedgerWriter:
         """Whether this sync has loaded rows, or was about to."""
         return bool(self._started)
 
-    def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
+    def unfinished(self) -> tuple[dict[str, tuple[datetime, str | None] | None], datetime | None]:
         """See ``SyncLedger.unfinished``."""
         self._tables.connect()
         return self._warehouse.ledger(lambda ledger: ledger.unfinished())

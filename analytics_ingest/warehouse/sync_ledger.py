@@ -99,11 +99,11 @@ class SyncLedger(RecordTable[LedgerRow]):
             )
             self._insert(rows)
 
-    def unfinished(self) -> dict[str, tuple[datetime, str | None] | None]:
-        """The endpoints whose last part of a sync was not complete.
+    def unfinished(self) -> tuple[dict[str, tuple[datetime, str | None] | None], datetime | None]:
+        """The endpoints whose last part of a sync was not complete, and when the last sync started, UTC.
 
-        Those of a sync whose process is gone have the time when that sync started, UTC, and the declaration then; the
-        others ``None``.
+        Endpoints of a sync whose process is gone have the time when that sync started, UTC, and the declaration then;
+        the others ``None``. The time of the last sync is ``None`` without any.
         """
         latest = "max(CASE WHEN status {} %s THEN {} END)"
         columns = [
@@ -119,11 +119,12 @@ class SyncLedger(RecordTable[LedgerRow]):
             COMPLETE,
             COMPLETE,
         )
-        return {
+        found: dict[str, tuple[datetime, str | None] | None] = {
             str(endpoint): None if started is None else (started, declaration)
             for endpoint, started, declaration, complete, incomplete in rows or ()
             if incomplete is not None and (complete is None or incomplete > complete)
         }
+        return found, max((moment for row in rows or () for moment in row[3:] if moment is not None), default=None)
 
     def mark_interrupted(self, reason: str) -> None:
         """Records that the syncs that have started and not ended were interrupted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
+from datetime import datetime, timedelta, tzinfo
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ import duckdb
 import pytest
 
 from analytics_ingest.apis.registry import APIS
+from analytics_ingest.diagnostics import verification
 from analytics_ingest.diagnostics.row_repair import repair, rows_to_repair
 from analytics_ingest.diagnostics.verification import RequestBudget, VerifiedEndpoint, verify_some
 from analytics_ingest.extract.column_types import as_text
 from analytics_ingest.sandbox.options import Fault
 from analytics_ingest.sandbox.server import SandboxServer
+from analytics_ingest.sync import api_sync
 from analytics_ingest.sync.result import EndpointResult
 from analytics_ingest.warehouse.verification_table import Verification
 from analytics_ingest_tests.conftest import query, sync
@@ -448,3 +451,25 @@ def test_every_destination(store: Store, sandbox: SandboxServer) -> None:
         columns, rows = store.table(API, name)
         live = [row for row in rows if row[columns.index("_deleted_at")] is None]
         assert len(live) == len(sandbox.world.expected(API, name))
+
+
+def test_clock_that_was_set_back_raises_no_alarm(
+    tmp_path: Path, shared_sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HourBehind:
+        @staticmethod
+        def now(tz: tzinfo) -> datetime:
+            return datetime.now(tz) - timedelta(hours=1)
+
+    sync(API, "tags")
+    for module in (api_sync, verification):
+        monkeypatch.setattr(module, "datetime", HourBehind)
+    tags = shared_sandbox.world.collection(API, "tags")
+    tags[0]["name"] = "renamed"
+    sync(API, "tags")
+    tags[1]["name"] = "renamed after the sync"
+    verify(selected=["tags"])
+    found = verify(selected=["tags"])
+
+    assert counting(found) == set()
+    assert pending(found) == {("tags", "changed", (tags[1]["id"],))}

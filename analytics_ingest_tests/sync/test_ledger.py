@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
 
 from analytics_ingest.errors import AuthenticationError
+from analytics_ingest.sync import api_sync
 from analytics_ingest.sync.ledger_writer import ENDED
 from analytics_ingest.sync.sync_run import SyncRun
 from analytics_ingest.warehouse.sync_ledger import COMPLETE, LastSync, SyncLedger
@@ -27,6 +28,14 @@ def ledger(store: Store) -> list[dict[str, Any]]:
     assert columns == list(SyncLedger.column_types())
     found = [dict(zip(columns, row, strict=True)) for row in rows]
     return sorted(found, key=lambda row: (row["started_at"], row["endpoint"]))
+
+
+class HourBehind:
+    """A clock that was set back by an hour, in place of ``datetime``."""
+
+    @staticmethod
+    def now(tz: tzinfo) -> datetime:
+        return datetime.now(tz) - timedelta(hours=1)
 
 
 def facts(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -163,7 +172,7 @@ def test_the_last_complete_sync_and_the_unfinished_ones_are_found(
     seen: list[Any] = []
 
     def noted(self: SyncLedger) -> Any:
-        seen.append((unfinished(self), self.last_syncs(SyncLedger.column_types())))
+        seen.append((unfinished(self)[0], self.last_syncs(SyncLedger.column_types())))
         return unfinished(self)
 
     unfinished = SyncLedger.unfinished
@@ -193,3 +202,35 @@ def test_any_text_can_be_a_reason(store: Store, trial_api: Trial) -> None:
     assert "it's 100 %" in results["others"].reason
     assert "DROP TABLE" in results["others"].reason
     assert reasons["others"] == results["others"].reason.replace("\0", " ")
+
+
+def test_sync_after_the_clock_was_set_back_starts_after_the_one_before(
+    store: Store, trial_api: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial_api.rows = Rows(things=[THINGS])
+    trial_api.sync("things")
+    monkeypatch.setattr(api_sync, "datetime", HourBehind)
+    trial_api.rows = Rows(things=[THINGS[:3]])
+    trial_api.sync("things")
+    columns, rows = store.table(NAME, "things")
+    deleted = [row[columns.index("_deleted_at")] for row in rows if row[columns.index("id")] == 3]
+    first, second = ledger(store)
+
+    assert [first["rows_deleted"], second["rows_deleted"]] == [0, 1]
+    assert second["started_at"] == first["started_at"] + timedelta(microseconds=1)
+    assert deleted == [second["started_at"]]
+
+
+def test_sync_that_is_killed_after_the_clock_was_set_back_counts_as_interrupted(
+    store: Store, trial_api: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial_api.rows = Rows(things=[THINGS[:2]])
+    trial_api.sync("things")
+    monkeypatch.setattr(api_sync, "datetime", HourBehind)
+    trial_api.rows = Rows(things=[THINGS])
+    with monkeypatch.context() as patch:
+        patch.setattr(SyncRun, "_finish", lambda *_, **__: None)
+        trial_api.sync("things")
+    trial_api.sync("things")
+
+    assert [row["status"] for row in ledger(store)] == ["complete", "interrupted", "complete"]
