@@ -120,6 +120,11 @@ class Evidence:
         """The runs that a kill may have ended: of their process, of a part, or of their sessions in the warehouse."""
         pids = self.soak.run_pids()
         found = {pids[pid] for each in self.killed(RUN) for pid in each.pids if pid in pids}
+        # one that was killed before it has reported its process ends at once
+        silent = {run_id: end for run_id, (_, end) in self.spans.items() if run_id not in pids.values()}
+        for each in self.killed(RUN):
+            if pids.keys().isdisjoint(each.pids):
+                found |= {run_id for run_id, end in silent.items() if each.at <= end <= each.at + AROUND_KILL}
         for each in self.killed(DAEMON, CODE_LOCATION, SESSIONS):
             for run_id, (start, end) in self.spans.items():
                 if start <= each.until + AROUND_KILL and end >= each.at - timedelta(seconds=5):

@@ -301,13 +301,16 @@ class Soak:
         return found
 
     def reasons(self, run_id: str) -> str:
-        """Why a run failed, as its steps reported it."""
-        texts = []
+        """Why a run failed, as its steps reported it; else as Dagster did."""
+        texts: list[str] = []
         for entry in self.instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
             data = entry.dagster_event.step_failure_data if entry.dagster_event else None
             if data:
                 own = data.user_failure_data.description if data.user_failure_data else None
                 texts.append(own or (data.error.message if data.error else "") or "")
+        if not texts:
+            ends = self.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+            texts = [entry.dagster_event.message or "" for entry in ends if entry.dagster_event]
         return "\n".join(texts)
 
     def _jump(self, planned: Planned) -> None:
