@@ -74,6 +74,7 @@ LONGEST_FIRST = (
     "orchestrate/test_webserver_and_daemon.py",
     "orchestrate/test_topology.py",
     "test_readme.py",
+    "test_soak.py",
     "test_tutorial_page.py",
     "test_processes.py",
     "orchestrate/test_celery.py",

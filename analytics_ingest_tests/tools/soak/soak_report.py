@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from dagster import DagsterRunStatus
@@ -62,6 +63,23 @@ def report_of(soak: Soak, findings: Findings) -> dict[str, Any]:
         "kills": dict(Counter(each.what for each in soak.happened.killed)),
         "jumps": soak.happened.jumps,
         "webhook_outages": len(soak.happened.outages),
+        "planted": [
+            {
+                "since": each.since,
+                "until": each.until,
+                "hits": each.fault.hits,
+                "runs": each.runs,
+                **asdict(each.planned),
+            }
+            for each in soak.happened.planted
+        ],
+        "killed": [asdict(each) for each in soak.happened.killed],
+        # the databases are gone by the time at which a report is read
+        "failed_runs": [
+            {"run_id": run.run_id, "job": run.job_name, "reason": soak.reasons(run.run_id)}
+            for run in runs
+            if run.status == DagsterRunStatus.FAILURE
+        ],
         **findings.figures,
         "violations": findings.violations,
     }
