@@ -579,6 +579,8 @@ def memory_is_flat(evidence: Evidence, findings: Findings) -> None:
             "descriptors_after_third": files.level(seconds * 0.40, seconds * 0.50),
             "descriptors_end": files.level(seconds * 0.90, seconds),
         }
+        if part == RUN:
+            continue
         if end > after_third * MEMORY_GROWTH + MEMORY_SLACK:
             grown.append(f"{part} from {after_third / 2**20:.0f} MiB to {end / 2**20:.0f} MiB")
         if figures[part]["descriptors_end"] > figures[part]["descriptors_after_third"] + 20:
@@ -604,17 +606,21 @@ def disk_is_flat(evidence: Evidence, findings: Findings) -> None:
         return
     grown = [
         f"{what} from {figures[what]['third']:.0f} to {figures[what]['end']:.0f} bytes"
-        for what in ("temporary files", "dlt's folder", "DAGSTER_HOME")
+        for what in ("temporary files", "dlt's folder")
         if figures[what]["end"] > figures[what]["third"] * DISK_GROWTH + DISK_SLACK
     ]
     # these keep what happened: their size must follow its number
-    for what, number in (("Dagster's storage", "events"), ("compute logs", "runs")):
+    for what, number in (("Dagster's storage", "events"), ("compute logs", "events")):
         first, later = (
             (figures[what][end] - figures[what][begin]) / max(1, figures[number][end] - figures[number][begin])
             for begin, end in (("start", "third"), ("third", "end"))
         )
         if later > first * DISK_GROWTH:
-            grown.append(f"{what} grows by {later:.0f} bytes for each of the {number}, at first by {first:.0f}")
+            grown.append(f"{what} by {later:.0f} bytes for each of the {number}, at first by {first:.0f}")
+    if "rows" in figures:
+        first, later = (figures["endpoints' tables"][at] / max(1, figures["rows"][at]) for at in ("third", "end"))
+        if later > first * DISK_GROWTH:
+            grown.append(f"the endpoints' tables have {later:.0f} bytes for each row, at first {first:.0f}")
     findings.add("disk grows", grown)
 
 

@@ -22,7 +22,7 @@ FIGURES = (
 """The figures of a report that are one number."""
 
 
-NUMBERS = ("events", "runs", "sessions of Dagster's storage", "sessions of the warehouse")
+NUMBERS = ("events", "runs", "rows", "sessions of Dagster's storage", "sessions of the warehouse")
 """Samples of the disk that are no bytes."""
 
 

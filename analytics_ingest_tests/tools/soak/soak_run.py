@@ -46,6 +46,11 @@ from analytics_ingest_tests.waiting import eventually
 LOCATION = "analytics_ingest_tests.tools.soak.paced_definitions"
 MARKER = "SOAK_ID"
 LOG = logging.getLogger("soak")
+TABLES = r"""
+SELECT sum(pg_total_relation_size(relid)), sum(n_live_tup) FROM pg_stat_user_tables
+WHERE relname NOT LIKE '\_%' AND schemaname NOT LIKE '%\_staging'
+"""
+"""The size of the endpoints' tables, without ledgers, histories and dlt's own, and about how many rows they have."""
 PID = re.compile(r"pid: (\d+)")
 MAX_CONCURRENT_RUNS = 3
 """Runs at the same time, as two cores serve the upstream and Dagster as well."""
@@ -609,7 +614,7 @@ def disk_of(
         "temporary files": folder_bytes(folder / "tmp"),
         "dlt's folder": folder_bytes(folder / "dlt"),
         "compute logs": folder_bytes(folder / "compute_logs"),
-        "DAGSTER_HOME": folder_bytes(folder / "home"),
+        "output of the parts": folder_bytes(folder / "home"),
     }
     connection = connect()
     try:
@@ -630,6 +635,7 @@ def disk_of(
                 "SELECT pg_database_size(current_database()), "
                 "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())"
             )[1][0]
+            found["endpoints' tables"], found["rows"] = (float(each or 0) for each in query(TABLES)[1][0])
     else:
         found["warehouse"] = folder_bytes(folder) - folder_bytes(folder / "tmp")
     return found
