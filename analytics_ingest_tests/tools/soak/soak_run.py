@@ -264,8 +264,11 @@ class Soak:
     def _plant(self, planned: Planned) -> None:
         account = self.accounts[planned.account]
         # a request must not meet more faults in a row than it is retried
-        if any(each.until is None and each.planned.account == planned.account for each in self.happened.planted):
-            return
+        for other in self.happened.planted:
+            if other.until is None and other.planned.account == planned.account:
+                if planned.action == "absorbed" or other.planned.action == "told":
+                    return
+                self._take_back(other)
         planted = Planted(planned=planned, fault=fault_of(planned, account), since=datetime.now(UTC))
         self.upstream.server(account).options.faults.append(planted.fault)
         self.happened.planted.append(planted)
