@@ -54,7 +54,7 @@ def report_of(soak: Soak, findings: Findings) -> dict[str, Any]:
         "destination": soak.settings.destination,
         "accounts": [each.name for each in soak.settings.accounts],
         "runs": len(runs),
-        "syncs": kinds["sync"] + kinds["refresh"],
+        "syncs": len(runs) - kinds["verify"],
         "verifications": kinds["verify"],
         "runs_succeeded": sum(run.status == DagsterRunStatus.SUCCESS for run in runs),
         "requests": soak.upstream.requests,
