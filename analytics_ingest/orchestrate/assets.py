@@ -30,6 +30,7 @@ from analytics_ingest.extract.sync_options import INCREMENTAL, SyncOptions, pars
 from analytics_ingest.orchestrate.account_assets import AccountAssets, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import evaluations
 from analytics_ingest.orchestrate.metadata import result_metadata, text_table
+from analytics_ingest.orchestrate.parent_process import end_with_parent
 from analytics_ingest.orchestrate.plain_failure import PlainFailureError
 from analytics_ingest.orchestrate.process_folder import process_folder
 from analytics_ingest.orchestrate.result_order import ResultOrder
@@ -111,6 +112,7 @@ def materialize(
     # not at the top: dlt's destinations and HTTP take as long to import as Dagster, and definitions load without them
     from analytics_ingest.sync.api_sync import ApiSync  # noqa: PLC0415
 
+    end_with_parent()
     freeze_imports()
     # by Dagster's keys, as a host project may have given them another prefix
     keys = {endpoint_of(key): key for key in context.selected_asset_keys}

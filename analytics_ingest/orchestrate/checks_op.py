@@ -32,6 +32,7 @@ from analytics_ingest.extract.date_window import load_options
 from analytics_ingest.extract.rows import DELETED_AT
 from analytics_ingest.orchestrate.account_assets import AccountAssets, account_of, endpoint_of
 from analytics_ingest.orchestrate.asset_checks import can_block, check_specs, evaluations
+from analytics_ingest.orchestrate.parent_process import end_with_parent
 from analytics_ingest.orchestrate.plain_failure import PlainFailureError
 from analytics_ingest.sync.table_checks import CheckResult, TableFacts, check_table
 from analytics_ingest.warehouse.exceptions import LockTimeoutError, WarehouseError
@@ -63,6 +64,7 @@ def build_checks(account: AccountAssets) -> AssetChecksDefinition:
     def checks(
         context: AssetCheckExecutionContext, config: ChecksConfig
     ) -> Iterator[AssetCheckResult | AssetCheckEvaluation | Output[None]]:
+        end_with_parent()
         # Dagster logs a warning about outputs that are left out: those of checks that the sync has recorded
         context.log.addFilter(_is_not_about_outputs)
         recorded = _recorded(context)
