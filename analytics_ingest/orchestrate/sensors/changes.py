@@ -24,9 +24,9 @@ from analytics_ingest.orchestrate.run_tags import CAUSE_TAG, RETRY_TAGS, backoff
 from analytics_ingest.orchestrate.schedules import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from dagster import DagsterInstance
+    from dagster import AssetKey, DagsterInstance
 
     from analytics_ingest.config.deployment import DeploymentSettings
     from analytics_ingest.config.schedule import ScheduleSettings
@@ -124,6 +124,15 @@ def _unchanged(state: ChangeSensorState, found: Mapping[str, str]) -> str:
     return f"no change at {', '.join(found)}"
 
 
+def _selection(account: AccountAssets, instance: DagsterInstance, concerned: Collection[str]) -> list[AssetKey] | None:
+    """The assets to sync; ``None`` for all of the API, if a parent of theirs has no table yet."""
+    by_name = account.api.by_name
+    parents = [account.key(name) for each in concerned for name in by_name[each].after if name not in concerned]
+    records = instance.get_asset_records(parents) if parents else ()
+    materialised = {each.asset_entry.asset_key for each in records if each.asset_entry.last_materialization_record}
+    return [account.key(name) for name in concerned] if materialised.issuperset(parents) else None
+
+
 def _evaluate(
     account: AccountAssets, context: SensorEvaluationContext, state: ChangeSensorState
 ) -> tuple[str, list[RunRequest]]:
@@ -155,7 +164,7 @@ def _evaluate(
     state.key = f"{api.name}-{content_hash(changed):x}-{state.attempt}"
     request = RunRequest(
         run_key=state.key,
-        asset_selection=[account.key(name) for name in concerned],
+        asset_selection=_selection(account, context.instance, concerned),
         tags={CAUSE_TAG: "change", CHANGE_TAG: state.key, **RETRY_TAGS},
     )
     return "", [request]
