@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from analytics_ingest.cli.lines import print_error
 if TYPE_CHECKING:
     from analytics_ingest.sandbox.server import SandboxServer
 
+POLL_SECONDS = 0.1
 Scale = Annotated[float, typer.Option(min=0.01, help="Amount of data: 1 is about 20,000 rows.")]
 
 
@@ -82,6 +84,9 @@ def _run(command: str, server: SandboxServer) -> int:
         # Ctrl-C reaches the command by itself
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
-            return process.wait()
+            # not in one wait: Python handles a signal that another thread has received between two instructions only
+            while (code := process.poll()) is None:
+                time.sleep(POLL_SECONDS)
+            return code
         finally:
             signal.signal(signal.SIGTERM, before)

@@ -179,7 +179,7 @@ class _Run:
             before, last = self._records(columns)
             # a clock that was set back must not put this run before the syncs whose tables it reads
             starts = [each.started_at + timedelta(microseconds=1) for each in last.values() if each.started_at]
-            self._now = max(self._now, *starts)
+            self._now = max([self._now, *starts])
             limits = limits_of(tables)
             for endpoint in api.endpoints:
                 name = endpoint.name

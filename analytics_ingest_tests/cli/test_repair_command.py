@@ -21,7 +21,7 @@ API = "incident_response"
 
 def repair(*arguments: str) -> tuple[int, str]:
     """The exit code and the output of the command."""
-    done = CliRunner().invoke(app, ["repair", *arguments], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, ["repair", *arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
     return done.exit_code, done.stdout
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,14 +122,22 @@ query ($key: AssetKeyInput!) {
 }
 """
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+PORTS = (10_000, 32_000)
+"""Below those that the system gives."""
+RANDOM = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A port of this machine on which no process listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
+    """A port of this machine on which no process listens.
+
+    Not one that the system gives: it gives two processes the same one, if neither listens yet. Two code locations do
+    listen on one port then, as gRPC shares it, and each gets some of the requests of both.
+    """
+    while True:
+        port = RANDOM.randrange(*PORTS)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def _listens(port: int) -> bool:
