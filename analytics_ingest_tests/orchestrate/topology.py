@@ -46,7 +46,7 @@ CONTAINER_FOLDERS = {"app", "home", "opt", "run"}
 """Folders of which each process has its own; of others it has the files that its image or service puts there."""
 SOONER = {"poll_interval_seconds: 60": "poll_interval_seconds: 2", "retry_delay: 60": "retry_delay: 2"}
 """What differs here from dagster.production.yaml: how often the daemon looks at runs, and when it tries again."""
-GRACE = 60
+GRACE = 120
 """Seconds that a process may take to end by itself."""
 
 
