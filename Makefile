@@ -29,7 +29,7 @@ help:
 	@echo "make dev          the Dagster UI, with the sandbox behind it"
 	@echo "make secrets      the secrets of compose.yaml: random passwords in the folder secrets"
 	@echo "make test         the test suite (four minutes; TESTS='-k contract' for some)"
-	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser and the long matrices (eleven minutes)"
+	@echo "make test-all     the same with PostgreSQL, the lake, Celery, the browser, the long matrices and a short soak (25 minutes)"
 	@echo "make test-latest  the test suite with the newest Dagster, dlt and DuckDB, with Python 3.11 and 3.13 (half an hour)"
 	@echo "make test-lowest  the test suite with the lower bounds of pyproject.toml (ten minutes)"
 	@echo "make test-dbt     the command dbt-sources with dbt itself, on DuckDB and PostgreSQL (three minutes, and half a minute to install it)"

@@ -31,6 +31,7 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -67,6 +68,10 @@ SCALE = 0.05
 ROOT = Path(__file__).parents[1]
 # its checks are asserted with the values that they compare, as in a test module
 pytest.register_assert_rewrite("analytics_ingest_tests.contract")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # as by a shell that runs the tests in the background; Dagster's processes inherit it, and handle SIGTERM alike
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST_FIRST = (
