@@ -80,6 +80,9 @@ def _run(command: str, server: SandboxServer) -> int:
         return 1
     # the caller's own command
     environment = {**os.environ, **server.environment()}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # as by a shell that runs this in the background; Dagster's commands inherit it, and handle SIGTERM alike
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(shlex.split(command), env=environment) as process:  # noqa: S603
         # Ctrl-C reaches the command by itself
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -188,13 +188,19 @@ def test_sandbox_runs_a_command_with_itself_as_the_upstream(tmp_path: Path) -> N
 
 
 def test_command_ends_with_the_sandbox(tmp_path: Path) -> None:
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    # as Dagster's commands do it
+    code = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT)); "
+        "print(os.getpid(), flush=True); time.sleep(60)"
+    )
     command = f"{sys.executable} -c '{code}'"
     with subprocess.Popen(
         [sys.executable, "-m", "analytics_ingest", "sandbox", "--port", "0", "--scale", "0.05", "--run", command],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
+        # as a shell starts what it runs in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
         text=True,
     ) as process:
         assert process.stdout is not None
