@@ -216,8 +216,7 @@ class ListReader:
             if before is not None and before[ROW_HASH] != row[ROW_HASH]:
                 ambiguous.add(key)
             # if a page has a key twice, the newer row wins, in whatever order they come
-            if before is None or not normalizer.is_older(row, before):
-                by_key[key] = row
+            by_key[key] = normalizer.newest(before, row)
         if self._endpoint.primary_key:
             differing = stability.choose_rows(by_key, normalizer.is_older)
             ambiguous |= {key for key, is_newer in differing.items() if not is_newer}

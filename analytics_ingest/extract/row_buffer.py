@@ -77,9 +77,7 @@ class RowBuffer:
         by_key: dict[tuple[Any, ...], dict[str, Any]] = {}
         for row in rows:
             key = self._normalizer.key(row)
-            before = by_key.get(key)
-            if before is None or not self._normalizer.is_older(row, before):
-                by_key[key] = row
+            by_key[key] = self._normalizer.newest(by_key.get(key), row)
         return list(by_key.values())
 
     def extract_rejected(self) -> list[RejectedRow]:

@@ -328,6 +328,15 @@ class RowNormalizer:
         mine, others = _first_time(row, self._times), _first_time(other, self._times)
         return mine is not None and others is not None and mine < others
 
+    def newest(self, before: dict[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
+        """The one of two rows of a key that is stored: the newer, or else the later one, ``row``.
+
+        Args:
+            before: The row that came first, if there was one.
+            row: The row that came after it.
+        """
+        return before if before is not None and self.is_older(row, before) else row
+
     def cursor(self, row: Mapping[str, Any]) -> datetime | None:
         """A normalised row's cursor value, UTC; ``None`` if it has none that is a time."""
         return _first_time(row, self._cursors)
