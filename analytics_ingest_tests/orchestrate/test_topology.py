@@ -45,14 +45,16 @@ class Services:
     parts: Topology
     upstream: SandboxServer
 
-    def hold(self) -> Hold:
-        """Holds the next request of a child of the API."""
-        self.upstream.options.faults = [held := Hold(api=API, path=CHILD, times=1)]
-        return held
-
     def launch(self, api: str) -> str:
         """Launches the sync of an API in the UI."""
         return self.parts.launch(f"{api}_sync")
+
+    def held_run(self) -> tuple[Hold, str]:
+        """Launches a sync of the API and waits until it is in progress, with a request of a child that is held."""
+        self.upstream.options.faults = [hold := Hold(api=API, path=CHILD, times=1)]
+        run_id = self.launch(API)
+        self.parts.wait_for(lambda: hold.hits, "request of a child")
+        return hold, run_id
 
     def retry_of(self, run_id: str) -> str:
         """The daemon's retry of a failed run, or a launch in its place.
@@ -138,9 +140,7 @@ def test_syncs_of_two_apis_are_queued_and_executed_by_the_workers(services: Serv
 
 def test_run_of_a_code_location_that_dies_is_failed_and_retried(services: Services) -> None:
     services.upstream.world.advance(24)
-    hold = services.hold()
-    run = services.launch(API)
-    services.parts.wait_for(lambda: hold.hits, "request of a child")
+    hold, run = services.held_run()
     services.parts.kill(CODE_LOCATION)
     services.parts.start(CODE_LOCATION)
     assert services.parts.ended(run)["status"] == "FAILURE"
@@ -158,9 +158,7 @@ def test_queue_schedules_and_sensors_outlive_daemon_and_code_location(services: 
     services.upstream.world.advance(24)
     services.parts.start_schedule(f"{API}_full_refresh_schedule")
     services.parts.start_sensor("failure_sensor")
-    hold = services.hold()
-    first = services.launch(API)
-    services.parts.wait_for(lambda: hold.hits, "request of a child")
+    hold, first = services.held_run()
     # one run of an API at a time
     queued = services.launch(API)
     services.parts.kill(DAEMON)
@@ -182,9 +180,7 @@ def test_queue_schedules_and_sensors_outlive_daemon_and_code_location(services: 
 
 def test_step_of_a_worker_that_dies_is_executed_by_the_other_one(services: Services) -> None:
     services.upstream.world.advance(24)
-    hold = services.hold()
-    run = services.launch(API)
-    services.parts.wait_for(lambda: hold.hits, "request of a child")
+    hold, run = services.held_run()
     (holder,) = services.parts.lock_holders()
     services.parts.kill(holder)
     services.parts.wait_for(lambda: len(services.parts.events(run, STEP_START)) == 2, "step of the other worker")
