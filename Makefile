@@ -168,7 +168,7 @@ screenshots: $(READY)
 		{ echo "chromium and chromedriver are needed: apt-get install chromium chromium-driver" >&2; exit 1; }
 	@$(BIN)/python -m analytics_ingest_tests.tools.screenshots
 
-# what is committed, not what is in the folder; of one commit the wheel has the same bytes each time
+# packs the last commit, not the folder; the wheel of a commit has the same bytes each time
 build: $(READY)
 	@rm -rf dist build/source
 	@mkdir -p build/source

@@ -136,7 +136,7 @@ class EndpointComparison:
                 found = replace(
                     found, pass_started_at=started, pass_path=self.path, pass_requests=requests, pass_reason=unread
                 )
-            # a pass that left a list out is no comparison of the table: the next run begins another one
+            # a pass without one of the lists does not count as a comparison: the next run starts a new pass
             if self.ended and not unread:
                 found = replace(found, compared_before=before.compared_at, compared_at=started, requests=requests)
         if not found.differences and found.compared_at:
