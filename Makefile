@@ -41,7 +41,7 @@ help:
 	@echo "make soak HOURS=1 syncs beside a changing upstream, faults and killed processes; SEED=1, DESTINATION=postgres or duckdb"
 	@echo "make format       put the code into shape"
 	@echo "make docs         write docs/settings.md and docs/reference/ from the descriptions in the code"
-	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (two minutes)"
+	@echo "make screenshots  the pictures of the README and docs, from the real UI in Chromium (three minutes)"
 	@echo "make build        wheel and sdist in dist/, each installed and started in an environment of its own (two minutes)"
 	@echo "make outdated     pins that have a newer release, and what holds them back"
 	@echo "make pins         write constraints*.txt after a change of the dependencies in pyproject.toml"

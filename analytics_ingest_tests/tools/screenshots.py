@@ -1,4 +1,4 @@
-"""Makes the README's pictures with the real Dagster UI: materialises the sandbox's APIs by its buttons, in Chromium.
+"""Makes the pictures of README and docs with the real Dagster UI: presses its buttons in Chromium.
 
 Chromium and chromedriver are found on the path. Everything else is fresh: sandbox, DuckDB file, Dagster instance.
 """
@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from unittest import mock
 
 from selenium import webdriver
 from selenium.common.exceptions import TimeoutException, WebDriverException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from analytics_ingest.apis.registry import APIS
@@ -29,13 +32,19 @@ from analytics_ingest.sandbox.world import World
 from analytics_ingest_tests.orchestrate.instance import LOCATION, RunningDagster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 ROOT = Path(__file__).parents[2]
 GRAPH = "continuous_integration"
 """The API whose graph is pictured: four levels, and few enough assets to read their names at the README's width."""
 API, ASSET = "experimentation", "gates_rules"
 """The asset that is pictured: its rows appear, change and vanish every day."""
+ACCOUNT = "experimentation_eu"
+"""A second account of that API."""
+SEARCH = 'key:"*gates*" or key:"*events*"'
+"""What is typed to see some assets of both accounts: few enough to read their names."""
+FOUND = ("gates", "gates_rules", "events", "events_metrics")
+"""The assets that are found, in each account."""
 FACETS = {"Asset checks", "Status"}
 """What the graph's nodes show beside their name: all of them together fit the window then."""
 SCALE, HOURS = 0.3, 24
@@ -44,10 +53,17 @@ WIDTH, HEIGHT, DENSITY = 1280, 800, 1.25
 """The window, and pixels of a picture per pixel of the window: text stays large at the README's width."""
 TALL = 880
 """Height of the window for the asset's page: the whole key is among its columns, and plots are cut off nowhere."""
+GAP = 12
+"""Between the end of the picture of the check and what is below it on the page."""
 PATIENCE = 120
 """Seconds that a page may take to show what is expected, a run included."""
 FOREIGN = ("ANALYTICS_INGEST_", "DESTINATION__", "DLT_", "SOURCES__")
 GROUPS = f"locations/__repository__@{LOCATION}/asset-groups/"
+JOBS = f"locations/__repository__@{LOCATION}/jobs/"
+NODES = "//*[name()='foreignObject']"
+SEARCH_BOX = "//*[contains(@class, 'CodeMirror')]"
+MARGIN = 16
+"""Between the search and the graph."""
 ENDED = "//div[text()='Success' or text()='Failure' or text()='Canceled']"
 MESSAGE = "//*[@data-sonner-toast or contains(@role, 'dialog') or @aria-label='warning' or @aria-label='error']"
 
@@ -65,6 +81,21 @@ class Shown:
     columns: list[str]
 
 
+@dataclass(frozen=True)
+class Said:
+    """What the pages said.
+
+    Attributes:
+        accounts: By account the assets in the picture of the accounts.
+        syncs: The asset's page after each sync.
+        check: The metadata of the asset's check after the comparison.
+    """
+
+    accounts: dict[str, list[str]]
+    syncs: list[Shown]
+    check: dict[str, str]
+
+
 class Page:
     """The UI in a browser. Each method waits until it can do its part, or fails with what there was to see."""
 
@@ -75,9 +106,13 @@ class Page:
 
     def open(self, path: str, *, height: int = HEIGHT) -> None:
         """Opens a page by its path, in a window of some height."""
+        self.resize(height)
+        self.driver.get(f"{self.url}/{path}")
+
+    def resize(self, height: int) -> None:
+        """Gives the window another height."""
         size = {"width": WIDTH, "height": height, "deviceScaleFactor": DENSITY, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.get(f"{self.url}/{path}")
 
     def text(self) -> str:
         """What the page says."""
@@ -101,12 +136,23 @@ class Page:
 
         self.wait(what, clicked)
 
+    def enter(self, text: str) -> None:
+        """Types where the cursor is, and presses Enter."""
+        ActionChains(self.driver).send_keys(text, Keys.ENTER).perform()
+
     def point(self, x: float, y: float, *, double_click: bool = False) -> None:
         """Moves the mouse to a place in the window, and double-clicks there if asked to."""
         actions = ActionBuilder(self.driver)
         actions.pointer_action.move_to_location(int(x), int(y))
         if double_click:
             actions.pointer_action.double_click()
+        actions.perform()
+
+    def drag(self, x: float, y: float, *, down: float) -> None:
+        """Drags a place in the window up or down."""
+        actions = ActionBuilder(self.driver)
+        actions.pointer_action.move_to_location(int(x), int(y)).pointer_down()
+        actions.pointer_action.move_to_location(int(x), int(y + down)).pointer_up()
         actions.perform()
 
     def settled(self, what: str) -> bytes:
@@ -134,24 +180,34 @@ class Page:
         return ScreenshotError(f"{step}\n{self.driver.current_url} showed (see {file}):\n{self.text()[:3000]}")
 
 
-def take_screenshots(out: Path, folder: Path, world: World, *, syncs: int = 3) -> list[Shown]:
-    """Makes ``lineage.png``, ``asset.png`` and ``plots.png`` in ``out``, and gives what the asset's page said.
+def take_screenshots(out: Path, folder: Path, world: World, *, syncs: int = 3) -> Said:
+    """Makes all pictures in ``out``, and gives what their pages said.
+
+    They are ``lineage.png``, ``accounts.png``, ``asset.png``, ``plots.png`` and ``checks.png``.
 
     Args:
         out: Where the pictures go.
         folder: An empty folder for Dagster's files, the DuckDB file and the browser's profile.
-        world: What the sandbox serves; time passes in it between two syncs.
+        world: What the sandbox serves; time passes in it between two syncs. The second account has a world of its own.
         syncs: How often the pictured asset is synced.
 
     Raises:
         ScreenshotError: A step did not succeed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _browser(folder) as driver, SandboxServer(world) as server, _dagster(folder, server) as url:
+    other = World(world.seed + 1, world.scale, world.now)
+    with (
+        _browser(folder) as driver,
+        SandboxServer(world) as server,
+        SandboxServer(other) as second,
+        _dagster(folder, server.environment() | _account(second)) as url,
+    ):
         page = Page(driver, url, folder)
-        _materialize(page, GRAPH, API)
+        _materialize(page, GRAPH, API, ACCOUNT)
         _show_graph(page, GRAPH)
         page.picture(out / "lineage.png")
+        accounts = _show_accounts(page)
+        page.picture(out / "accounts.png")
         shown = [_look(page)]
         while len(shown) < syncs:
             world.advance(HOURS)
@@ -160,22 +216,57 @@ def take_screenshots(out: Path, folder: Path, world: World, *, syncs: int = 3) -
         page.picture(out / "asset.png")
         _show_plots(page)
         page.picture(out / "plots.png")
-    return shown
+        _verify(page)
+        check = _show_check(page)
+        page.picture(out / "checks.png")
+    return Said(accounts, shown, check)
 
 
-def _materialize(page: Page, *apis: str) -> None:
-    """Presses the button of each API's group, and follows the runs to their ends."""
+def _account(server: SandboxServer) -> dict[str, str]:
+    """The environment that declares the second account."""
+    of_api, of_account = (f"SOURCES__{name.upper()}__" for name in (API, ACCOUNT))
+    settings = {name: value for name, value in server.environment().items() if name.startswith(of_api)}
+    return {f"{of_account}API": API} | {name.replace(of_api, of_account): value for name, value in settings.items()}
+
+
+def _materialize(page: Page, *accounts: str) -> None:
+    """Presses the button of each account's group, and follows the runs to their ends."""
     runs = {}
-    for api in apis:
-        page.open(GROUPS + api)
-        page.click(f"{api}: press Materialize all", "//button[normalize-space()='Materialize all']")
-        page.click(f"{api}: go to the run that was launched", "//*[@data-sonner-toast]//a[normalize-space()='View']")
-        runs[api] = page.wait(f"{api}: the run's page", lambda: re.search(r"runs/.+", page.driver.current_url))[0]
-    for api, run in runs.items():
+    for account in accounts:
+        page.open(GROUPS + account)
+        page.click(f"{account}: press Materialize all", "//button[normalize-space()='Materialize all']")
+        page.click(
+            f"{account}: go to the run that was launched", "//*[@data-sonner-toast]//a[normalize-space()='View']"
+        )
+        runs[account] = _launched(page, account)
+    for account, run in runs.items():
         page.open(run)
-        status = page.wait(f"{api}: end of the run", lambda: page.driver.find_element(By.XPATH, ENDED).text)
-        if status != "Success":
-            raise page.failure(f"{api}: the run ended with {status}")
+        _await_success(page, account)
+
+
+def _verify(page: Page) -> None:
+    """Launches the job that compares tables with the API, and follows the run to its end."""
+    job = f"{API}_verify"
+    page.open(f"{JOBS}{job}/playground")
+    # before it has checked the run config, the page ignores the button
+    page.wait(f"{job}: run config without errors", lambda: "No errors" in page.text())
+    page.settled(f"{job}: the launchpad")
+    page.click(f"{job}: press Launch Run", "//button[normalize-space()='Launch Run']")
+    _launched(page, job)
+    _await_success(page, job)
+
+
+def _launched(page: Page, what: str) -> str:
+    """The path of the run's page, once the browser is there."""
+    path: str = page.wait(f"{what}: the run's page", lambda: re.search(r"runs/.+", page.driver.current_url))[0]
+    return path
+
+
+def _await_success(page: Page, what: str) -> None:
+    """Stays on the run's page until the run has succeeded."""
+    status = page.wait(f"{what}: end of the run", lambda: page.driver.find_element(By.XPATH, ENDED).text)
+    if status != "Success":
+        raise page.failure(f"{what}: the run ended with {status}")
 
 
 def _show_graph(page: Page, api: str) -> None:
@@ -188,23 +279,69 @@ def _show_graph(page: Page, api: str) -> None:
             label.click()
     page.click("save what the nodes show", "//*[@role='dialog']//button[normalize-space()='Save']")
     page.open(GROUPS + api)
-    graph = page.wait("the graph", lambda: page.driver.find_element(By.XPATH, "//*[@data-svg-viewport]").rect)
-    names = {endpoint.name for endpoint in APIS[api].endpoints}
+    _fit(page, (endpoint.name for endpoint in APIS[api].endpoints))
 
-    def whole() -> bool:
+
+def _fit(page: Page, names: Iterable[str]) -> list[str]:
+    """Fits the graph into the window; gives the nodes in view, row by row, once those with these names are among them.
+
+    Of assets only those count that say Materialized, of groups only those that are expanded.
+    """
+    expected = Counter(names)
+    graph = page.wait("the graph", lambda: page.driver.find_element(By.XPATH, "//*[@data-svg-viewport]").rect)
+    search = page.wait("the search", lambda: page.driver.find_element(By.XPATH, SEARCH_BOX).rect)
+    # the search may lie on the graph
+    left, top = graph["x"], max(graph["y"], search["y"] + search["height"] + MARGIN)
+
+    def nodes() -> list[tuple[float, float, float, float, str]]:
+        return sorted(
+            (node.rect["y"], node.rect["x"], node.rect["height"], node.rect["width"], node.text.split("\n")[0])
+            for node in page.driver.find_elements(By.XPATH, NODES)
+            if node.text and ("\n" not in node.text or "\nMaterialized\n" in node.text)
+        )
+
+    def whole() -> list[str] | None:
         page.settled("the graph")
         # beside the nodes, a double-click fits the graph into the window
-        page.point(graph["x"] + 10, HEIGHT - 10, double_click=True)
+        page.point(left + 10, HEIGHT - 10, double_click=True)
         page.settled("the graph")
-        return names <= {
-            node.text.split("\n")[0]
-            for node in page.driver.find_elements(By.TAG_NAME, "foreignObject")
-            if "\nMaterialized\n" in node.text
-            and graph["y"] < node.rect["y"] < HEIGHT - node.rect["height"]
-            and node.rect["x"] < WIDTH - node.rect["width"]
-        }
+        found = nodes()
+        if not found:
+            return None
+        above, below = found[0][0] - top, HEIGHT - max(y + height for y, _, height, *_ in found)
+        # into the middle
+        page.drag(left + 10, (top + HEIGHT) / 2, down=(below - above) / 2)
+        page.settled("the graph")
+        seen = [name for y, x, height, width, name in nodes() if top < y < HEIGHT - height and left < x < WIDTH - width]
+        return seen if expected <= Counter(seen) else None
 
-    page.wait(f"{api}: all {len(names)} assets in view, each Materialized", whole)
+    seen: list[str] = page.wait(f"all of {expected.total()} nodes in view, each asset Materialized", whole)
+    return seen
+
+
+def _show_accounts(page: Page) -> dict[str, list[str]]:
+    """Brings some assets of both accounts into view, in the graph of all assets; gives them by account."""
+    accounts = [API, ACCOUNT]
+    page.open("asset-groups")
+    page.click("the search", SEARCH_BOX)
+    page.enter(SEARCH)
+
+    def found() -> bool:
+        nodes = [node.text.split("\n")[0] for node in page.driver.find_elements(By.XPATH, NODES)]
+        return sorted(nodes) == accounts
+
+    page.wait(f"{SEARCH}: the groups that it finds", found)
+    page.click("make room: hide the list of groups", "//button[.//*[@aria-label='panel_show_right']]")
+    page.click("options of the graph", "(//button[.//*[@aria-label='settings']])[last()]")
+    page.click("expand all groups", "//*[@role='menuitem'][contains(., 'Expand all groups')]")
+    shown: dict[str, list[str]] = {}
+    for name in _fit(page, [*accounts, *FOUND, *FOUND]):
+        # the name of a group is above its assets
+        if name in accounts:
+            shown[name] = assets = []
+        else:
+            assets.append(name)
+    return shown
 
 
 def _look(page: Page) -> Shown:
@@ -228,6 +365,20 @@ def _show_plots(page: Page) -> None:
     page.driver.execute_script("arguments[0].style.scrollMarginTop = '20px'; arguments[0].scrollIntoView()", plot)
 
 
+def _show_check(page: Page) -> dict[str, str]:
+    """Opens the asset's check as the comparison left it, down to the end of its metadata; gives the metadata."""
+    page.open(f"assets/{API}/{ASSET}?view=checks", height=TALL)
+
+    def metadata() -> dict[str, str]:
+        rows = page.driver.find_elements(By.XPATH, "//tr[td[normalize-space()='same_as_upstream']]/../tr")
+        return dict([cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows)
+
+    found: dict[str, str] = page.wait(f"{ASSET}: metadata of the check", metadata)
+    below = page.wait("what is below", lambda: page.driver.find_element(By.XPATH, "//*[text()='Plots']").rect)
+    page.resize(int(below["y"]) - GAP)
+    return found
+
+
 class _Dagster(RunningDagster):
     def wait_for(self, *arguments: Any, **options: Any) -> Any:
         """Waits as ever, and leaves no process behind if it was in vain."""
@@ -239,7 +390,7 @@ class _Dagster(RunningDagster):
 
 
 @contextmanager
-def _dagster(folder: Path, server: SandboxServer) -> Iterator[str]:
+def _dagster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """Webserver and daemon, configured as in this repository, with all files in ``folder``; gives the UI's address."""
     home = folder / "dagster_home"
     home.mkdir()
@@ -255,7 +406,7 @@ def _dagster(folder: Path, server: SandboxServer) -> Iterator[str]:
         "RUNTIME__DLTHUB_TELEMETRY": "false",
         "RUNTIME__LOG_LEVEL": "CRITICAL",
     }
-    with mock.patch.dict(os.environ, own | fresh | server.environment(), clear=True):
+    with mock.patch.dict(os.environ, own | fresh | environment, clear=True):
         dagster = _Dagster(home, daemon=True)
     try:
         yield dagster.url
