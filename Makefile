@@ -19,6 +19,8 @@ DEMO := data/analytics_ingest.duckdb data/analytics_ingest.duckdb.wal data/.anal
 # the Dagster instance: dagster.yaml here, its files in data/dagster
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# tests start hundreds of processes, which would each compile the code again
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev secrets test test-all test-latest test-lowest test-dbt test-image test-in fuzz fuzz-defects check bench \

@@ -237,6 +237,7 @@ def test_nothing_is_read_before_the_first_sync(store: Store) -> None:
     assert output.splitlines()[-1] == f"Nothing was read of {', '.join(APIS)}."
 
 
+@pytest.mark.extended
 @with_view
 def test_a_day_of_the_sandbox_is_printed_completely(store: Store, sandbox: SandboxServer) -> None:
     recorded = {
@@ -366,7 +367,7 @@ def incident(store: Store, shared_sandbox: SandboxServer) -> SandboxServer:
 
 
 @with_view
-@pytest.mark.parametrize("name", [INCIDENT, "70", "incident-70"])
+@pytest.mark.parametrize("name", [INCIDENT, pytest.param("70", marks=pytest.mark.extended), "incident-70"])
 def test_before_an_incident(incident: SandboxServer, name: str) -> None:
     code, output = run("feature_management", "--before-incident", name)
 
@@ -382,7 +383,9 @@ def test_before_an_incident(incident: SandboxServer, name: str) -> None:
 
 
 @on_duckdb
-@pytest.mark.parametrize("start", [None, "0001-01-01T00:00:00Z", ""])
+@pytest.mark.parametrize(
+    "start", [None, *(pytest.param(each, marks=pytest.mark.extended) for each in ("0001-01-01T00:00:00Z", ""))]
+)
 def test_an_incident_without_a_start_is_placed_by_its_creation(incident: SandboxServer, start: str | None) -> None:
     row = incident.world.collection("incident_response", "incidents")[0]
     row["attributes"]["started_at"], row["created_at"] = start, "2026-01-15T11:30:00Z"

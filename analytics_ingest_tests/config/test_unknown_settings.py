@@ -103,14 +103,15 @@ def test_a_setting_misspelt_by_one_letter_is_refused_with_the_right_name(
     plain = variable.removeprefix(section)
     wrong = sorted({section + name for name in misspellings(plain)} - {variable})
     assert len(wrong) > len(plain)
-    for name in wrong:
+    # misspelt sections are told one by one; names in a section all at once
+    for together in [[name] for name in wrong] if not section else [wrong]:
         with monkeypatch.context() as patch:
-            patch.setenv(name, "1")
+            for name in together:
+                patch.setenv(name, "1")
             message = refusal(account)
-        assert name in message
-        assert f"did you mean {variable}?" in message
+        for name in together:
+            assert re.search(rf"\b{name}\b[^;\n]*did you mean {variable}\?", message), (name, message)
     assert shared_sandbox.requests.count() == 0
-    assert sync(API, "tags")["tags"].status == "complete"
 
 
 def value_of(name: str) -> Any:

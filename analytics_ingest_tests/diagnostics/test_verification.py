@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from itertools import count
 from pathlib import Path
@@ -284,8 +285,8 @@ def test_a_row_counts_once_a_sync_lies_between_two_looks(
     assert sync(API)["gates_rules"].verified_at == now
 
 
-def test_a_difference_that_a_sync_removes_is_forgotten(sandbox: SandboxServer) -> None:
-    sync(API)
+def test_a_difference_that_a_sync_removes_is_forgotten(filled: Callable[..., SandboxServer]) -> None:
+    sandbox = filled(API)
     edit_rule(sandbox)
     assert len(pending(verify())) == 1
     sync(API)
@@ -295,9 +296,9 @@ def test_a_difference_that_a_sync_removes_is_forgotten(sandbox: SandboxServer) -
 
 
 def test_a_table_that_something_else_changes_needs_no_sync_between_the_looks(
-    tmp_path: Path, sandbox: SandboxServer
+    tmp_path: Path, filled: Callable[..., SandboxServer]
 ) -> None:
-    sync(API)
+    sandbox = filled(API)
     gate, rules = rules_of(sandbox)
     change(tmp_path, f"DELETE FROM {RULES} WHERE gate_id = '{gate}' AND id = '{rules[0]['id']}'")
     sandbox.requests.reset()
@@ -309,9 +310,9 @@ def test_a_table_that_something_else_changes_needs_no_sync_between_the_looks(
 
 
 def test_a_difference_of_the_first_look_alone_does_not_count(
-    tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, filled: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync(API)
+    sandbox = filled(API)
     gate, rules = rules_of(sandbox)
     change(tmp_path, f"DELETE FROM {RULES} WHERE gate_id = '{gate}' AND id = '{rules[-1]['id']}'")
     take, numbers = RequestBudget.take, count()
@@ -324,8 +325,8 @@ def test_a_difference_of_the_first_look_alone_does_not_count(
     assert counting(verify()) == {("gates_rules", "missing", (gate, rules[-1]["id"]))}
 
 
-def test_snapshot_is_compared_as_a_whole(tmp_path: Path, sandbox: SandboxServer) -> None:
-    sync(API)
+def test_snapshot_is_compared_as_a_whole(tmp_path: Path, filled: Callable[..., SandboxServer]) -> None:
+    sandbox = filled(API)
     change(tmp_path, f"DELETE FROM {API}.ingestion_status WHERE rowid = 0")
     assert counting(verify()) == {("ingestion_status", "changed", ())}
     result = repaired()["ingestion_status"]
@@ -334,8 +335,8 @@ def test_snapshot_is_compared_as_a_whole(tmp_path: Path, sandbox: SandboxServer)
     assert counting(verify(only_again=True)) == set()
 
 
-def test_budget_is_kept_and_the_next_run_goes_on(tmp_path: Path, sandbox: SandboxServer) -> None:
-    sync(API)
+def test_budget_is_kept_and_the_next_run_goes_on(tmp_path: Path, filled: Callable[..., SandboxServer]) -> None:
+    sandbox = filled(API)
     parents = len(sandbox.world.collection(API, "gates"))
     sandbox.requests.reset()
     found = verify(requests=2, selected={"gates_rules"})
@@ -377,8 +378,8 @@ def test_list_that_needs_more_than_the_budget_holds_up_no_other(
     )
 
 
-def test_list_that_fails_ends_its_endpoint_alone(sandbox: SandboxServer) -> None:
-    sync(API)
+def test_list_that_fails_ends_its_endpoint_alone(filled: Callable[..., SandboxServer]) -> None:
+    sandbox = filled(API)
     sandbox.options.faults = [Fault(api=API, path="/v1/gates$", status=403)]
     found = verify()
     assert "/v1/gates answered 403" in (found["gates"].verification.reason or "")

@@ -29,7 +29,7 @@ from analytics_ingest_tests.trials import API, KEY, NAME, OTHERS, Rows, Trial, t
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 """Draws: by default as many as fit into a minute, always the same ones."""
-FIRST = 4
+FIRST = 2
 """How many of them are run without the extended tests."""
 MAX_ANSWER = 2_000_000
 """Bytes that an answer may have."""

@@ -16,6 +16,7 @@ from analytics_ingest_tests.conftest import query
 from analytics_ingest_tests.trials import API, KEY, NAME, Rows, trial
 
 
+@pytest.mark.extended
 def test_nothing_in_the_instance_holds_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crons = {"cron": API.cron, "full_refresh_cron": API.full_refresh_cron}
     assets = build_assets(AccountAssets(api=API), ScheduleSettings.model_validate(crons))

@@ -40,6 +40,7 @@ from analytics_ingest_tests.history.killed_sync import (
 )
 from analytics_ingest_tests.stores import DESTINATIONS, Store
 
+pytestmark = pytest.mark.extended
 SEED = 19
 SYNCS = 30
 EDITS = 200

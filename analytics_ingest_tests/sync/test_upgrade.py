@@ -101,6 +101,8 @@ FORMER_SCHEDULE = {
 }
 """The same of its schedule."""
 KINDS = [each for each in DESTINATIONS if each.values != ("ducklake",)]
+INTERRUPTED_ON = [pytest.param(*each.values, marks=pytest.mark.extended) for each in KINDS]
+"""Where a filling that was interrupted is gone on with."""
 
 
 @dataclass
@@ -391,7 +393,7 @@ def states(store: Store) -> dict[Of, dict[str, Any]]:
     return found
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=INTERRUPTED_ON)
 def resumed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
     world = World(scale=SCALE)
     define_all_segments(world)
