@@ -32,6 +32,7 @@ COPY = "/srv/readers/warehouse.duckdb"
 DEPLOYMENT = "deploy-production"
 TESTED = {
     "analysts.md",
+    "destinations.md",
     "history.md",
     "projects.md",
     "tables.md",

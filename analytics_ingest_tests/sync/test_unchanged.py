@@ -73,7 +73,7 @@ def test_warehouse_is_read_with_few_queries_and_gets_no_package(
         assert [each.name for each in result.checks if not each.passed] == []
 
 
-@pytest.mark.parametrize("most", [0, 30])
+@pytest.mark.parametrize("most", [0, pytest.param(30, marks=pytest.mark.extended)])
 def test_large_tables_are_read_when_they_are_needed(
     tmp_path: Path, sandbox: SandboxServer, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:

@@ -16,6 +16,7 @@ from analytics_ingest_tests.vendors.circleci import PAGE, SHOP, Circleci
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO, Row, with_milliseconds
 from analytics_ingest_tests.vendors.conftest import configured
 
+pytestmark = pytest.mark.extended
 FANNED_OUT = ("pipeline_workflows", "workflow", "workflow_jobs", "jobs")
 ALWAYS = ("self_collaborations", "projects", "pipelines", "project_pipelines")
 Asks = dict[str, int]

@@ -14,6 +14,7 @@ from analytics_ingest_tests.vendors import circleci_rows as make
 from analytics_ingest_tests.vendors.circleci import ENGINE, SERVICE, SHOP, SITE, TOOLS, Circleci
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 
+pytestmark = pytest.mark.extended
 SCHEMA = "continuous_integration"
 FIRST = {
     "insights_trends": 5,

@@ -32,6 +32,7 @@ from analytics_ingest_tests.vendors.circleci import DOTFILES, ENGINE, SERVICE, S
 from analytics_ingest_tests.vendors.circleci_rows import LONG_AGO
 from analytics_ingest_tests.vendors.conftest import Synced, first_sync
 
+pytestmark = pytest.mark.extended
 LOG = logging.getLogger("test")
 API = "continuous_integration"
 GONE = ("me", "projects")

@@ -30,6 +30,7 @@ from analytics_ingest_tests.vendors.rootly_rows import (
 )
 from analytics_ingest_tests.vendors.server import Route
 
+pytestmark = pytest.mark.extended
 LATER = NEWEST + timedelta(minutes=10)
 POLICIES = ("escalation_policies", "escalation_policies_levels", "escalation_policies_paths")
 SELECTIONS = "incidents_form_field_selections"

@@ -145,6 +145,7 @@ def test_a_comment_shows_as_its_story_changes(stories_server: Shortcut, tmp_path
     assert table(tmp_path, "text", "stories_comments", "id = 50050") == [("edited, which its story does not show",)]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("fan_out", ["all", "changed"])
 def test_of_2000_stories_with_20_changed_a_sync_costs_41_requests(
     vendor_server: Callable[..., Vendor], tmp_path: Path, fan_out: str

@@ -88,6 +88,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.extended
 def test_reader_is_never_refused_and_sees_whole_syncs_only(
     trial_api: Trial,
     published: Path,
