@@ -1,17 +1,19 @@
-"""The query of docs/projects.md gives the rows of both accounts that exist upstream."""
+"""docs/projects.md: the rows that its query gives, and the names that it gives of what a component has."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 
 import pytest
 
 from analytics_ingest.config.accounts import choose_accounts
+from analytics_ingest.orchestrate.builder import build_definitions
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sync.api_sync import ApiSync
 from analytics_ingest_tests.environment import configure_api
-from analytics_ingest_tests.pages import queries_of
+from analytics_ingest_tests.pages import DOCS, queries_of
 from analytics_ingest_tests.stores import Store
 
 API = "experimentation"
@@ -48,3 +50,13 @@ def test_one_query_unites_two_accounts(
         for gate in before
         if account == "us" or gate != (gone["id"], gone["name"])
     )
+
+
+def test_the_page_names_what_a_component_has() -> None:
+    page = (DOCS / "projects.md").read_text().partition("## In Python")[0]
+    repository = build_definitions(accounts=[API], name_prefix=API).get_repository_def()
+    jobs = set(repository.job_names) - {"__ASSET_JOB"}
+    sensors = {sensor.name for sensor in repository.sensor_defs}
+
+    assert {f"{API}_{name}" for name in re.findall(r"`<account>_(\w+)`", page)} == jobs | sensors
+    assert {schedule.name for schedule in repository.schedule_defs} == {f"{job}_schedule" for job in jobs}
