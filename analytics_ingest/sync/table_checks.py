@@ -138,12 +138,16 @@ def has_children(api: Api, endpoint: Endpoint) -> bool:
 
 def _describe_key(_api: Api, endpoint: Endpoint) -> str:
     key = ", ".join(endpoint.primary_key)
-    return f"No two rows have the same {key}, none lacks it, and no two that differ came with the same." if key else ""
+    if not key:
+        return ""
+    return f"Each row has a key ({key}) of its own. No list had two rows of one key with different contents."
 
 
 def _evaluate_key(facts: TableFacts) -> CheckResult:
     key, doubled, lacking = ", ".join(facts.endpoint.primary_key), facts.counts.doubled, facts.counts.lacking
-    message = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
+    message = f"each row has a key ({key}) of its own"
+    if doubled or lacking:
+        message = f"{doubled} keys ({key}) have more than one row, {lacking} rows lack a part of it"
     if ambiguous := facts.keys_ambiguous:
         message += (
             f"; {ambiguous} keys came twice in a list with different contents: the table has one row of each, not "
@@ -199,7 +203,9 @@ def _evaluate_collapse(facts: TableFacts) -> CheckResult:
 
 def _evaluate_completeness(facts: TableFacts) -> CheckResult:
     short, unsettled, rejected = facts.rows_short, facts.lists_unsettled, facts.rows_rejected
-    message = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
+    message = "each list came whole"
+    if short or unsettled:
+        message = f"{short} rows fewer than stated, rows moved between the pages of {unsettled} lists"
     if rejected:
         why = f" ({facts.rejected_reason})" if facts.rejected_reason else ""
         message += f"; {rejected} rows were rejected{why}, see the table _rejected_rows"
