@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,11 +12,12 @@ from uuid import UUID
 
 import pytest
 
-from analytics_ingest_tests.tools.soak.changing_world import ACCOUNTS
+from analytics_ingest_tests.tools.soak.changing_world import ACCOUNTS, RecordedWorld
 from analytics_ingest_tests.tools.soak.fault_plan import ABSORBED, RUN, SESSIONS, TOLD, counts, make_plan
 from analytics_ingest_tests.tools.soak.soak_checks import check_everything
 from analytics_ingest_tests.tools.soak.soak_report import report_of
 from analytics_ingest_tests.tools.soak.soak_run import SoakSettings, started_soak
+from analytics_ingest_tests.tools.soak.usage import ancestors
 
 HOUR = 3600.0
 FEW = ("incident_response", "feature_management", "feature_management_eu")
@@ -36,6 +40,26 @@ def test_plan_of_an_hour_has_every_kind_and_kills_long_lived_processes_in_its_fi
     assert {each.account for each in plan if each.action == "absorbed"} == {each.name for each in ACCOUNTS}
     jumps = [each for each in plan if each.action.endswith("clock")]
     assert sum(each.number for each in jumps) == 0
+
+
+def test_lists_of_a_removed_row_go_with_it() -> None:
+    world = RecordedWorld(1)
+    before = {row["id"] for row in world.collection("experimentation", "gates")}
+    for _ in range(30):
+        world.advance(2)
+    gates = {row["id"] for row in world.collection("experimentation", "gates")}
+
+    assert before - gates
+    assert set(world.collection("experimentation", "gates_rules")) == {(gate,) for gate in gates}
+
+
+def test_ancestors_of_a_process_are_found_and_those_of_none_are_none() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        found = ancestors(process.pid)
+        process.communicate(b"\n")
+
+    assert found[:2] == [os.getpid(), os.getppid()]
+    assert ancestors(process.pid) == []
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from analytics_ingest_tests.tools.soak.fault_plan import (
     fault_of,
     make_plan,
 )
-from analytics_ingest_tests.tools.soak.usage import Sampler, folder_bytes
+from analytics_ingest_tests.tools.soak.usage import Sampler, ancestors, folder_bytes
 from analytics_ingest_tests.waiting import eventually
 
 LOCATION = "analytics_ingest_tests.tools.soak.paced_definitions"
@@ -362,11 +362,13 @@ class Soak:
         except AssertionError:
             return
         pid = pids[int(planned.at * 10) % len(pids)]
+        # the process of a step may not have reported itself: then that of its run, which has started it, tells the run
+        runs = {*pids}.intersection(ancestors(pid))
         at = datetime.now(UTC)
         LOG.info("kills the process %s of a run", pid)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-            self.happened.killed.append(Killed(what=RUN, at=at, until=at, pids=[pid]))
+            self.happened.killed.append(Killed(what=RUN, at=at, until=at, pids=[pid, *sorted(runs)]))
 
     def _end_sessions(self) -> None:
         """Ends the sessions of syncs in the warehouse, as a restart of the server does."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -28,6 +29,17 @@ def processes_with(marker: str) -> dict[int, str]:
                 found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
+    return found
+
+
+def ancestors(pid: int) -> Sequence[int]:
+    """The processes that have started a process, the nearest first; none if it is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        while pid > 1:
+            # the name of a command, in parentheses, may have spaces
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            found.append(pid)
     return found
 
 
