@@ -147,6 +147,16 @@ class Done:
     demo: Path
 
 
+def is_copied(source: Path, copy: Path) -> bool:
+    """Copies a folder anew; false if a file vanished, as those of a SQLite database do that a process closes."""
+    shutil.rmtree(copy, ignore_errors=True)
+    try:
+        shutil.copytree(source, copy)
+    except shutil.Error:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     folder, kept = tmp_path_factory.mktemp("laptop"), tmp_path_factory.mktemp("kept")
@@ -161,7 +171,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
                     (folder / "query.sql").write_text(sql)
                     laptop.run(command)
                     found[heading] = laptop.outputs[command]
-                shutil.copytree(folder / "data", kept / "data")
+                eventually(lambda: is_copied(folder / "data", kept / "data"), 60, interval=1)
                 shutil.copy(folder / "dagster.yaml", kept)
                 continue
             if command.startswith("analytics-ingest check"):

@@ -122,7 +122,7 @@ def empty_environment() -> dict[str, str]:
 
 
 @pytest.mark.extended
-def test_definitions_validate_with_an_empty_environment() -> None:
+def test_definitions_validate_with_an_empty_environment(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -132,9 +132,12 @@ def test_definitions_validate_with_an_empty_environment() -> None:
         "-m",
         "analytics_ingest.definitions",
     ]
-    done = subprocess.run(command, env=empty_environment(), capture_output=True, text=True, check=False)
+    # in the checkout, Dagster would follow its dagster.yaml and make an instance there
+    environment = {**empty_environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("data*")) == []
     assert "Validation successful" in done.stdout + done.stderr
 
 
