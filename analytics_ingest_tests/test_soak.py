@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from analytics_ingest.sandbox.expected_rows import PARTITIONS, listed_partitions
 from analytics_ingest_tests.tools.soak.changing_world import ACCOUNTS, RecordedWorld
 from analytics_ingest_tests.tools.soak.fault_plan import ABSORBED, RUN, SESSIONS, TOLD, counts, make_plan
 from analytics_ingest_tests.tools.soak.soak_checks import check_everything
@@ -42,7 +43,7 @@ def test_plan_of_an_hour_has_every_kind_and_kills_long_lived_processes_in_its_fi
     assert sum(each.number for each in jumps) == 0
 
 
-def test_lists_of_a_removed_row_go_with_it() -> None:
+def test_children_of_a_removed_row_are_removed_too() -> None:
     world = RecordedWorld(1)
     before = {row["id"] for row in world.collection("experimentation", "gates")}
     for _ in range(30):
@@ -51,6 +52,10 @@ def test_lists_of_a_removed_row_go_with_it() -> None:
 
     assert before - gates
     assert set(world.collection("experimentation", "gates_rules")) == {(gate,) for gate in gates}
+    # grandchildren as well: nothing is served whose parent is not listed
+    for api, endpoint in PARTITIONS:
+        listed = {path for path, _ in listed_partitions(world.store, api, endpoint)}
+        assert set(world.collection(api, endpoint)) <= listed
 
 
 def test_ancestors_of_a_process_are_found_and_those_of_none_are_none() -> None:

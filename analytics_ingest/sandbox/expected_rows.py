@@ -128,16 +128,21 @@ def _flat(endpoint: str, stored: Any) -> Rows:
     return list(stored)
 
 
+def listed_partitions(store: Store, api: str, endpoint: str) -> Iterator[tuple[tuple[str, ...], Row]]:
+    """The partitions of a child endpoint whose parent is listed: their path values, and the columns of their rows."""
+    names = ROUTES[api, endpoint].columns
+    for columns in PARTITIONS[api, endpoint](store):
+        yield tuple(str(columns[name]) for name in names), columns
+
+
 def listed(store: Store, api: str, endpoint: str) -> Iterator[Row]:
     """The rows of an endpoint as they are served, without those whose parent is not listed."""
     stored = store[api][endpoint]
-    partitions = PARTITIONS.get((api, endpoint))
-    if partitions is None:
+    if (api, endpoint) not in PARTITIONS:
         yield from stored
         return
-    names = ROUTES[api, endpoint].columns
-    for columns in partitions(store):
-        yield from _flat(endpoint, stored.get(tuple(str(columns[name]) for name in names), []))
+    for path, _ in listed_partitions(store, api, endpoint):
+        yield from _flat(endpoint, stored.get(path, []))
 
 
 def expected_rows(store: Store, api: str, endpoint: str, *, slug_prefix: bool = True) -> Rows:
@@ -155,15 +160,13 @@ def expected_rows(store: Store, api: str, endpoint: str, *, slug_prefix: bool = 
         KeyError: There is no such endpoint.
     """
     stored = store[api][endpoint]
-    partitions = PARTITIONS.get((api, endpoint))
-    if partitions is None:
+    if (api, endpoint) not in PARTITIONS:
         rows = [dict(row) for row in stored]
     else:
-        names = ROUTES[api, endpoint].columns
         rows = [
             {**row, **columns}
-            for columns in partitions(store)
-            for row in _flat(endpoint, stored.get(tuple(str(columns[name]) for name in names), []))
+            for path, columns in listed_partitions(store, api, endpoint)
+            for row in _flat(endpoint, stored.get(path, []))
         ]
     if not slug_prefix:
         rows = [without_prefix(row) for row in rows]

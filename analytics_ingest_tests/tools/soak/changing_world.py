@@ -13,7 +13,7 @@ import orjson
 import requests
 
 from analytics_ingest.apis.registry import APIS
-from analytics_ingest.sandbox.expected_rows import KEYS
+from analytics_ingest.sandbox.expected_rows import KEYS, PARTITIONS, listed_partitions
 from analytics_ingest.sandbox.routes import ROUTES
 from analytics_ingest.sandbox.server import SandboxServer
 from analytics_ingest.sandbox.world import Changes, World
@@ -28,8 +28,6 @@ GROWING = (
     ("incident_response", "incidents"),
 )
 """Lists that each advance makes longer. The oldest rows are removed again: a sync costs the same in each hour."""
-CHILDREN = {("experimentation", "gates"): "gates_rules", ("continuous_integration", "pipelines"): "pipeline_workflows"}
-"""The lists of a row that go with it, of those."""
 Key = tuple[Any, ...]
 
 
@@ -73,20 +71,24 @@ class RecordedWorld(World):
         self._record()
 
     def advance(self, hours: float = 24, *, seed: int | None = None) -> Changes:
-        """Advances the time, and removes the oldest rows of the lists that have become too long."""
+        """Advances the time, and removes the oldest rows of lists that have become too long, with their children."""
         changes = super().advance(hours, seed=seed)
         for (api, endpoint), longest in self._longest.items():
             rows = self.store[api][endpoint]
-            excess = max(0, len(rows) - longest)
-            removed, rows[:] = rows[:excess], rows[excess:]
-            if child := CHILDREN.get((api, endpoint)):
-                for row in removed:
-                    # a list that is served but not expected would have contents that are not recorded
-                    self.store[api][child].pop((str(row["id"]),), None)
+            del rows[: max(0, len(rows) - longest)]
+        self._remove_unlisted()
         for each, counts in changes.endpoints.items():
             self.written[each] += counts.added + counts.changed
         self._record()
         return changes
+
+    def _remove_unlisted(self) -> None:
+        """Removes partitions whose parent is no longer listed: they would be served without being recorded."""
+        for api, endpoint in PARTITIONS:
+            stored = self.store[api][endpoint]
+            listed = {path for path, _ in listed_partitions(self.store, api, endpoint)}
+            for path in stored.keys() - listed:
+                del stored[path]
 
     def _record(self) -> None:
         for each in ROUTES:

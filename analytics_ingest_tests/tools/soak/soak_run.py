@@ -362,7 +362,7 @@ class Soak:
         except AssertionError:
             return
         pid = pids[int(planned.at * 10) % len(pids)]
-        # the process of a step may not have reported itself: then that of its run, which has started it, tells the run
+        # a step's process that is killed early has not reported its run; the process that started it has
         runs = {*pids}.intersection(ancestors(pid))
         at = datetime.now(UTC)
         LOG.info("kills the process %s of a run", pid)
