@@ -103,7 +103,7 @@ def test_a_setting_misspelt_by_one_letter_is_refused_with_the_right_name(
     plain = variable.removeprefix(section)
     wrong = sorted({section + name for name in misspellings(plain)} - {variable})
     assert len(wrong) > len(plain)
-    # misspelt sections are told one by one; names in a section all at once
+    # an error names each unknown setting of an account, but of a misspelt section only the first
     for together in [[name] for name in wrong] if not section else [wrong]:
         with monkeypatch.context() as patch:
             for name in together:
@@ -112,6 +112,8 @@ def test_a_setting_misspelt_by_one_letter_is_refused_with_the_right_name(
         for name in together:
             assert re.search(rf"\b{name}\b[^;\n]*did you mean {variable}\?", message), (name, message)
     assert shared_sandbox.requests.count() == 0
+    # without the misspelt names nothing is refused
+    assert unknown_settings(choose_profile(APIS[account])) == unknown_shared_settings() == []
 
 
 def value_of(name: str) -> Any:

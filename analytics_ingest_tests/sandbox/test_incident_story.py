@@ -72,13 +72,14 @@ def test_the_deployment_is_a_workflow_of_the_service() -> None:
     assert pipeline["project_slug"].endswith(f"/{flag['name'].split('_')[0]}-service")
 
 
+@pytest.mark.extended
 def test_each_advance_has_a_story_of_its_own() -> None:
-    world, stories = World(scale=0.01), []
-    for _ in range(60):
+    world, stories = World(scale=0.05), []
+    for _ in range(150):
         world.advance()
         stories.append(world.story)
 
-    assert len({story.incident for story in stories if story}) == 60
+    assert len({story.incident for story in stories if story}) == 150
     assert len({story.flag for story in stories if story}) > 1
 
 
