@@ -147,8 +147,8 @@ class Done:
     demo: Path
 
 
-def is_copied(source: Path, copy: Path) -> bool:
-    """Copies a folder anew; false if a file vanished, as those of a SQLite database do that a process closes."""
+def copied_completely(source: Path, copy: Path) -> bool:
+    """Copies a folder anew; false if a file vanished meanwhile, as SQLite's do when a process closes its database."""
     shutil.rmtree(copy, ignore_errors=True)
     try:
         shutil.copytree(source, copy)
@@ -171,7 +171,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
                     (folder / "query.sql").write_text(sql)
                     laptop.run(command)
                     found[heading] = laptop.outputs[command]
-                eventually(lambda: is_copied(folder / "data", kept / "data"), 60, interval=1)
+                eventually(lambda: copied_completely(folder / "data", kept / "data"), 60, interval=1)
                 shutil.copy(folder / "dagster.yaml", kept)
                 continue
             if command.startswith("analytics-ingest check"):

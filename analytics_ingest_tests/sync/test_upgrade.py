@@ -102,7 +102,7 @@ FORMER_SCHEDULE = {
 """The same of its schedule."""
 KINDS = [each for each in DESTINATIONS if each.values != ("ducklake",)]
 INTERRUPTED_ON = [pytest.param(*each.values, marks=pytest.mark.extended) for each in KINDS]
-"""Where a filling that was interrupted is gone on with."""
+"""The destinations on which an interrupted first sync is resumed."""
 
 
 @dataclass

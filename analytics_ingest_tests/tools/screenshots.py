@@ -42,7 +42,7 @@ API, ASSET = "experimentation", "gates_rules"
 ACCOUNT = "experimentation_eu"
 """A second account of that API."""
 SEARCH = 'key:"*gates*" or key:"*events*"'
-"""What is typed to see some assets of both accounts: few enough to read their names."""
+"""The search in the graph of all assets: few enough of both accounts to read their names."""
 FOUND = ("gates", "gates_rules", "events", "events_metrics")
 """The assets that are found, in each account."""
 FACETS = {"Asset checks", "Status"}
@@ -54,7 +54,7 @@ WIDTH, HEIGHT, DENSITY = 1280, 800, 1.25
 TALL = 880
 """Height of the window for the asset's page: the whole key is among its columns, and plots are cut off nowhere."""
 GAP = 12
-"""Between the end of the picture of the check and what is below it on the page."""
+"""Pixels between the metadata of the check, where its picture ends, and the heading below."""
 PATIENCE = 120
 """Seconds that a page may take to show what is expected, a run included."""
 FOREIGN = ("ANALYTICS_INGEST_", "DESTINATION__", "DLT_", "SOURCES__")
@@ -63,7 +63,7 @@ JOBS = f"locations/__repository__@{LOCATION}/jobs/"
 NODES = "//*[name()='foreignObject']"
 SEARCH_BOX = "//*[contains(@class, 'CodeMirror')]"
 MARGIN = 16
-"""Between the search and the graph."""
+"""Pixels between the search and the graph."""
 ENDED = "//div[text()='Success' or text()='Failure' or text()='Canceled']"
 MESSAGE = "//*[@data-sonner-toast or contains(@role, 'dialog') or @aria-label='warning' or @aria-label='error']"
 
@@ -374,8 +374,10 @@ def _show_check(page: Page) -> dict[str, str]:
         return dict([cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows)
 
     found: dict[str, str] = page.wait(f"{ASSET}: metadata of the check", metadata)
-    below = page.wait("what is below", lambda: page.driver.find_element(By.XPATH, "//*[text()='Plots']").rect)
-    page.resize(int(below["y"]) - GAP)
+    heading = page.wait(
+        "the heading below the metadata", lambda: page.driver.find_element(By.XPATH, "//*[text()='Plots']").rect
+    )
+    page.resize(int(heading["y"]) - GAP)
     return found
 
 
